@@ -1,0 +1,60 @@
+# osteon: each task of the project is one command here. `make` alone lists them.
+# Needed: a Rust toolchain with rustfmt and clippy, a C and C++ compiler, Python 3 with pip. The rest is fetched, into
+# $OSTEON_CACHE, else $XDG_CACHE_HOME/osteon, else ~/.cache/osteon.
+
+# What `make run` serves; change it for one run with `make run LISTEN=127.0.0.1:9000`.
+LISTEN ?= 127.0.0.1:8080
+MODELS ?= models
+DATA ?= data
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test deny bench chart model clean
+# cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
+.NOTPARALLEL:
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the server, and start it with the bundled model on 127.0.0.1:8080
+	@scripts/fetch-onnxruntime > /dev/null
+	cargo build --release --locked --bin osteon
+	exec "$(TARGET_DIR)/release/osteon" serve --listen "$(LISTEN)" --models "$(MODELS)" --data "$(DATA)"
+
+# Cheapest first, so that a slip shows early. All cargo steps but the first use the same profile and the same features:
+# clippy and the docs share one set of checked crates, and libtorch's binding, the slowest of all, is compiled once.
+test: ## Run every check and every test, fetching what they need (libtorch: 0.5 GB, once)
+	cargo fmt --check
+	@$(MAKE) --no-print-directory deny
+	@scripts/fetch-onnxruntime > /dev/null
+	@scripts/fetch-libtorch > /dev/null
+	cargo clippy --locked --all-targets --features train -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features train
+	@packages="$$(scripts/fetch-python-tests)" && set -x && \
+		env $${packages:+PYTHONPATH="$$packages"} cargo test --locked --features train
+	@# The container is built without `train`; code that only compiles together with it must fail here, not there.
+	cargo clippy --locked --bin osteon -- -D warnings
+	@$(MAKE) --no-print-directory chart
+
+deny: ## Check licences, banned crates and sources of all dependencies, where cargo-deny is installed
+	@if command -v cargo-deny > /dev/null; then \
+		set -x; cargo deny --log-level error --locked check bans licenses sources; \
+	else \
+		echo "skipped: licences and sources of dependencies (to check them: cargo install cargo-deny --locked)"; \
+	fi
+
+bench: ## Measure CPU time, throughput, memory and start-up of the server
+	scripts/bench
+
+chart: ## Check the Helm chart and the Dockerfile
+	scripts/check-chart
+
+model: ## Train the bundled model again, by its documented, seeded command
+	@scripts/fetch-onnxruntime > /dev/null
+	@scripts/fetch-libtorch > /dev/null
+	scripts/train-bundled-model
+
+# data/ stays: it holds stored studies. So does the cache, which other checkouts share.
+clean: ## Remove what was built; stored studies and fetched libraries stay
+	cargo clean

@@ -1,0 +1,98 @@
+//! The root of the server: every handle is built here, once, and started and stopped in order.
+//!
+//! Start: ONNX Runtime, store, listener, models. Stop: readiness turns false, the listener closes, answers under way
+//! are finished, the workers put back what they hold.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::{self, App, Limits};
+use crate::inference::{Inference, Settings};
+use crate::runtime::Runtime;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::workflow::{Workflow, WorkflowSettings};
+
+/// A server that runs.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its models.
+    pub inference: Inference,
+    /// Cancel it to stop the server.
+    pub stopping: CancellationToken,
+    loading: JoinHandle<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+    workers: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to listen; the models load and prove themselves in the background.
+    ///
+    /// # Errors
+    /// A sentence for whoever starts the server: the library, the folder or the address that is missing or taken.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let asked = config.onnxruntime.clone();
+        let runtime = tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref())).await??;
+        let store = Store::open(&config.data).await.context("the data folder cannot be used")?;
+        let metrics = Metrics::new()?;
+        let settings =
+            Settings { instances: config.instances, queue: config.queue, deadline: config.deadline };
+        let inference = Inference::new(settings, metrics.clone());
+        let stopping = CancellationToken::new();
+        let workflow = Workflow::new(
+            store.clone(),
+            Arc::new(inference.clone()),
+            WorkflowSettings { quiet: config.quiet, ..WorkflowSettings::default() },
+        );
+
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("{} cannot be listened on: choose another with --listen", config.listen))?;
+        let address = listener.local_addr()?;
+        let limits = Limits { body_bytes: config.body_bytes, stow_bytes: config.body_bytes.saturating_mul(16) };
+        let app = App {
+            inference: inference.clone(),
+            store,
+            workflow: workflow.clone(),
+            metrics,
+            limits,
+            stopping: stopping.clone(),
+        };
+        let shutdown = stopping.clone().cancelled_owned();
+        let serving =
+            tokio::spawn(axum::serve(listener, http::router(app)).with_graceful_shutdown(shutdown).into_future());
+
+        let loading = {
+            let (inference, models) = (inference.clone(), config.models.clone());
+            tokio::task::spawn_blocking(move || inference.load(&models, &runtime))
+        };
+        let workers = tokio::spawn(workflow.run(stopping.clone()));
+        Ok(Self { address, inference, stopping, loading, serving, workers })
+    }
+
+    /// Waits until every package was loaded and proven, or rejected.
+    ///
+    /// # Errors
+    /// Where loading itself failed.
+    pub async fn loaded(&mut self) -> anyhow::Result<()> {
+        (&mut self.loading).await.context("the models could not be loaded")
+    }
+
+    /// Waits until the server was stopped and everything under way has ended.
+    ///
+    /// # Errors
+    /// Where the listener failed.
+    pub async fn stopped(self) -> anyhow::Result<()> {
+        let served = self.serving.await;
+        self.stopping.cancel();
+        self.workers.await.context("a worker failed")?;
+        Ok(served??)
+    }
+}

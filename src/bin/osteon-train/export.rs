@@ -1,0 +1,91 @@
+//! `osteon-train export`: a run becomes a package in the models folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use osteon::model::Package;
+use osteon::model::package::MODEL;
+use osteon::runtime::{Engine, Runtime};
+use osteon::train::assess::{assess, card::card};
+use osteon::train::data::index::{load, rows};
+use osteon::train::export::package::{draft, read_description};
+use osteon::train::run::RunFolder;
+
+use crate::progress::bar;
+
+/// Columns of a test set's CSV that a guess from the header could use.
+const COVARIATES: [&str; 3] = ["age", "female", "site"];
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000001.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'")]
+pub(crate) struct Arguments {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Name, notice, intended use and label codes
+    #[arg(long, value_name = "JSON")]
+    description: PathBuf,
+    /// Folder of models
+    #[arg(long, default_value = "models", value_name = "DIR")]
+    models: PathBuf,
+    /// DICOM files that go into the package as golden cases; one of each polarity at least
+    #[arg(long = "golden", required = true, value_name = "NAME=FILE", value_parser = named_file)]
+    goldens: Vec<(String, PathBuf)>,
+    /// CSV of a test set that training never saw, for the model card
+    #[arg(long, value_name = "CSV", requires = "test_description")]
+    test: Option<PathBuf>,
+    /// In words, where the test set comes from
+    #[arg(long, value_name = "TEXT")]
+    test_description: Option<String>,
+    /// Replace a version that is already there
+    #[arg(long)]
+    replace: bool,
+    /// The ONNX Runtime shared library [default: searched for]
+    #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("write it as NAME=FILE, for example sample.dcm=images/1.dcm")?;
+    Ok((name.to_owned(), file.into()))
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
+    let description = read_description(&arguments.description).map_err(anyhow::Error::msg)?;
+    let mut goldens = BTreeMap::new();
+    for (name, file) in &arguments.goldens {
+        let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        goldens.insert(name.clone(), bytes);
+    }
+    let run = RunFolder { path: arguments.run.clone() };
+    let mut draft = draft(&run, &description, &goldens).map_err(anyhow::Error::msg)?;
+
+    let mut assessments = Vec::new();
+    if let Some(csv) = &arguments.test {
+        let labels: Vec<String> = draft.manifest.labels.iter().map(|label| label.name.clone()).collect();
+        let rows = rows(csv, &labels, &COVARIATES)?;
+        let contract = &draft.manifest.preprocessing;
+        let reading = bar("reading", rows.len() as u64);
+        let labelled = load(rows, contract, || reading.inc(1))?;
+        reading.finish_and_clear();
+        let model = draft.files.get(MODEL).context("the draft has no model")?;
+        let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
+        let scoring = bar("scoring", labelled.samples.len() as u64);
+        assessments =
+            assess(&mut engine, contract, &draft.manifest.labels, &labelled, &COVARIATES, || scoring.inc(1))
+                .map_err(anyhow::Error::msg)?;
+        scoring.finish_and_clear();
+        for assessed in &assessments {
+            let area = &assessed.auroc;
+            eprintln!("{}: AUROC {:.3} [{:.3}, {:.3}] on {} images", assessed.label, area.value, area.lower, area.upper, assessed.images);
+        }
+    }
+    let card = card(&draft.manifest, &assessments, arguments.test_description.as_deref().unwrap_or_default());
+    draft.files.insert("model-card.md".to_owned(), card.into_bytes());
+    let package = Package::publish(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
+    eprintln!("{} holds the package, digest {}", package.folder.display(), package.digest);
+    eprintln!("next: osteon-train validate {}", package.folder.display());
+    Ok(())
+}

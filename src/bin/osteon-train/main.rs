@@ -1,0 +1,65 @@
+//! `osteon-train`: trains, exports and proves radiograph classifiers. This file only dispatches.
+
+mod export;
+mod fit;
+mod phantom;
+mod progress;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use osteon::train::learn::Recipe;
+use osteon::train::network::describe::describe;
+
+#[derive(Parser)]
+#[command(name = "osteon-train", version, about = "Trains radiograph classifiers and proves each export before it may be served")]
+#[command(after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train validate models/NAME/VERSION")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write synthetic lateral-spine radiographs as DICOM, with labels
+    Phantom(phantom::Arguments),
+    /// Train a network on a labelled folder
+    Fit(fit::Arguments),
+    /// Put a run into a model package: ONNX, goldens, card, manifest
+    Export(export::Arguments),
+    /// Run every gate on a package
+    Validate(validate::Arguments),
+    /// Show a recipe's network layer by layer: shapes, parameters, operations
+    Describe {
+        /// The recipe
+        #[arg(long, value_name = "JSON")]
+        recipe: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Phantom(arguments) => phantom::run(&arguments).map(done),
+        Command::Fit(arguments) => fit::run(&arguments).map(done),
+        Command::Export(arguments) => export::run(&arguments).map(done),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Describe { recipe } => table(&recipe).map(done),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("osteon-train: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
+fn table(recipe: &std::path::Path) -> anyhow::Result<()> {
+    let recipe = Recipe::from_json(&fit::text(recipe)?)?;
+    println!("{}", describe(&recipe.graph()?)?);
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `osteon`: serves radiograph classifiers. This file only dispatches.
+
+mod score;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "osteon", version, about = "Serves radiograph classifiers, from DICOM bytes to a proven score")]
+#[command(after_help = "Examples:\n  osteon serve\n  osteon serve --listen 0.0.0.0:8080 --models /models --data /var/lib/osteon\n  osteon score image.dcm --heatmap heat.png")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the server
+    Serve(serve::Arguments),
+    /// Score files without a server
+    Score(score::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Score(arguments) => score::run(arguments).await,
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("osteon: {error:#}");
+        ExitCode::FAILURE
+    })
+}

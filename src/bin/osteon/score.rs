@@ -1,0 +1,109 @@
+//! `osteon score`: the server's own path from bytes to outcome, without a server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use osteon::finding::{InstanceResult, IntendedUseCheck, Outcome};
+use osteon::inference::{ImageBytes, Inference, ScoreRequest, Settings};
+use osteon::runtime::Runtime;
+use osteon::telemetry::metrics::Metrics;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  osteon score image.dcm\n  osteon score --json *.dcm | jq .findings\n  osteon score --override intended-use --heatmap heat.png picture.png\n\nThe exit status is 0 if every file was scored, 2 if any was refused or failed.")]
+pub(crate) struct Arguments {
+    /// DICOM, PNG or JPEG files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The model [default: the first of the folder]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Folder of models
+    #[arg(long, env = "OSTEON_MODELS", default_value = "models", value_name = "DIR")]
+    models: PathBuf,
+    /// The ONNX Runtime shared library [default: searched for]
+    #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// One JSON object a line, as the server answers
+    #[arg(long)]
+    json: bool,
+    /// `intended-use`: score images outside the model's intended use, for research
+    #[arg(long = "override", value_parser = ["intended-use"], value_name = "CHECK")]
+    overridden: Option<String>,
+    /// Write the radiograph with the evidence over it; with several files, each gets its name put in front
+    #[arg(long, value_name = "PNG")]
+    heatmap: Option<PathBuf>,
+    /// The finding to draw [default: the first]
+    #[arg(long, value_name = "LABEL", requires = "heatmap")]
+    finding: Option<String>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    osteon::telemetry::start_logging(osteon::telemetry::LogFormat::Text);
+    let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
+    let settings = Settings { instances: 1, queue: 64, deadline: Duration::from_secs(120) };
+    let inference = Inference::new(settings, Metrics::new()?);
+    inference.load(&arguments.models, &runtime);
+    let model = match (&arguments.model, inference.default_model()) {
+        (Some(name), _) => name.clone(),
+        (None, Some(model)) => model.name,
+        (None, None) => anyhow::bail!(inference.catalog().not_ready().unwrap_or_default()),
+    };
+
+    let mut all_scored = true;
+    for file in &arguments.files {
+        let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let picture = bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF");
+        let image = if picture { ImageBytes::Picture(bytes.into()) } else { ImageBytes::Dicom(bytes.into()) };
+        let request =
+            ScoreRequest { model: model.clone(), image, override_intended_use: arguments.overridden.is_some() };
+        let (result, _) = inference.score(request.clone()).await;
+        all_scored &= result.outcome == Outcome::Scored;
+        print(file, &result, arguments.json)?;
+        if let (Some(path), Outcome::Scored) = (&arguments.heatmap, result.outcome) {
+            let png = inference.heatmap(request, arguments.finding.as_deref()).await?;
+            let path = if arguments.files.len() == 1 { path.clone() } else { beside(file, path) };
+            std::fs::write(&path, png).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+    }
+    Ok(if all_scored { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// `heat.png` for `a/image.dcm` is `image-heat.png` in the heat map's folder.
+fn beside(file: &Path, path: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{name}"))
+}
+
+#[expect(clippy::print_stdout, reason = "the scores are what the command is run for")]
+fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(result)?);
+        return Ok(());
+    }
+    println!("{}", file.display());
+    if let Some(reason) = &result.reason {
+        let outcome = if result.outcome == Outcome::Refused { "refused" } else { "failed" };
+        println!("  {outcome} ({}): {}", reason.code, reason.message);
+    }
+    for finding in &result.findings {
+        let side = if finding.positive { "above" } else { "below" };
+        println!(
+            "  {:<32} {:5.1} %   {side} the threshold of {:.1} %",
+            finding.code.meaning,
+            100.0 * finding.probability,
+            100.0 * finding.threshold
+        );
+    }
+    if let Some(IntendedUseCheck::Overridden { violations }) = &result.intended_use {
+        for violation in violations {
+            println!("  outside the intended use: {}", violation.message);
+        }
+    }
+    if let Some(timings) = &result.timings_ms {
+        println!("  {:.1} ms", timings.total);
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Configuration, resolved once: a flag wins over its environment variable, that over the TOML file, that over the
+//! default. Only [`crate::app`] and the program read it; every module has its own settings beside its code.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::telemetry::LogFormat;
+
+/// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Given {
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "OSTEON_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Folder of models, <name>/<version>/ [default: models]
+    #[arg(long, env = "OSTEON_MODELS", value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// Folder for the database and the images that were sent [default: data]
+    #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The ONNX Runtime shared library [default: searched for]
+    #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads that run each model [default: one for each core]
+    #[arg(long, env = "OSTEON_INSTANCES", value_name = "N")]
+    pub instances: Option<usize>,
+    /// Images that may wait for a model before callers are told to come back [default: 64]
+    #[arg(long, env = "OSTEON_QUEUE", value_name = "N")]
+    pub queue: Option<usize>,
+    /// Seconds that an image may wait and run [default: 30]
+    #[arg(long, env = "OSTEON_DEADLINE_SECONDS", value_name = "SECONDS")]
+    pub deadline_seconds: Option<u64>,
+    /// Largest image in a request, in MiB [default: 256]
+    #[arg(long, env = "OSTEON_BODY_LIMIT_MIB", value_name = "MIB")]
+    pub body_limit_mib: Option<usize>,
+    /// Seconds without a new image after which a study counts as complete [default: 2]
+    #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
+    pub quiet_seconds: Option<u64>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, env = "OSTEON_LOG_FORMAT", value_parser = log_format, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// What holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Address to listen on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Folder of models.
+    pub models: PathBuf,
+    /// Folder for the database and the images.
+    pub data: PathBuf,
+    /// The ONNX Runtime library, if it is not to be searched for.
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads for each model, at least 1.
+    pub instances: usize,
+    /// Images that may wait for one model.
+    pub queue: usize,
+    /// How long an image may wait and run.
+    pub deadline: Duration,
+    /// Largest image in a request, in bytes.
+    pub body_bytes: usize,
+    /// Quiet time after which a study is complete.
+    pub quiet: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {source}")]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is not valid: {source}")]
+    Parse {
+        /// Its path.
+        path: PathBuf,
+        /// Line, column and what was expected.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("{0}")]
+    Range(&'static str),
+}
+
+impl Config {
+    /// Resolves what was given on the command line and in the environment with the file, if there is one.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file or the setting.
+    pub fn resolve(given: Given, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = file.map(read).transpose()?.unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let config = Self {
+            listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            models: given.models.or(file.models).unwrap_or_else(|| "models".into()),
+            data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
+            onnxruntime: given.onnxruntime.or(file.onnxruntime),
+            instances: given.instances.or(file.instances).unwrap_or(cores),
+            queue: given.queue.or(file.queue).unwrap_or(64),
+            deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
+            body_bytes: given.body_limit_mib.or(file.body_limit_mib).unwrap_or(256).saturating_mul(1 << 20),
+            quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
+            log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+        };
+        if config.instances == 0 || config.queue == 0 {
+            return Err(ConfigError::Range("instances and queue must be at least 1"));
+        }
+        if config.deadline.is_zero() || config.body_bytes == 0 {
+            return Err(ConfigError::Range("deadline-seconds and body-limit-mib must be at least 1"));
+        }
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<Given, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("the formats are text and json".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("osteon.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_was_given_wins_over_the_file_and_that_over_the_default() {
+        let (_folder, path) = file("queue = 7\nmodels = \"elsewhere\"\n");
+        let given = Given { queue: Some(9), ..Given::default() };
+        let config = Config::resolve(given, Some(&path)).unwrap();
+        assert_eq!(config.queue, 9);
+        assert_eq!(config.models, Path::new("elsewhere"));
+        assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
+    }
+
+    #[test]
+    fn a_misspelt_key_and_a_missing_file_are_named() {
+        let (_folder, path) = file("modls = \"x\"\n");
+        assert!(Config::resolve(Given::default(), Some(&path)).unwrap_err().to_string().contains("modls"));
+        let missing = Path::new("/nowhere/osteon.toml");
+        assert!(Config::resolve(Given::default(), Some(missing)).unwrap_err().to_string().contains("nowhere"));
+        let zero = Given { queue: Some(0), ..Given::default() };
+        assert!(Config::resolve(zero, None).is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! DICOMweb (PS3.18): one file for each service.
+
+pub mod stow;
+mod stow_answer;
+
+#[cfg(test)]
+mod stow_tests;

@@ -1,0 +1,238 @@
+//! STOW-RS: `POST /dicom-web/studies` and `POST /dicom-web/studies/{study}`.
+//!
+//! Invariants: an instance is in the answer as stored only when it is durable; parts are read and stored one after the
+//! other, and the body is read no faster than that; whether something can be scored is not asked here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Extension, FromRef, Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::post;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::stow_answer::{Answer, Identity, OTHER_STUDY};
+use crate::dicom::StudyUid;
+use crate::dicom::media_type::MediaType;
+use crate::dicom::multipart::{MultipartError, MultipartReader, Step};
+use crate::fault::{Fault, FaultKind};
+use crate::http::App;
+use crate::http::error::HttpError;
+use crate::workflow::{Submission, Workflow};
+
+/// What one request may send, and how the service is reached.
+#[derive(Clone, Debug)]
+pub struct StowSettings {
+    /// The most bytes of one instance.
+    pub instance_limit: usize,
+    /// The most bytes of one request.
+    pub request_limit: usize,
+    /// The URL of the DICOMweb service as clients see it, for the URLs in answers; without it the request's Host is used.
+    pub public_url: Option<String>,
+}
+
+impl FromRef<App> for Workflow {
+    fn from_ref(app: &App) -> Self {
+        app.workflow.clone()
+    }
+}
+
+/// The routes of this service.
+pub fn routes<S>(settings: StowSettings) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Workflow: FromRef<S>,
+{
+    Router::new()
+        .route("/dicom-web/studies", post(store_instances))
+        .route("/dicom-web/studies/{study}", post(store_instances_of))
+        .layer(Extension(Arc::new(settings)))
+}
+
+type Settings = Extension<Arc<StowSettings>>;
+
+async fn store_instances(
+    State(workflow): State<Workflow>,
+    Extension(settings): Settings,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, HttpError> {
+    Request {
+        workflow,
+        settings,
+        study: None,
+    }
+    .serve(&headers, body)
+    .await
+    .map_err(HttpError)
+}
+
+async fn store_instances_of(
+    State(workflow): State<Workflow>,
+    Extension(settings): Settings,
+    Path(study): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, HttpError> {
+    let study = StudyUid::parse(&study)
+        .map_err(|error| HttpError(Fault::new(FaultKind::Invalid, "study-uid", error.to_string())))?;
+    Request {
+        workflow,
+        settings,
+        study: Some(study),
+    }
+    .serve(&headers, body)
+    .await
+    .map_err(HttpError)
+}
+
+struct Request {
+    workflow: Workflow,
+    settings: Arc<StowSettings>,
+    /// The study that the request names.
+    study: Option<StudyUid>,
+}
+
+impl Request {
+    async fn serve(&self, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+        let kind = content_kind(headers)?;
+        let limit = match kind {
+            ContentKind::Single => self.settings.instance_limit.min(self.settings.request_limit),
+            ContentKind::Multipart { .. } => self.settings.request_limit,
+        };
+        if content_length(headers).is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let body = Body::new(Limited::new(body, limit));
+        let answer = match kind {
+            ContentKind::Single => {
+                let bytes = body.collect().await.map_err(|error| broken(&error, limit))?.to_bytes();
+                let mut answer = Answer::default();
+                self.store(bytes, &mut answer).await;
+                answer
+            }
+            ContentKind::Multipart { boundary } => self.store_parts(&boundary, body.into_data_stream()).await?,
+        };
+        Ok(answer.respond(&self.base(headers)))
+    }
+
+    async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {
+        let mut reader = MultipartReader::new(boundary, self.settings.instance_limit).map_err(syntax)?;
+        let mut answer = Answer::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken(&error, self.settings.request_limit))?;
+            reader.push(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            loop {
+                match reader.step().map_err(syntax)? {
+                    Step::More | Step::End => break,
+                    Step::Part(bytes) => self.store(bytes.into(), &mut answer).await,
+                    Step::TooLarge => answer.failed(None, too_large(self.settings.instance_limit)),
+                }
+            }
+        }
+        reader.finish().map_err(syntax)?;
+        if answer.is_empty() {
+            let message = "there is no part between the boundaries: send each instance as one part";
+            return Err(Fault::new(FaultKind::Invalid, "no-parts", message));
+        }
+        Ok(answer)
+    }
+
+    /// Stores one instance, and says in `answer` what became of it.
+    async fn store(&self, bytes: Bytes, answer: &mut Answer) {
+        let submission = match Submission::read(bytes).await {
+            Ok(submission) => submission,
+            Err(fault) => return answer.failed(None, fault),
+        };
+        let identity = Identity::from(&submission);
+        if self.study.as_ref().is_some_and(|study| study != submission.study()) {
+            let message = "the instance belongs to another study than the request names";
+            return answer.failed(Some(identity), Fault::new(FaultKind::Invalid, OTHER_STUDY, message));
+        }
+        match self.workflow.accept(&submission).await {
+            Ok(_) => answer.stored(identity),
+            Err(fault) => answer.failed(Some(identity), fault),
+        }
+    }
+
+    /// The URL of this service: as configured, as the request's Host says, or relative to the host.
+    fn base(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+        match (&self.settings.public_url, host) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => format!("http://{host}/dicom-web"),
+            _ => "/dicom-web".to_owned(),
+        }
+    }
+}
+
+enum ContentKind {
+    /// One instance as the whole body.
+    Single,
+    /// One instance in each part.
+    Multipart { boundary: String },
+}
+
+fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Fault> {
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let unsupported = || {
+        let message = "the content type must be multipart/related; type=\"application/dicom\"; boundary=..., \
+                       or application/dicom for one instance";
+        Fault::new(FaultKind::Unsupported, "content-type", message)
+    };
+    let media = MediaType::parse(text).ok_or_else(unsupported)?;
+    let dicom = |text: &str| text.eq_ignore_ascii_case("application/dicom");
+    match media.essence.as_str() {
+        "application/dicom" => Ok(ContentKind::Single),
+        // the standard demands a type; without one the parts are taken for what this service takes
+        "multipart/related" if media.parameter("type").is_none_or(dicom) => {
+            let boundary = media.parameter("boundary").ok_or_else(|| {
+                let message = "the content type has no boundary: add the boundary that stands between the parts";
+                Fault::new(FaultKind::Invalid, "no-boundary", message)
+            })?;
+            Ok(ContentKind::Multipart {
+                boundary: boundary.to_owned(),
+            })
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn syntax(error: MultipartError) -> Fault {
+    Fault::new(FaultKind::Invalid, "multipart", error.to_string())
+}
+
+fn too_large(limit: usize) -> Fault {
+    Fault::new(
+        FaultKind::TooLarge,
+        "too-large",
+        format!("this is larger than the {limit} bytes that the server takes"),
+    )
+}
+
+/// Why the body could not be read to its end: a limit, here or in a layer above, or the connection.
+fn broken(error: &axum::Error, limit: usize) -> Fault {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return too_large(limit);
+        }
+        cause = error.source();
+    }
+    Fault::new(
+        FaultKind::Invalid,
+        "body",
+        "the body could not be read to its end: send it again",
+    )
+}

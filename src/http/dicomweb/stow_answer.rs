@@ -1,0 +1,157 @@
+//! The answer to a STOW-RS request (PS3.18 section 10.5.3 and annex I.2): what was stored, what was not, and why.
+//!
+//! Invariant: whatever a part holds, it is a failed item with a reason, and the status is 200, 202 or 409; only where
+//! nothing was stored and the server is to blame does the status say so, so that the sender tries again.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::dicom::StudyUid;
+use crate::fault::{Fault, FaultKind};
+use crate::http::error::HttpError;
+use crate::workflow::Submission;
+
+/// Who an instance is, where it could be read.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    study: StudyUid,
+    class: String,
+    instance: String,
+}
+
+impl From<&Submission> for Identity {
+    fn from(submission: &Submission) -> Self {
+        Self {
+            study: submission.study().clone(),
+            class: submission.class().to_owned(),
+            instance: submission.instance().to_string(),
+        }
+    }
+}
+
+/// What became of the parts so far.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    stored: Vec<Identity>,
+    failed: Vec<(Option<Identity>, Fault)>,
+}
+
+impl Answer {
+    /// Adds a stored instance.
+    pub(super) fn stored(&mut self, identity: Identity) {
+        self.stored.push(identity);
+    }
+
+    /// Adds a part that was not stored.
+    pub(super) fn failed(&mut self, identity: Option<Identity>, fault: Fault) {
+        self.failed.push((identity, fault));
+    }
+
+    /// Whether there was no part at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.is_empty() && self.failed.is_empty()
+    }
+
+    /// The response; `base` is the URL of the DICOMweb service.
+    pub(super) fn respond(&self, base: &str) -> Response {
+        let body = (
+            self.status(),
+            [(header::CONTENT_TYPE, "application/dicom+json")],
+            Json(self.body(base)),
+        );
+        let mut response = body.into_response();
+        if let Some(fault) = self.server_fault() {
+            // the error's own status and Retry-After, with the body of this service
+            let (parts, _) = HttpError(fault.clone()).into_response().into_parts();
+            *response.status_mut() = parts.status;
+            for (name, value) in &parts.headers {
+                if name == header::RETRY_AFTER {
+                    response.headers_mut().insert(name, value.clone());
+                }
+            }
+        }
+        response
+    }
+
+    fn status(&self) -> StatusCode {
+        match (self.stored.is_empty(), self.failed.is_empty()) {
+            (_, true) => StatusCode::OK,
+            (false, false) => StatusCode::ACCEPTED,
+            (true, false) => StatusCode::CONFLICT,
+        }
+    }
+
+    /// The fault to blame, where nothing was stored and every failure is the server's.
+    fn server_fault(&self) -> Option<&Fault> {
+        let all = self.stored.is_empty() && self.failed.iter().all(|(_, fault)| !fault.is_callers());
+        self.failed.first().filter(|_| all).map(|(_, fault)| fault)
+    }
+
+    fn body(&self, base: &str) -> Value {
+        let mut body = Map::new();
+        if let Some(first) = self
+            .stored
+            .first()
+            .filter(|first| self.stored.iter().all(|one| one.study == first.study))
+        {
+            body.insert(
+                "00081190".to_owned(),
+                element("UR", json!(format!("{base}/studies/{}", first.study))),
+            );
+        }
+        let failed: Vec<Value> = self
+            .failed
+            .iter()
+            .map(|(identity, fault)| {
+                let mut item = identity.as_ref().map(reference).unwrap_or_default();
+                item.insert("00081197".to_owned(), element("US", json!(failure_reason(fault))));
+                Value::Object(item)
+            })
+            .collect();
+        let stored: Vec<Value> = self
+            .stored
+            .iter()
+            .map(|identity| {
+                let mut item = reference(identity);
+                let url = format!("{base}/studies/{}/instances/{}", identity.study, identity.instance);
+                item.insert("00081190".to_owned(), element("UR", json!(url)));
+                Value::Object(item)
+            })
+            .collect();
+        for (tag, items) in [("00081198", failed), ("00081199", stored)] {
+            if !items.is_empty() {
+                body.insert(tag.to_owned(), json!({"vr": "SQ", "Value": items}));
+            }
+        }
+        Value::Object(body)
+    }
+}
+
+fn element(vr: &str, value: Value) -> Value {
+    json!({"vr": vr, "Value": [value]})
+}
+
+fn reference(identity: &Identity) -> Map<String, Value> {
+    let mut item = Map::new();
+    if !identity.class.is_empty() {
+        item.insert("00081150".to_owned(), element("UI", json!(identity.class)));
+    }
+    item.insert("00081155".to_owned(), element("UI", json!(identity.instance)));
+    item
+}
+
+/// The code of the fault of a part that belongs to another study than the request names.
+pub(super) const OTHER_STUDY: &str = "other-study";
+
+/// Failure Reason (0008,1197), PS3.18 table I.2-2 and the annexes that it refers to.
+fn failure_reason(fault: &Fault) -> u16 {
+    match (fault.kind, fault.code) {
+        (_, OTHER_STUDY) => 0xA900,
+        (_, "transfer-syntax") => 0xC122,
+        (FaultKind::Internal, _) => 0x0110,
+        _ if fault.retry() || fault.kind == FaultKind::TooLarge => 0xA700,
+        _ => 0xC000,
+    }
+}

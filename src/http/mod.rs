@@ -1,0 +1,111 @@
+//! The HTTP doors: every route and every layer, in order.
+//!
+//! Handlers are thin: they read the request, call `inference` or `workflow`, and give back what those say. No
+//! handler reaches a model or writes to the store by itself.
+
+pub mod body;
+pub mod dicomweb;
+pub mod error;
+mod models;
+mod page;
+mod probe;
+mod score;
+mod studies;
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::fault::{Fault, FaultKind};
+use crate::inference::Inference;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::workflow::Workflow;
+use dicomweb::stow::StowSettings;
+use error::HttpError;
+
+/// What the handlers need; clones share it.
+#[derive(Clone)]
+pub struct App {
+    /// The models.
+    pub inference: Inference,
+    /// What is stored.
+    pub store: Store,
+    /// The way of a study from arrival to result.
+    pub workflow: Workflow,
+    /// The counters.
+    pub metrics: Metrics,
+    /// How much a request may bring.
+    pub limits: Limits,
+    /// Cancelled when the server is asked to stop.
+    pub stopping: CancellationToken,
+}
+
+/// How much a request may bring.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one image.
+    pub body_bytes: usize,
+    /// Bytes of one STOW request with all of its instances.
+    pub stow_bytes: usize,
+}
+
+/// Every route.
+pub fn router(app: App) -> Router {
+    let stow = StowSettings {
+        instance_limit: app.limits.body_bytes,
+        request_limit: app.limits.stow_bytes,
+        public_url: None,
+    };
+    Router::new()
+        .route("/", get(page::index))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::one))
+        .route("/v1/models/{model}/score", post(score::score))
+        .route("/v1/models/{model}/heatmap", post(score::heatmap))
+        .merge(studies::routes())
+        .merge(dicomweb::stow::routes(stow))
+        .route("/health/live", get(probe::live))
+        .route("/health/ready", get(probe::ready))
+        .route("/metrics", get(probe::metrics))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+async fn unknown_route() -> HttpError {
+    HttpError(Fault::new(FaultKind::NotFound, "unknown-route", "there is nothing here: GET / shows what there is"))
+}
+
+async fn wrong_method() -> Response {
+    let fault = Fault::new(FaultKind::Invalid, "method", "this address takes another method");
+    let mut response = HttpError(fault).into_response();
+    *response.status_mut() = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// Counts and logs every answer by its route's pattern: paths hold UIDs.
+async fn observe(State(app): State<App>, matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = matched.as_ref().map_or("(none)", MatchedPath::as_str).to_owned();
+    let started = std::time::Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.answered(method.as_str(), &route, status);
+    tracing::debug!(%method, route, status, milliseconds = started.elapsed().as_millis() as u64, "http.answered");
+    response
+}
+
+/// A panic in a handler is an error of the server and nothing more; its words may hold anything and stay out.
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    let fault = Fault::new(FaultKind::Internal, "panic", "the server made a mistake; its log has the cause");
+    HttpError(fault).into_response()
+}

@@ -1,0 +1,43 @@
+//! `GET /v1/models` and `GET /v1/models/{model}`: what is served, and why something is not.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::App;
+use super::error::HttpError;
+use crate::fault::{Fault, FaultKind};
+use crate::inference::ServedModel;
+
+/// `GET /v1/models`.
+pub async fn list(State(app): State<App>) -> Json<Value> {
+    let catalog = app.inference.catalog();
+    let models: Vec<Value> = catalog.all().iter().map(|model| summary(model)).collect();
+    Json(json!({ "models": models, "rejected": catalog.rejected() }))
+}
+
+/// `GET /v1/models/{model}`: the newest version with its manifest.
+pub async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
+    let model = app.inference.catalog().latest(&name).ok_or_else(|| {
+        Fault::new(FaultKind::NotFound, "unknown-model", "there is no such model: GET /v1/models lists them")
+    })?;
+    let mut answer = summary(&model);
+    answer["manifest"] = json!(model.manifest);
+    Ok(Json(answer))
+}
+
+fn summary(model: &ServedModel) -> Value {
+    json!({
+        "name": model.manifest.name,
+        "version": model.manifest.version,
+        "title": model.manifest.title,
+        "notice": model.manifest.notice,
+        "digest": model.digest,
+        "provider": model.provider,
+        "state": "ready",
+        "findings": model.manifest.labels.iter().map(|label| &label.name).collect::<Vec<_>>(),
+        "intended_use": model.manifest.intended_use,
+        "waiting": model.instances.waiting(),
+        "proven_in_ms": model.proven_in.as_millis() as u64,
+    })
+}

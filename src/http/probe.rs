@@ -1,0 +1,30 @@
+//! `/health/live`, `/health/ready` and `/metrics`: for whoever watches the server.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::App;
+
+/// `GET /health/live`: the process answers.
+pub async fn live() -> Json<serde_json::Value> {
+    Json(json!({ "live": true }))
+}
+
+/// `GET /health/ready`: every model reproduced its goldens, and the server is not about to stop.
+pub async fn ready(State(app): State<App>) -> Response {
+    let stopping = app.stopping.is_cancelled().then(|| "the server is stopping".to_owned());
+    match stopping.or_else(|| app.inference.catalog().not_ready()) {
+        None => Json(json!({ "ready": true })).into_response(),
+        Some(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reason": reason }))).into_response()
+        }
+    }
+}
+
+/// `GET /metrics`: Prometheus' text format.
+pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.text())
+}

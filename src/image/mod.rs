@@ -1,0 +1,34 @@
+//! Pixels on their way from stored values to a network's input.
+//!
+//! [`StoredImage`] is what a file holds, [`Plane`] what a reader would see (bone bright, 16-bit), [`Tensor`] what a
+//! network takes. Only [`preprocess`] turns one into the next, for training and for serving alike.
+
+pub mod border;
+pub mod decode;
+pub mod grey;
+pub mod heatmap;
+pub mod phantom;
+pub mod preprocess;
+
+pub use grey::{GreyTransform, StoredImage};
+
+/// One grey image after modality LUT, VOI LUT, polarity, crop and fit: bone bright, row-major, 0 is black and 65535
+/// white. No step before the tensor has fewer than 16 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Height in pixels.
+    pub rows: usize,
+    /// Width in pixels.
+    pub columns: usize,
+    /// `rows * columns` values.
+    pub values: Vec<u16>,
+}
+
+/// The input of a network for one image, without the batch dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// `[channels, rows, columns]` or `[rows, columns, channels]`, as the contract's layout says.
+    pub shape: [usize; 3],
+    /// Row-major values after range, mean and standard deviation.
+    pub values: Vec<f32>,
+}

@@ -1,0 +1,172 @@
+//! Which models are served: every package of the models folder that proved itself, and why the others are not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::instance::Instances;
+use crate::finding::ModelReference;
+use crate::model::{ModelManifest, Package};
+use crate::runtime::Runtime;
+use crate::runtime::proof::prove;
+
+/// A model that proved itself and runs.
+pub struct ServedModel {
+    /// Its manifest.
+    pub manifest: ModelManifest,
+    /// Its package's digest.
+    pub digest: String,
+    /// The execution provider that runs it.
+    pub provider: &'static str,
+    /// Its threads.
+    pub instances: Instances,
+    /// How long opening, loading and proof took.
+    pub proven_in: Duration,
+}
+
+impl ServedModel {
+    /// How answers name it.
+    #[must_use]
+    pub fn reference(&self) -> ModelReference {
+        ModelReference {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version,
+            digest: self.digest.clone(),
+            provider: self.provider.to_owned(),
+            notice: self.manifest.notice.clone(),
+        }
+    }
+}
+
+/// A package that is not served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// `<name>/<version>` under the models folder.
+    pub package: String,
+    /// What was off.
+    pub reason: String,
+}
+
+/// How models are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Threads for each model, each with an engine of its own.
+    pub instances: usize,
+    /// Images that may wait for one model.
+    pub queue: usize,
+    /// How long an image may wait and run.
+    pub deadline: Duration,
+}
+
+#[derive(Default)]
+struct Contents {
+    loaded: bool,
+    models: BTreeMap<String, BTreeMap<u32, Arc<ServedModel>>>,
+    rejected: Vec<Rejected>,
+}
+
+/// Every served model by name and version.
+#[derive(Default)]
+pub struct Catalog {
+    contents: RwLock<Contents>,
+}
+
+impl Catalog {
+    /// Loads and proves every package under `models`. Blocks; until it is done the catalog is not ready.
+    pub fn load(&self, models: &Path, runtime: &Runtime, settings: Settings) {
+        let mut contents = Contents { loaded: true, ..Contents::default() };
+        match Package::folders(models) {
+            Ok(folders) => {
+                for folder in folders {
+                    match serve(&folder, runtime, settings) {
+                        Ok(model) => {
+                            tracing::info!(
+                                model = model.manifest.name,
+                                version = model.manifest.version,
+                                digest = model.digest,
+                                proven_in_ms = model.proven_in.as_millis() as u64,
+                                "model.ready"
+                            );
+                            contents
+                                .models
+                                .entry(model.manifest.name.clone())
+                                .or_default()
+                                .insert(model.manifest.version, Arc::new(model));
+                        }
+                        Err(reason) => {
+                            let package = place(&folder);
+                            tracing::error!(package, reason, "model.rejected");
+                            contents.rejected.push(Rejected { package, reason });
+                        }
+                    }
+                }
+            }
+            Err(error) => contents.rejected.push(Rejected { package: "*".to_owned(), reason: error.to_string() }),
+        }
+        *self.contents.write().unwrap_or_else(PoisonError::into_inner) = contents;
+    }
+
+    /// The newest version of a model.
+    #[must_use]
+    pub fn latest(&self, name: &str) -> Option<Arc<ServedModel>> {
+        self.read(|contents| contents.models.get(name)?.values().next_back().cloned())
+    }
+
+    /// The newest version of every model, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ServedModel>> {
+        self.read(|contents| contents.models.values().flat_map(|versions| versions.values().cloned()).collect())
+    }
+
+    /// The packages that are not served.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.read(|contents| contents.rejected.clone())
+    }
+
+    /// Why requests cannot be served yet, or at all; `None` when every package proved itself and there is one.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.read(|contents| {
+            if !contents.loaded {
+                return Some("the models are being loaded and proven".to_owned());
+            }
+            if let Some(rejected) = contents.rejected.first() {
+                return Some(format!("{} is not served: {}", rejected.package, rejected.reason));
+            }
+            contents.models.is_empty().then(|| {
+                "there is no model: put a package into <models>/<name>/<version>/ and start again".to_owned()
+            })
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
+        look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedModel, String> {
+    let started = Instant::now();
+    let package = Package::open(folder).map_err(|error| error.to_string())?;
+    let engines = prove(&package, runtime, settings.instances.max(1))?;
+    let provider = engines.first().map_or("none", crate::runtime::Engine::provider);
+    let instances = Instances::start(engines, settings.queue, settings.deadline)
+        .map_err(|error| format!("its threads cannot be started: {error}"))?;
+    Ok(ServedModel {
+        manifest: package.manifest,
+        digest: package.digest,
+        provider,
+        instances,
+        proven_in: started.elapsed(),
+    })
+}
+
+fn place(folder: &Path) -> String {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    format!("{}/{}", name(folder.parent()), name(Some(folder)))
+}

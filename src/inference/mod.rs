@@ -1,0 +1,305 @@
+//! The only door to a model: bytes of one image in, one explicit outcome out.
+//!
+//! [`Inference::score`] parses, decodes, checks the intended use, preprocesses, waits its turn, runs and interprets.
+//! Whatever happens, the answer is an [`InstanceResult`]; a number is in it only where everything held.
+
+pub mod catalog;
+mod instance;
+mod queue;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use tokio::sync::Semaphore;
+
+pub use catalog::{Catalog, Rejected, ServedModel, Settings};
+
+use crate::dicom::{Attributes, Instance};
+use crate::fault::{Fault, FaultKind};
+use crate::finding::{
+    InstanceResult, IntendedUseCheck, ModelReference, Outcome, Reason, Timings, Violation, interpret,
+};
+use crate::image::decode::{decode, decode_picture};
+use crate::image::preprocess::Preprocessing;
+use crate::image::{StoredImage, Tensor, heatmap};
+use crate::runtime::{Runtime, Scores};
+use crate::telemetry::metrics::Metrics;
+
+/// The bytes of one image.
+#[derive(Clone, Debug)]
+pub enum ImageBytes {
+    /// A DICOM file.
+    Dicom(Bytes),
+    /// A PNG or JPEG file: it has no header to check.
+    Picture(Bytes),
+}
+
+/// What is asked of a model.
+#[derive(Clone, Debug)]
+pub struct ScoreRequest {
+    /// The model's name.
+    pub model: String,
+    /// The image.
+    pub image: ImageBytes,
+    /// Score it even outside the intended use, for research; the answer then says so.
+    pub override_intended_use: bool,
+}
+
+/// A handle to every served model; clones share them.
+#[derive(Clone)]
+pub struct Inference {
+    catalog: Arc<Catalog>,
+    /// Decoding and preprocessing at the same time: as many as there are cores.
+    preparing: Arc<Semaphore>,
+    /// Images inside: waiting to be prepared, being prepared, waiting to be scored.
+    inside: Arc<Semaphore>,
+    metrics: Metrics,
+    settings: Settings,
+}
+
+/// One image ready for a network.
+struct Prepared {
+    uid: Option<String>,
+    check: IntendedUseCheck,
+    image: StoredImage,
+    tensor: Tensor,
+    timings: Timings,
+}
+
+/// An image that will not be scored, and what is known of it.
+struct Unscored {
+    fault: Fault,
+    uid: Option<String>,
+    check: Option<IntendedUseCheck>,
+}
+
+impl From<Fault> for Unscored {
+    fn from(fault: Fault) -> Self {
+        Self { fault, uid: None, check: None }
+    }
+}
+
+impl Inference {
+    /// A handle without models; [`Self::load`] fills it.
+    #[must_use]
+    pub fn new(settings: Settings, metrics: Metrics) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            catalog: Arc::default(),
+            preparing: Arc::new(Semaphore::new(cores)),
+            inside: Arc::new(Semaphore::new(settings.queue + cores)),
+            metrics,
+            settings,
+        }
+    }
+
+    /// Loads and proves every package under `models`. Blocks.
+    pub fn load(&self, models: &Path, runtime: &Runtime) {
+        self.catalog.load(models, runtime, self.settings);
+        self.metrics.models(self.catalog.all().len(), self.catalog.rejected().len());
+    }
+
+    /// Which models there are.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The model that scores stored studies: the first by name.
+    #[must_use]
+    pub fn default_model(&self) -> Option<ModelReference> {
+        self.catalog.all().first().map(|model| model.reference())
+    }
+
+    /// Scores one image; every way this can end is an outcome. Beside it, the kind of the fault if there was one.
+    pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
+        let Some(model) = self.catalog.latest(&request.model) else {
+            let fault = self.unknown();
+            return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind));
+        };
+        let started = Instant::now();
+        match self.run(&model, request).await {
+            Ok((prepared, ran)) => {
+                let result = scored(&model, prepared, ran, started.elapsed());
+                let fault = (result.outcome == Outcome::Failed).then_some(FaultKind::Internal);
+                self.counted(result, fault)
+            }
+            Err(unscored) => {
+                let result = InstanceResult {
+                    intended_use: unscored.check,
+                    model: Some(model.reference()),
+                    ..InstanceResult::unscored(&unscored.fault, unscored.uid)
+                };
+                self.counted(result, Some(unscored.fault.kind))
+            }
+        }
+    }
+
+    /// The radiograph with the evidence for one finding over it, as a PNG; without a name, the first finding.
+    ///
+    /// # Errors
+    /// A [`Fault`] where the image cannot be scored, the finding is unknown or the model gives no map.
+    pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Vec<u8>, Fault> {
+        let model = self.catalog.latest(&request.model).ok_or_else(|| self.unknown())?;
+        let labels = &model.manifest.labels;
+        let index = match finding {
+            None => 0,
+            Some(name) => labels.iter().position(|label| label.name == name).ok_or_else(|| {
+                let known = labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ");
+                Fault::new(FaultKind::NotFound, "unknown-finding", format!("the model's findings are {known}"))
+            })?,
+        };
+        let (prepared, (scores, ..)) =
+            self.run(&model, request).await.map_err(|unscored| unscored.fault)?;
+        let map = scores.activation_maps.into_iter().nth(index).ok_or_else(|| {
+            Fault::new(FaultKind::NotFound, "no-heatmap", "this model gives no activation map")
+        })?;
+        let contract = model.manifest.preprocessing.clone();
+        self.prepare(move || {
+            let picture = heatmap::overlay(&contract, &prepared.image, &map)?;
+            picture.png().map_err(|error| Fault::new(FaultKind::Internal, "png", error))
+        })
+        .await
+    }
+
+    async fn run(
+        &self,
+        model: &ServedModel,
+        request: ScoreRequest,
+    ) -> Result<(Prepared, (Scores, Duration, Duration)), Unscored> {
+        let _inside = self.inside.try_acquire().map_err(|_| instance::overloaded())?;
+        let intended = model.manifest.intended_use.clone();
+        let contract = model.manifest.preprocessing.clone();
+        let prepared = self
+            .prepare(move || {
+                Ok(prepare(&request.image, &contract, |attributes| {
+                    check(intended.violations(attributes), request.override_intended_use)
+                }))
+            })
+            .await??;
+        let mut prepared = prepared;
+        let tensor = std::mem::replace(&mut prepared.tensor, Tensor { shape: [0; 3], values: Vec::new() });
+        match model.instances.run(tensor).await {
+            Ok(ran) => Ok((prepared, (ran.scores, ran.waited, ran.ran))),
+            Err(fault) => Err(Unscored { fault, uid: prepared.uid, check: Some(prepared.check) }),
+        }
+    }
+
+    /// Runs blocking work on one of the cores' places; a panic in it is a fault of its own.
+    async fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let broken =
+            || Fault::new(FaultKind::Internal, "panic", "the image could not be prepared; the server's log has the cause");
+        let _place = self.preparing.acquire().await.map_err(|_| broken())?;
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// The caller's text is not repeated.
+    fn unknown(&self) -> Fault {
+        if let (Some(reason), true) = (self.catalog.not_ready(), self.catalog.all().is_empty()) {
+            return Fault::new(FaultKind::Unavailable, "not-ready", reason);
+        }
+        let mut known: Vec<String> = self.catalog.all().iter().map(|model| model.manifest.name.clone()).collect();
+        known.dedup();
+        Fault::new(FaultKind::NotFound, "unknown-model", format!("there is no such model: this server has {}", known.join(", ")))
+    }
+
+    fn counted(&self, result: InstanceResult, fault: Option<FaultKind>) -> (InstanceResult, Option<FaultKind>) {
+        self.metrics.scored(&result);
+        (result, fault)
+    }
+}
+
+fn scored(
+    model: &ServedModel,
+    prepared: Prepared,
+    (scores, waited, ran): (Scores, Duration, Duration),
+    total: Duration,
+) -> InstanceResult {
+    let (outcome, reason, findings) = match interpret(&model.manifest.labels, &scores.probabilities) {
+        Ok(findings) => (Outcome::Scored, None, findings),
+        Err(error) => {
+            let reason = Reason { code: "not-a-probability".to_owned(), message: error.to_string() };
+            (Outcome::Failed, Some(reason), Vec::new())
+        }
+    };
+    let timings =
+        Timings { queue: milliseconds(waited), infer: milliseconds(ran), total: milliseconds(total), ..prepared.timings };
+    InstanceResult {
+        outcome,
+        reason,
+        sop_instance_uid: prepared.uid,
+        findings,
+        model: Some(model.reference()),
+        intended_use: Some(prepared.check),
+        timings_ms: Some(timings),
+    }
+}
+
+/// Whether to go on in spite of the violations, and what the answer will say.
+fn check(violations: Vec<Violation>, overridden: bool) -> Result<IntendedUseCheck, Fault> {
+    let Some(first) = violations.first() else { return Ok(IntendedUseCheck::Met) };
+    if overridden {
+        return Ok(IntendedUseCheck::Overridden { violations });
+    }
+    let all = violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join("; ");
+    let message = format!("outside the model's intended use: {all}; for research, ?override=intended-use scores it all the same");
+    Err(Fault::new(FaultKind::Refused, code(&first.code), message))
+}
+
+/// The violation's code as one of the codes that this crate documents.
+fn code(violation: &str) -> &'static str {
+    const CODES: [&str; 8] = [
+        "modality",
+        "modality-unknown",
+        "body-part",
+        "body-part-unknown",
+        "view",
+        "view-unknown",
+        "age",
+        "age-unknown",
+    ];
+    CODES.into_iter().find(|code| *code == violation).unwrap_or("intended-use")
+}
+
+fn prepare(
+    bytes: &ImageBytes,
+    contract: &Preprocessing,
+    check: impl FnOnce(&Attributes) -> Result<IntendedUseCheck, Fault>,
+) -> Result<Prepared, Unscored> {
+    let mut timings = Timings::default();
+    let mut clock = Instant::now();
+    let mut lap = || {
+        let now = Instant::now();
+        milliseconds(now - std::mem::replace(&mut clock, now))
+    };
+    let (uid, check, image) = match bytes {
+        ImageBytes::Picture(bytes) => {
+            let image = decode_picture(bytes).map_err(Fault::from)?;
+            (None, IntendedUseCheck::NotChecked, image)
+        }
+        ImageBytes::Dicom(bytes) => {
+            let instance = Instance::parse(bytes).map_err(Fault::from)?;
+            timings.parse = lap();
+            let uid = Some(instance.uid.to_string());
+            let unscored = |fault: Fault, check| Unscored { fault, uid: uid.clone(), check };
+            let check = check(&Attributes::of(&instance)).map_err(|fault| unscored(fault, None))?;
+            let image = decode(&instance).map_err(|error| unscored(error.into(), Some(check.clone())))?;
+            (uid, check, image)
+        }
+    };
+    timings.decode = lap();
+    let (tensor, _) = contract
+        .apply(&image)
+        .map_err(|error| Unscored { fault: error.into(), uid: uid.clone(), check: Some(check.clone()) })?;
+    timings.preprocess = lap();
+    Ok(Prepared { uid, check, image, tensor, timings })
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

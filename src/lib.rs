@@ -1,0 +1,41 @@
+//! osteon: radiograph classifiers in use, from DICOM bytes to a proven score.
+//!
+//! This crate is one library under two programs: `osteon` serves, `osteon-train` trains. The tree is the picture of
+//! the system, and the arrows point down only:
+//!
+//! ```text
+//!   root        config  app  bin/osteon                       bin/osteon-train
+//!   doors       http                                               |
+//!   services    workflow -> inference, store                     train
+//!   execution   runtime  model  telemetry   <----------------------'
+//!   pure        report  finding  evaluation  image  dicom  fault
+//! ```
+//!
+//! Serving and training never import each other. They meet in the two lowest layers, above all in
+//! [`image::preprocess`]: one implementation makes the tensor that a network is trained on and the tensor that it is
+//! served. `tests/it/architecture.rs` reads these sources and holds them to the picture.
+
+pub mod dicom;
+pub mod evaluation;
+pub mod fault;
+pub mod finding;
+pub mod image;
+pub mod model;
+pub mod runtime;
+pub mod telemetry;
+
+#[cfg(feature = "serve")]
+pub mod app;
+#[cfg(feature = "serve")]
+pub mod config;
+#[cfg(feature = "serve")]
+pub mod http;
+#[cfg(feature = "serve")]
+pub mod inference;
+#[cfg(feature = "serve")]
+pub mod store;
+#[cfg(feature = "serve")]
+pub mod workflow;
+
+#[cfg(feature = "train")]
+pub mod train;

@@ -1,0 +1,147 @@
+//! The manifest of a model package: everything that has to be known to serve the model, in readable JSON.
+//!
+//! What training knew travels here and inside the ONNX file; a model from elsewhere is described by its manifest
+//! alone. Unknown fields are errors, so that a misspelt threshold is not silently the default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{IntendedUse, Label};
+use crate::image::preprocess::Preprocessing;
+
+/// The version of the manifest's own layout.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// `manifest.json` of `models/<name>/<version>/`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelManifest {
+    /// [`MANIFEST_VERSION`].
+    pub manifest_version: u32,
+    /// Lower-case letters, digits and `-`; the name of the outer folder.
+    pub name: String,
+    /// 1 or more; the name of the inner folder.
+    pub version: u32,
+    /// One line for people.
+    pub title: String,
+    /// The sentence that goes with every answer.
+    pub notice: String,
+    /// SPDX expression.
+    pub licence: String,
+    /// Which images it may score.
+    pub intended_use: IntendedUse,
+    /// The meaning of each output, in their order.
+    pub labels: Vec<Label>,
+    /// How an image becomes the input.
+    pub preprocessing: Preprocessing,
+    /// The outputs.
+    pub outputs: Outputs,
+    /// Where the model comes from: recipe, data, program, each stage with its hashes.
+    pub lineage: BTreeMap<String, String>,
+    /// SHA-256 in lower-case hexadecimal of every other file of the package, by its name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The output tensors of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outputs {
+    /// The tensor `[batch, labels]` that becomes the probabilities.
+    pub scores: String,
+    /// What turns `scores` into probabilities.
+    pub activation: Activation,
+    /// The tensor `[batch, labels]` of logits before temperature, if the model has it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub logits: Option<String>,
+    /// The tensor `[batch, labels, rows, columns]` of evidence, if the model has it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub activation_map: Option<String>,
+}
+
+/// What turns a model's scores into probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// They are probabilities.
+    None,
+    /// One logistic function for each label: labels do not exclude each other.
+    Sigmoid,
+    /// Labels exclude each other.
+    Softmax,
+}
+
+impl Activation {
+    /// Probabilities of one image's scores.
+    #[must_use]
+    pub fn apply(self, scores: &[f32]) -> Vec<f32> {
+        match self {
+            Self::None => scores.to_vec(),
+            Self::Sigmoid => scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect(),
+            Self::Softmax => {
+                let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let parts: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+                let whole: f32 = parts.iter().sum();
+                parts.iter().map(|part| part / whole).collect()
+            }
+        }
+    }
+}
+
+impl ModelManifest {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.manifest_version != MANIFEST_VERSION {
+            return Err(format!(
+                "manifest_version is {}, this program reads version {MANIFEST_VERSION}",
+                self.manifest_version
+            ));
+        }
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            return Err("name must be 1 to 64 lower-case letters, digits and `-`".to_owned());
+        }
+        if self.version == 0 {
+            return Err("version must be 1 or more".to_owned());
+        }
+        if self.labels.is_empty() {
+            return Err("labels must name every output of the model".to_owned());
+        }
+        for label in &self.labels {
+            if !(0.0..=1.0).contains(&label.threshold) {
+                return Err(format!("the threshold of label {} must lie in 0 to 1", label.name));
+            }
+            if !label.temperature.is_finite() || label.temperature <= 0.0 {
+                return Err(format!("the temperature of label {} must be finite and above 0", label.name));
+            }
+            if self.labels.iter().filter(|other| other.name == label.name).count() > 1 {
+                return Err(format!("label {} stands twice", label.name));
+            }
+        }
+        for name in self.files.keys() {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+                return Err(format!("file name {name:?} must be a plain name inside the package"));
+            }
+        }
+        self.preprocessing.check().map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.special.softmax([1, 2, 3])` = 0.09003057, 0.24472847, 0.66524096.
+    #[test]
+    fn softmax_and_sigmoid() {
+        let softmax = Activation::Softmax.apply(&[1.0, 2.0, 3.0]);
+        for (found, expected) in softmax.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96]) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+        assert!(Activation::Softmax.apply(&[1000.0, 0.0])[0] > 0.999, "no overflow");
+        assert!((Activation::Sigmoid.apply(&[0.0])[0] - 0.5).abs() < 1e-7);
+    }
+}

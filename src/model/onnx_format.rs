@@ -1,0 +1,407 @@
+//! The part of the ONNX file format that osteon reads and writes, as protobuf messages.
+//!
+//! Field numbers are those of `onnx.proto3` (ONNX 1.16, IR version 8 to 10); fields that are not named here are skipped
+//! in reading. A file is one [`ModelProto`]. Weights written by osteon are `raw_data`, little-endian.
+
+use prost::{Enumeration, Message, Oneof};
+
+/// The whole file.
+#[derive(Clone, PartialEq, Message)]
+pub struct ModelProto {
+    /// Version of the file format itself.
+    #[prost(int64, tag = "1")]
+    pub ir_version: i64,
+    /// The program that wrote the file.
+    #[prost(string, tag = "2")]
+    pub producer_name: String,
+    /// Its version.
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
+    /// Reverse-DNS name space of the model.
+    #[prost(string, tag = "4")]
+    pub domain: String,
+    /// Version of the model.
+    #[prost(int64, tag = "5")]
+    pub model_version: i64,
+    /// Free text.
+    #[prost(string, tag = "6")]
+    pub doc_string: String,
+    /// The network.
+    #[prost(message, optional, tag = "7")]
+    pub graph: Option<GraphProto>,
+    /// The operator sets that the nodes mean.
+    #[prost(message, repeated, tag = "8")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// Named texts about the model; here travels the preprocessing contract.
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<StringStringEntryProto>,
+}
+
+/// An operator set; the empty domain is ONNX's own.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct OperatorSetIdProto {
+    /// Empty, or a vendor's name such as `com.microsoft`.
+    #[prost(string, tag = "1")]
+    pub domain: String,
+    /// The opset number.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+}
+
+/// A named text.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct StringStringEntryProto {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The text.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// Nodes in execution order, with constants, inputs and outputs.
+#[derive(Clone, PartialEq, Message)]
+pub struct GraphProto {
+    /// The operations.
+    #[prost(message, repeated, tag = "1")]
+    pub node: Vec<NodeProto>,
+    /// The graph's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The weights.
+    #[prost(message, repeated, tag = "5")]
+    pub initializer: Vec<TensorProto>,
+    /// Free text.
+    #[prost(string, tag = "10")]
+    pub doc_string: String,
+    /// What the caller gives; old writers list weights here, too.
+    #[prost(message, repeated, tag = "11")]
+    pub input: Vec<ValueInfoProto>,
+    /// What the caller gets.
+    #[prost(message, repeated, tag = "12")]
+    pub output: Vec<ValueInfoProto>,
+    /// Shapes between, as far as the writer knew them.
+    #[prost(message, repeated, tag = "13")]
+    pub value_info: Vec<ValueInfoProto>,
+}
+
+/// One operation.
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeProto {
+    /// Names of the values that it takes; empty for one left out.
+    #[prost(string, repeated, tag = "1")]
+    pub input: Vec<String>,
+    /// Names of the values that it makes.
+    #[prost(string, repeated, tag = "2")]
+    pub output: Vec<String>,
+    /// The node's own name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// The operator, such as `Conv`.
+    #[prost(string, tag = "4")]
+    pub op_type: String,
+    /// Its settings.
+    #[prost(message, repeated, tag = "5")]
+    pub attribute: Vec<AttributeProto>,
+    /// The operator set's domain.
+    #[prost(string, tag = "7")]
+    pub domain: String,
+}
+
+/// One setting of an operation.
+#[derive(Clone, PartialEq, Message)]
+pub struct AttributeProto {
+    /// Its name, such as `strides`.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its value, where it is one real number.
+    #[prost(float, tag = "2")]
+    pub f: f32,
+    /// Its value, where it is one whole number.
+    #[prost(int64, tag = "3")]
+    pub i: i64,
+    /// Its value, where it is a text.
+    #[prost(bytes = "vec", tag = "4")]
+    pub s: Vec<u8>,
+    /// Its value, where it is a tensor.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
+    /// Its value, where it is a graph, as in `If` and `Loop`.
+    #[prost(message, optional, tag = "6")]
+    pub g: Option<GraphProto>,
+    /// Its value, where it is a list of real numbers.
+    #[prost(float, repeated, tag = "7")]
+    pub floats: Vec<f32>,
+    /// Its value, where it is a list of whole numbers.
+    #[prost(int64, repeated, tag = "8")]
+    pub ints: Vec<i64>,
+    /// Which of these it is.
+    #[prost(enumeration = "AttributeType", tag = "20")]
+    pub r#type: i32,
+}
+
+/// Which kind of value an attribute has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum AttributeType {
+    /// Not said.
+    Undefined = 0,
+    /// One real number.
+    Float = 1,
+    /// One whole number.
+    Int = 2,
+    /// A text.
+    String = 3,
+    /// A tensor.
+    Tensor = 4,
+    /// A graph.
+    Graph = 5,
+    /// Real numbers.
+    Floats = 6,
+    /// Whole numbers.
+    Ints = 7,
+}
+
+/// A constant, such as a kernel.
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorProto {
+    /// Its sizes; empty for a scalar.
+    #[prost(int64, repeated, tag = "1")]
+    pub dims: Vec<i64>,
+    /// A number of [`DataType`].
+    #[prost(int32, tag = "2")]
+    pub data_type: i32,
+    /// Its values, where they are listed as 32-bit floats.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// Its values, where they are listed as 64-bit integers.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
+    /// Its name.
+    #[prost(string, tag = "8")]
+    pub name: String,
+    /// Its values, little-endian and row-major.
+    #[prost(bytes = "vec", tag = "9")]
+    pub raw_data: Vec<u8>,
+    /// Where its values are, if outside: `location`, `offset`, `length`, `checksum`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// Whether the values are in this file.
+    #[prost(enumeration = "DataLocation", tag = "14")]
+    pub data_location: i32,
+}
+
+/// Where a tensor's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum DataLocation {
+    /// In this file.
+    Default = 0,
+    /// In a file beside it.
+    External = 1,
+}
+
+/// The kinds of number that osteon meets; others stay plain numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum DataType {
+    /// Not said.
+    Undefined = 0,
+    /// 32-bit float.
+    Float = 1,
+    /// 8-bit unsigned.
+    Uint8 = 2,
+    /// 8-bit signed.
+    Int8 = 3,
+    /// 16-bit unsigned.
+    Uint16 = 4,
+    /// 16-bit signed.
+    Int16 = 5,
+    /// 32-bit signed.
+    Int32 = 6,
+    /// 64-bit signed.
+    Int64 = 7,
+    /// Text.
+    String = 8,
+    /// Truth value.
+    Bool = 9,
+    /// 16-bit float.
+    Float16 = 10,
+    /// 64-bit float.
+    Double = 11,
+    /// 16-bit brain float.
+    Bfloat16 = 16,
+}
+
+/// The name and type of an input or output.
+#[derive(Clone, PartialEq, Message)]
+pub struct ValueInfoProto {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its type.
+    #[prost(message, optional, tag = "2")]
+    pub r#type: Option<TypeProto>,
+}
+
+/// A type; only tensors are read here.
+#[derive(Clone, PartialEq, Message)]
+pub struct TypeProto {
+    /// Which type.
+    #[prost(oneof = "type_proto::Value", tags = "1")]
+    pub value: Option<type_proto::Value>,
+}
+
+/// The parts of [`TypeProto`].
+pub mod type_proto {
+    use super::{Message, Oneof, TensorShapeProto};
+
+    /// Which type.
+    #[derive(Clone, PartialEq, Oneof)]
+    pub enum Value {
+        /// A tensor.
+        #[prost(message, tag = "1")]
+        TensorType(Tensor),
+    }
+
+    /// A tensor's type.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Tensor {
+        /// A number of [`DataType`](super::DataType).
+        #[prost(int32, tag = "1")]
+        pub elem_type: i32,
+        /// Its sizes, where they are known.
+        #[prost(message, optional, tag = "2")]
+        pub shape: Option<TensorShapeProto>,
+    }
+}
+
+/// A tensor's sizes.
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorShapeProto {
+    /// One entry for each.
+    #[prost(message, repeated, tag = "1")]
+    pub dim: Vec<tensor_shape_proto::Dimension>,
+}
+
+/// The parts of [`TensorShapeProto`].
+pub mod tensor_shape_proto {
+    use super::{Message, Oneof};
+
+    /// One size; with no value it is unknown.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Dimension {
+        /// The size or its name.
+        #[prost(oneof = "Value", tags = "1, 2")]
+        pub value: Option<Value>,
+    }
+
+    /// A size or its name.
+    #[derive(Clone, PartialEq, Oneof)]
+    pub enum Value {
+        /// Fixed.
+        #[prost(int64, tag = "1")]
+        DimValue(i64),
+        /// Chosen by the caller, under this name.
+        #[prost(string, tag = "2")]
+        DimParam(String),
+    }
+}
+
+impl ModelProto {
+    /// The version of ONNX's own operator set, if the file names it.
+    #[must_use]
+    pub fn opset(&self) -> Option<i64> {
+        let own = |set: &&OperatorSetIdProto| set.domain.is_empty() || set.domain == "ai.onnx";
+        self.opset_import.iter().find(own).map(|set| set.version)
+    }
+
+    /// The first tensor whose values lie in another file, graphs inside of nodes included.
+    #[must_use]
+    pub fn external_tensor(&self) -> Option<&TensorProto> {
+        self.graph.as_ref().and_then(GraphProto::external_tensor)
+    }
+}
+
+impl GraphProto {
+    fn external_tensor(&self) -> Option<&TensorProto> {
+        let outside = |tensor: &&TensorProto| tensor.data_location == DataLocation::External as i32;
+        let attributes = || self.node.iter().flat_map(|node| &node.attribute);
+        let constants = attributes().filter_map(|attribute| attribute.t.as_ref());
+        let inside = || {
+            attributes()
+                .filter_map(|attribute| attribute.g.as_ref())
+                .find_map(Self::external_tensor)
+        };
+        self.initializer.iter().chain(constants).find(outside).or_else(inside)
+    }
+}
+
+impl ValueInfoProto {
+    /// The number type and the sizes, for a tensor whose sizes are said; `None` in place of a size that has no number.
+    #[must_use]
+    pub fn tensor(&self) -> Option<(i32, Vec<Option<i64>>)> {
+        let type_proto::Value::TensorType(tensor) = self.r#type.as_ref()?.value.as_ref()?;
+        let size = |dimension: &tensor_shape_proto::Dimension| match dimension.value {
+            Some(tensor_shape_proto::Value::DimValue(size)) => Some(size),
+            _ => None,
+        };
+        Some((tensor.elem_type, tensor.shape.as_ref()?.dim.iter().map(size).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_follow_the_specification() {
+        // ir_version is field 1, opset_import field 8 with its version in field 2, metadata_props field 14
+        let model = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            metadata_props: vec![StringStringEntryProto {
+                key: "k".to_owned(),
+                value: "v".to_owned(),
+            }],
+            ..ModelProto::default()
+        };
+        let bytes = [0x08, 8, 0x42, 2, 0x10, 17, 0x72, 6, 0x0a, 1, b'k', 0x12, 1, b'v'];
+        assert_eq!(model.encode_to_vec(), bytes);
+        assert_eq!(ModelProto::decode(bytes.as_slice()).unwrap(), model);
+        assert_eq!(model.opset(), Some(17));
+    }
+
+    #[test]
+    fn an_external_tensor_is_found_inside_of_a_branch() {
+        let tensor = TensorProto {
+            data_location: DataLocation::External as i32,
+            ..TensorProto::default()
+        };
+        let branch = GraphProto {
+            initializer: vec![tensor.clone()],
+            ..GraphProto::default()
+        };
+        let attribute = AttributeProto {
+            g: Some(branch),
+            ..AttributeProto::default()
+        };
+        let node = NodeProto {
+            attribute: vec![attribute],
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![node],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        assert_eq!(model.external_tensor(), Some(&tensor));
+        assert_eq!(ModelProto::default().external_tensor(), None);
+    }
+}

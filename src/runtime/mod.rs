@@ -1,0 +1,57 @@
+//! Running networks: finding ONNX Runtime, loading a model, one image in and scores out.
+//!
+//! This is the only home of `ort`. ONNX Runtime is a shared library that is opened at run time; when it is missing or
+//! wrong, the error says which command mends it, and nothing panics.
+
+pub mod library;
+mod onnx;
+pub mod proof;
+
+pub use onnx::{Engine, Runtime, Scores};
+
+use crate::fault::{Fault, FaultKind};
+
+/// Why a network cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuntimeError {
+    /// The shared library is nowhere.
+    #[error("ONNX Runtime was not found: {}", library::MEND)]
+    Missing,
+    /// The shared library is there and cannot be used.
+    #[error("ONNX Runtime at {path} cannot be used ({cause}): {}", library::MEND)]
+    Unusable {
+        /// Where it was found.
+        path: String,
+        /// What the loader said.
+        cause: String,
+    },
+    /// The model cannot be loaded.
+    #[error("the model cannot be loaded: {0}")]
+    Load(String),
+    /// The model has not the tensors that its manifest names.
+    #[error("the model has no {kind} named {name}: it has {present}")]
+    Tensor {
+        /// `input` or `output`.
+        kind: &'static str,
+        /// What the manifest says.
+        name: String,
+        /// What the model has.
+        present: String,
+    },
+    /// The model failed on an input.
+    #[error("the model failed: {0}")]
+    Run(String),
+}
+
+impl From<RuntimeError> for Fault {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Run(_) => {
+                // what the library says may name files of the server: it is for the log, not for the caller
+                tracing::error!(%error, "inference.failed");
+                Fault::new(FaultKind::Internal, "engine", "the model failed on this image; the server's log has the cause")
+            }
+            other => Fault::new(FaultKind::Unavailable, "engine-unavailable", other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Logs and metrics. Neither ever holds patient data: no names, no UIDs, no header values.
+
+#[cfg(feature = "serve")]
+pub mod metrics;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error; `OSTEON_LOG` chooses what, in the form `info,osteon=debug`.
+pub fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("OSTEON_LOG").unwrap_or_else(|_| EnvFilter::new("warn,osteon=info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a second start, as in tests, keeps the first
+    let _ = match format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+}

@@ -1,0 +1,202 @@
+//! Which patients train, validate and test.
+//!
+//! Invariants: all images of a patient are in one part; parts have about the wanted shares of images within each
+//! combination of labels; one seed gives one split, whatever the order of patients was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// The wanted shares of images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fractions {
+    /// For the gradient.
+    pub train: f64,
+    /// For the choice of the epoch, temperature and thresholds.
+    pub validation: f64,
+    /// For the report only; may be 0.
+    pub test: f64,
+}
+
+/// Places of images in each part, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// For the gradient.
+    pub train: Vec<usize>,
+    /// For the choice of the epoch, temperature and thresholds.
+    pub validation: Vec<usize>,
+    /// For the report only.
+    pub test: Vec<usize>,
+}
+
+/// Why images cannot be split, or a split cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SplitError {
+    /// Shares that are no shares.
+    #[error("fractions {0:?} must not be negative and must add up to 1")]
+    Fractions(Fractions),
+    /// Lists of different lengths.
+    #[error("{patients} patients stand against {labels} label lists; there must be one of each for each image")]
+    Length {
+        /// Patients.
+        patients: usize,
+        /// Label lists.
+        labels: usize,
+    },
+    /// A patient in two parts.
+    #[error("patient `{patient}` has images in two parts of the split; a patient must be in one only")]
+    Leak {
+        /// The pseudonym.
+        patient: String,
+    },
+}
+
+impl Split {
+    /// Deals out whole patients, rarest combination of labels first.
+    pub fn new(patients: &[String], labels: &[Vec<f32>], fractions: Fractions, seed: u64) -> Result<Self, SplitError> {
+        let shares = [fractions.train, fractions.validation, fractions.test];
+        if shares.iter().any(|share| share.is_nan() || *share < 0.0) || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-9
+        {
+            return Err(SplitError::Fractions(fractions));
+        }
+        if patients.len() != labels.len() {
+            return Err(SplitError::Length {
+                patients: patients.len(),
+                labels: labels.len(),
+            });
+        }
+        let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, patient) in patients.iter().enumerate() {
+            images.entry(patient).or_default().push(index);
+        }
+        let mut strata: BTreeMap<Vec<bool>, Vec<&str>> = BTreeMap::new();
+        for (patient, own) in &images {
+            let count = own.iter().map(|index| labels[*index].len()).max().unwrap_or(0);
+            let present = |label: usize| {
+                own.iter()
+                    .any(|index| labels[*index].get(label).is_some_and(|v| *v > 0.5))
+            };
+            strata
+                .entry((0..count).map(present).collect())
+                .or_default()
+                .push(patient);
+        }
+        let mut strata: Vec<Vec<&str>> = strata.into_values().collect();
+        strata.sort_by_key(Vec::len);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut parts = [const { Vec::new() }; 3];
+        // what each part is owed, in images; carried over, so that small strata do not all round the same way
+        let mut owed = [0.0; 3];
+        for mut stratum in strata {
+            stratum.shuffle(&mut random);
+            for patient in stratum {
+                let own = &images[patient];
+                for (owed, share) in owed.iter_mut().zip(shares) {
+                    *owed += share * own.len() as f64;
+                }
+                let best = (0..3)
+                    .max_by(|left, right| owed[*left].total_cmp(&owed[*right]))
+                    .unwrap_or(0);
+                owed[best] -= own.len() as f64;
+                parts[best].extend(own);
+            }
+        }
+        for part in &mut parts {
+            part.sort_unstable();
+        }
+        let [train, validation, test] = parts;
+        let split = Self {
+            train,
+            validation,
+            test,
+        };
+        split.check(patients)?;
+        Ok(split)
+    }
+
+    /// Checks that no patient is in two parts.
+    pub fn check(&self, patients: &[String]) -> Result<(), SplitError> {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for part in [&self.train, &self.validation, &self.test] {
+            let own: BTreeSet<&str> = part.iter().map(|index| patients[*index].as_str()).collect();
+            if let Some(patient) = own.iter().find(|patient| seen.contains(*patient)) {
+                return Err(SplitError::Leak {
+                    patient: (*patient).to_owned(),
+                });
+            }
+            seen.extend(own);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRACTIONS: Fractions = Fractions {
+        train: 0.7,
+        validation: 0.15,
+        test: 0.15,
+    };
+
+    /// 1,000 images of 400 patients; label 0 in a third of the patients, label 1 in a tenth.
+    fn cases() -> (Vec<String>, Vec<Vec<f32>>) {
+        let patients: Vec<usize> = (0..1000).map(|image| image * 7 % 400).collect();
+        let labels = patients
+            .iter()
+            .map(|p| vec![f32::from(u8::from(p % 3 == 0)), f32::from(u8::from(p % 10 == 1))]);
+        (
+            patients.iter().map(|patient| format!("p{patient}")).collect(),
+            labels.collect(),
+        )
+    }
+
+    #[test]
+    fn patients_stay_whole_and_labels_stay_balanced() {
+        let (patients, labels) = cases();
+        let split = Split::new(&patients, &labels, FRACTIONS, 1).unwrap();
+        split.check(&patients).unwrap();
+        assert_eq!(split.train.len() + split.validation.len() + split.test.len(), 1000);
+        assert!(split.train.len().abs_diff(700) <= 3 && split.test.len().abs_diff(150) <= 3);
+        for label in 0..2 {
+            let rate = |part: &[usize]| part.iter().map(|index| labels[*index][label]).sum::<f32>() / part.len() as f32;
+            for part in [&split.validation, &split.test] {
+                assert!((rate(part) - rate(&split.train)).abs() < 0.03, "label {label}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_seed_gives_one_split() {
+        let (patients, labels) = cases();
+        let with = |seed| Split::new(&patients, &labels, FRACTIONS, seed).unwrap();
+        assert_eq!(with(1), with(1));
+        assert_ne!(with(1), with(2));
+    }
+
+    #[test]
+    fn a_patient_on_both_sides_is_found() {
+        let patients = ["a", "b", "a"].map(str::to_owned);
+        let split = Split {
+            train: vec![0],
+            validation: vec![1, 2],
+            test: Vec::new(),
+        };
+        assert_eq!(
+            split.check(&patients).unwrap_err(),
+            SplitError::Leak {
+                patient: "a".to_owned()
+            }
+        );
+        let wrong = Fractions {
+            train: 0.9,
+            validation: 0.2,
+            test: 0.0,
+        };
+        assert!(Split::new(&patients, &vec![vec![0.0]; 3], wrong, 0).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! A trained network becomes a file that other programs run.
+//!
+//! Pure: graph, weights and texts in, bytes out. Equal input gives equal bytes.
+
+pub mod fold;
+pub mod onnx;
+
+pub use fold::fold_batch_norms;
+pub use onnx::{ExportError, export_onnx};
+pub mod package;
+pub mod validate;

@@ -1,0 +1,502 @@
+//! A graph interpreted by libtorch: values, loss and gradients. The only home of `tch`.
+//!
+//! All trained parameters are views of one flat tensor, in execution order, and so are all running statistics: the
+//! optimizer and checkpoints work on plain slices. Kernels lie channels-last, which is what libtorch's convolutions
+//! are fastest on. With one seed and one number of threads every result is the same bit for bit.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, RngExt};
+use tch::{Kind, TchError, Tensor};
+
+use super::super::network::{
+    Convolution, Graph, GraphError, Layer, Node, Role, Shapes, TensorF32, Weights, WeightsError, Window,
+};
+
+/// Why the engine could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// libtorch refused an operation.
+    #[error("node `{node}`: libtorch: {source}")]
+    Node {
+        /// The node.
+        node: String,
+        /// What libtorch said.
+        source: TchError,
+    },
+    /// libtorch refused something beside the graph.
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+    /// The graph is no network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The weights do not fit the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A slice of the wrong length.
+    #[error("{what} has {found} values; {needed} are needed")]
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The right length.
+        needed: usize,
+    },
+}
+
+/// Loss and gradient of one batch.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The mean binary cross-entropy over known labels, in nats.
+    pub loss: f64,
+    /// Of every trained parameter, in the order of [`Engine::trained`].
+    pub gradient: Vec<f32>,
+}
+
+/// Where a parameter lives.
+struct Slot {
+    name: String,
+    shape: Vec<usize>,
+    role: Role,
+    /// A view of the flat tensor of its role.
+    view: Tensor,
+}
+
+/// A network with its numbers, ready to run and to learn.
+pub struct Engine {
+    graph: Graph,
+    shapes: Shapes,
+    slots: Vec<Slot>,
+    places: BTreeMap<String, usize>,
+    trained: Tensor,
+    statistics: Tensor,
+}
+
+/// How a pass treats batch norm and dropout.
+enum Mode<'a> {
+    Evaluate,
+    Learn(&'a mut dyn Rng),
+}
+
+impl Engine {
+    /// Loads `weights` into `graph`. `threads` is libtorch's number of threads, for the whole process.
+    pub fn new(graph: &Graph, weights: &Weights, threads: usize) -> Result<Self, EngineError> {
+        tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(1));
+        weights.check(graph)?;
+        let shapes = graph.shapes()?;
+        let parameters = shapes.parameters(graph);
+        let flat = |wanted: fn(Role) -> bool| -> Result<Tensor, TchError> {
+            let own = parameters.iter().filter(|(_, parameter)| wanted(parameter.role));
+            let count: usize = own.map(|(_, parameter)| parameter.count()).sum();
+            Tensor::f_zeros([count as i64], (Kind::Float, tch::Device::Cpu))
+        };
+        let (trained, statistics) = (flat(is_trained)?, flat(|role| !is_trained(role))?);
+        let (mut trained_end, mut statistics_end) = (0, 0);
+        let mut slots = Vec::with_capacity(parameters.len());
+        for (name, parameter) in parameters {
+            let count = parameter.count() as i64;
+            let (home, end) = if is_trained(parameter.role) {
+                (&trained, &mut trained_end)
+            } else {
+                (&statistics, &mut statistics_end)
+            };
+            let view = shaped(&home.f_narrow(0, *end, count)?, &parameter.shape)?.f_detach()?;
+            let view = view.f_set_requires_grad(is_trained(parameter.role))?;
+            *end += count;
+            slots.push(Slot {
+                name,
+                shape: parameter.shape,
+                role: parameter.role,
+                view,
+            });
+        }
+        let places = slots
+            .iter()
+            .enumerate()
+            .map(|(place, slot)| (slot.name.clone(), place))
+            .collect();
+        let mut engine = Self {
+            graph: graph.clone(),
+            shapes,
+            slots,
+            places,
+            trained,
+            statistics,
+        };
+        engine.load(weights)?;
+        Ok(engine)
+    }
+
+    /// The network that runs.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Replaces every parameter.
+    pub fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        weights.check(&self.graph)?;
+        tch::no_grad(|| {
+            for slot in &self.slots {
+                let tensor = weights.get(&slot.name)?;
+                let shape: Vec<i64> = tensor.shape.iter().map(|size| *size as i64).collect();
+                let source = Tensor::f_from_slice(&tensor.values)?.f_view(shape.as_slice())?;
+                slot.view.shallow_clone().f_copy_(&source)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A copy of every parameter.
+    pub fn weights(&self) -> Result<Weights, EngineError> {
+        let mut weights = Weights::default();
+        for slot in &self.slots {
+            let values = values(&slot.view)?;
+            weights.tensors.insert(
+                slot.name.clone(),
+                TensorF32 {
+                    shape: slot.shape.clone(),
+                    values,
+                },
+            );
+        }
+        Ok(weights)
+    }
+
+    /// A copy of all trained parameters, one behind the other.
+    pub fn trained(&self) -> Result<Vec<f32>, EngineError> {
+        values(&self.trained)
+    }
+
+    /// Replaces all trained parameters.
+    pub fn set_trained(&mut self, numbers: &[f32]) -> Result<(), EngineError> {
+        overwrite(&mut self.trained, numbers, "trained parameters")
+    }
+
+    /// A copy of all running statistics and constants, one behind the other.
+    pub fn statistics(&self) -> Result<Vec<f32>, EngineError> {
+        values(&self.statistics)
+    }
+
+    /// Replaces all running statistics and constants.
+    pub fn set_statistics(&mut self, numbers: &[f32]) -> Result<(), EngineError> {
+        overwrite(&mut self.statistics, numbers, "statistics")
+    }
+
+    /// For each trained parameter whether weight decay applies: to kernels, not to offsets and scales.
+    #[must_use]
+    pub fn decays(&self) -> Vec<bool> {
+        let own = |slot: &Slot| {
+            let decays = matches!(slot.role, Role::Kernel { .. });
+            std::iter::repeat_n(decays, slot.shape.iter().product())
+        };
+        self.slots
+            .iter()
+            .filter(|slot| is_trained(slot.role))
+            .flat_map(own)
+            .collect()
+    }
+
+    /// Runs a batch of `[batch, channels, rows, columns]` and answers every output, batch first.
+    pub fn run(&self, images: &[f32], batch: usize) -> Result<BTreeMap<String, TensorF32>, EngineError> {
+        tch::no_grad(|| {
+            let results = self.forward(images, batch, &mut Mode::Evaluate)?;
+            let mut outputs = BTreeMap::new();
+            for output in &self.graph.outputs {
+                let mut shape = self.shapes.of(output.node).dimensions();
+                shape.insert(0, batch);
+                let values = values(&results[output.node.0])?;
+                outputs.insert(output.name.clone(), TensorF32 { shape, values });
+            }
+            Ok(outputs)
+        })
+    }
+
+    /// One step's loss and gradient; running statistics move on.
+    ///
+    /// `labels` holds `batch` times one value per label of the output `logits`; NaN is unknown and counts nothing.
+    /// `random` draws what dropout leaves out.
+    pub fn step(
+        &mut self,
+        images: &[f32],
+        labels: &[f32],
+        batch: usize,
+        random: &mut dyn Rng,
+    ) -> Result<Step, EngineError> {
+        let logits = self.graph.output("logits")?;
+        let width = self.shapes.of(logits).count();
+        expect("labels", labels.len(), batch * width)?;
+        let results = self.forward(images, batch, &mut Mode::Learn(random))?;
+        let target: Vec<f32> = labels
+            .iter()
+            .map(|label| if label.is_nan() { 0.0 } else { *label })
+            .collect();
+        let known: Vec<f32> = labels
+            .iter()
+            .map(|label| if label.is_nan() { 0.0 } else { 1.0 })
+            .collect();
+        let count = known.iter().sum::<f32>().max(1.0);
+        let size = [batch as i64, width as i64];
+        let target = Tensor::f_from_slice(&target)?.f_view(size)?;
+        let known = Tensor::f_from_slice(&known)?.f_view(size)?;
+        let loss = results[logits.0].f_binary_cross_entropy_with_logits(
+            &target,
+            Some(&known),
+            None::<&Tensor>,
+            tch::Reduction::Sum,
+        )?;
+        let loss = loss.f_div_scalar(f64::from(count))?;
+        let leaves: Vec<&Tensor> = self
+            .slots
+            .iter()
+            .filter(|slot| is_trained(slot.role))
+            .map(|slot| &slot.view)
+            .collect();
+        let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
+        let flat: Result<Vec<Tensor>, TchError> = gradients.iter().map(flattened).collect();
+        let gradient = values(&Tensor::f_cat(&flat?, 0)?)?;
+        Ok(Step {
+            loss: loss.f_double_value(&[])?,
+            gradient,
+        })
+    }
+
+    fn forward(&self, images: &[f32], batch: usize, mode: &mut Mode<'_>) -> Result<Vec<Tensor>, EngineError> {
+        let [channels, rows, columns] = self.graph.input;
+        expect("the batch", images.len(), batch * channels * rows * columns)?;
+        let size = [batch, channels, rows, columns].map(|size| size as i64);
+        let image = Tensor::f_from_slice(images)?.f_view(size)?;
+        let image = image.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
+        let mut results: Vec<Tensor> = Vec::with_capacity(self.graph.nodes.len());
+        results.push(image);
+        for node in self.graph.nodes.iter().skip(1) {
+            let inputs: Vec<&Tensor> = node.inputs.iter().map(|input| &results[input.0]).collect();
+            let result = self.layer(node, &inputs, mode);
+            results.push(result.map_err(|source| EngineError::Node {
+                node: node.name.clone(),
+                source,
+            })?);
+        }
+        Ok(results)
+    }
+
+    fn parameter(&self, node: &Node, suffix: &str) -> Option<&Tensor> {
+        self.places
+            .get(&format!("{}.{suffix}", node.name))
+            .map(|place| &self.slots[*place].view)
+    }
+
+    fn needed(&self, node: &Node, suffix: &str) -> Result<&Tensor, TchError> {
+        let missing = || TchError::Shape(format!("`{}` has no parameter {suffix}", node.name));
+        self.parameter(node, suffix).ok_or_else(missing)
+    }
+
+    fn layer(&self, node: &Node, inputs: &[&Tensor], mode: &mut Mode<'_>) -> Result<Tensor, TchError> {
+        let input = inputs.first().ok_or_else(|| TchError::Shape("no input".to_owned()))?;
+        let weight = || self.needed(node, "weight");
+        match &node.layer {
+            Layer::Input => Ok(input.shallow_clone()),
+            Layer::Convolution(Convolution { window, groups, .. }) => {
+                let [_, stride, padding] = pairs(*window);
+                let bias = self.parameter(node, "bias");
+                input.f_conv2d(weight()?, bias, stride, padding, [1, 1], *groups as i64)
+            }
+            Layer::BatchNorm { epsilon, momentum, .. } => input.f_batch_norm(
+                Some(weight()?),
+                Some(self.needed(node, "bias")?),
+                Some(self.needed(node, "running_mean")?),
+                Some(self.needed(node, "running_var")?),
+                matches!(mode, Mode::Learn(_)),
+                *momentum,
+                *epsilon,
+                false,
+            ),
+            Layer::Relu => input.f_relu(),
+            Layer::MaxPool(window) => {
+                let [kernel, stride, padding] = pairs(*window);
+                input.f_max_pool2d(kernel, stride, padding, [1, 1], false)
+            }
+            Layer::AveragePool(window) => {
+                let [kernel, stride, padding] = pairs(*window);
+                input.f_avg_pool2d(kernel, stride, padding, false, false, None::<i64>)
+            }
+            Layer::GlobalAveragePool => input.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float),
+            Layer::GlobalLogMeanExp { sharpness } => {
+                let pixels: i64 = input.size().iter().skip(2).product();
+                let sum = input.f_mul_scalar(*sharpness)?.f_logsumexp([2, 3], false)?;
+                sum.f_sub_scalar((pixels as f64).ln())?.f_div_scalar(*sharpness)
+            }
+            Layer::Add => {
+                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
+                inputs[1..].iter().try_fold(input.shallow_clone(), sum)
+            }
+            Layer::Concatenate => Tensor::f_cat(inputs, 1),
+            Layer::Linear { .. } => input.f_linear(weight()?, self.parameter(node, "bias")),
+            Layer::Flatten => input.f_flatten(1, -1),
+            Layer::Sigmoid => input.f_sigmoid(),
+            Layer::Scale => input.f_mul(self.needed(node, "scale")?),
+            Layer::Dropout { probability } => match mode {
+                Mode::Evaluate => Ok(input.shallow_clone()),
+                Mode::Learn(random) => input.f_mul(&dropout_mask(&input.size(), *probability, *random)?),
+            },
+        }
+    }
+}
+
+/// Zeros for the channels left out, above 1 for the others, so that the mean stays.
+fn dropout_mask(size: &[i64], probability: f64, random: &mut dyn Rng) -> Result<Tensor, TchError> {
+    let count: i64 = size.iter().take(2).product();
+    let kept = (1.0 / (1.0 - probability)) as f32;
+    let mask: Vec<f32> = (0..count)
+        .map(|_| if random.random_bool(probability) { 0.0 } else { kept })
+        .collect();
+    let shape: Vec<i64> = size
+        .iter()
+        .enumerate()
+        .map(|(axis, size)| if axis < 2 { *size } else { 1 })
+        .collect();
+    Tensor::f_from_slice(&mask)?.f_view(shape.as_slice())
+}
+
+fn is_trained(role: Role) -> bool {
+    matches!(role, Role::Kernel { .. } | Role::Vector)
+}
+
+/// A piece of a flat tensor in its parameter's shape; kernels of four dimensions lie channels-last.
+fn shaped(flat: &Tensor, shape: &[usize]) -> Result<Tensor, TchError> {
+    let sizes: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+    match sizes.as_slice() {
+        [outputs, inputs, rows, columns] => flat
+            .f_view([*outputs, *rows, *columns, *inputs])?
+            .f_permute([0, 3, 1, 2]),
+        sizes => flat.f_view(sizes),
+    }
+}
+
+/// The inverse of [`shaped`], as a copy where it has to be.
+fn flattened(tensor: &Tensor) -> Result<Tensor, TchError> {
+    if tensor.dim() == 4 {
+        tensor.f_permute([0, 2, 3, 1])?.f_reshape([-1])
+    } else {
+        tensor.f_reshape([-1])
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
+    let flat = tensor.f_detach()?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::<f32>::try_from(&flat)?)
+}
+
+fn overwrite(tensor: &mut Tensor, numbers: &[f32], what: &'static str) -> Result<(), EngineError> {
+    expect(what, numbers.len(), tensor.numel())?;
+    tch::no_grad(|| tensor.f_copy_(&Tensor::f_from_slice(numbers)?))?;
+    Ok(())
+}
+
+fn expect(what: &'static str, found: usize, needed: usize) -> Result<(), EngineError> {
+    if found == needed {
+        Ok(())
+    } else {
+        Err(EngineError::Length { what, found, needed })
+    }
+}
+
+fn pairs(window: Window) -> [[i64; 2]; 3] {
+    [window.kernel, window.stride, window.padding].map(|pair| pair.map(|size| size as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::super::network::{Pooling, Residual, initial_weights};
+    use super::*;
+
+    fn tiny(pooling: Pooling) -> Engine {
+        let residual = Residual {
+            rows: 20,
+            columns: 14,
+            stem: 4,
+            widths: vec![5, 6],
+            blocks: vec![1, 1],
+            pooling,
+            dropout: 0.0,
+            ..Residual::default()
+        };
+        let graph = residual.graph("image", 2).unwrap();
+        Engine::new(&graph, &initial_weights(&graph, 3).unwrap(), 1).unwrap()
+    }
+
+    fn noise(count: usize) -> Vec<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(8);
+        (0..count).map(|_| random.random::<f32>() - 0.5).collect()
+    }
+
+    #[test]
+    fn the_gradient_equals_finite_differences() {
+        let mut engine = tiny(Pooling::LogMeanExp { sharpness: 3.0 });
+        let (images, labels) = (noise(4 * 280), [1.0, 0.0, f32::NAN, 1.0, 0.0, 0.0, 1.0, f32::NAN]);
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let mut loss_at = |numbers: &[f32]| {
+            engine.set_trained(numbers).unwrap();
+            engine.step(&images, &labels, 4, &mut random).unwrap()
+        };
+        let start = tiny(Pooling::Average).trained().unwrap();
+        let gradient = loss_at(&start).gradient;
+        let largest = (0..start.len())
+            .max_by(|l, r| gradient[*l].abs().total_cmp(&gradient[*r].abs()))
+            .unwrap();
+        for place in [largest, 0, start.len() - 1] {
+            let mut moved = start.clone();
+            moved[place] += 2e-3;
+            let above = loss_at(&moved).loss;
+            moved[place] -= 4e-3;
+            let slope = (above - loss_at(&moved).loss) / 4e-3;
+            let own = f64::from(gradient[place]);
+            assert!(
+                (slope - own).abs() < 0.02 * own.abs().max(0.02),
+                "parameter {place}: {slope} {own}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_label_has_no_gradient() {
+        let mut engine = tiny(Pooling::Average);
+        let images = noise(2 * 280);
+        let step = engine
+            .step(&images, &[f32::NAN; 4], 2, &mut ChaCha8Rng::seed_from_u64(0))
+            .unwrap();
+        assert!(step.loss == 0.0 && step.gradient.iter().all(|value| *value == 0.0));
+    }
+
+    #[test]
+    fn the_logit_is_the_mean_of_the_activation_map() {
+        let mut engine = tiny(Pooling::Average);
+        let changed: Vec<f32> = noise(engine.trained().unwrap().len());
+        engine.set_trained(&changed).unwrap();
+        let outputs = engine.run(&noise(3 * 280), 3).unwrap();
+        let (map, logits) = (&outputs["activation_map"], &outputs["logits"]);
+        assert_eq!(
+            (map.shape.as_slice(), logits.shape.as_slice()),
+            ([3, 2, 3, 2].as_slice(), [3, 2].as_slice())
+        );
+        for (own, logit) in map.values.chunks(6).zip(&logits.values) {
+            assert!((own.iter().sum::<f32>() / 6.0 - logit).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn weights_survive_the_engine() {
+        let engine = tiny(Pooling::Average);
+        let weights = engine.weights().unwrap();
+        assert_eq!(weights, initial_weights(engine.graph(), 3).unwrap());
+        assert_eq!(engine.decays().len(), engine.trained().unwrap().len());
+        assert!(matches!(
+            engine.run(&[0.0; 3], 1),
+            Err(EngineError::Length { needed: 280, .. })
+        ));
+    }
+}

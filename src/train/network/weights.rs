@@ -1,0 +1,223 @@
+//! The numbers of a network, by parameter name, and their file: safetensors.
+//!
+//! Names are `<node>.<parameter>`. Equal weights make equal bytes: names are sorted, and the header holds nothing but
+//! names, shapes and places.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::graph::Graph;
+use super::shape::GraphError;
+
+/// One parameter, in 32-bit floats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorF32 {
+    /// Its shape, as PyTorch lays it out; empty for one number.
+    pub shape: Vec<usize>,
+    /// Row-major, as many as the shape says.
+    pub values: Vec<f32>,
+}
+
+/// All parameters of a network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// By full name.
+    pub tensors: BTreeMap<String, TensorF32>,
+}
+
+/// Why weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A parameter of the network that the weights do not hold.
+    #[error("the weights have no `{name}`, which the network needs")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
+    /// A parameter of another size.
+    #[error("`{name}` has the shape {found:?}; the network needs {needed:?}")]
+    Shape {
+        /// The parameter.
+        name: String,
+        /// The shape in the weights.
+        found: Vec<usize>,
+        /// The shape in the network.
+        needed: Vec<usize>,
+    },
+    /// A tensor that the network does not have.
+    #[error("the weights hold `{name}`, which the network does not have")]
+    Unknown {
+        /// The tensor.
+        name: String,
+    },
+    /// Bytes that are no safetensors file of 32-bit floats.
+    #[error("not a safetensors file of 32-bit floats: {0}")]
+    Format(String),
+    /// The graph itself is wrong.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl Weights {
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Result<&TensorF32, WeightsError> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| WeightsError::Missing { name: name.to_owned() })
+    }
+
+    /// Checks that these are exactly the parameters of `graph`, each of its shape.
+    pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
+        let shapes = graph.shapes()?;
+        let parameters = shapes.parameters(graph);
+        for (name, parameter) in &parameters {
+            let tensor = self.get(name)?;
+            if tensor.shape != parameter.shape || tensor.values.len() != parameter.count() {
+                let (found, needed) = (tensor.shape.clone(), parameter.shape.clone());
+                return Err(WeightsError::Shape {
+                    name: name.clone(),
+                    found,
+                    needed,
+                });
+            }
+        }
+        let known = |name: &String| parameters.iter().any(|(own, _)| own == name);
+        match self.tensors.keys().find(|name| !known(name)) {
+            Some(name) => Err(WeightsError::Unknown { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the temperature of each label: the constant of the [`Scale`](super::Layer::Scale) node becomes its inverse.
+    pub fn set_temperature(&mut self, node: &str, temperatures: &[f64]) -> Result<(), WeightsError> {
+        let name = format!("{node}.scale");
+        let found = vec![temperatures.len()];
+        let tensor = self
+            .tensors
+            .get_mut(&name)
+            .ok_or_else(|| WeightsError::Missing { name: name.clone() })?;
+        if tensor.shape != found {
+            return Err(WeightsError::Shape {
+                name,
+                found,
+                needed: tensor.shape.clone(),
+            });
+        }
+        tensor.values = temperatures
+            .iter()
+            .map(|temperature| (1.0 / temperature) as f32)
+            .collect();
+        Ok(())
+    }
+
+    /// The bytes of a safetensors file: header length, JSON header, values in little-endian order.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WeightsError> {
+        let mut end = 0;
+        let mut header = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            let start = end;
+            end += 4 * tensor.values.len();
+            let entry = Entry {
+                dtype: "F32".to_owned(),
+                shape: tensor.shape.clone(),
+                data_offsets: [start, end],
+            };
+            header.insert(name, entry);
+        }
+        let mut header = serde_json::to_vec(&header).map_err(|error| WeightsError::Format(error.to_string()))?;
+        // values start on a multiple of 8 bytes, as the format asks
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        for tensor in self.tensors.values() {
+            bytes.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads what [`Weights::to_bytes`] or any other safetensors writer made, in 32-bit floats.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
+        let format = |problem: &str| WeightsError::Format(problem.to_owned());
+        let (length, rest) = bytes
+            .split_first_chunk::<8>()
+            .ok_or_else(|| format("shorter than 8 bytes"))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| format("header length out of range"))?;
+        let (header, data) = rest
+            .split_at_checked(length)
+            .ok_or_else(|| format("header longer than the file"))?;
+        let mut header: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(header).map_err(|error| WeightsError::Format(error.to_string()))?;
+        header.remove("__metadata__");
+        let mut tensors = BTreeMap::new();
+        for (name, entry) in header {
+            let entry: Entry =
+                serde_json::from_value(entry).map_err(|error| WeightsError::Format(format!("`{name}`: {error}")))?;
+            if entry.dtype != "F32" {
+                return Err(WeightsError::Format(format!("`{name}` is {}, not F32", entry.dtype)));
+            }
+            let [start, end] = entry.data_offsets;
+            let count = entry
+                .shape
+                .iter()
+                .try_fold(4_usize, |product, size| product.checked_mul(*size));
+            let own = data.get(start..end).filter(|own| Some(own.len()) == count);
+            let own = own.ok_or_else(|| WeightsError::Format(format!("`{name}` lies outside the file")))?;
+            let (chunks, _) = own.as_chunks::<4>();
+            let values = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+            tensors.insert(
+                name,
+                TensorF32 {
+                    shape: entry.shape,
+                    values,
+                },
+            );
+        }
+        Ok(Self { tensors })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Weights {
+        let mut weights = Weights::default();
+        let scale = TensorF32 {
+            shape: vec![2],
+            values: vec![1.0, 1.0],
+        };
+        weights.tensors.insert("temperature.scale".to_owned(), scale);
+        let kernel = TensorF32 {
+            shape: vec![1, 1, 1, 3],
+            values: vec![1.5, -2.0, f32::MIN_POSITIVE],
+        };
+        weights.tensors.insert("a.weight".to_owned(), kernel);
+        weights
+    }
+
+    #[test]
+    fn weights_survive_their_file_and_a_cut_file_is_refused() {
+        let bytes = example().to_bytes().unwrap();
+        assert_eq!(Weights::from_bytes(&bytes).unwrap(), example());
+        for length in [0, 7, 20, bytes.len() - 1] {
+            assert!(Weights::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_temperature_is_stored_as_its_inverse() {
+        let mut weights = example();
+        weights.set_temperature("temperature", &[2.0, 0.5]).unwrap();
+        assert_eq!(weights.get("temperature.scale").unwrap().values, [0.5, 2.0]);
+        assert!(weights.set_temperature("temperature", &[2.0]).is_err());
+        assert!(weights.set_temperature("elsewhere", &[2.0]).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! One job: the instances of a study become its result.
+//!
+//! Every instance of the study has a place in the result. What is not an image, or must not be scored, is a refused
+//! instance with a reason; only what may pass by itself (the store, the engine) makes the attempt fail.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use crate::fault::{Fault, FaultKind};
+use crate::finding::{InstanceResult, StudyResult};
+use crate::inference::{ImageBytes, Inference, ScoreRequest};
+use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
+
+/// The answer that a [`Score`] is working on.
+pub type Scoring<'a> = Pin<Box<dyn Future<Output = InstanceResult> + Send + 'a>>;
+
+/// What looks at an image: the inference service, or a rehearsed one in fault tests.
+pub trait Score: Send + Sync {
+    /// The name of the model to ask, once one is ready.
+    fn model(&self) -> Option<String>;
+    /// Scores one image.
+    fn score(&self, request: ScoreRequest) -> Scoring<'_>;
+}
+
+impl Score for Inference {
+    fn model(&self) -> Option<String> {
+        self.default_model().map(|model| model.name)
+    }
+
+    fn score(&self, request: ScoreRequest) -> Scoring<'_> {
+        Box::pin(async move { Inference::score(self, request).await.0 })
+    }
+}
+
+/// Why an attempt has no result.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The job belongs to another claim, or to a later generation of the study.
+    Stale,
+    /// Something failed that may work another time.
+    Fault(Fault),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Scores every instance of the job's study. The lease is renewed from instance to instance, so it bounds the time
+/// without progress and not the size of a study.
+pub(super) async fn analyse(
+    store: &Store,
+    scorer: &dyn Score,
+    job: &Job,
+    lease: Duration,
+) -> Result<StudyResult, Stopped> {
+    let model = scorer.model().ok_or_else(|| {
+        Stopped::Fault(Fault::new(
+            FaultKind::Unavailable,
+            "no-model",
+            "no model is ready: wait until one is loaded",
+        ))
+    })?;
+    let mut results = Vec::new();
+    let mut renewed = Instant::now();
+    for row in store.instances(&job.study).await? {
+        if renewed.elapsed() > lease / 3 {
+            if store.renew(job, lease).await? == Settled::Stale {
+                return Err(Stopped::Stale);
+            }
+            renewed = Instant::now();
+        }
+        // together with a third of the lease this ends before the lease does
+        let scored = tokio::time::timeout(lease / 2, score(store, scorer, &model, &row)).await;
+        results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
+    }
+    Ok(StudyResult::of(results))
+}
+
+async fn score(
+    store: &Store,
+    scorer: &dyn Score,
+    model: &str,
+    row: &InstanceRow,
+) -> Result<InstanceResult, StoreError> {
+    let uid = Some(row.instance.uid.to_string());
+    let bytes = match store.object(&row.instance.object).await {
+        Ok(bytes) => bytes,
+        Err(damaged @ StoreError::Damaged) => return Ok(InstanceResult::unscored(&damaged.into(), uid)),
+        Err(error) => return Err(error),
+    };
+    let request = ScoreRequest {
+        model: model.to_owned(),
+        image: ImageBytes::Dicom(bytes),
+        override_intended_use: false,
+    };
+    let result = scorer.score(request).await;
+    Ok(InstanceResult {
+        sop_instance_uid: uid,
+        ..result
+    })
+}
+
+fn timed_out(limit: Duration) -> Fault {
+    let message = format!(
+        "the analysis of one instance did not end within {} seconds",
+        limit.as_secs_f32()
+    );
+    Fault::new(FaultKind::Internal, "timeout", message)
+}

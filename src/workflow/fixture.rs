@@ -1,0 +1,107 @@
+//! For tests of the workflow and of its doors: small real DICOM files, and an engine that does as it is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_dictionary_std::{tags, uids};
+use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+
+use super::{Score, Scoring};
+use crate::fault::{Fault, FaultKind};
+use crate::finding::{InstanceResult, Outcome};
+use crate::inference::ScoreRequest;
+
+/// A DICOM file of `class` with this identity and some bytes of content.
+pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
+    let mut object = InMemDicomObject::new_empty();
+    let class = uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION;
+    for (tag, vr, value) in [
+        (tags::SOP_CLASS_UID, VR::UI, class),
+        (tags::SOP_INSTANCE_UID, VR::UI, sop),
+        (tags::MODALITY, VR::CS, "DX"),
+        (tags::PATIENT_NAME, VR::PN, "Canary^Patient"),
+        (tags::STUDY_DESCRIPTION, VR::LO, content),
+        (tags::STUDY_INSTANCE_UID, VR::UI, study),
+        (tags::SERIES_INSTANCE_UID, VR::UI, "1.2.3"),
+    ] {
+        object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
+    }
+    let meta = FileMetaTableBuilder::new()
+        .media_storage_sop_class_uid(class)
+        .media_storage_sop_instance_uid(sop)
+        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let mut bytes = Vec::new();
+    object.with_meta(meta).unwrap().write_all(&mut bytes).unwrap();
+    bytes.into()
+}
+
+/// What a [`Rehearsed`] engine does when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Answers with a score.
+    Score,
+    /// Refuses, as for an object without an image.
+    Refuse,
+    /// Fails.
+    Fail,
+    /// Says that it has too much to do.
+    Overload,
+    /// Panics.
+    Panic,
+    /// Never answers.
+    Hang,
+    /// Answers after this many milliseconds.
+    Slow(u64),
+}
+
+/// An engine that plays its acts in order, and the last of them for ever.
+#[derive(Clone)]
+pub(crate) struct Rehearsed {
+    acts: Arc<Mutex<Vec<Act>>>,
+    /// How many times it was asked.
+    pub(crate) asked: Arc<AtomicUsize>,
+}
+
+impl Rehearsed {
+    pub(crate) fn new(acts: &[Act]) -> Self {
+        Self {
+            acts: Arc::new(Mutex::new(acts.iter().rev().copied().collect())),
+            asked: Arc::default(),
+        }
+    }
+
+    fn next(&self) -> Act {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut acts = self.acts.lock().unwrap();
+        if acts.len() > 1 { acts.pop().unwrap() } else { acts[0] }
+    }
+}
+
+impl Score for Rehearsed {
+    fn model(&self) -> Option<String> {
+        Some("rehearsed".to_owned())
+    }
+
+    fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
+        Box::pin(async move {
+            let unscored = |kind, code| InstanceResult::unscored(&Fault::new(kind, code, "as rehearsed"), None);
+            match self.next() {
+                Act::Refuse => return unscored(FaultKind::Refused, "no-pixel-data"),
+                Act::Fail => return unscored(FaultKind::Internal, "engine"),
+                Act::Overload => return unscored(FaultKind::Overloaded, "overloaded"),
+                Act::Panic => panic!("as rehearsed"),
+                Act::Hang => std::future::pending::<()>().await,
+                Act::Slow(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+                Act::Score => {}
+            }
+            InstanceResult {
+                outcome: Outcome::Scored,
+                reason: None,
+                ..unscored(FaultKind::Internal, "none")
+            }
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! The workflow's promises, with a real store and a rehearsed engine: one outcome for every study, whatever dies.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::fixture::{Act, Rehearsed, dicom};
+use super::*;
+use crate::dicom::StudyUid;
+use crate::store::{Accepted, StudyRow, StudyState};
+
+const QUICK: WorkflowSettings = WorkflowSettings {
+    quiet: Duration::from_millis(20),
+    lease: Duration::from_millis(1200),
+    max_attempts: 3,
+    retry: Duration::from_millis(10),
+    workers: 2,
+    drain: Duration::from_millis(400),
+};
+
+struct Running {
+    store: Store,
+    workflow: Workflow,
+    engine: Rehearsed,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(folder: &Path, acts: &[Act], settings: WorkflowSettings) -> Self {
+        let store = Store::open(folder).await.unwrap();
+        let engine = Rehearsed::new(acts);
+        let workflow = Workflow::new(store.clone(), Arc::new(engine.clone()), settings);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(workflow.clone().run(stop.clone()));
+        Self {
+            store,
+            workflow,
+            engine,
+            stop,
+            task,
+        }
+    }
+
+    async fn send(&self, study: &str, sop: &str, content: &str) -> Accepted {
+        let submission = Submission::read(dicom(study, sop, content)).await.unwrap();
+        self.workflow.accept(&submission).await.unwrap()
+    }
+
+    async fn until(&self, study: &str, wanted: impl Fn(&StudyRow) -> bool) -> StudyRow {
+        let uid = StudyUid::parse(study).unwrap();
+        for _ in 0..500 {
+            if let Some(row) = self.store.study(&uid).await.unwrap().filter(&wanted) {
+                return row;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{study} stays {:?}", self.store.study(&uid).await.unwrap());
+    }
+
+    async fn settled(&self, study: &str) -> StudyRow {
+        self.until(study, |row| row.result.is_some()).await
+    }
+
+    fn asked(&self) -> usize {
+        self.engine.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn code(row: &StudyRow) -> &str {
+    &row.result.as_ref().unwrap().reason.as_ref().unwrap().code
+}
+
+#[tokio::test]
+async fn a_study_is_scored_once_it_is_quiet() {
+    let folder = folder();
+    let run = Running::start(folder.path(), &[Act::Score], QUICK).await;
+    for sop in ["1.2.9.1", "1.2.9.2", "1.2.9.3"] {
+        run.send("1.2", sop, "").await;
+    }
+    let row = run
+        .until("1.2", |row| row.state == StudyState::Scored && row.instances == 3)
+        .await;
+    let uids: Vec<_> = row
+        .result
+        .unwrap()
+        .instances
+        .into_iter()
+        .map(|one| one.sop_instance_uid.unwrap())
+        .collect();
+    assert_eq!(uids, ["1.2.9.1", "1.2.9.2", "1.2.9.3"]);
+    assert_eq!(run.send("1.2", "1.2.9.1", "").await, Accepted::Identical);
+    let asked = run.asked();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(
+        run.asked(),
+        asked,
+        "the same bytes again are no reason to analyse again"
+    );
+}
+
+#[tokio::test]
+async fn what_must_not_be_scored_is_a_refused_study() {
+    let folder = folder();
+    let run = Running::start(folder.path(), &[Act::Refuse], QUICK).await;
+    run.send("1.2", "1.2.9", "").await;
+    let row = run.settled("1.2").await;
+    assert_eq!(
+        (row.state, code(&row), run.asked()),
+        (StudyState::Refused, "no-pixel-data", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_late_image_supersedes_the_result() {
+    let folder = folder();
+    let run = Running::start(folder.path(), &[Act::Score], QUICK).await;
+    run.send("1.2", "1.2.9.1", "").await;
+    assert_eq!(run.settled("1.2").await.result.unwrap().instances.len(), 1);
+    assert_eq!(run.send("1.2", "1.2.9.2", "").await, Accepted::New);
+    let row = run
+        .until("1.2", |row| row.generation == 2 && row.result.is_some())
+        .await;
+    assert_eq!(row.result.unwrap().instances.len(), 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_with_a_job_is_replaced_after_its_lease() {
+    let folder = folder();
+    let first = Running::start(folder.path(), &[Act::Hang], QUICK).await;
+    first.send("1.2", "1.2.9", "").await;
+    while first.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // as a SIGKILL: no drain, no release; the job stays claimed in the database
+    first.task.abort();
+    assert!(first.task.await.unwrap_err().is_cancelled());
+    drop((first.workflow, first.store));
+
+    let second = Running::start(folder.path(), &[Act::Score], QUICK).await;
+    let uid = StudyUid::parse("1.2").unwrap();
+    assert_eq!(
+        second.store.study(&uid).await.unwrap().unwrap().state,
+        StudyState::Analysing
+    );
+    let row = second.settled("1.2").await;
+    assert_eq!((row.state, second.asked()), (StudyState::Scored, 1));
+    assert_eq!(
+        second.store.attempts(&uid, 1).await,
+        2,
+        "the attempt of the dead worker counts"
+    );
+}
+
+#[tokio::test]
+async fn a_poison_study_is_dead_after_its_attempts_and_the_others_are_scored() {
+    let settings = WorkflowSettings { workers: 1, ..QUICK };
+    for (poison, cause) in [
+        (Act::Panic, "analysis-stopped"),
+        (Act::Hang, "timeout"),
+        (Act::Fail, "engine"),
+    ] {
+        let folder = folder();
+        let run = Running::start(folder.path(), &[poison, poison, poison, Act::Score], settings).await;
+        run.send("1.2", "1.2.9", "").await;
+        let row = run.settled("1.2").await;
+        assert_eq!(
+            (row.state, code(&row), run.asked()),
+            (StudyState::Failed, cause, 3),
+            "{poison:?}"
+        );
+        assert_eq!(run.store.attempts(&row.study, 1).await, 3);
+        run.send("1.3", "1.3.9", "").await;
+        assert_eq!(run.settled("1.3").await.state, StudyState::Scored);
+    }
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again_and_an_overload_costs_no_attempt() {
+    let folder = folder();
+    let acts = [&[Act::Fail][..], &[Act::Overload; 8], &[Act::Score]].concat();
+    let run = Running::start(folder.path(), &acts, QUICK).await;
+    run.send("1.2", "1.2.9", "").await;
+    let row = run.settled("1.2").await;
+    assert_eq!((row.state, run.asked()), (StudyState::Scored, 10));
+    assert_eq!(run.store.attempts(&row.study, 1).await, 2);
+}
+
+#[tokio::test]
+async fn a_study_may_take_longer_than_the_lease_while_it_makes_progress() {
+    let folder = folder();
+    let settings = WorkflowSettings {
+        quiet: Duration::from_millis(300),
+        ..QUICK
+    };
+    let run = Running::start(folder.path(), &[Act::Slow(150)], settings).await;
+    let sops: Vec<String> = (0..10).map(|number| format!("1.2.9.{number}")).collect();
+    for sop in &sops {
+        run.send("1.2", sop, "").await;
+    }
+    let row = run
+        .until("1.2", |row| row.instances == 10 && row.result.is_some())
+        .await;
+    assert_eq!(
+        run.store.attempts(&row.study, row.generation).await,
+        1,
+        "no other claim came between"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_job_end_and_puts_back_what_does_not() {
+    let folder = folder();
+    let run = Running::start(folder.path(), &[Act::Slow(50), Act::Hang], QUICK).await;
+    for study in ["1.2", "1.3"] {
+        run.send(study, &format!("{study}.9"), "").await;
+    }
+    while run.asked() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    run.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), run.task)
+        .await
+        .expect("it stops in time")
+        .unwrap();
+    let (mut scored, mut back) = (0, 0);
+    for row in run.store.studies(10).await.unwrap() {
+        let attempts = run.store.attempts(&row.study, 1).await;
+        scored += usize::from(row.state == StudyState::Scored && attempts == 1);
+        back += usize::from(row.state == StudyState::Analysing && attempts == 0);
+    }
+    assert_eq!((scored, back), (1, 1));
+}
+
+#[tokio::test]
+async fn fifty_sends_at_once_are_one_result() {
+    let folder = folder();
+    let run = Arc::new(Running::start(folder.path(), &[Act::Score], QUICK).await);
+    let sends: Vec<_> = (0..50)
+        .map(|_| {
+            let run = run.clone();
+            tokio::spawn(async move { run.send("1.2", "1.2.9", "").await })
+        })
+        .collect();
+    for send in sends {
+        send.await.unwrap();
+    }
+    let row = run.settled("1.2").await;
+    assert_eq!((row.state, row.generation, run.asked()), (StudyState::Scored, 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_dicom_is_not_accepted() {
+    let fault = Submission::read("not a DICOM file".into()).await.unwrap_err();
+    assert_eq!(fault.code, "not-dicom");
+}
