@@ -1,4 +1,4 @@
-//! Tells the loader where libtorch lies, so that whatever links it runs without LD_LIBRARY_PATH.
+//! Tells the loader where libtorch lies, so that whatever links it runs without `LD_LIBRARY_PATH`.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

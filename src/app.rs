@@ -40,23 +40,37 @@ impl Server {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let asked = config.onnxruntime.clone();
         let runtime = tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref())).await??;
-        let store = Store::open(&config.data).await.context("the data folder cannot be used")?;
+        let store = Store::open(&config.data)
+            .await
+            .context("the data folder cannot be used")?;
         let metrics = Metrics::new()?;
-        let settings =
-            Settings { instances: config.instances, queue: config.queue, deadline: config.deadline };
+        let settings = Settings {
+            instances: config.instances,
+            queue: config.queue,
+            deadline: config.deadline,
+        };
         let inference = Inference::new(settings, metrics.clone());
         let stopping = CancellationToken::new();
         let workflow = Workflow::new(
             store.clone(),
             Arc::new(inference.clone()),
-            WorkflowSettings { quiet: config.quiet, ..WorkflowSettings::default() },
+            WorkflowSettings {
+                quiet: config.quiet,
+                ..WorkflowSettings::default()
+            },
         );
 
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on: choose another with --listen", config.listen))?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!(
+                "{} cannot be listened on: choose another with --listen",
+                config.listen
+            )
+        })?;
         let address = listener.local_addr()?;
-        let limits = Limits { body_bytes: config.body_bytes, stow_bytes: config.body_bytes.saturating_mul(16) };
+        let limits = Limits {
+            body_bytes: config.body_bytes,
+            stow_bytes: config.body_bytes.saturating_mul(16),
+        };
         let app = App {
             inference: inference.clone(),
             store,
@@ -66,15 +80,25 @@ impl Server {
             stopping: stopping.clone(),
         };
         let shutdown = stopping.clone().cancelled_owned();
-        let serving =
-            tokio::spawn(axum::serve(listener, http::router(app)).with_graceful_shutdown(shutdown).into_future());
+        let serving = tokio::spawn(
+            axum::serve(listener, http::router(app))
+                .with_graceful_shutdown(shutdown)
+                .into_future(),
+        );
 
         let loading = {
             let (inference, models) = (inference.clone(), config.models.clone());
             tokio::task::spawn_blocking(move || inference.load(&models, &runtime))
         };
         let workers = tokio::spawn(workflow.run(stopping.clone()));
-        Ok(Self { address, inference, stopping, loading, serving, workers })
+        Ok(Self {
+            address,
+            inference,
+            stopping,
+            loading,
+            serving,
+            workers,
+        })
     }
 
     /// Waits until every package was loaded and proven, or rejected.
@@ -82,7 +106,9 @@ impl Server {
     /// # Errors
     /// Where loading itself failed.
     pub async fn loaded(&mut self) -> anyhow::Result<()> {
-        (&mut self.loading).await.context("the models could not be loaded")
+        (&mut self.loading)
+            .await
+            .context("the models could not be loaded")
     }
 
     /// Waits until the server was stopped and everything under way has ended.

@@ -103,14 +103,21 @@ impl Config {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let config = Self {
-            listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen: given
+                .listen
+                .or(file.listen)
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             models: given.models.or(file.models).unwrap_or_else(|| "models".into()),
             data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
             instances: given.instances.or(file.instances).unwrap_or(cores),
             queue: given.queue.or(file.queue).unwrap_or(64),
             deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
-            body_bytes: given.body_limit_mib.or(file.body_limit_mib).unwrap_or(256).saturating_mul(1 << 20),
+            body_bytes: given
+                .body_limit_mib
+                .or(file.body_limit_mib)
+                .unwrap_or(256)
+                .saturating_mul(1 << 20),
             quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         };
@@ -118,16 +125,23 @@ impl Config {
             return Err(ConfigError::Range("instances and queue must be at least 1"));
         }
         if config.deadline.is_zero() || config.body_bytes == 0 {
-            return Err(ConfigError::Range("deadline-seconds and body-limit-mib must be at least 1"));
+            return Err(ConfigError::Range(
+                "deadline-seconds and body-limit-mib must be at least 1",
+            ));
         }
         Ok(config)
     }
 }
 
 fn read(path: &Path) -> Result<Given, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -152,7 +166,10 @@ mod tests {
     #[test]
     fn what_was_given_wins_over_the_file_and_that_over_the_default() {
         let (_folder, path) = file("queue = 7\nmodels = \"elsewhere\"\n");
-        let given = Given { queue: Some(9), ..Given::default() };
+        let given = Given {
+            queue: Some(9),
+            ..Given::default()
+        };
         let config = Config::resolve(given, Some(&path)).unwrap();
         assert_eq!(config.queue, 9);
         assert_eq!(config.models, Path::new("elsewhere"));
@@ -162,10 +179,23 @@ mod tests {
     #[test]
     fn a_misspelt_key_and_a_missing_file_are_named() {
         let (_folder, path) = file("modls = \"x\"\n");
-        assert!(Config::resolve(Given::default(), Some(&path)).unwrap_err().to_string().contains("modls"));
+        assert!(
+            Config::resolve(Given::default(), Some(&path))
+                .unwrap_err()
+                .to_string()
+                .contains("modls")
+        );
         let missing = Path::new("/nowhere/osteon.toml");
-        assert!(Config::resolve(Given::default(), Some(missing)).unwrap_err().to_string().contains("nowhere"));
-        let zero = Given { queue: Some(0), ..Given::default() };
+        assert!(
+            Config::resolve(Given::default(), Some(missing))
+                .unwrap_err()
+                .to_string()
+                .contains("nowhere")
+        );
+        let zero = Given {
+            queue: Some(0),
+            ..Given::default()
+        };
         assert!(Config::resolve(zero, None).is_err());
     }
 }

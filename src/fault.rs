@@ -43,13 +43,20 @@ pub struct Fault {
 impl Fault {
     /// A fault of `kind` with its `code` and `message`.
     pub fn new(kind: FaultKind, code: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, code, message: message.into() }
+        Self {
+            kind,
+            code,
+            message: message.into(),
+        }
     }
 
     /// Whether the same request may succeed later without a change.
     #[must_use]
     pub fn retry(&self) -> bool {
-        matches!(self.kind, FaultKind::Overloaded | FaultKind::Unavailable | FaultKind::NoSpace)
+        matches!(
+            self.kind,
+            FaultKind::Overloaded | FaultKind::Unavailable | FaultKind::NoSpace
+        )
     }
 
     /// Whether the caller, and not this server, has to change something.

@@ -116,7 +116,10 @@ mod tests {
     #[test]
     fn falls_back_to_the_dates() {
         let dates = |birth, study| {
-            aged(&[(tags::PATIENT_BIRTH_DATE, VR::DA, birth), (tags::STUDY_DATE, VR::DA, study)])
+            aged(&[
+                (tags::PATIENT_BIRTH_DATE, VR::DA, birth),
+                (tags::STUDY_DATE, VR::DA, study),
+            ])
         };
         assert_eq!(dates("19500615", "20200614"), Some(69));
         assert_eq!(dates("19500615", "20200615"), Some(70));

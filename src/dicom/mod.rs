@@ -52,7 +52,9 @@ pub enum InstanceError {
     #[error("the DICOM file is damaged or truncated: {0}")]
     Damaged(String),
     /// The file names a transfer syntax that this server cannot read.
-    #[error("transfer syntax {0} is not supported: send the file in Explicit VR Little Endian (1.2.840.10008.1.2.1)")]
+    #[error(
+        "transfer syntax {0} is not supported: send the file in Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    )]
     TransferSyntax(String),
     /// An attribute that identifies the instance is missing or wrong.
     #[error(transparent)]
@@ -86,11 +88,17 @@ impl Instance {
             return Err(InstanceError::NotDicom);
         }
         // the parser must not be able to take a request handler down with it, whatever the bytes are
-        let read = catch_unwind(AssertUnwindSafe(|| OpenFileOptions::new().from_reader(Cursor::new(bytes))));
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            OpenFileOptions::new().from_reader(Cursor::new(bytes))
+        }));
         let object = match read {
             Ok(Ok(object)) => object,
             Ok(Err(error)) => return Err(reading(error)),
-            Err(_) => return Err(InstanceError::Damaged("its structure could not be followed".to_owned())),
+            Err(_) => {
+                return Err(InstanceError::Damaged(
+                    "its structure could not be followed".to_owned(),
+                ));
+            }
         };
         Self::from_object(object)
     }
@@ -101,9 +109,21 @@ impl Instance {
     /// [`InstanceError::Identity`] where a UID is missing or invalid.
     pub fn from_object(object: Object) -> Result<Self, InstanceError> {
         Ok(Self {
-            study: StudyUid::parse(text(&object, tags::STUDY_INSTANCE_UID).as_deref().unwrap_or_default())?,
-            series: SeriesUid::parse(text(&object, tags::SERIES_INSTANCE_UID).as_deref().unwrap_or_default())?,
-            uid: InstanceUid::parse(text(&object, tags::SOP_INSTANCE_UID).as_deref().unwrap_or_default())?,
+            study: StudyUid::parse(
+                text(&object, tags::STUDY_INSTANCE_UID)
+                    .as_deref()
+                    .unwrap_or_default(),
+            )?,
+            series: SeriesUid::parse(
+                text(&object, tags::SERIES_INSTANCE_UID)
+                    .as_deref()
+                    .unwrap_or_default(),
+            )?,
+            uid: InstanceUid::parse(
+                text(&object, tags::SOP_INSTANCE_UID)
+                    .as_deref()
+                    .unwrap_or_default(),
+            )?,
             class: text(&object, tags::SOP_CLASS_UID).unwrap_or_default(),
             object,
         })
@@ -120,7 +140,9 @@ fn reading(error: ReadError) -> InstanceError {
     match error {
         ReadError::ReadUnrecognizedTransferSyntax { uid, .. } => {
             // the UID comes from the file: show it only where it can be nothing but a UID
-            InstanceError::TransferSyntax(StudyUid::parse(&uid).map_or_else(|_| "(invalid)".to_owned(), String::from))
+            InstanceError::TransferSyntax(
+                StudyUid::parse(&uid).map_or_else(|_| "(invalid)".to_owned(), String::from),
+            )
         }
         ReadError::ReadUnsupportedTransferSyntax { uid, .. }
         | ReadError::ReadUnsupportedTransferSyntaxWithSuggestion { uid, .. } => {
@@ -129,7 +151,9 @@ fn reading(error: ReadError) -> InstanceError {
         ReadError::ParseMetaDataSet { .. } => {
             InstanceError::Damaged("the file meta information (group 0002) cannot be read".to_owned())
         }
-        ReadError::ReadToken { .. } | ReadError::MissingElementValue { .. } | ReadError::PrematureEnd { .. } => {
+        ReadError::ReadToken { .. }
+        | ReadError::MissingElementValue { .. }
+        | ReadError::PrematureEnd { .. } => {
             InstanceError::Damaged("the data set ends early or a declared length is wrong".to_owned())
         }
         _ => InstanceError::Damaged("the data set cannot be read".to_owned()),

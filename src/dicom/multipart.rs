@@ -93,13 +93,13 @@ impl MultipartReader {
         loop {
             match self.stage {
                 Stage::End => return Ok(Step::End),
-                Stage::Preamble => match self.find() {
-                    Some(at) => self.pass(at + self.delimiter.len(), Stage::Delimiter),
-                    None => {
+                Stage::Preamble => {
+                    let Some(at) = self.find() else {
                         self.discard_searched();
                         return Ok(Step::More);
-                    }
-                },
+                    };
+                    self.pass(at + self.delimiter.len(), Stage::Delimiter);
+                }
                 Stage::Delimiter => {
                     let padding = self
                         .buffer
@@ -221,7 +221,12 @@ mod tests {
 
     #[test]
     fn a_part_over_the_limit_is_passed_over_and_not_held() {
-        let body = [b"--b\r\n\r\n".as_slice(), &[7; 1000], b"\r\n--b\r\n\r\nsmall\r\n--b--"].concat();
+        let body = [
+            b"--b\r\n\r\n".as_slice(),
+            &[7; 1000],
+            b"\r\n--b\r\n\r\nsmall\r\n--b--",
+        ]
+        .concat();
         for size in [1, 3, 64, body.len()] {
             assert_eq!(
                 read(&body, size, 999),
@@ -247,7 +252,10 @@ mod tests {
     fn what_is_not_multipart_says_why() {
         for size in [1, 1000] {
             assert_eq!(read(b"", size, 9), Err(MultipartError::Boundary));
-            assert_eq!(read(b"--c\r\n\r\nx\r\n--c--", size, 9), Err(MultipartError::Boundary));
+            assert_eq!(
+                read(b"--c\r\n\r\nx\r\n--c--", size, 9),
+                Err(MultipartError::Boundary)
+            );
             assert_eq!(read(b"--b\r\n\r\nx", size, 9), Err(MultipartError::Truncated));
             assert_eq!(read(b"--b\r\nA: b", size, 9), Err(MultipartError::Truncated));
             assert_eq!(
@@ -255,11 +263,11 @@ mod tests {
                 Err(MultipartError::Delimiter)
             );
             assert_eq!(
-                read(&[b"--b\r\n".as_slice(), &[b'x'; 20_000]].concat(), size, 9),
+                read(&[b"--b\r\n".as_slice(), &b"x".repeat(20_000)].concat(), size, 9),
                 Err(MultipartError::Header)
             );
             assert_eq!(
-                read(&[b"--b".as_slice(), &[b' '; 20_000]].concat(), size, 9),
+                read(&[b"--b".as_slice(), &b" ".repeat(20_000)].concat(), size, 9),
                 Err(MultipartError::Delimiter)
             );
             assert_eq!(read(b"--b--", size, 9), Ok(vec![]));

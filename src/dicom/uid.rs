@@ -19,8 +19,14 @@ pub struct InvalidUid {
 fn check(text: &str, what: &'static str) -> Result<String, InvalidUid> {
     let text = text.trim_end_matches(['\0', ' ']);
     let valid = (1..=64).contains(&text.len())
-        && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
-    if valid { Ok(text.to_owned()) } else { Err(InvalidUid { what }) }
+        && text
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(InvalidUid { what })
+    }
 }
 
 macro_rules! uid_type {
@@ -65,7 +71,11 @@ macro_rules! uid_type {
 }
 
 uid_type!(StudyUid, "StudyInstanceUID (0020,000D)", "A Study Instance UID.");
-uid_type!(SeriesUid, "SeriesInstanceUID (0020,000E)", "A Series Instance UID.");
+uid_type!(
+    SeriesUid,
+    "SeriesInstanceUID (0020,000E)",
+    "A Series Instance UID."
+);
 uid_type!(InstanceUid, "SOPInstanceUID (0008,0018)", "A SOP Instance UID.");
 
 /// A UID derived from `parts`: `2.25.` and the decimal form of a 128-bit number (PS3.5 section B.2) taken from their
@@ -89,12 +99,26 @@ mod tests {
 
     #[test]
     fn takes_uids_and_drops_their_padding() {
-        assert_eq!(StudyUid::parse("1.2.840.10008\0").unwrap().as_str(), "1.2.840.10008");
+        assert_eq!(
+            StudyUid::parse("1.2.840.10008\0").unwrap().as_str(),
+            "1.2.840.10008"
+        );
     }
 
     #[test]
     fn refuses_what_could_leave_a_folder_or_a_query() {
-        for text in ["", ".", "1..2", "../1", "1/2", "1.2.a", "1.2.\u{0661}", &"1".repeat(65), "1.2 3", "1.2\n"] {
+        for text in [
+            "",
+            ".",
+            "1..2",
+            "../1",
+            "1/2",
+            "1.2.a",
+            "1.2.\u{0661}",
+            &"1".repeat(65),
+            "1.2 3",
+            "1.2\n",
+        ] {
             assert!(StudyUid::parse(text).is_err(), "{text:?}");
         }
     }

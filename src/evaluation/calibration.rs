@@ -51,7 +51,11 @@ pub fn negative_log_likelihood(logits: &[f64], labels: &[bool], temperature: f64
 
 /// The expected calibration error over `bins` bins of equal width on [0, 1]: the mean distance between the share of
 /// positives and the mean probability in a bin, weighted by its cases.
-pub fn expected_calibration_error(probabilities: &[f64], labels: &[bool], bins: usize) -> Result<f64, EvaluationError> {
+pub fn expected_calibration_error(
+    probabilities: &[f64],
+    labels: &[bool],
+    bins: usize,
+) -> Result<f64, EvaluationError> {
     if labels.len() != probabilities.len() {
         return Err(EvaluationError::Length {
             scores: probabilities.len(),

@@ -94,7 +94,10 @@ fn components(scores: &[f64], labels: &[bool]) -> Result<Components, EvaluationE
             .collect()
     };
     let positive = within(true, negatives);
-    let negative: Vec<f64> = within(false, positives).into_iter().map(|below| 1.0 - below).collect();
+    let negative: Vec<f64> = within(false, positives)
+        .into_iter()
+        .map(|below| 1.0 - below)
+        .collect();
     let auroc = positive.iter().sum::<f64>() / positives as f64;
     Ok(Components {
         auroc,
@@ -133,7 +136,7 @@ fn mid_ranks(scores: &[f64]) -> Vec<f64> {
             .take_while(|case| scores[**case] <= scores[order[start]])
             .count();
         for case in &order[start..start + tied] {
-            ranks[*case] = start as f64 + (tied as f64 + 1.0) / 2.0;
+            ranks[*case] = start as f64 + f64::midpoint(tied as f64, 1.0);
         }
         start += tied;
     }
@@ -161,7 +164,12 @@ mod tests {
                 0.5
             }
         };
-        let over = |values: Vec<f64>| (values.iter().sum::<f64>() / 5.0, covariance(&values, &values) / 5.0);
+        let over = |values: Vec<f64>| {
+            (
+                values.iter().sum::<f64>() / 5.0,
+                covariance(&values, &values) / 5.0,
+            )
+        };
         let by_positive = positive
             .iter()
             .map(|p| negative.iter().map(|n| wins(*p, *n)).sum::<f64>() / 5.0)

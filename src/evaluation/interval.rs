@@ -136,7 +136,7 @@ fn estimate(
     })
 }
 
-/// Linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the default of NumPy).
+/// Linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the default of `NumPy`).
 fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let position = probability * (sorted.len() - 1) as f64;
     let below = position.floor() as usize;
@@ -192,11 +192,13 @@ mod tests {
         let repeated = auroc_interval(
             &scores.repeat(4),
             &labels.repeat(4),
-            &patients.repeat(4),
+            &[&patients[..]; 4].concat(),
             Bootstrap::default(),
         );
         let repeated = repeated.unwrap();
-        assert!((single.lower - repeated.lower).abs() < 1e-12 && (single.upper - repeated.upper).abs() < 1e-12);
+        assert!(
+            (single.lower - repeated.lower).abs() < 1e-12 && (single.upper - repeated.upper).abs() < 1e-12
+        );
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Ranking {
         let mut hits = 0.0;
         for step in &steps {
             if step.true_positive > hits {
-                area += (step.true_positive - hits) * step.true_positive / (step.true_positive + step.false_positive);
+                area += (step.true_positive - hits) * step.true_positive
+                    / (step.true_positive + step.false_positive);
             }
             hits = step.true_positive;
         }
@@ -134,11 +135,17 @@ pub fn roc(scores: &[f64], labels: &[bool]) -> Result<Vec<RocPoint>, EvaluationE
         specificity: 1.0 - step.false_positive / negative as f64,
     };
     let steps = Ranking::new(scores, labels)?.steps(|_| 1.0);
-    Ok(std::iter::once(start).chain(steps.into_iter().map(point)).collect())
+    Ok(std::iter::once(start)
+        .chain(steps.into_iter().map(point))
+        .collect())
 }
 
 /// The highest threshold whose sensitivity reaches `sensitivity` (above 0, at most 1).
-pub fn operating_point(scores: &[f64], labels: &[bool], sensitivity: f64) -> Result<RocPoint, EvaluationError> {
+pub fn operating_point(
+    scores: &[f64],
+    labels: &[bool],
+    sensitivity: f64,
+) -> Result<RocPoint, EvaluationError> {
     if !(sensitivity > 0.0 && sensitivity <= 1.0) {
         let (what, range) = ("the target sensitivity", "above 0 and at most 1");
         return Err(EvaluationError::Setting {
@@ -195,7 +202,11 @@ mod tests {
         );
         let curve = roc(&SCORES, &LABELS).unwrap();
         let (first, last) = (curve[0], curve[curve.len() - 1]);
-        assert!(first.sensitivity == 0.0 && (last.sensitivity - 1.0).abs() < 1e-15 && last.specificity.abs() < 1e-15);
+        assert!(
+            first.sensitivity == 0.0
+                && (last.sensitivity - 1.0).abs() < 1e-15
+                && last.specificity.abs() < 1e-15
+        );
     }
 
     #[test]

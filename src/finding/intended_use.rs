@@ -39,9 +39,24 @@ impl IntendedUse {
     #[must_use]
     pub fn violations(&self, attributes: &Attributes) -> Vec<Violation> {
         let known = [
-            one_of("modality", "Modality", &self.modalities, [&attributes.modality, &None]),
-            one_of("body-part", "Body Part", &self.body_parts, [&attributes.body_part, &attributes.region_code]),
-            one_of("view", "View", &self.views, [&attributes.view_position, &attributes.view_code]),
+            one_of(
+                "modality",
+                "Modality",
+                &self.modalities,
+                [&attributes.modality, &None],
+            ),
+            one_of(
+                "body-part",
+                "Body Part",
+                &self.body_parts,
+                [&attributes.body_part, &attributes.region_code],
+            ),
+            one_of(
+                "view",
+                "View",
+                &self.views,
+                [&attributes.view_position, &attributes.view_code],
+            ),
             self.age(attributes.age_years),
         ];
         known.into_iter().flatten().collect()
@@ -59,7 +74,9 @@ impl IntendedUse {
             Some(age) if (youngest..=oldest).contains(&age) => None,
             Some(_) => Some(Violation {
                 code: "age".to_owned(),
-                message: format!("the patient's age is outside the {youngest} to {oldest} years that the model is for"),
+                message: format!(
+                    "the patient's age is outside the {youngest} to {oldest} years that the model is for"
+                ),
             }),
         }
     }
@@ -67,7 +84,10 @@ impl IntendedUse {
 
 /// Header values that are too long or odd to repeat are not repeated: an error must not carry free text.
 fn shown(value: &str) -> &str {
-    let plain = value.len() <= 16 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = value.len() <= 16
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain { value } else { "(another value)" }
 }
 
@@ -116,31 +136,71 @@ mod tests {
     }
 
     fn codes(attributes: &Attributes) -> Vec<String> {
-        spine().violations(attributes).into_iter().map(|violation| violation.code).collect()
+        spine()
+            .violations(attributes)
+            .into_iter()
+            .map(|violation| violation.code)
+            .collect()
     }
 
     #[test]
     fn an_image_inside_has_no_violation_by_text_or_by_code() {
         assert!(codes(&fitting()).is_empty());
-        let coded = Attributes { body_part: None, region_code: Some("122496007".into()), ..fitting() };
+        let coded = Attributes {
+            body_part: None,
+            region_code: Some("122496007".into()),
+            ..fitting()
+        };
         assert!(codes(&coded).is_empty());
     }
 
     #[test]
     fn each_attribute_is_checked_and_silence_is_not_consent() {
-        assert_eq!(codes(&Attributes { modality: Some("CT".into()), ..fitting() }), ["modality"]);
-        assert_eq!(codes(&Attributes { body_part: Some("HAND".into()), ..fitting() }), ["body-part"]);
-        assert_eq!(codes(&Attributes { view_position: Some("AP".into()), ..fitting() }), ["view"]);
-        assert_eq!(codes(&Attributes { age_years: Some(49), ..fitting() }), ["age"]);
+        assert_eq!(
+            codes(&Attributes {
+                modality: Some("CT".into()),
+                ..fitting()
+            }),
+            ["modality"]
+        );
+        assert_eq!(
+            codes(&Attributes {
+                body_part: Some("HAND".into()),
+                ..fitting()
+            }),
+            ["body-part"]
+        );
+        assert_eq!(
+            codes(&Attributes {
+                view_position: Some("AP".into()),
+                ..fitting()
+            }),
+            ["view"]
+        );
+        assert_eq!(
+            codes(&Attributes {
+                age_years: Some(49),
+                ..fitting()
+            }),
+            ["age"]
+        );
         assert_eq!(
             codes(&Attributes::default()),
-            ["modality-unknown", "body-part-unknown", "view-unknown", "age-unknown"]
+            [
+                "modality-unknown",
+                "body-part-unknown",
+                "view-unknown",
+                "age-unknown"
+            ]
         );
     }
 
     #[test]
     fn free_text_is_not_repeated() {
-        let odd = Attributes { body_part: Some("JOHN SMITH BORN 1950".into()), ..fitting() };
+        let odd = Attributes {
+            body_part: Some("JOHN SMITH BORN 1950".into()),
+            ..fitting()
+        };
         assert!(!spine().violations(&odd)[0].message.contains("SMITH"));
     }
 }

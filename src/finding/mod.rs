@@ -36,7 +36,10 @@ pub struct Reason {
 
 impl From<&Fault> for Reason {
     fn from(fault: &Fault) -> Self {
-        Self { code: fault.code.to_owned(), message: fault.message.clone() }
+        Self {
+            code: fault.code.to_owned(),
+            message: fault.message.clone(),
+        }
     }
 }
 
@@ -74,7 +77,9 @@ pub fn interpret(labels: &[Label], probabilities: &[f32]) -> Result<Vec<Finding>
         .map(|(index, label)| {
             let probability = probabilities.get(index).copied().unwrap_or(f32::NAN);
             if !(0.0..=1.0).contains(&probability) {
-                return Err(NotAProbability { label: label.name.clone() });
+                return Err(NotAProbability {
+                    label: label.name.clone(),
+                });
             }
             Ok(Finding {
                 label: label.name.clone(),
@@ -163,7 +168,11 @@ impl InstanceResult {
     #[must_use]
     pub fn unscored(fault: &Fault, sop_instance_uid: Option<String>) -> Self {
         Self {
-            outcome: if fault.is_callers() { Outcome::Refused } else { Outcome::Failed },
+            outcome: if fault.is_callers() {
+                Outcome::Refused
+            } else {
+                Outcome::Failed
+            },
             reason: Some(fault.into()),
             sop_instance_uid,
             findings: Vec::new(),
@@ -198,8 +207,14 @@ impl StudyResult {
         } else if let Some(failed) = first(Outcome::Failed) {
             (Outcome::Failed, failed.reason.clone())
         } else {
-            let empty = Reason { code: "empty-study".to_owned(), message: "the study has no instance".to_owned() };
-            (Outcome::Refused, first(Outcome::Refused).map_or(Some(empty), |refused| refused.reason.clone()))
+            let empty = Reason {
+                code: "empty-study".to_owned(),
+                message: "the study has no instance".to_owned(),
+            };
+            (
+                Outcome::Refused,
+                first(Outcome::Refused).map_or(Some(empty), |refused| refused.reason.clone()),
+            )
         };
         let mut findings: Vec<Finding> = Vec::new();
         for finding in instances.iter().flat_map(|instance| &instance.findings) {
@@ -209,7 +224,12 @@ impl StudyResult {
                 None => findings.push(finding.clone()),
             }
         }
-        Self { outcome, reason, findings, instances }
+        Self {
+            outcome,
+            reason,
+            findings,
+            instances,
+        }
     }
 }
 
@@ -219,8 +239,18 @@ mod tests {
     use crate::fault::FaultKind;
 
     fn label(name: &str, threshold: f32) -> Label {
-        let code = CodedValue { scheme: "SCT".into(), value: "64859006".into(), meaning: "Osteoporosis".into() };
-        Label { name: name.to_owned(), code, threshold, temperature: 1.0, operating_point: None }
+        let code = CodedValue {
+            scheme: "SCT".into(),
+            value: "64859006".into(),
+            meaning: "Osteoporosis".into(),
+        };
+        Label {
+            name: name.to_owned(),
+            code,
+            threshold,
+            temperature: 1.0,
+            operating_point: None,
+        }
     }
 
     fn scored(probabilities: &[f32]) -> InstanceResult {
@@ -249,14 +279,24 @@ mod tests {
         for value in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
             assert_eq!(interpret(&[label("a", 0.5)], &[value]).unwrap_err().label, "a");
         }
-        assert!(interpret(&[label("a", 0.5)], &[]).is_err(), "an output that is too short");
+        assert!(
+            interpret(&[label("a", 0.5)], &[]).is_err(),
+            "an output that is too short"
+        );
     }
 
     #[test]
     fn a_study_takes_the_highest_probability_of_each_label() {
         let study = StudyResult::of(vec![scored(&[0.1, 0.9]), scored(&[0.7, 0.3])]);
         assert_eq!(study.outcome, Outcome::Scored);
-        assert_eq!(study.findings.iter().map(|finding| finding.probability).collect::<Vec<_>>(), [0.7, 0.9]);
+        assert_eq!(
+            study
+                .findings
+                .iter()
+                .map(|finding| finding.probability)
+                .collect::<Vec<_>>(),
+            [0.7, 0.9]
+        );
     }
 
     #[test]
@@ -264,8 +304,17 @@ mod tests {
         let refused = InstanceResult::unscored(&Fault::new(FaultKind::Refused, "modality", "a CT"), None);
         let failed = InstanceResult::unscored(&Fault::new(FaultKind::Internal, "engine", "broken"), None);
         assert_eq!(StudyResult::of(vec![]).outcome, Outcome::Refused);
-        assert_eq!(StudyResult::of(vec![refused.clone()]).reason.unwrap().code, "modality");
-        assert_eq!(StudyResult::of(vec![refused.clone(), failed.clone()]).outcome, Outcome::Failed);
-        assert_eq!(StudyResult::of(vec![refused, failed, scored(&[0.1, 0.1])]).outcome, Outcome::Scored);
+        assert_eq!(
+            StudyResult::of(vec![refused.clone()]).reason.unwrap().code,
+            "modality"
+        );
+        assert_eq!(
+            StudyResult::of(vec![refused.clone(), failed.clone()]).outcome,
+            Outcome::Failed
+        );
+        assert_eq!(
+            StudyResult::of(vec![refused, failed, scored(&[0.1, 0.1])]).outcome,
+            Outcome::Scored
+        );
     }
 }

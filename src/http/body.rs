@@ -12,14 +12,20 @@ use crate::inference::ImageBytes;
 /// # Errors
 /// `too-large`, or `incomplete` where the sender went away.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Fault> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(Fault::new(FaultKind::Invalid, "incomplete", "the body ended early: send it again")),
+        Err(_) => Err(Fault::new(
+            FaultKind::Invalid,
+            "incomplete",
+            "the body ended early: send it again",
+        )),
     }
 }
 
@@ -30,7 +36,9 @@ pub fn too_large(limit: usize) -> Fault {
     Fault::new(
         FaultKind::TooLarge,
         "too-large",
-        format!("the body is larger than the {limit} MiB that this server takes: send one image a request, or raise --body-limit-mib"),
+        format!(
+            "the body is larger than the {limit} MiB that this server takes: send one image a request, or raise --body-limit-mib"
+        ),
     )
 }
 
@@ -40,11 +48,21 @@ pub fn too_large(limit: usize) -> Fault {
 /// # Errors
 /// `media-type` for any other type, `form` for a form without a file.
 pub async fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = media_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "multipart/form-data" => Ok(recognised(form_file(media_type, body).await?)),
-        "" | "application/dicom" | "application/octet-stream" | "image/png" | "image/jpeg" => Ok(recognised(body)),
+        "" | "application/dicom" | "application/octet-stream" | "image/png" | "image/jpeg" => {
+            Ok(recognised(body))
+        }
         _ => Err(Fault::new(
             FaultKind::Unsupported,
             "media-type",
@@ -55,12 +73,20 @@ pub async fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault
 
 fn recognised(bytes: Bytes) -> ImageBytes {
     let picture = bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.starts_with(b"\xFF\xD8\xFF");
-    if picture { ImageBytes::Picture(bytes) } else { ImageBytes::Dicom(bytes) }
+    if picture {
+        ImageBytes::Picture(bytes)
+    } else {
+        ImageBytes::Dicom(bytes)
+    }
 }
 
 async fn form_file(media_type: &str, body: Bytes) -> Result<Bytes, Fault> {
     let damaged = || {
-        Fault::new(FaultKind::Invalid, "form", "the form cannot be read or holds no file: send one file, as `curl -F file=@image.dcm` does")
+        Fault::new(
+            FaultKind::Invalid,
+            "form",
+            "the form cannot be read or holds no file: send one file, as `curl -F file=@image.dcm` does",
+        )
     };
     let boundary = multer::parse_boundary(media_type).map_err(|_| damaged())?;
     let stream = futures_once(body);

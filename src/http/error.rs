@@ -23,7 +23,11 @@ impl From<Fault> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let outcome = if self.0.is_callers() { Outcome::Refused } else { Outcome::Failed };
+        let outcome = if self.0.is_callers() {
+            Outcome::Refused
+        } else {
+            Outcome::Failed
+        };
         let body = Json(json!({ "outcome": outcome, "reason": Reason::from(&self.0) }));
         with_status(status(self.0.kind), body)
     }

@@ -82,7 +82,11 @@ pub fn router(app: App) -> Router {
 }
 
 async fn unknown_route() -> HttpError {
-    HttpError(Fault::new(FaultKind::NotFound, "unknown-route", "there is nothing here: GET / shows what there is"))
+    HttpError(Fault::new(
+        FaultKind::NotFound,
+        "unknown-route",
+        "there is nothing here: GET / shows what there is",
+    ))
 }
 
 async fn wrong_method() -> Response {
@@ -93,7 +97,12 @@ async fn wrong_method() -> Response {
 }
 
 /// Counts and logs every answer by its route's pattern: paths hold UIDs.
-async fn observe(State(app): State<App>, matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn observe(
+    State(app): State<App>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = request.method().clone();
     let route = matched.as_ref().map_or("(none)", MatchedPath::as_str).to_owned();
     let started = std::time::Instant::now();
@@ -106,6 +115,10 @@ async fn observe(State(app): State<App>, matched: Option<MatchedPath>, request: 
 
 /// A panic in a handler is an error of the server and nothing more; its words may hold anything and stay out.
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    let fault = Fault::new(FaultKind::Internal, "panic", "the server made a mistake; its log has the cause");
+    let fault = Fault::new(
+        FaultKind::Internal,
+        "panic",
+        "the server made a mistake; its log has the cause",
+    );
     HttpError(fault).into_response()
 }

@@ -10,16 +10,20 @@ use crate::fault::{Fault, FaultKind};
 use crate::inference::ServedModel;
 
 /// `GET /v1/models`.
-pub async fn list(State(app): State<App>) -> Json<Value> {
+pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     let catalog = app.inference.catalog();
     let models: Vec<Value> = catalog.all().iter().map(|model| summary(model)).collect();
     Json(json!({ "models": models, "rejected": catalog.rejected() }))
 }
 
 /// `GET /v1/models/{model}`: the newest version with its manifest.
-pub async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
+pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
     let model = app.inference.catalog().latest(&name).ok_or_else(|| {
-        Fault::new(FaultKind::NotFound, "unknown-model", "there is no such model: GET /v1/models lists them")
+        Fault::new(
+            FaultKind::NotFound,
+            "unknown-model",
+            "there is no such model: GET /v1/models lists them",
+        )
     })?;
     let mut answer = summary(&model);
     answer["manifest"] = json!(model.manifest);

@@ -9,22 +9,30 @@ use serde_json::json;
 use super::App;
 
 /// `GET /health/live`: the process answers.
-pub async fn live() -> Json<serde_json::Value> {
+pub(super) async fn live() -> Json<serde_json::Value> {
     Json(json!({ "live": true }))
 }
 
 /// `GET /health/ready`: every model reproduced its goldens, and the server is not about to stop.
-pub async fn ready(State(app): State<App>) -> Response {
-    let stopping = app.stopping.is_cancelled().then(|| "the server is stopping".to_owned());
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    let stopping = app
+        .stopping
+        .is_cancelled()
+        .then(|| "the server is stopping".to_owned());
     match stopping.or_else(|| app.inference.catalog().not_ready()) {
         None => Json(json!({ "ready": true })).into_response(),
-        Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reason": reason }))).into_response()
-        }
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "ready": false, "reason": reason })),
+        )
+            .into_response(),
     }
 }
 
 /// `GET /metrics`: Prometheus' text format.
-pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.text())
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.metrics.text(),
+    )
 }

@@ -15,7 +15,7 @@ use crate::inference::ScoreRequest;
 /// What the query may say.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub(super) struct Options {
     /// `intended-use`: score outside the intended use, for research.
     #[serde(rename = "override")]
     overridden: Option<String>,
@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 /// `POST /v1/models/{model}/score`.
-pub async fn score(
+pub(super) async fn score(
     State(app): State<App>,
     Path(model): Path<String>,
     query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
@@ -40,7 +40,7 @@ pub async fn score(
 }
 
 /// `POST /v1/models/{model}/heatmap?finding=NAME`: a PNG.
-pub async fn heatmap(
+pub(super) async fn heatmap(
     State(app): State<App>,
     Path(model): Path<String>,
     query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
@@ -61,16 +61,31 @@ async fn request<E>(
     body: Body,
 ) -> Result<(ScoreRequest, Option<String>), Fault> {
     let query = query.map_err(|_| {
-        Fault::new(FaultKind::Invalid, "query", "the query takes override=intended-use and, for a heat map, finding=NAME")
+        Fault::new(
+            FaultKind::Invalid,
+            "query",
+            "the query takes override=intended-use and, for a heat map, finding=NAME",
+        )
     })?;
     let override_intended_use = match query.overridden.as_deref() {
         None => false,
         Some("intended-use") => true,
         Some(_) => {
-            return Err(Fault::new(FaultKind::Invalid, "query", "override takes the one value intended-use"));
+            return Err(Fault::new(
+                FaultKind::Invalid,
+                "query",
+                "override takes the one value intended-use",
+            ));
         }
     };
     let body = body::read(headers, body, app.limits.body_bytes).await?;
     let image = body::image(headers, body).await?;
-    Ok((ScoreRequest { model, image, override_intended_use }, query.finding))
+    Ok((
+        ScoreRequest {
+            model,
+            image,
+            override_intended_use,
+        },
+        query.finding,
+    ))
 }

@@ -33,7 +33,10 @@ pub fn exposed_field(image: &StoredImage) -> Rectangle {
         .step_by(row_step)
         .map(|row| {
             let line = &image.codes[row * image.columns..(row + 1) * image.columns];
-            line.iter().step_by(column_step).map(|code| image.stored_value(*code)).collect()
+            line.iter()
+                .step_by(column_step)
+                .map(|code| image.stored_value(*code))
+                .collect()
         })
         .collect();
     let width = grid.first().map_or(0, Vec::len);
@@ -49,9 +52,22 @@ pub fn exposed_field(image: &StoredImage) -> Rectangle {
     let top = first_row * row_step;
     let left = first_column * column_step;
     // the last sampled line that is kept stands for the lines up to the next sample
-    let bottom = if last_row + 1 == grid.len() { image.rows } else { (last_row + 1) * row_step };
-    let right = if last_column + 1 == width { image.columns } else { (last_column + 1) * column_step };
-    Rectangle { top, left, rows: bottom - top, columns: right - left }
+    let bottom = if last_row + 1 == grid.len() {
+        image.rows
+    } else {
+        (last_row + 1) * row_step
+    };
+    let right = if last_column + 1 == width {
+        image.columns
+    } else {
+        (last_column + 1) * column_step
+    };
+    Rectangle {
+        top,
+        left,
+        rows: bottom - top,
+        columns: right - left,
+    }
 }
 
 /// The distance between the quantiles `tail` and `1 - tail`.
@@ -89,16 +105,32 @@ mod tests {
                 let (row, column) = (index / columns, index % columns);
                 let inside = (field.top..field.top + field.rows).contains(&row)
                     && (field.left..field.left + field.columns).contains(&column);
-                let value = if inside { 500 + ((row * 37 + column * 91) % 3000) as u16 } else { 60 + (index % 3) as u16 };
+                let value = if inside {
+                    500 + ((row * 37 + column * 91) % 3000) as u16
+                } else {
+                    60 + (index % 3) as u16
+                };
                 if inverted { 4095 - value } else { value }
             })
             .collect();
-        StoredImage { rows, columns, bits_stored: 12, signed: false, codes, transform: GreyTransform::default() }
+        StoredImage {
+            rows,
+            columns,
+            bits_stored: 12,
+            signed: false,
+            codes,
+            transform: GreyTransform::default(),
+        }
     }
 
     #[test]
     fn finds_the_field_in_either_polarity() {
-        let field = Rectangle { top: 20, left: 10, rows: 160, columns: 100 };
+        let field = Rectangle {
+            top: 20,
+            left: 10,
+            rows: 160,
+            columns: 100,
+        };
         for inverted in [false, true] {
             assert_eq!(exposed_field(&bordered(200, 150, field, inverted)), field);
         }
@@ -106,18 +138,38 @@ mod tests {
 
     #[test]
     fn samples_a_large_image() {
-        let field = Rectangle { top: 400, left: 200, rows: 1600, columns: 1200 };
+        let field = Rectangle {
+            top: 400,
+            left: 200,
+            rows: 1600,
+            columns: 1200,
+        };
         let found = exposed_field(&bordered(2500, 2048, field, false));
-        for (found, expected) in [(found.top, 400), (found.left, 200), (found.rows, 1600), (found.columns, 1200)] {
+        for (found, expected) in [
+            (found.top, 400),
+            (found.left, 200),
+            (found.rows, 1600),
+            (found.columns, 1200),
+        ] {
             assert!(found.abs_diff(expected) <= 16, "{found} for {expected}");
         }
     }
 
     #[test]
     fn keeps_an_image_without_border_and_one_pixel() {
-        let whole = Rectangle { top: 0, left: 0, rows: 64, columns: 48 };
+        let whole = Rectangle {
+            top: 0,
+            left: 0,
+            rows: 64,
+            columns: 48,
+        };
         assert_eq!(exposed_field(&bordered(64, 48, whole, false)), whole);
-        let one = Rectangle { top: 0, left: 0, rows: 1, columns: 1 };
+        let one = Rectangle {
+            top: 0,
+            left: 0,
+            rows: 1,
+            columns: 1,
+        };
         assert_eq!(exposed_field(&bordered(1, 1, one, false)), one);
     }
 }

@@ -23,10 +23,14 @@ pub const MAX_PIXELS: usize = 100_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// No Pixel Data (7FE0,0010).
-    #[error("the instance has no Pixel Data (7FE0,0010): send an image, not a report or a presentation state")]
+    #[error(
+        "the instance has no Pixel Data (7FE0,0010): send an image, not a report or a presentation state"
+    )]
     NoPixelData,
     /// Rows or Columns is missing, zero, or their product is out of bounds.
-    #[error("an image of {rows} rows and {columns} columns cannot be scored: both must be at least 1, and together at most {MAX_PIXELS} pixels")]
+    #[error(
+        "an image of {rows} rows and {columns} columns cannot be scored: both must be at least 1, and together at most {MAX_PIXELS} pixels"
+    )]
     Size {
         /// Rows (0028,0010), 0 if missing.
         rows: usize,
@@ -40,7 +44,9 @@ pub enum DecodeError {
     #[error("the instance has {0} frames: a radiograph has one")]
     Frames(u32),
     /// Bits Allocated, Bits Stored and High Bit are missing or contradict each other.
-    #[error("Bits Allocated, Bits Stored and High Bit are {allocated}, {stored} and {high}: 8 or 16 allocated bits, with the stored bits inside them, are supported")]
+    #[error(
+        "Bits Allocated, Bits Stored and High Bit are {allocated}, {stored} and {high}: 8 or 16 allocated bits, with the stored bits inside them, are supported"
+    )]
     Bits {
         /// Bits Allocated (0028,0100).
         allocated: u32,
@@ -58,13 +64,17 @@ pub enum DecodeError {
         expected: usize,
     },
     /// No codec for this transfer syntax.
-    #[error("pixels in transfer syntax {0} cannot be decoded: send them in Explicit VR Little Endian (1.2.840.10008.1.2.1)")]
+    #[error(
+        "pixels in transfer syntax {0} cannot be decoded: send them in Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    )]
     TransferSyntax(String),
     /// The codec gave up.
     #[error("the compressed pixels cannot be decoded: they are truncated or damaged")]
     Codec,
     /// A grey-scale attribute is not a usable number.
-    #[error("{0} is not a usable number: it must be finite, a slope not zero, and a window width at least 1 (above 0 for LINEAR_EXACT and SIGMOID)")]
+    #[error(
+        "{0} is not a usable number: it must be finite, a slope not zero, and a window width at least 1 (above 0 for LINEAR_EXACT and SIGMOID)"
+    )]
     Attribute(&'static str),
     /// Neither PNG nor JPEG, or damaged.
     #[error("the picture cannot be decoded: send a greyscale PNG (8 or 16 bits) or JPEG")]
@@ -130,7 +140,9 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
 /// [`DecodeError::Picture`], [`DecodeError::Colour`] or [`DecodeError::Size`].
 pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
     let read = || {
-        let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?;
+        let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes))
+            .with_guessed_format()
+            .ok()?;
         let mut limits = ::image::Limits::default();
         limits.max_alloc = Some(8 * MAX_PIXELS as u64);
         reader.limits(limits);
@@ -145,16 +157,32 @@ pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
         ::image::DynamicImage::ImageLuma8(grey) => (8, grey.into_raw().into_iter().map(u16::from).collect()),
         ::image::DynamicImage::ImageLuma16(grey) => (16, grey.into_raw()),
         other => {
-            let sixteen = matches!(other.color().bytes_per_pixel() / other.color().channel_count(), 2..);
+            let sixteen = matches!(
+                other.color().bytes_per_pixel() / other.color().channel_count(),
+                2..
+            );
             let colour = other.into_rgb16();
-            if colour.pixels().any(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2]) {
+            if colour
+                .pixels()
+                .any(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2])
+            {
                 return Err(DecodeError::Colour);
             }
             let shift = if sixteen { 0 } else { 8 };
-            (16 - shift, colour.pixels().map(|pixel| pixel.0[0] >> shift).collect())
+            (
+                16 - shift,
+                colour.pixels().map(|pixel| pixel.0[0] >> shift).collect(),
+            )
         }
     };
-    Ok(StoredImage { rows, columns, bits_stored, signed: false, codes, transform: GreyTransform::default() })
+    Ok(StoredImage {
+        rows,
+        columns,
+        bits_stored,
+        signed: false,
+        codes,
+        transform: GreyTransform::default(),
+    })
 }
 
 /// How the stored values lie in Pixel Data, checked.
@@ -187,11 +215,27 @@ impl Format {
         let allocated = attribute(tags::BITS_ALLOCATED).unwrap_or(0);
         let stored = attribute(tags::BITS_STORED).unwrap_or(allocated);
         let high = attribute(tags::HIGH_BIT).unwrap_or(stored.wrapping_sub(1));
-        if !matches!(allocated, 8 | 16) || stored == 0 || stored > allocated || high < stored - 1 || high >= allocated {
-            return Err(DecodeError::Bits { allocated, stored, high });
+        if !matches!(allocated, 8 | 16)
+            || stored == 0
+            || stored > allocated
+            || high < stored - 1
+            || high >= allocated
+        {
+            return Err(DecodeError::Bits {
+                allocated,
+                stored,
+                high,
+            });
         }
         let signed = attribute(tags::PIXEL_REPRESENTATION).unwrap_or(0) == 1;
-        Ok(Self { rows, columns, allocated, stored, shift: high + 1 - stored, signed })
+        Ok(Self {
+            rows,
+            columns,
+            allocated,
+            stored,
+            shift: high + 1 - stored,
+            signed,
+        })
     }
 
     fn pixels(&self) -> usize {
@@ -203,12 +247,17 @@ impl Format {
     }
 
     fn truncated(&self, found: usize) -> DecodeError {
-        DecodeError::Truncated { found, expected: self.pixels() * self.allocated as usize / 8 }
+        DecodeError::Truncated {
+            found,
+            expected: self.pixels() * self.allocated as usize / 8,
+        }
     }
 
     fn native(&self, value: &PrimitiveValue) -> Result<Vec<u16>, DecodeError> {
         match value {
-            PrimitiveValue::U16(words) if self.allocated == 16 => self.words(words.iter().copied(), words.len()),
+            PrimitiveValue::U16(words) if self.allocated == 16 => {
+                self.words(words.iter().copied(), words.len())
+            }
             PrimitiveValue::U16(words) => {
                 // 8-bit pixels under VR OW: two in each word, the first in its low byte
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -223,7 +272,9 @@ impl Format {
         if self.allocated == 8 {
             self.words(bytes.iter().map(|byte| u16::from(*byte)), bytes.len())
         } else {
-            let words = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+            let words = bytes
+                .chunks_exact(2)
+                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
             self.words(words, bytes.len() / 2)
         }
     }
@@ -233,7 +284,10 @@ impl Format {
             return Err(self.truncated(found * self.allocated as usize / 8));
         }
         let (shift, mask) = (self.shift, self.mask());
-        Ok(words.take(self.pixels()).map(|word| (word >> shift) & mask).collect())
+        Ok(words
+            .take(self.pixels())
+            .map(|word| (word >> shift) & mask)
+            .collect())
     }
 }
 
@@ -244,24 +298,25 @@ fn encapsulated(instance: &Instance) -> Result<Vec<u8>, DecodeError> {
     let syntax = TransferSyntaxRegistry.get(uid).ok_or_else(unsupported)?;
     let reader = syntax.pixel_data_reader().ok_or_else(unsupported)?;
     let mut bytes = Vec::new();
-    match catch_unwind(AssertUnwindSafe(|| reader.decode_frame(&instance.object, 0, &mut bytes))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        reader.decode_frame(&instance.object, 0, &mut bytes)
+    })) {
         Ok(Ok(())) => Ok(bytes),
         Ok(Err(_)) | Err(_) => Err(DecodeError::Codec),
     }
 }
 
 fn transform(object: &InMemDicomObject, signed: bool) -> Result<GreyTransform, DecodeError> {
-    let modality = match lookup_table(object, tags::MODALITY_LUT_SEQUENCE, signed)? {
-        Some(table) => Modality::Table(table),
-        None => {
-            let slope = present_number(object, tags::RESCALE_SLOPE, "Rescale Slope (0028,1053)")?.unwrap_or(1.0);
-            let intercept =
-                present_number(object, tags::RESCALE_INTERCEPT, "Rescale Intercept (0028,1052)")?.unwrap_or(0.0);
-            if slope == 0.0 {
-                return Err(DecodeError::Attribute("Rescale Slope (0028,1053)"));
-            }
-            Modality::Linear { slope, intercept }
+    let modality = if let Some(table) = lookup_table(object, tags::MODALITY_LUT_SEQUENCE, signed)? {
+        Modality::Table(table)
+    } else {
+        let slope = present_number(object, tags::RESCALE_SLOPE, "Rescale Slope (0028,1053)")?.unwrap_or(1.0);
+        let intercept =
+            present_number(object, tags::RESCALE_INTERCEPT, "Rescale Intercept (0028,1052)")?.unwrap_or(0.0);
+        if slope == 0.0 {
+            return Err(DecodeError::Attribute("Rescale Slope (0028,1053)"));
         }
+        Modality::Linear { slope, intercept }
     };
     let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION);
     let shape = text(object, tags::PRESENTATION_LUT_SHAPE);
@@ -282,22 +337,38 @@ fn voi(object: &InMemDicomObject, signed: bool) -> Result<Option<Voi>, DecodeErr
     }
     let center = present_number(object, tags::WINDOW_CENTER, "Window Center (0028,1050)")?;
     let width = present_number(object, tags::WINDOW_WIDTH, "Window Width (0028,1051)")?;
-    let (Some(center), Some(width)) = (center, width) else { return Ok(None) };
+    let (Some(center), Some(width)) = (center, width) else {
+        return Ok(None);
+    };
     let function = match text(object, tags::VOILUT_FUNCTION).as_deref() {
         Some("SIGMOID") => VoiFunction::Sigmoid,
         Some("LINEAR_EXACT") => VoiFunction::LinearExact,
         _ => VoiFunction::Linear,
     };
-    let least = if function == VoiFunction::Linear { 1.0 } else { f64::MIN_POSITIVE };
+    let least = if function == VoiFunction::Linear {
+        1.0
+    } else {
+        f64::MIN_POSITIVE
+    };
     if width < least {
         return Err(DecodeError::Attribute("Window Width (0028,1051)"));
     }
-    Ok(Some(Voi::Window { center, width, function }))
+    Ok(Some(Voi::Window {
+        center,
+        width,
+        function,
+    }))
 }
 
 /// A number that may be absent, but not present and unusable.
-fn present_number(object: &InMemDicomObject, tag: Tag, name: &'static str) -> Result<Option<f64>, DecodeError> {
-    let Some(element) = object.get(tag) else { return Ok(None) };
+fn present_number(
+    object: &InMemDicomObject,
+    tag: Tag,
+    name: &'static str,
+) -> Result<Option<f64>, DecodeError> {
+    let Some(element) = object.get(tag) else {
+        return Ok(None);
+    };
     if element.header().len == Length(0) || element.to_str().is_ok_and(|value| value.trim().is_empty()) {
         return Ok(None);
     }
@@ -313,30 +384,51 @@ fn lookup_table(
     sequence: Tag,
     signed: bool,
 ) -> Result<Option<LookupTable>, DecodeError> {
-    let Some(item) = object.get(sequence).and_then(|element| element.items()?.first()) else { return Ok(None) };
+    let Some(item) = object.get(sequence).and_then(|element| element.items()?.first()) else {
+        return Ok(None);
+    };
     let damaged = DecodeError::Attribute("LUT Descriptor (0028,3002)");
-    let numbers = |tag: Tag| item.get(tag).and_then(|element| element.to_multi_int::<i32>().ok());
+    let numbers = |tag: Tag| {
+        item.get(tag)
+            .and_then(|element| element.to_multi_int::<i32>().ok())
+    };
     let descriptor = numbers(tags::LUT_DESCRIPTOR).ok_or_else(|| damaged.clone())?;
-    let [count, first, bits] = descriptor.as_slice() else { return Err(damaged) };
+    let [count, first, bits] = descriptor.as_slice() else {
+        return Err(damaged);
+    };
     // a count of 0 stands for 65536; the first input value is signed if the pixels are (PS3.3 section C.11.1.1)
     let count = match *count & 0xFFFF {
         0 => 65_536,
         count => count as usize,
     };
-    let first = if signed { i32::from((*first & 0xFFFF) as u16 as i16) } else { *first & 0xFFFF };
+    let first = if signed {
+        i32::from((*first & 0xFFFF) as u16 as i16)
+    } else {
+        *first & 0xFFFF
+    };
     let data = item.get(tags::LUT_DATA).ok_or_else(|| damaged.clone())?;
     let mut entries: Vec<u16> = match data.value() {
         Value::Primitive(PrimitiveValue::U8(bytes)) if bytes.len() == count => {
             bytes.iter().map(|byte| u16::from(*byte)).collect()
         }
-        Value::Primitive(PrimitiveValue::U8(bytes)) => {
-            bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
-        }
-        _ => data.to_multi_int::<i32>().map_err(|_| damaged.clone())?.iter().map(|entry| *entry as u16).collect(),
+        Value::Primitive(PrimitiveValue::U8(bytes)) => bytes
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .collect(),
+        _ => data
+            .to_multi_int::<i32>()
+            .map_err(|_| damaged.clone())?
+            .iter()
+            .map(|entry| *entry as u16)
+            .collect(),
     };
     entries.truncate(count);
     if entries.is_empty() || !(1..=16).contains(bits) {
         return Err(damaged);
     }
-    Ok(Some(LookupTable { first, bits: *bits as u32, entries }))
+    Ok(Some(LookupTable {
+        first,
+        bits: *bits as u32,
+        entries,
+    }))
 }

@@ -37,7 +37,10 @@ pub struct GreyTransform {
 impl Default for GreyTransform {
     fn default() -> Self {
         Self {
-            modality: Modality::Linear { slope: 1.0, intercept: 0.0 },
+            modality: Modality::Linear {
+                slope: 1.0,
+                intercept: 0.0,
+            },
             voi: None,
             inverted: false,
             padding: None,
@@ -112,18 +115,26 @@ impl Voi {
     #[must_use]
     pub fn position(&self, value: f64) -> f64 {
         match self {
-            Self::Window { center, width, function: VoiFunction::Linear } => {
+            Self::Window {
+                center,
+                width,
+                function: VoiFunction::Linear,
+            } => {
                 if *width <= 1.0 {
                     return if value <= center - 0.5 { 0.0 } else { 1.0 };
                 }
                 ((value - (center - 0.5)) / (width - 1.0) + 0.5).clamp(0.0, 1.0)
             }
-            Self::Window { center, width, function: VoiFunction::LinearExact } => {
-                ((value - center) / width + 0.5).clamp(0.0, 1.0)
-            }
-            Self::Window { center, width, function: VoiFunction::Sigmoid } => {
-                1.0 / (1.0 + (-4.0 * (value - center) / width).exp())
-            }
+            Self::Window {
+                center,
+                width,
+                function: VoiFunction::LinearExact,
+            } => ((value - center) / width + 0.5).clamp(0.0, 1.0),
+            Self::Window {
+                center,
+                width,
+                function: VoiFunction::Sigmoid,
+            } => 1.0 / (1.0 + (-4.0 * (value - center) / width).exp()),
             Self::Table(table) => {
                 let top = f64::from((1_u32 << table.bits.clamp(1, 16)) - 1);
                 (f64::from(table.entry(value)) / top).min(1.0)
@@ -152,20 +163,28 @@ impl StoredImage {
     #[must_use]
     pub fn stored_value(&self, code: u16) -> i32 {
         let value = i32::from(code);
-        if self.signed && value >= (1 << (self.bits_stored - 1)) { value - (1 << self.bits_stored) } else { value }
+        if self.signed && value >= (1 << (self.bits_stored - 1)) {
+            value - (1 << self.bits_stored)
+        } else {
+            value
+        }
     }
 
     /// The modality value of every code, in the order of the codes.
     #[must_use]
     pub fn modality_values(&self) -> Vec<f64> {
-        (0..self.code_count()).map(|code| self.transform.modality.apply(self.stored_value(code as u16))).collect()
+        (0..self.code_count())
+            .map(|code| self.transform.modality.apply(self.stored_value(code as u16)))
+            .collect()
     }
 
     /// Whether a code is padding and no part of the image (PS3.3 section C.7.5.1.1.2).
     #[must_use]
     pub fn is_padding(&self, code: u16) -> bool {
         let value = self.stored_value(code);
-        self.transform.padding.is_some_and(|(low, high)| (low.min(high)..=low.max(high)).contains(&value))
+        self.transform
+            .padding
+            .is_some_and(|(low, high)| (low.min(high)..=low.max(high)).contains(&value))
     }
 
     /// The table from code to displayed value (0 black to 65535 white, bone bright) under `voi`.
@@ -182,7 +201,11 @@ impl StoredImage {
                     return 0;
                 }
                 let position = voi.position(*value);
-                let shown = if self.transform.inverted { 1.0 - position } else { position };
+                let shown = if self.transform.inverted {
+                    1.0 - position
+                } else {
+                    position
+                };
                 (shown * f64::from(u16::MAX)).round() as u16
             })
             .collect()
@@ -194,14 +217,25 @@ mod tests {
     use super::*;
 
     fn image(bits_stored: u32, signed: bool, transform: GreyTransform) -> StoredImage {
-        StoredImage { rows: 1, columns: 1, bits_stored, signed, codes: vec![0], transform }
+        StoredImage {
+            rows: 1,
+            columns: 1,
+            bits_stored,
+            signed,
+            codes: vec![0],
+            transform,
+        }
     }
 
     /// PS3.3 section C.11.2.1.2.1, notes: c=2048, w=4096 is `y = x / 4095`; c=2048, w=1 is 0 up to 2047 and 1 above;
     /// c=0, w=100 maps -50 to 0 and 49 to 1.
     #[test]
     fn linear_window_follows_the_standards_examples() {
-        let window = |center, width| Voi::Window { center, width, function: VoiFunction::Linear };
+        let window = |center, width| Voi::Window {
+            center,
+            width,
+            function: VoiFunction::Linear,
+        };
         assert!((window(2048.0, 4096.0).position(1000.0) - 1000.0 / 4095.0).abs() < 1e-12);
         assert_eq!(window(2048.0, 1.0).position(2047.0), 0.0);
         assert_eq!(window(2048.0, 1.0).position(2048.0), 1.0);
@@ -212,9 +246,17 @@ mod tests {
     /// PS3.3 section C.11.2.1.3.1 and C.11.2.1.3.2.
     #[test]
     fn exact_and_sigmoid_windows() {
-        let exact = Voi::Window { center: 0.0, width: 100.0, function: VoiFunction::LinearExact };
+        let exact = Voi::Window {
+            center: 0.0,
+            width: 100.0,
+            function: VoiFunction::LinearExact,
+        };
         assert!((exact.position(25.0) - 0.75).abs() < 1e-12);
-        let sigmoid = Voi::Window { center: 10.0, width: 4.0, function: VoiFunction::Sigmoid };
+        let sigmoid = Voi::Window {
+            center: 10.0,
+            width: 4.0,
+            function: VoiFunction::Sigmoid,
+        };
         assert!((sigmoid.position(11.0) - 1.0 / (1.0 + (-1.0_f64).exp())).abs() < 1e-12);
     }
 
@@ -228,8 +270,16 @@ mod tests {
 
     #[test]
     fn polarity_comes_last_and_padding_is_black() {
-        let voi = Voi::Window { center: 128.0, width: 256.0, function: VoiFunction::Linear };
-        let transform = GreyTransform { inverted: true, padding: Some((0, 0)), ..GreyTransform::default() };
+        let voi = Voi::Window {
+            center: 128.0,
+            width: 256.0,
+            function: VoiFunction::Linear,
+        };
+        let transform = GreyTransform {
+            inverted: true,
+            padding: Some((0, 0)),
+            ..GreyTransform::default()
+        };
         let table = image(8, false, transform).display_table(&voi);
         assert_eq!(table[0], 0, "padding");
         assert_eq!(table[255], 0);
@@ -238,7 +288,11 @@ mod tests {
 
     #[test]
     fn tables_clamp_outside_their_range() {
-        let table = LookupTable { first: 10, bits: 8, entries: vec![5, 100, 255] };
+        let table = LookupTable {
+            first: 10,
+            bits: 8,
+            entries: vec![5, 100, 255],
+        };
         assert_eq!(table.entry(-3.0), 5);
         assert_eq!(table.entry(11.0), 100);
         assert_eq!(table.entry(1e9), 255);

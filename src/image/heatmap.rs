@@ -45,7 +45,12 @@ pub fn overlay(
     map: &ActivationMap,
 ) -> Result<Picture, PreprocessError> {
     let plane = magnified(contract, image)?;
-    let scale = map.values.iter().copied().filter(|value| value.is_finite()).fold(LEAST_SCALE, f32::max);
+    let scale = map
+        .values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .fold(LEAST_SCALE, f32::max);
     let mut values = Vec::with_capacity(plane.values.len() * 3);
     for row in 0..plane.rows {
         for column in 0..plane.columns {
@@ -60,7 +65,11 @@ pub fn overlay(
             }
         }
     }
-    Ok(Picture { rows: plane.rows, columns: plane.columns, values })
+    Ok(Picture {
+        rows: plane.rows,
+        columns: plane.columns,
+        values,
+    })
 }
 
 /// The radiograph as the network saw it, without a map.
@@ -108,7 +117,8 @@ fn at(map: &ActivationMap, y: f32, x: f32) -> f32 {
     }
     let (top, bottom, down) = place(y, map.rows);
     let (left, right, across) = place(x, map.columns);
-    let value = |row: usize, column: usize| map.values.get(row * map.columns + column).copied().unwrap_or(0.0);
+    let value =
+        |row: usize, column: usize| map.values.get(row * map.columns + column).copied().unwrap_or(0.0);
     let upper = value(top, left) * (1.0 - across) + value(top, right) * across;
     let lower = value(bottom, left) * (1.0 - across) + value(bottom, right) * across;
     upper * (1.0 - down) + lower * down
@@ -116,8 +126,13 @@ fn at(map: &ActivationMap, y: f32, x: f32) -> f32 {
 
 /// From deep blue over magenta and orange to yellow: rises in brightness, and is told apart by the colour-blind.
 fn colour(heat: f32) -> [f32; 3] {
-    const STOPS: [[f32; 3]; 5] =
-        [[0.05, 0.03, 0.53], [0.49, 0.01, 0.66], [0.80, 0.28, 0.47], [0.97, 0.58, 0.25], [0.94, 0.98, 0.13]];
+    const STOPS: [[f32; 3]; 5] = [
+        [0.05, 0.03, 0.53],
+        [0.49, 0.01, 0.66],
+        [0.80, 0.28, 0.47],
+        [0.97, 0.58, 0.25],
+        [0.94, 0.98, 0.13],
+    ];
     let position = heat.clamp(0.0, 1.0) * (STOPS.len() - 1) as f32;
     let low = (position as usize).min(STOPS.len() - 2);
     let part = position - low as f32;
@@ -132,10 +147,23 @@ mod tests {
     #[test]
     fn the_heat_lies_where_the_evidence_is() {
         let codes = (0..64 * 64).map(|index| (index % 251) as u16).collect();
-        let image =
-            StoredImage { rows: 64, columns: 64, bits_stored: 8, signed: false, codes, transform: GreyTransform::default() };
-        let contract = Preprocessing { crop_border: false, ..Preprocessing::grey(32, 32) };
-        let mut map = ActivationMap { rows: 4, columns: 4, values: vec![-5.0; 16] };
+        let image = StoredImage {
+            rows: 64,
+            columns: 64,
+            bits_stored: 8,
+            signed: false,
+            codes,
+            transform: GreyTransform::default(),
+        };
+        let contract = Preprocessing {
+            crop_border: false,
+            ..Preprocessing::grey(32, 32)
+        };
+        let mut map = ActivationMap {
+            rows: 4,
+            columns: 4,
+            values: vec![-5.0; 16],
+        };
         map.values[4 * 3] = 8.0;
         let picture = overlay(&contract, &image, &map).unwrap();
         let coloured = |row: usize, column: usize| {

@@ -166,7 +166,9 @@ impl Preprocessing {
             )));
         }
         if !(1..=MAX_SIDE).contains(&self.rows) || !(1..=MAX_SIDE).contains(&self.columns) {
-            return Err(PreprocessError::Contract(format!("rows and columns must be 1 to {MAX_SIDE}")));
+            return Err(PreprocessError::Contract(format!(
+                "rows and columns must be 1 to {MAX_SIDE}"
+            )));
         }
         let [low, high] = self.percentiles;
         if !(0.0..100.0).contains(&low) || high <= low || high > 100.0 {
@@ -178,10 +180,20 @@ impl Preprocessing {
         if self.mean.len() != self.channels || self.std.len() != self.channels {
             return wrong("mean and std must have one number for each channel");
         }
-        if self.range.iter().chain(&self.mean).any(|number| !number.is_finite()) || self.range[0] == self.range[1] {
-            return wrong("range and mean must be finite, and the ends of the range must differ");
+        if self
+            .range
+            .iter()
+            .chain(&self.mean)
+            .any(|number| !number.is_finite())
+            || self.range[1] <= self.range[0]
+        {
+            return wrong("range and mean must be finite, and the range must rise");
         }
-        if self.std.iter().any(|number| !number.is_finite() || *number <= 0.0) {
+        if self
+            .std
+            .iter()
+            .any(|number| !number.is_finite() || *number <= 0.0)
+        {
             return wrong("std must be finite and above 0");
         }
         if self.tensor.is_empty() {
@@ -204,8 +216,17 @@ impl Preprocessing {
     /// # Errors
     /// [`PreprocessError::Constant`] for an image without content.
     pub fn plane(&self, image: &StoredImage) -> Result<(Plane, Placement), PreprocessError> {
-        let whole = Rectangle { top: 0, left: 0, rows: image.rows, columns: image.columns };
-        let source = if self.crop_border { exposed_field(image) } else { whole };
+        let whole = Rectangle {
+            top: 0,
+            left: 0,
+            rows: image.rows,
+            columns: image.columns,
+        };
+        let source = if self.crop_border {
+            exposed_field(image)
+        } else {
+            whole
+        };
         let shown = self.display(image, source)?;
         let target = self.target(source);
         let fitted = resize(&shown, source, target, self.filter)?;
@@ -217,7 +238,14 @@ impl Preprocessing {
                 *value = pixel.0;
             }
         }
-        Ok((Plane { rows: self.rows, columns: self.columns, values }, Placement { source, target }))
+        Ok((
+            Plane {
+                rows: self.rows,
+                columns: self.columns,
+                values,
+            },
+            Placement { source, target },
+        ))
     }
 
     /// The second half of [`Self::apply`]: range, mean, standard deviation, channels, layout.
@@ -225,8 +253,9 @@ impl Preprocessing {
     pub fn tensor(&self, plane: &Plane) -> Tensor {
         let [low, high] = self.range;
         let scale = (high - low) / f32::from(u16::MAX);
-        let normalised =
-            |value: u16, channel: usize| (low + scale * f32::from(value) - self.mean[channel]) / self.std[channel];
+        let normalised = |value: u16, channel: usize| {
+            (low + scale * f32::from(value) - self.mean[channel]) / self.std[channel]
+        };
         match self.layout {
             Layout::Nchw => Tensor {
                 shape: [self.channels, plane.rows, plane.columns],
@@ -268,8 +297,9 @@ impl Preprocessing {
             }
         };
         let table = image.display_table(&voi);
-        let shown: Vec<U16> =
-            lines().flat_map(|line| line.iter().map(|code| U16::new(table[usize::from(*code)]))).collect();
+        let shown: Vec<U16> = lines()
+            .flat_map(|line| line.iter().map(|code| U16::new(table[usize::from(*code)])))
+            .collect();
         if shown.iter().all(|pixel| *pixel == shown[0]) {
             return Err(PreprocessError::Constant);
         }
@@ -279,13 +309,23 @@ impl Preprocessing {
     /// Where a field of this shape comes to lie in the plane.
     fn target(&self, source: Rectangle) -> Rectangle {
         match self.fit {
-            Fit::Stretch => Rectangle { top: 0, left: 0, rows: self.rows, columns: self.columns },
+            Fit::Stretch => Rectangle {
+                top: 0,
+                left: 0,
+                rows: self.rows,
+                columns: self.columns,
+            },
             Fit::Pad => {
                 let scale =
                     (self.rows as f64 / source.rows as f64).min(self.columns as f64 / source.columns as f64);
                 let rows = ((source.rows as f64 * scale).round() as usize).clamp(1, self.rows);
                 let columns = ((source.columns as f64 * scale).round() as usize).clamp(1, self.columns);
-                Rectangle { top: (self.rows - rows) / 2, left: (self.columns - columns) / 2, rows, columns }
+                Rectangle {
+                    top: (self.rows - rows) / 2,
+                    left: (self.columns - columns) / 2,
+                    rows,
+                    columns,
+                }
             }
         }
     }
@@ -297,8 +337,11 @@ fn resize(
     target: Rectangle,
     filter: Filter,
 ) -> Result<Vec<U16>, PreprocessError> {
-    let unfit = |error: &dyn std::fmt::Display| PreprocessError::Contract(format!("the image cannot be resized: {error}"));
-    let view = TypedImageRef::new(source.columns as u32, source.rows as u32, shown).map_err(|error| unfit(&error))?;
+    let unfit = |error: &dyn std::fmt::Display| {
+        PreprocessError::Contract(format!("the image cannot be resized: {error}"))
+    };
+    let view = TypedImageRef::new(source.columns as u32, source.rows as u32, shown)
+        .map_err(|error| unfit(&error))?;
     let mut fitted = TypedImage::<U16>::new(target.columns as u32, target.rows as u32);
     let filter = match filter {
         Filter::Box => FilterType::Box,
@@ -306,7 +349,9 @@ fn resize(
         Filter::Bicubic => FilterType::CatmullRom,
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new().resize_typed(&view, &mut fitted, &options).map_err(|error| unfit(&error))?;
+    Resizer::new()
+        .resize_typed(&view, &mut fitted, &options)
+        .map_err(|error| unfit(&error))?;
     Ok(fitted.pixels().to_vec())
 }
 
@@ -319,7 +364,11 @@ fn full_range(image: &StoredImage) -> Voi {
 }
 
 fn between(low: f64, high: f64) -> Voi {
-    Voi::Window { center: f64::midpoint(low, high), width: high - low, function: VoiFunction::LinearExact }
+    Voi::Window {
+        center: f64::midpoint(low, high),
+        width: high - low,
+        function: VoiFunction::LinearExact,
+    }
 }
 
 /// The window between two percentiles of the modality values, padding left out.
@@ -370,8 +419,17 @@ mod tests {
     use super::*;
 
     fn ramp(rows: usize, columns: usize) -> StoredImage {
-        let codes = (0..rows * columns).map(|index| ((index * 2654435761) >> 7 & 0xFFF) as u16).collect();
-        StoredImage { rows, columns, bits_stored: 12, signed: false, codes, transform: GreyTransform::default() }
+        let codes = (0..rows * columns)
+            .map(|index| ((index * 2654435761) >> 7 & 0xFFF) as u16)
+            .collect();
+        StoredImage {
+            rows,
+            columns,
+            bits_stored: 12,
+            signed: false,
+            codes,
+            transform: GreyTransform::default(),
+        }
     }
 
     /// The same picture as the other photometric interpretation: stored values, window and polarity all turned round.
@@ -379,10 +437,19 @@ mod tests {
         let mut other = image.clone();
         other.codes.iter_mut().for_each(|code| *code = 4095 - *code);
         other.transform.inverted = !image.transform.inverted;
-        if let Some(Voi::Window { center, width, function }) = other.transform.voi {
+        if let Some(Voi::Window {
+            center,
+            width,
+            function,
+        }) = other.transform.voi
+        {
             // LINEAR is centred on c - 0.5
             let center = 4095.0 - (center - 0.5) + 0.5;
-            other.transform.voi = Some(Voi::Window { center, width, function });
+            other.transform.voi = Some(Voi::Window {
+                center,
+                width,
+                function,
+            });
         }
         other
     }
@@ -391,34 +458,72 @@ mod tests {
     fn a_polarity_pair_gives_one_tensor() {
         let contract = Preprocessing::grey(64, 48);
         let mut image = ramp(200, 120);
-        assert_eq!(contract.apply(&image).unwrap(), contract.apply(&inverted(&image)).unwrap(), "percentiles");
-        image.transform.voi = Some(Voi::Window { center: 1500.0, width: 1801.0, function: VoiFunction::Linear });
-        let (a, b) = (contract.plane(&image).unwrap().0, contract.plane(&inverted(&image)).unwrap().0);
+        assert_eq!(
+            contract.apply(&image).unwrap(),
+            contract.apply(&inverted(&image)).unwrap(),
+            "percentiles"
+        );
+        image.transform.voi = Some(Voi::Window {
+            center: 1500.0,
+            width: 1801.0,
+            function: VoiFunction::Linear,
+        });
+        let (a, b) = (
+            contract.plane(&image).unwrap().0,
+            contract.plane(&inverted(&image)).unwrap().0,
+        );
         // rounding to 16 bits may differ by one step where a value lies exactly between two
-        assert!(a.values.iter().zip(&b.values).all(|(a, b)| a.abs_diff(*b) <= 1), "window");
+        assert!(
+            a.values.iter().zip(&b.values).all(|(a, b)| a.abs_diff(*b) <= 1),
+            "window"
+        );
     }
 
     #[test]
     fn the_aspect_ratio_is_kept_and_the_rest_is_black() {
         let (plane, placement) = Preprocessing::grey(64, 64).plane(&ramp(100, 50)).unwrap();
-        assert_eq!(placement.target, Rectangle { top: 0, left: 16, rows: 64, columns: 32 });
-        assert!(plane.values.chunks(64).all(|row| row[..16].iter().chain(&row[48..]).all(|value| *value == 0)));
+        assert_eq!(
+            placement.target,
+            Rectangle {
+                top: 0,
+                left: 16,
+                rows: 64,
+                columns: 32
+            }
+        );
+        assert!(
+            plane
+                .values
+                .chunks(64)
+                .all(|row| row[..16].iter().chain(&row[48..]).all(|value| *value == 0))
+        );
     }
 
     #[test]
     fn full_range_and_stretch_give_back_an_image_of_the_same_size() {
-        let contract =
-            Preprocessing { voi: VoiRule::FullRange, fit: Fit::Stretch, crop_border: false, ..Preprocessing::grey(8, 8) };
+        let contract = Preprocessing {
+            voi: VoiRule::FullRange,
+            fit: Fit::Stretch,
+            crop_border: false,
+            ..Preprocessing::grey(8, 8)
+        };
         let image = ramp(8, 8);
         let (plane, _) = contract.plane(&image).unwrap();
-        let expected: Vec<u16> =
-            image.codes.iter().map(|code| (f64::from(*code) / 4095.0 * 65535.0).round() as u16).collect();
+        let expected: Vec<u16> = image
+            .codes
+            .iter()
+            .map(|code| (f64::from(*code) / 4095.0 * 65535.0).round() as u16)
+            .collect();
         assert_eq!(plane.values, expected);
     }
 
     #[test]
     fn channels_and_layouts_repeat_the_grey() {
-        let plane = Plane { rows: 1, columns: 2, values: vec![0, 65535] };
+        let plane = Plane {
+            rows: 1,
+            columns: 2,
+            values: vec![0, 65535],
+        };
         let three = Preprocessing {
             channels: 3,
             mean: vec![0.0, 0.5, 1.0],
@@ -426,7 +531,10 @@ mod tests {
             ..Preprocessing::grey(1, 2)
         };
         assert_eq!(three.tensor(&plane).values, [0.0, 1.0, -1.0, 1.0, -0.5, 0.0]);
-        let last = Preprocessing { layout: Layout::Nhwc, ..three };
+        let last = Preprocessing {
+            layout: Layout::Nhwc,
+            ..three
+        };
         assert_eq!(last.tensor(&plane).values, [0.0, -1.0, -0.5, 1.0, 1.0, 0.0]);
         assert_eq!(last.tensor(&plane).shape, [1, 2, 3]);
     }
@@ -435,8 +543,15 @@ mod tests {
     fn a_constant_image_is_refused_in_every_rule() {
         let mut image = ramp(20, 20);
         image.codes.fill(700);
-        for voi in [VoiRule::FileOrPercentiles, VoiRule::Percentiles, VoiRule::FullRange] {
-            let contract = Preprocessing { voi, ..Preprocessing::grey(8, 8) };
+        for voi in [
+            VoiRule::FileOrPercentiles,
+            VoiRule::Percentiles,
+            VoiRule::FullRange,
+        ] {
+            let contract = Preprocessing {
+                voi,
+                ..Preprocessing::grey(8, 8)
+            };
             assert_eq!(contract.apply(&image).unwrap_err(), PreprocessError::Constant);
         }
     }
@@ -444,18 +559,36 @@ mod tests {
     #[test]
     fn percentiles_follow_the_modality_lut() {
         let mut image = ramp(100, 100);
-        let contract = Preprocessing { percentiles: [1.0, 99.0], ..Preprocessing::grey(16, 16) };
+        let contract = Preprocessing {
+            percentiles: [1.0, 99.0],
+            ..Preprocessing::grey(16, 16)
+        };
         let plain = contract.plane(&image).unwrap().0;
-        image.transform.modality = Modality::Linear { slope: 0.25, intercept: -300.0 };
+        image.transform.modality = Modality::Linear {
+            slope: 0.25,
+            intercept: -300.0,
+        };
         let rescaled = contract.plane(&image).unwrap().0;
-        assert!(plain.values.iter().zip(&rescaled.values).all(|(a, b)| a.abs_diff(*b) <= 1));
+        assert!(
+            plain
+                .values
+                .iter()
+                .zip(&rescaled.values)
+                .all(|(a, b)| a.abs_diff(*b) <= 1)
+        );
     }
 
     #[test]
     fn a_contract_that_cannot_be_met_is_named() {
-        let bad = Preprocessing { std: vec![0.0], ..Preprocessing::grey(8, 8) };
+        let bad = Preprocessing {
+            std: vec![0.0],
+            ..Preprocessing::grey(8, 8)
+        };
         assert!(bad.check().unwrap_err().to_string().contains("std"));
-        let other = Preprocessing { version: 2, ..Preprocessing::grey(8, 8) };
+        let other = Preprocessing {
+            version: 2,
+            ..Preprocessing::grey(8, 8)
+        };
         assert!(other.check().unwrap_err().to_string().contains("version"));
         assert!(Preprocessing::grey(8, 8).check().is_ok());
     }

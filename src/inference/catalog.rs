@@ -77,7 +77,10 @@ pub struct Catalog {
 impl Catalog {
     /// Loads and proves every package under `models`. Blocks; until it is done the catalog is not ready.
     pub fn load(&self, models: &Path, runtime: &Runtime, settings: Settings) {
-        let mut contents = Contents { loaded: true, ..Contents::default() };
+        let mut contents = Contents {
+            loaded: true,
+            ..Contents::default()
+        };
         match Package::folders(models) {
             Ok(folders) => {
                 for folder in folders {
@@ -104,7 +107,10 @@ impl Catalog {
                     }
                 }
             }
-            Err(error) => contents.rejected.push(Rejected { package: "*".to_owned(), reason: error.to_string() }),
+            Err(error) => contents.rejected.push(Rejected {
+                package: "*".to_owned(),
+                reason: error.to_string(),
+            }),
         }
         *self.contents.write().unwrap_or_else(PoisonError::into_inner) = contents;
     }
@@ -118,7 +124,13 @@ impl Catalog {
     /// The newest version of every model, by name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<ServedModel>> {
-        self.read(|contents| contents.models.values().flat_map(|versions| versions.values().cloned()).collect())
+        self.read(|contents| {
+            contents
+                .models
+                .values()
+                .flat_map(|versions| versions.values().cloned())
+                .collect()
+        })
     }
 
     /// The packages that are not served.
@@ -166,7 +178,9 @@ fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedM
 
 fn place(folder: &Path) -> String {
     let name = |path: Option<&Path>| {
-        path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        path.and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     };
     format!("{}/{}", name(folder.parent()), name(Some(folder)))
 }

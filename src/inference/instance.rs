@@ -18,18 +18,18 @@ use crate::runtime::{Engine, Scores};
 struct Work {
     tensor: Tensor,
     since: Instant,
-    reply: oneshot::Sender<Result<Ran, Fault>>,
+    reply: oneshot::Sender<Result<Answer, Fault>>,
 }
 
 /// What a model said, and how long it took.
 #[derive(Debug)]
-pub struct Ran {
+pub struct Answer {
     /// The scores.
     pub scores: Scores,
     /// Time in the line.
     pub waited: Duration,
     /// Time in the network.
-    pub ran: Duration,
+    pub inferred: Duration,
 }
 
 struct Line {
@@ -62,17 +62,29 @@ impl Instances {
     /// # Errors
     /// What the system said, where no thread could be started.
     pub fn start(engines: Vec<Engine>, capacity: usize, deadline: Duration) -> std::io::Result<Self> {
-        let line = Line { queue: Queue::new(capacity), open: true };
-        let shared = Arc::new(Shared { line: Mutex::new(line), arrived: Condvar::new() });
+        let line = Line {
+            queue: Queue::new(capacity),
+            open: true,
+        };
+        let shared = Arc::new(Shared {
+            line: Mutex::new(line),
+            arrived: Condvar::new(),
+        });
         let threads = engines
             .into_iter()
             .enumerate()
             .map(|(index, engine)| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new().name(format!("instance-{index}")).spawn(move || serve(&shared, engine))
+                std::thread::Builder::new()
+                    .name(format!("instance-{index}"))
+                    .spawn(move || serve(&shared, engine))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { shared, threads, deadline })
+        Ok(Self {
+            shared,
+            threads,
+            deadline,
+        })
     }
 
     /// Runs the network on one image.
@@ -80,20 +92,29 @@ impl Instances {
     /// # Errors
     /// `overloaded` at once where the line is full, `deadline` where the answer did not come in time, or the model's
     /// own fault.
-    pub async fn run(&self, tensor: Tensor) -> Result<Ran, Fault> {
+    pub async fn run(&self, tensor: Tensor) -> Result<Answer, Fault> {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         let work = Work { tensor, since, reply };
-        if self.shared.line().queue.push(work, since + self.deadline).is_err() {
+        if self
+            .shared
+            .line()
+            .queue
+            .push(work, since + self.deadline)
+            .is_err()
+        {
             return Err(overloaded());
         }
         self.shared.arrived.notify_one();
         match tokio::time::timeout(self.deadline, answer).await {
-            Ok(Ok(ran)) => ran,
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Fault::new(
                 FaultKind::Overloaded,
                 "deadline",
-                format!("no answer within {} s: try again later", self.deadline.as_secs_f32()),
+                format!(
+                    "no answer within {} s: try again later",
+                    self.deadline.as_secs_f32()
+                ),
             )),
         }
     }
@@ -118,7 +139,11 @@ impl Drop for Instances {
 
 /// Too much work is waiting.
 pub(super) fn overloaded() -> Fault {
-    Fault::new(FaultKind::Overloaded, "overloaded", "too many images are waiting: try again in a moment")
+    Fault::new(
+        FaultKind::Overloaded,
+        "overloaded",
+        "too many images are waiting: try again in a moment",
+    )
 }
 
 fn serve(shared: &Shared, mut engine: Engine) {
@@ -135,12 +160,20 @@ fn serve(shared: &Shared, mut engine: Engine) {
             Err(_) => Err(broken()),
         };
         // the caller may have hung up in the meantime: then nobody wants the answer
-        let _ = work.reply.send(result.map(|scores| Ran { scores, waited, ran: started.elapsed() }));
+        let _ = work.reply.send(result.map(|scores| Answer {
+            scores,
+            waited,
+            inferred: started.elapsed(),
+        }));
     }
 }
 
 fn broken() -> Fault {
-    Fault::new(FaultKind::Internal, "engine", "the model failed on this image; the server's log has the cause")
+    Fault::new(
+        FaultKind::Internal,
+        "engine",
+        "the model failed on this image; the server's log has the cause",
+    )
 }
 
 /// Waits for work; `None` once the line is closed and empty.

@@ -77,7 +77,11 @@ struct Unscored {
 
 impl From<Fault> for Unscored {
     fn from(fault: Fault) -> Self {
-        Self { fault, uid: None, check: None }
+        Self {
+            fault,
+            uid: None,
+            check: None,
+        }
     }
 }
 
@@ -98,7 +102,8 @@ impl Inference {
     /// Loads and proves every package under `models`. Blocks.
     pub fn load(&self, models: &Path, runtime: &Runtime) {
         self.catalog.load(models, runtime, self.settings);
-        self.metrics.models(self.catalog.all().len(), self.catalog.rejected().len());
+        self.metrics
+            .models(self.catalog.all().len(), self.catalog.rejected().len());
     }
 
     /// Which models there are.
@@ -142,24 +147,46 @@ impl Inference {
     /// # Errors
     /// A [`Fault`] where the image cannot be scored, the finding is unknown or the model gives no map.
     pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Vec<u8>, Fault> {
-        let model = self.catalog.latest(&request.model).ok_or_else(|| self.unknown())?;
+        let model = self
+            .catalog
+            .latest(&request.model)
+            .ok_or_else(|| self.unknown())?;
         let labels = &model.manifest.labels;
         let index = match finding {
             None => 0,
-            Some(name) => labels.iter().position(|label| label.name == name).ok_or_else(|| {
-                let known = labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ");
-                Fault::new(FaultKind::NotFound, "unknown-finding", format!("the model's findings are {known}"))
-            })?,
+            Some(name) => labels
+                .iter()
+                .position(|label| label.name == name)
+                .ok_or_else(|| {
+                    let known = labels
+                        .iter()
+                        .map(|label| label.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ");
+                    Fault::new(
+                        FaultKind::NotFound,
+                        "unknown-finding",
+                        format!("the model's findings are {known}"),
+                    )
+                })?,
         };
-        let (prepared, (scores, ..)) =
-            self.run(&model, request).await.map_err(|unscored| unscored.fault)?;
+        let (prepared, (scores, ..)) = self
+            .run(&model, request)
+            .await
+            .map_err(|unscored| unscored.fault)?;
         let map = scores.activation_maps.into_iter().nth(index).ok_or_else(|| {
-            Fault::new(FaultKind::NotFound, "no-heatmap", "this model gives no activation map")
+            Fault::new(
+                FaultKind::NotFound,
+                "no-heatmap",
+                "this model gives no activation map",
+            )
         })?;
         let contract = model.manifest.preprocessing.clone();
         self.prepare(move || {
             let picture = heatmap::overlay(&contract, &prepared.image, &map)?;
-            picture.png().map_err(|error| Fault::new(FaultKind::Internal, "png", error))
+            picture
+                .png()
+                .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
         })
         .await
     }
@@ -180,10 +207,20 @@ impl Inference {
             })
             .await??;
         let mut prepared = prepared;
-        let tensor = std::mem::replace(&mut prepared.tensor, Tensor { shape: [0; 3], values: Vec::new() });
+        let tensor = std::mem::replace(
+            &mut prepared.tensor,
+            Tensor {
+                shape: [0; 3],
+                values: Vec::new(),
+            },
+        );
         match model.instances.run(tensor).await {
-            Ok(ran) => Ok((prepared, (ran.scores, ran.waited, ran.ran))),
-            Err(fault) => Err(Unscored { fault, uid: prepared.uid, check: Some(prepared.check) }),
+            Ok(answer) => Ok((prepared, (answer.scores, answer.waited, answer.inferred))),
+            Err(fault) => Err(Unscored {
+                fault,
+                uid: prepared.uid,
+                check: Some(prepared.check),
+            }),
         }
     }
 
@@ -192,10 +229,17 @@ impl Inference {
         &self,
         work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let broken =
-            || Fault::new(FaultKind::Internal, "panic", "the image could not be prepared; the server's log has the cause");
+        let broken = || {
+            Fault::new(
+                FaultKind::Internal,
+                "panic",
+                "the image could not be prepared; the server's log has the cause",
+            )
+        };
         let _place = self.preparing.acquire().await.map_err(|_| broken())?;
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(broken()))
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(broken()))
     }
 
     /// The caller's text is not repeated.
@@ -203,12 +247,25 @@ impl Inference {
         if let (Some(reason), true) = (self.catalog.not_ready(), self.catalog.all().is_empty()) {
             return Fault::new(FaultKind::Unavailable, "not-ready", reason);
         }
-        let mut known: Vec<String> = self.catalog.all().iter().map(|model| model.manifest.name.clone()).collect();
+        let mut known: Vec<String> = self
+            .catalog
+            .all()
+            .iter()
+            .map(|model| model.manifest.name.clone())
+            .collect();
         known.dedup();
-        Fault::new(FaultKind::NotFound, "unknown-model", format!("there is no such model: this server has {}", known.join(", ")))
+        Fault::new(
+            FaultKind::NotFound,
+            "unknown-model",
+            format!("there is no such model: this server has {}", known.join(", ")),
+        )
     }
 
-    fn counted(&self, result: InstanceResult, fault: Option<FaultKind>) -> (InstanceResult, Option<FaultKind>) {
+    fn counted(
+        &self,
+        result: InstanceResult,
+        fault: Option<FaultKind>,
+    ) -> (InstanceResult, Option<FaultKind>) {
         self.metrics.scored(&result);
         (result, fault)
     }
@@ -223,12 +280,19 @@ fn scored(
     let (outcome, reason, findings) = match interpret(&model.manifest.labels, &scores.probabilities) {
         Ok(findings) => (Outcome::Scored, None, findings),
         Err(error) => {
-            let reason = Reason { code: "not-a-probability".to_owned(), message: error.to_string() };
+            let reason = Reason {
+                code: "not-a-probability".to_owned(),
+                message: error.to_string(),
+            };
             (Outcome::Failed, Some(reason), Vec::new())
         }
     };
-    let timings =
-        Timings { queue: milliseconds(waited), infer: milliseconds(ran), total: milliseconds(total), ..prepared.timings };
+    let timings = Timings {
+        queue: milliseconds(waited),
+        infer: milliseconds(ran),
+        total: milliseconds(total),
+        ..prepared.timings
+    };
     InstanceResult {
         outcome,
         reason,
@@ -242,12 +306,20 @@ fn scored(
 
 /// Whether to go on in spite of the violations, and what the answer will say.
 fn check(violations: Vec<Violation>, overridden: bool) -> Result<IntendedUseCheck, Fault> {
-    let Some(first) = violations.first() else { return Ok(IntendedUseCheck::Met) };
+    let Some(first) = violations.first() else {
+        return Ok(IntendedUseCheck::Met);
+    };
     if overridden {
         return Ok(IntendedUseCheck::Overridden { violations });
     }
-    let all = violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join("; ");
-    let message = format!("outside the model's intended use: {all}; for research, ?override=intended-use scores it all the same");
+    let all = violations
+        .iter()
+        .map(|violation| violation.message.as_str())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let message = format!(
+        "outside the model's intended use: {all}; for research, ?override=intended-use scores it all the same"
+    );
     Err(Fault::new(FaultKind::Refused, code(&first.code), message))
 }
 
@@ -263,7 +335,10 @@ fn code(violation: &str) -> &'static str {
         "age",
         "age-unknown",
     ];
-    CODES.into_iter().find(|code| *code == violation).unwrap_or("intended-use")
+    CODES
+        .into_iter()
+        .find(|code| *code == violation)
+        .unwrap_or("intended-use")
 }
 
 fn prepare(
@@ -286,18 +361,30 @@ fn prepare(
             let instance = Instance::parse(bytes).map_err(Fault::from)?;
             timings.parse = lap();
             let uid = Some(instance.uid.to_string());
-            let unscored = |fault: Fault, check| Unscored { fault, uid: uid.clone(), check };
+            let unscored = |fault: Fault, check| Unscored {
+                fault,
+                uid: uid.clone(),
+                check,
+            };
             let check = check(&Attributes::of(&instance)).map_err(|fault| unscored(fault, None))?;
             let image = decode(&instance).map_err(|error| unscored(error.into(), Some(check.clone())))?;
             (uid, check, image)
         }
     };
     timings.decode = lap();
-    let (tensor, _) = contract
-        .apply(&image)
-        .map_err(|error| Unscored { fault: error.into(), uid: uid.clone(), check: Some(check.clone()) })?;
+    let (tensor, _) = contract.apply(&image).map_err(|error| Unscored {
+        fault: error.into(),
+        uid: uid.clone(),
+        check: Some(check.clone()),
+    })?;
     timings.preprocess = lap();
-    Ok(Prepared { uid, check, image, tensor, timings })
+    Ok(Prepared {
+        uid,
+        check,
+        image,
+        tensor,
+        timings,
+    })
 }
 
 fn milliseconds(duration: Duration) -> f64 {

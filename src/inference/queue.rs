@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// Waiting work, oldest first.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(super) struct Queue<T> {
     waiting: VecDeque<(Instant, T)>,
     capacity: usize,
 }
@@ -15,15 +15,18 @@ pub struct Queue<T> {
 impl<T> Queue<T> {
     /// An empty line in which at most `capacity` items wait.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { waiting: VecDeque::with_capacity(capacity), capacity }
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(capacity),
+            capacity,
+        }
     }
 
     /// Puts an item at the end.
     ///
     /// # Errors
     /// Gives the item back where the line is full.
-    pub fn push(&mut self, item: T, deadline: Instant) -> Result<(), T> {
+    pub(super) fn push(&mut self, item: T, deadline: Instant) -> Result<(), T> {
         if self.waiting.len() >= self.capacity {
             return Err(item);
         }
@@ -33,7 +36,7 @@ impl<T> Queue<T> {
 
     /// Takes the oldest item whose deadline has not passed; those that are late are dropped on the way, before they
     /// cost anything.
-    pub fn next(&mut self, now: Instant) -> Option<T> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<T> {
         while let Some((deadline, item)) = self.waiting.pop_front() {
             if now < deadline {
                 return Some(item);
@@ -44,14 +47,8 @@ impl<T> Queue<T> {
 
     /// How many wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 }
 

@@ -46,7 +46,7 @@ pub enum GoldenInput {
         /// The value.
         value: f32,
     },
-    /// A tensor of uniform noise in -2 to 2, from a seeded ChaCha8 generator.
+    /// A tensor of uniform noise in -2 to 2, from a seeded `ChaCha8` generator.
     Noise {
         /// The seed.
         seed: u64,
@@ -64,7 +64,9 @@ impl GoldenInput {
             Self::Noise { seed } => {
                 let mut random = ChaCha8Rng::seed_from_u64(*seed);
                 // 24 bits make every value exact in f32
-                (0..count).map(|_| (random.next_u32() >> 8) as f32 / (1 << 22) as f32 - 2.0).collect()
+                (0..count)
+                    .map(|_| (random.next_u32() >> 8) as f32 / (1 << 22) as f32 - 2.0)
+                    .collect()
             }
         };
         Some(Tensor { shape, values })
@@ -78,9 +80,17 @@ impl GoldenCase {
         if scores.len() != self.scores.len() {
             return f32::INFINITY;
         }
-        self.scores.iter().zip(scores).map(|(expected, found)| (expected - found).abs()).fold(0.0, |worst, difference| {
-            if difference.is_nan() { f32::INFINITY } else { f32::max(worst, difference) }
-        })
+        self.scores
+            .iter()
+            .zip(scores)
+            .map(|(expected, found)| (expected - found).abs())
+            .fold(0.0, |worst, difference| {
+                if difference.is_nan() {
+                    f32::INFINITY
+                } else {
+                    f32::max(worst, difference)
+                }
+            })
     }
 }
 
@@ -98,8 +108,11 @@ mod tests {
 
     #[test]
     fn a_missing_or_odd_number_is_infinitely_far() {
-        let case =
-            GoldenCase { name: String::new(), input: GoldenInput::Constant { value: 0.0 }, scores: vec![0.5, 0.25] };
+        let case = GoldenCase {
+            name: String::new(),
+            input: GoldenInput::Constant { value: 0.0 },
+            scores: vec![0.5, 0.25],
+        };
         assert!((case.difference(&[0.5, 0.5]) - 0.25).abs() < 1e-7);
         assert_eq!(case.difference(&[0.5]), f32::INFINITY);
         assert_eq!(case.difference(&[0.5, f32::NAN]), f32::INFINITY);

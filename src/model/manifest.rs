@@ -112,18 +112,32 @@ impl ModelManifest {
         }
         for label in &self.labels {
             if !(0.0..=1.0).contains(&label.threshold) {
-                return Err(format!("the threshold of label {} must lie in 0 to 1", label.name));
+                return Err(format!(
+                    "the threshold of label {} must lie in 0 to 1",
+                    label.name
+                ));
             }
             if !label.temperature.is_finite() || label.temperature <= 0.0 {
-                return Err(format!("the temperature of label {} must be finite and above 0", label.name));
+                return Err(format!(
+                    "the temperature of label {} must be finite and above 0",
+                    label.name
+                ));
             }
-            if self.labels.iter().filter(|other| other.name == label.name).count() > 1 {
+            if self
+                .labels
+                .iter()
+                .filter(|other| other.name == label.name)
+                .count()
+                > 1
+            {
                 return Err(format!("label {} stands twice", label.name));
             }
         }
         for name in self.files.keys() {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
-                return Err(format!("file name {name:?} must be a plain name inside the package"));
+                return Err(format!(
+                    "file name {name:?} must be a plain name inside the package"
+                ));
             }
         }
         self.preprocessing.check().map_err(|error| error.to_string())
@@ -141,7 +155,10 @@ mod tests {
         for (found, expected) in softmax.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96]) {
             assert!((found - expected).abs() < 1e-6);
         }
-        assert!(Activation::Softmax.apply(&[1000.0, 0.0])[0] > 0.999, "no overflow");
+        assert!(
+            Activation::Softmax.apply(&[1000.0, 0.0])[0] > 0.999,
+            "no overflow"
+        );
         assert!((Activation::Sigmoid.apply(&[0.0])[0] - 0.5).abs() < 1e-7);
     }
 }

@@ -333,7 +333,11 @@ impl GraphProto {
                 .filter_map(|attribute| attribute.g.as_ref())
                 .find_map(Self::external_tensor)
         };
-        self.initializer.iter().chain(constants).find(outside).or_else(inside)
+        self.initializer
+            .iter()
+            .chain(constants)
+            .find(outside)
+            .or_else(inside)
     }
 }
 
@@ -346,7 +350,10 @@ impl ValueInfoProto {
             Some(tensor_shape_proto::Value::DimValue(size)) => Some(size),
             _ => None,
         };
-        Some((tensor.elem_type, tensor.shape.as_ref()?.dim.iter().map(size).collect()))
+        Some((
+            tensor.elem_type,
+            tensor.shape.as_ref()?.dim.iter().map(size).collect(),
+        ))
     }
 }
 

@@ -83,10 +83,12 @@ pub enum PackageError {
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 impl Package {
@@ -105,7 +107,11 @@ impl Package {
             let content = read(folder, name)?;
             let found = sha256(&content);
             if found != *expected {
-                return Err(PackageError::Digest { file: name.clone(), found, expected: expected.clone() });
+                return Err(PackageError::Digest {
+                    file: name.clone(),
+                    found,
+                    expected: expected.clone(),
+                });
             }
             contents.insert(name.as_str(), content);
         }
@@ -117,10 +123,18 @@ impl Package {
         let model = vouched(MODEL)?;
         let goldens: Goldens = json(GOLDENS, &vouched(GOLDENS)?)?;
         if goldens.cases.is_empty() {
-            return Err(PackageError::Contradiction(format!("{GOLDENS} has no case: a model without proof is not served")));
+            return Err(PackageError::Contradiction(format!(
+                "{GOLDENS} has no case: a model without proof is not served"
+            )));
         }
         header(&model, &manifest)?;
-        Ok(Self { folder: folder.to_owned(), digest: sha256(&bytes), manifest, goldens, model })
+        Ok(Self {
+            folder: folder.to_owned(),
+            digest: sha256(&bytes),
+            manifest,
+            goldens,
+            model,
+        })
     }
 
     /// Reads a file that the manifest vouches for.
@@ -128,13 +142,18 @@ impl Package {
     /// # Errors
     /// [`PackageError`] where it is not listed, was changed or cannot be read.
     pub fn file(&self, name: &str) -> Result<Vec<u8>, PackageError> {
-        let expected = self.manifest.files.get(name).ok_or_else(|| {
-            PackageError::Contradiction(format!("the manifest's files do not list {name}"))
-        })?;
+        let expected =
+            self.manifest.files.get(name).ok_or_else(|| {
+                PackageError::Contradiction(format!("the manifest's files do not list {name}"))
+            })?;
         let content = read(&self.folder, name)?;
         let found = sha256(&content);
         if found != *expected {
-            return Err(PackageError::Digest { file: name.to_owned(), found, expected: expected.clone() });
+            return Err(PackageError::Digest {
+                file: name.to_owned(),
+                found,
+                expected: expected.clone(),
+            });
         }
         Ok(content)
     }
@@ -149,7 +168,10 @@ impl Package {
         files: &BTreeMap<String, Vec<u8>>,
         replace: bool,
     ) -> Result<Self, PackageError> {
-        manifest.files = files.iter().map(|(name, content)| (name.clone(), sha256(content))).collect();
+        manifest.files = files
+            .iter()
+            .map(|(name, content)| (name.clone(), sha256(content)))
+            .collect();
         let parent = models.join(&manifest.name);
         let folder = parent.join(manifest.version.to_string());
         if folder.exists() && !replace {
@@ -161,15 +183,21 @@ impl Package {
         // the version's name cannot begin with a dot, so a half-written package is never taken for one
         let staging = parent.join(format!(".{}.partial", manifest.version));
         let write = |file: &str, result: io::Result<()>| {
-            result.map_err(|source| PackageError::File { file: file.to_owned(), verb: "written", source })
+            result.map_err(|source| PackageError::File {
+                file: file.to_owned(),
+                verb: "written",
+                source,
+            })
         };
         let _ = fs::remove_dir_all(&staging);
         write(&manifest.name, fs::create_dir_all(&staging))?;
         for (name, content) in files {
             write(name, fs::write(staging.join(name), content))?;
         }
-        let mut text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| PackageError::Json { file: MANIFEST, cause: error.to_string() })?;
+        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|error| PackageError::Json {
+            file: MANIFEST,
+            cause: error.to_string(),
+        })?;
         text.push(b'\n');
         write(MANIFEST, fs::write(staging.join(MANIFEST), text))?;
         if replace && folder.exists() {
@@ -186,12 +214,17 @@ impl Package {
     /// [`PackageError::File`] where `models` cannot be read.
     pub fn folders(models: &Path) -> Result<Vec<PathBuf>, PackageError> {
         let list = |folder: &Path| -> Result<Vec<PathBuf>, PackageError> {
-            let failed =
-                |source| PackageError::File { file: folder.display().to_string(), verb: "read", source };
+            let failed = |source| PackageError::File {
+                file: folder.display().to_string(),
+                verb: "read",
+                source,
+            };
             let mut entries = Vec::new();
             for entry in fs::read_dir(folder).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
-                let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+                let hidden = path
+                    .file_name()
+                    .is_none_or(|name| name.to_string_lossy().starts_with('.'));
                 if path.is_dir() && !hidden {
                     entries.push(path);
                 }
@@ -201,7 +234,11 @@ impl Package {
         };
         let mut folders = Vec::new();
         for model in list(models)? {
-            folders.extend(list(&model)?.into_iter().filter(|version| version.join(MANIFEST).is_file()));
+            folders.extend(
+                list(&model)?
+                    .into_iter()
+                    .filter(|version| version.join(MANIFEST).is_file()),
+            );
         }
         Ok(folders)
     }
@@ -209,23 +246,37 @@ impl Package {
 
 fn read(folder: &Path, name: &str) -> Result<Vec<u8>, PackageError> {
     let path = folder.join(name);
-    let failed = |source| PackageError::File { file: name.to_owned(), verb: "read", source };
+    let failed = |source| PackageError::File {
+        file: name.to_owned(),
+        verb: "read",
+        source,
+    };
     let length = fs::metadata(&path).map_err(failed)?.len();
     if length > MAX_BYTES {
-        return Err(PackageError::Contradiction(format!("{name} has {length} bytes, more than a model may have")));
+        return Err(PackageError::Contradiction(format!(
+            "{name} has {length} bytes, more than a model may have"
+        )));
     }
     fs::read(&path).map_err(failed)
 }
 
 fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, PackageError> {
-    serde_json::from_slice(bytes).map_err(|error| PackageError::Json { file, cause: error.to_string() })
+    serde_json::from_slice(bytes).map_err(|error| PackageError::Json {
+        file,
+        cause: error.to_string(),
+    })
 }
 
 /// The folder's names must be the manifest's: a copy under another name would answer in the original's.
 fn in_its_place(folder: &Path, manifest: &ModelManifest) -> Result<(), PackageError> {
-    let name = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned())
+    };
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    if name(Some(&folder)) == Some(manifest.version.to_string()) && name(folder.parent()) == Some(manifest.name.clone()) {
+    if name(Some(&folder)) == Some(manifest.version.to_string())
+        && name(folder.parent()) == Some(manifest.name.clone())
+    {
         return Ok(());
     }
     Err(PackageError::Contradiction(format!(
@@ -237,19 +288,45 @@ fn in_its_place(folder: &Path, manifest: &ModelManifest) -> Result<(), PackageEr
 /// What can be known of an ONNX file without running it.
 fn header(bytes: &[u8], manifest: &ModelManifest) -> Result<(), PackageError> {
     let wrong = |what: String| Err(PackageError::Contradiction(format!("{MODEL} {what}")));
-    let Ok(model) = ModelProto::decode(bytes) else { return wrong("is not an ONNX file".to_owned()) };
-    let Some(graph) = &model.graph else { return wrong("has no graph".to_owned()) };
-    if let Some(opset) = model.opset_import.iter().find(|opset| opset.domain.is_empty() && opset.version > NEWEST_OPSET) {
-        return wrong(format!("needs operator set {}, this program serves up to {NEWEST_OPSET}", opset.version));
+    let Ok(model) = ModelProto::decode(bytes) else {
+        return wrong("is not an ONNX file".to_owned());
+    };
+    let Some(graph) = &model.graph else {
+        return wrong("has no graph".to_owned());
+    };
+    if let Some(opset) = model
+        .opset_import
+        .iter()
+        .find(|opset| opset.domain.is_empty() && opset.version > NEWEST_OPSET)
+    {
+        return wrong(format!(
+            "needs operator set {}, this program serves up to {NEWEST_OPSET}",
+            opset.version
+        ));
     }
-    if graph.initializer.iter().any(|tensor| tensor.data_location != 0 || !tensor.external_data.is_empty()) {
+    if graph
+        .initializer
+        .iter()
+        .any(|tensor| tensor.data_location != 0 || !tensor.external_data.is_empty())
+    {
         return wrong("keeps weights in other files: export it with its weights inside".to_owned());
     }
-    if let Some(node) = graph.node.iter().find(|node| CONTROL_FLOW.contains(&node.op_type.as_str())) {
-        return wrong(format!("uses the operator {}: networks with control flow are not served", node.op_type));
+    if let Some(node) = graph
+        .node
+        .iter()
+        .find(|node| CONTROL_FLOW.contains(&node.op_type.as_str()))
+    {
+        return wrong(format!(
+            "uses the operator {}: networks with control flow are not served",
+            node.op_type
+        ));
     }
     // a model from elsewhere carries no contract; its manifest alone holds it
-    if let Some(entry) = model.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) {
+    if let Some(entry) = model
+        .metadata_props
+        .iter()
+        .find(|entry| entry.key == METADATA_KEY)
+    {
         let inside: Result<Preprocessing, _> = serde_json::from_str(&entry.value);
         if inside.ok().as_ref() != Some(&manifest.preprocessing) {
             return wrong("was exported with another preprocessing than the manifest says".to_owned());

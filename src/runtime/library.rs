@@ -10,7 +10,8 @@ use std::process::Command;
 /// The version that `scripts/fetch-onnxruntime` fetches and that this project is tested with.
 pub const PINNED_VERSION: &str = "1.32.0";
 /// The command that mends a missing library.
-pub const MEND: &str = "run `scripts/fetch-onnxruntime`, or give its path with --onnxruntime or ORT_DYLIB_PATH";
+pub const MEND: &str =
+    "run `scripts/fetch-onnxruntime`, or give its path with --onnxruntime or ORT_DYLIB_PATH";
 
 #[cfg(target_os = "macos")]
 const NAMES: [&str; 2] = ["libonnxruntime.dylib", "libonnxruntime."];
@@ -30,10 +31,16 @@ pub struct Located {
 #[must_use]
 pub fn locate(asked: Option<&Path>) -> Option<Located> {
     if let Some(path) = asked {
-        return Some(Located { path: path.to_owned(), place: "the path that was asked for" });
+        return Some(Located {
+            path: path.to_owned(),
+            place: "the path that was asked for",
+        });
     }
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        return Some(Located { path: path.into(), place: "ORT_DYLIB_PATH" });
+        return Some(Located {
+            path: path.into(),
+            place: "ORT_DYLIB_PATH",
+        });
     }
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent).and_then(in_folder);
@@ -44,12 +51,19 @@ pub fn locate(asked: Option<&Path>) -> Option<Located> {
     if let Some(path) = cache().and_then(|cache| in_folder(&cache)) {
         return found(path, "the per-user cache");
     }
-    found(site_packages().as_deref().and_then(in_folder)?, "Python's site-packages")
+    found(
+        site_packages().as_deref().and_then(in_folder)?,
+        "Python's site-packages",
+    )
 }
 
 /// The folder of the per-user cache that holds the pinned version.
 fn cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let root = set("OSTEON_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("osteon")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/osteon")))?;
@@ -65,7 +79,10 @@ fn in_folder(folder: &Path) -> Option<PathBuf> {
     let mut versioned: Vec<PathBuf> = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAMES[1])))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(NAMES[1]))
+        })
         .collect();
     versioned.sort();
     versioned.pop()

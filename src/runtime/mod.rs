@@ -49,7 +49,11 @@ impl From<RuntimeError> for Fault {
             RuntimeError::Run(_) => {
                 // what the library says may name files of the server: it is for the log, not for the caller
                 tracing::error!(%error, "inference.failed");
-                Fault::new(FaultKind::Internal, "engine", "the model failed on this image; the server's log has the cause")
+                Fault::new(
+                    FaultKind::Internal,
+                    "engine",
+                    "the model failed on this image; the server's log has the cause",
+                )
             }
             other => Fault::new(FaultKind::Unavailable, "engine-unavailable", other.to_string()),
         }

@@ -39,20 +39,30 @@ impl Runtime {
             return Ok(runtime.clone());
         }
         let located = locate(asked).ok_or(RuntimeError::Missing)?;
-        let runtime = Self { environment: environment(&located)?, place: located.place };
+        let runtime = Self {
+            environment: environment(&located)?,
+            place: located.place,
+        };
         Ok(OPENED.get_or_init(|| runtime).clone())
     }
 }
 
 fn environment(located: &Located) -> Result<Environment, RuntimeError> {
-    let unusable = |cause: String| RuntimeError::Unusable { path: located.path.display().to_string(), cause };
+    let unusable = |cause: String| RuntimeError::Unusable {
+        path: located.path.display().to_string(),
+        cause,
+    };
     if !located.path.is_file() {
         return Err(unusable("there is no such file".to_owned()));
     }
     // the binding panics where a library lacks the API version it needs
     catch_unwind(AssertUnwindSafe(|| {
         let builder = ort::init_from(&located.path).map_err(|error| error.to_string())?;
-        builder.with_name("osteon").with_telemetry(false).build().map_err(|error| error.to_string())
+        builder
+            .with_name("osteon")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| error.to_string())
     }))
     .unwrap_or_else(|_| Err("its version is too old: 1.17 or newer is needed".to_owned()))
     .map_err(unusable)
@@ -104,21 +114,32 @@ impl Engine {
             labels: manifest.labels.len(),
             session,
         };
-        engine.has("input", &engine.input, engine.session.inputs())?;
+        Self::has("input", &engine.input, engine.session.inputs())?;
         let outputs = engine.session.outputs();
-        engine.has("output", &engine.outputs.scores, outputs)?;
-        for name in [&engine.outputs.logits, &engine.outputs.activation_map].into_iter().flatten() {
-            engine.has("output", name, outputs)?;
+        Self::has("output", &engine.outputs.scores, outputs)?;
+        for name in [&engine.outputs.logits, &engine.outputs.activation_map]
+            .into_iter()
+            .flatten()
+        {
+            Self::has("output", name, outputs)?;
         }
         Ok(engine)
     }
 
-    fn has(&self, kind: &'static str, name: &str, outlets: &[ort::value::Outlet]) -> Result<(), RuntimeError> {
+    fn has(kind: &'static str, name: &str, outlets: &[ort::value::Outlet]) -> Result<(), RuntimeError> {
         if outlets.iter().any(|outlet| outlet.name() == name) {
             return Ok(());
         }
-        let present = outlets.iter().map(ort::value::Outlet::name).collect::<Vec<_>>().join(", ");
-        Err(RuntimeError::Tensor { kind, name: name.to_owned(), present })
+        let present = outlets
+            .iter()
+            .map(ort::value::Outlet::name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(RuntimeError::Tensor {
+            kind,
+            name: name.to_owned(),
+            present,
+        })
     }
 
     /// Runs a batch of images of one shape.
@@ -127,18 +148,26 @@ impl Engine {
     /// [`RuntimeError::Run`].
     pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Scores>, RuntimeError> {
         let failed = |error: &dyn std::fmt::Display| RuntimeError::Run(error.to_string());
-        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let Some(first) = batch.first() else {
+            return Ok(Vec::new());
+        };
         let [a, b, c] = first.shape;
         let joined: Vec<f32>;
         let values: &[f32] = if batch.len() == 1 {
             &first.values
         } else {
-            joined = batch.iter().flat_map(|tensor| tensor.values.iter().copied()).collect();
+            joined = batch
+                .iter()
+                .flat_map(|tensor| tensor.values.iter().copied())
+                .collect();
             &joined
         };
-        let input = TensorRef::from_array_view(([batch.len(), a, b, c], values)).map_err(|error| failed(&error))?;
-        let outputs =
-            self.session.run(ort::inputs![self.input.as_str() => input]).map_err(|error| failed(&error))?;
+        let input =
+            TensorRef::from_array_view(([batch.len(), a, b, c], values)).map_err(|error| failed(&error))?;
+        let outputs = self
+            .session
+            .run(ort::inputs![self.input.as_str() => input])
+            .map_err(|error| failed(&error))?;
 
         let scores = tensor(&outputs, &self.outputs.scores)?;
         if scores.values.len() != batch.len() * self.labels {
@@ -149,16 +178,32 @@ impl Engine {
                 self.labels
             )));
         }
-        let logits = self.outputs.logits.as_ref().map(|name| tensor(&outputs, name)).transpose()?;
-        let maps = self.outputs.activation_map.as_ref().map(|name| tensor(&outputs, name)).transpose()?;
+        let logits = self
+            .outputs
+            .logits
+            .as_ref()
+            .map(|name| tensor(&outputs, name))
+            .transpose()?;
+        let maps = self
+            .outputs
+            .activation_map
+            .as_ref()
+            .map(|name| tensor(&outputs, name))
+            .transpose()?;
         Ok((0..batch.len())
             .map(|index| {
                 let own = index * self.labels..(index + 1) * self.labels;
                 let scores = &scores.values[own.clone()];
                 Scores {
                     probabilities: self.outputs.activation.apply(scores),
-                    activation_maps: maps.as_ref().map_or_else(Vec::new, |maps| maps.of_image(index, self.labels)),
-                    scores: logits.as_ref().and_then(|logits| logits.values.get(own)).unwrap_or(scores).to_vec(),
+                    activation_maps: maps
+                        .as_ref()
+                        .map_or_else(Vec::new, |maps| maps.of_image(index, self.labels)),
+                    scores: logits
+                        .as_ref()
+                        .and_then(|logits| logits.values.get(own))
+                        .unwrap_or(scores)
+                        .to_vec(),
                 }
             })
             .collect())
@@ -181,7 +226,9 @@ struct Output {
 impl Output {
     /// The maps of one image of a `[batch, labels, rows, columns]` output.
     fn of_image(&self, image: usize, labels: usize) -> Vec<ActivationMap> {
-        let [_, maps, rows, columns] = self.shape[..] else { return Vec::new() };
+        let [_, maps, rows, columns] = self.shape[..] else {
+            return Vec::new();
+        };
         if maps != labels {
             return Vec::new();
         }
@@ -190,18 +237,28 @@ impl Output {
             .filter_map(|label| {
                 let start = (image * labels + label) * size;
                 let values = self.values.get(start..start + size)?.to_vec();
-                Some(ActivationMap { rows, columns, values })
+                Some(ActivationMap {
+                    rows,
+                    columns,
+                    values,
+                })
             })
             .collect()
     }
 }
 
 fn tensor(outputs: &ort::session::SessionOutputs<'_>, name: &str) -> Result<Output, RuntimeError> {
-    let value = outputs.get(name).ok_or_else(|| RuntimeError::Run(format!("no output named {name}")))?;
-    let (shape, values) =
-        value.try_extract_tensor::<f32>().map_err(|error| RuntimeError::Run(error.to_string()))?;
+    let value = outputs
+        .get(name)
+        .ok_or_else(|| RuntimeError::Run(format!("no output named {name}")))?;
+    let (shape, values) = value
+        .try_extract_tensor::<f32>()
+        .map_err(|error| RuntimeError::Run(error.to_string()))?;
     Ok(Output {
-        shape: shape.iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect(),
+        shape: shape
+            .iter()
+            .map(|side| usize::try_from(*side).unwrap_or(0))
+            .collect(),
         values: values.to_vec(),
     })
 }

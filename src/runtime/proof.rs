@@ -15,8 +15,8 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Vec<E
     let inputs = golden_inputs(package, |image| image)?;
     (0..count)
         .map(|_| {
-            let mut engine =
-                Engine::load(runtime, &package.model, &package.manifest).map_err(|error| error.to_string())?;
+            let mut engine = Engine::load(runtime, &package.model, &package.manifest)
+                .map_err(|error| error.to_string())?;
             reproduce(package, &inputs, &mut engine)?;
             Ok(engine)
         })
@@ -44,7 +44,9 @@ pub fn golden_inputs(
             if let Some(made) = case.input.tensor(contract.input_shape()) {
                 return Ok(made);
             }
-            let GoldenInput::Dicom { file } = &case.input else { return Err(off(&"it has no input")) };
+            let GoldenInput::Dicom { file } = &case.input else {
+                return Err(off(&"it has no input"));
+            };
             let bytes = package.file(file).map_err(|error| off(&error))?;
             let instance = Instance::parse(&bytes).map_err(|error| off(&error))?;
             let image = decode(&instance).map_err(|error| off(&error))?;
@@ -61,8 +63,12 @@ pub fn reproduce(package: &Package, inputs: &[Tensor], engine: &mut Engine) -> R
     let tolerance = package.goldens.tolerance;
     let mut worst: f32 = 0.0;
     for (case, input) in package.goldens.cases.iter().zip(inputs) {
-        let scores = engine.run(&[input]).map_err(|error| format!("golden case {}: {error}", case.name))?;
-        let difference = scores.first().map_or(f32::INFINITY, |scores| case.difference(&scores.scores));
+        let scores = engine
+            .run(&[input])
+            .map_err(|error| format!("golden case {}: {error}", case.name))?;
+        let difference = scores
+            .first()
+            .map_or(f32::INFINITY, |scores| case.difference(&scores.scores));
         if difference > tolerance {
             return Err(format!(
                 "golden case {} is off by {difference:e}, more than the {tolerance:e} that is allowed: the model does not compute here what it computed in training",

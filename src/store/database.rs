@@ -53,7 +53,9 @@ impl Database {
             .connect_with(options)
             .await?;
         MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                StoreError::from(error)
+            }
             other => StoreError::Database(other.into()),
         })?;
         Ok(Self { pool })
@@ -70,7 +72,9 @@ impl Database {
             connection: Some(self.pool.acquire().await?),
         };
         // IMMEDIATE: wait for the other writer here and not in the middle, where SQLite would refuse at once
-        sqlx::query("BEGIN IMMEDIATE").execute(write.connection()?).await?;
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(write.connection()?)
+            .await?;
         Ok(write)
     }
 

@@ -38,7 +38,9 @@ impl From<io::Error> for StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full(error.into())
             }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly(error.into()),
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Self::ReadOnly(error.into())
+            }
             _ => Self::Unavailable(error.into()),
         }
     }
@@ -49,13 +51,14 @@ impl From<sqlx::Error> for StoreError {
         let primary = error.as_database_error().and_then(primary_code);
         match (primary, error) {
             // https://sqlite.org/rescode.html: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
-            (Some(5 | 6), error) => Self::Busy(error.into()),
+            (Some(5 | 6), error) | (None, error @ sqlx::Error::PoolTimedOut) => Self::Busy(error.into()),
             (Some(8), error) => Self::ReadOnly(error.into()),
             (Some(13), error) => Self::Full(error.into()),
-            (Some(10 | 14), error) => Self::Unavailable(error.into()),
+            (Some(10 | 14), error)
+            | (None, error @ (sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed)) => {
+                Self::Unavailable(error.into())
+            }
             (None, sqlx::Error::Io(error)) => Self::from(error),
-            (None, error @ sqlx::Error::PoolTimedOut) => Self::Busy(error.into()),
-            (None, error @ (sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed)) => Self::Unavailable(error.into()),
             (_, error) => Self::Database(error.into()),
         }
     }

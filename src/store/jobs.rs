@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::database::{Write, now, sql};
-use super::row::{settled_name, study_uid};
+use super::database::{now, sql};
+use super::outcome::{give_up_spent, set_outcome};
+use super::row::study_uid;
 use super::{Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
-use crate::finding::{Outcome, Reason, StudyResult};
+use crate::finding::StudyResult;
 
 /// The studies that wait to be complete, and the database's time when they were looked at.
 #[derive(Clone, Debug)]
@@ -177,7 +178,11 @@ impl Store {
         .await?
         .rows_affected();
         write.commit().await?;
-        Ok(if renewed == 1 { Settled::Stored } else { Settled::Stale })
+        Ok(if renewed == 1 {
+            Settled::Stored
+        } else {
+            Settled::Stale
+        })
     }
 
     /// Stores the result of a job and makes it the study's outcome.
@@ -224,10 +229,19 @@ impl Store {
         .await?
         .rows_affected();
         write.commit().await?;
-        Ok(if changed == 1 { Settled::Stored } else { Settled::Stale })
+        Ok(if changed == 1 {
+            Settled::Stored
+        } else {
+            Settled::Stale
+        })
     }
 
-    async fn settle(&self, job: &Job, state: &'static str, result: &StudyResult) -> Result<Settled, StoreError> {
+    async fn settle(
+        &self,
+        job: &Job,
+        state: &'static str,
+        result: &StudyResult,
+    ) -> Result<Settled, StoreError> {
         let mut write = self.database.write().await?;
         let held = sqlx::query(sql!(
             "UPDATE jobs SET state = ?4, cause = ?5, settled_at = ",
@@ -246,60 +260,12 @@ impl Store {
             set_outcome(&mut write, &job.study, job.generation, result).await?;
         }
         write.commit().await?;
-        Ok(if held == 1 { Settled::Stored } else { Settled::Stale })
+        Ok(if held == 1 {
+            Settled::Stored
+        } else {
+            Settled::Stale
+        })
     }
-}
-
-/// Buries what may be claimed but has no attempt left: its workers died or stalled and could not say why.
-async fn give_up_spent(write: &mut Write, max_attempts: u32) -> Result<(), StoreError> {
-    let spent = sqlx::query(sql!(
-        "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = ",
-        now!(),
-        " WHERE state IN ('ready', 'running') AND attempts >= ?1 AND available_at <= ",
-        now!(),
-        " RETURNING study_uid, generation, attempts, cause"
-    ))
-    .bind(max_attempts)
-    .fetch_all(write.connection()?)
-    .await?;
-    for row in spent {
-        let attempts: u32 = row.try_get("attempts")?;
-        let cause: Option<String> = row.try_get("cause")?;
-        let cause = cause.unwrap_or_else(|| "the server stopped or stalled during the analysis".to_owned());
-        let message = format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
-        let result = StudyResult {
-            outcome: Outcome::Failed,
-            reason: Some(Reason {
-                code: "analysis-failed".to_owned(),
-                message,
-            }),
-            findings: Vec::new(),
-            instances: Vec::new(),
-        };
-        set_outcome(write, &study_uid(&row)?, row.try_get("generation")?, &result).await?;
-    }
-    Ok(())
-}
-
-async fn set_outcome(
-    write: &mut Write,
-    study: &StudyUid,
-    generation: i64,
-    result: &StudyResult,
-) -> Result<(), StoreError> {
-    let json = serde_json::to_string(result).map_err(|error| StoreError::Database(error.into()))?;
-    sqlx::query(sql!(
-        "UPDATE studies SET state = ?3, result = ?4, analysed_at = ",
-        now!(),
-        " WHERE study_uid = ?1 AND generation = ?2"
-    ))
-    .bind(study.as_str())
-    .bind(generation)
-    .bind(settled_name(result.outcome))
-    .bind(json)
-    .execute(write.connection()?)
-    .await?;
-    Ok(())
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -13,6 +13,7 @@ mod database;
 mod error;
 mod jobs;
 mod objects;
+mod outcome;
 mod row;
 mod studies;
 
@@ -71,5 +72,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod job_tests;
 #[cfg(test)]
 mod tests;

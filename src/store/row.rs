@@ -157,9 +157,11 @@ pub struct InstanceRow {
 impl InstanceRow {
     pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
         let instance = NewInstance {
-            uid: InstanceUid::parse(row.try_get("sop_uid")?).map_err(|error| StoreError::Database(error.into()))?,
+            uid: InstanceUid::parse(row.try_get("sop_uid")?)
+                .map_err(|error| StoreError::Database(error.into()))?,
             study: study_uid(row)?,
-            series: SeriesUid::parse(row.try_get("series_uid")?).map_err(|error| StoreError::Database(error.into()))?,
+            series: SeriesUid::parse(row.try_get("series_uid")?)
+                .map_err(|error| StoreError::Database(error.into()))?,
             class: row.try_get("sop_class")?,
             transfer_syntax: row.try_get("transfer_syntax")?,
             object: Sha::parse(row.try_get("object_sha256")?)

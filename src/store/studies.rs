@@ -68,10 +68,13 @@ impl Store {
 
     /// The studies that arrived last, newest first.
     pub async fn studies(&self, limit: u32) -> Result<Vec<StudyRow>, StoreError> {
-        let rows = sqlx::query(sql!(study_columns!(), "ORDER BY received_at DESC, study_uid LIMIT ?1"))
-            .bind(limit)
-            .fetch_all(self.database.read())
-            .await?;
+        let rows = sqlx::query(sql!(
+            study_columns!(),
+            "ORDER BY received_at DESC, study_uid LIMIT ?1"
+        ))
+        .bind(limit)
+        .fetch_all(self.database.read())
+        .await?;
         rows.iter().map(StudyRow::read).collect()
     }
 

@@ -10,8 +10,9 @@ use prometheus::{
 use crate::finding::{InstanceResult, Outcome};
 
 /// Seconds; from a fraction of a millisecond to a long wait.
-const BUCKETS: [f64; 14] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Handles to every metric; clones count together.
 #[derive(Clone)]
@@ -34,29 +35,44 @@ impl Metrics {
         let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             registry: Registry::new(),
-            requests: counter("osteon_http_requests_total", "HTTP requests", &["method", "route", "status"])?,
+            requests: counter(
+                "osteon_http_requests_total",
+                "HTTP requests",
+                &["method", "route", "status"],
+            )?,
             outcomes: counter(
                 "osteon_images_total",
                 "Images that were asked to be scored, by what became of them",
                 &["model", "outcome", "reason"],
             )?,
             stages: HistogramVec::new(
-                HistogramOpts::new("osteon_stage_seconds", "Time that a scored image spent in each stage")
-                    .buckets(BUCKETS.to_vec()),
+                HistogramOpts::new(
+                    "osteon_stage_seconds",
+                    "Time that a scored image spent in each stage",
+                )
+                .buckets(BUCKETS.to_vec()),
                 &["stage"],
             )?,
             probabilities: HistogramVec::new(
-                HistogramOpts::new("osteon_probability", "Probabilities that were given out: a shift is drift")
-                    .buckets((1..=10).map(|tenth| f64::from(tenth) / 10.0).collect()),
+                HistogramOpts::new(
+                    "osteon_probability",
+                    "Probabilities that were given out: a shift is drift",
+                )
+                .buckets((1..=10).map(|tenth| f64::from(tenth) / 10.0).collect()),
                 &["model", "finding"],
             )?,
-            ready: IntGauge::new("osteon_models_ready", "Models that proved themselves and are served")?,
+            ready: IntGauge::new(
+                "osteon_models_ready",
+                "Models that proved themselves and are served",
+            )?,
             rejected: IntGauge::new("osteon_models_rejected", "Packages that are not served")?,
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
         metrics.registry.register(Box::new(metrics.outcomes.clone()))?;
         metrics.registry.register(Box::new(metrics.stages.clone()))?;
-        metrics.registry.register(Box::new(metrics.probabilities.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.probabilities.clone()))?;
         metrics.registry.register(Box::new(metrics.ready.clone()))?;
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
         Ok(metrics)
@@ -64,7 +80,9 @@ impl Metrics {
 
     /// A request was answered; `route` is the pattern, never the path itself.
     pub fn answered(&self, method: &str, route: &str, status: u16) {
-        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
+        self.requests
+            .with_label_values(&[method, route, &status.to_string()])
+            .inc();
     }
 
     /// An image reached its outcome.
@@ -78,7 +96,9 @@ impl Metrics {
         let reason = result.reason.as_ref().map_or("", |reason| reason.code.as_str());
         self.outcomes.with_label_values(&[model, outcome, reason]).inc();
         for finding in &result.findings {
-            let histogram = self.probabilities.with_label_values(&[model, finding.label.as_str()]);
+            let histogram = self
+                .probabilities
+                .with_label_values(&[model, finding.label.as_str()]);
             histogram.observe(f64::from(finding.probability));
         }
         if let Some(timings) = &result.timings_ms {
@@ -91,7 +111,9 @@ impl Metrics {
                 ("total", timings.total),
             ];
             for (stage, milliseconds) in stages {
-                self.stages.with_label_values(&[stage]).observe(milliseconds / 1e3);
+                self.stages
+                    .with_label_values(&[stage])
+                    .observe(milliseconds / 1e3);
             }
         }
     }

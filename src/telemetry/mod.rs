@@ -19,7 +19,9 @@ pub enum LogFormat {
 /// Starts logging to standard error; `OSTEON_LOG` chooses what, in the form `info,osteon=debug`.
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("OSTEON_LOG").unwrap_or_else(|_| EnvFilter::new("warn,osteon=info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // a second start, as in tests, keeps the first
     let _ = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),

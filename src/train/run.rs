@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::learn::fit::Predictions;
 use super::learn::{EpochReport, FitOutcome, Recipe};
@@ -56,7 +56,11 @@ impl Validation {
     pub fn of(samples: &super::data::Samples, predictions: Predictions) -> Self {
         let known = |value: &f32| (!value.is_nan()).then_some(*value);
         Self {
-            labels: samples.labels.iter().map(|labels| labels.iter().map(known).collect()).collect(),
+            labels: samples
+                .labels
+                .iter()
+                .map(|labels| labels.iter().map(known).collect())
+                .collect(),
             logits: predictions.logits,
             patients: samples.patients.clone(),
         }
@@ -100,9 +104,14 @@ impl RunFolder {
     /// # Errors
     /// [`RunError`], which names the file.
     pub fn begin(path: &Path, recipe: &Recipe, contract: &Preprocessing) -> Result<Self, RunError> {
-        let run = Self { path: path.to_owned() };
-        std::fs::create_dir_all(path)
-            .map_err(|error| RunError { file: RECIPE, verb: "written", cause: error.to_string() })?;
+        let run = Self {
+            path: path.to_owned(),
+        };
+        std::fs::create_dir_all(path).map_err(|error| RunError {
+            file: RECIPE,
+            verb: "written",
+            cause: error.to_string(),
+        })?;
         run.write_json(RECIPE, recipe)?;
         run.write_json(PREPROCESSING, contract)?;
         Ok(run)
@@ -112,12 +121,28 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`RunError`], which names the file.
-    pub fn finish(&self, outcome: &FitOutcome, data: DataRecord, validation: Validation) -> Result<(), RunError> {
-        let record =
-            Record { history: outcome.history.clone(), best_epoch: outcome.best_epoch, data, validation };
+    pub fn finish(
+        &self,
+        outcome: &FitOutcome,
+        data: DataRecord,
+        validation: Validation,
+    ) -> Result<(), RunError> {
+        let record = Record {
+            history: outcome.history.clone(),
+            best_epoch: outcome.best_epoch,
+            data,
+            validation,
+        };
         self.write_json(RECORD, &record)?;
-        let failed = |cause: String| RunError { file: WEIGHTS, verb: "written", cause };
-        let bytes = outcome.weights.to_bytes().map_err(|error| failed(error.to_string()))?;
+        let failed = |cause: String| RunError {
+            file: WEIGHTS,
+            verb: "written",
+            cause,
+        };
+        let bytes = outcome
+            .weights
+            .to_bytes()
+            .map_err(|error| failed(error.to_string()))?;
         std::fs::write(self.path.join(WEIGHTS), bytes).map_err(|error| failed(error.to_string()))
     }
 
@@ -134,21 +159,34 @@ impl RunFolder {
     /// # Errors
     /// [`RunError`], which names the file; a training that is not finished has no weights.
     pub fn outcome(&self) -> Result<(Record, Weights), RunError> {
-        let failed = |cause: String| RunError { file: WEIGHTS, verb: "read", cause };
+        let failed = |cause: String| RunError {
+            file: WEIGHTS,
+            verb: "read",
+            cause,
+        };
         let bytes = std::fs::read(self.path.join(WEIGHTS)).map_err(|error| failed(error.to_string()))?;
         let weights = Weights::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
         Ok((self.read_json(RECORD)?, weights))
     }
 
     fn write_json(&self, file: &'static str, value: &impl Serialize) -> Result<(), RunError> {
-        let failed = |cause: String| RunError { file, verb: "written", cause };
+        let failed = |cause: String| RunError {
+            file,
+            verb: "written",
+            cause,
+        };
         let text = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
         std::fs::write(self.path.join(file), text + "\n").map_err(|error| failed(error.to_string()))
     }
 
     fn read_json<T: DeserializeOwned>(&self, file: &'static str) -> Result<T, RunError> {
-        let failed = |cause: String| RunError { file, verb: "read", cause };
-        let text = std::fs::read_to_string(self.path.join(file)).map_err(|error| failed(error.to_string()))?;
+        let failed = |cause: String| RunError {
+            file,
+            verb: "read",
+            cause,
+        };
+        let text =
+            std::fs::read_to_string(self.path.join(file)).map_err(|error| failed(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
     }
 }

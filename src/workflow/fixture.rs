@@ -76,7 +76,11 @@ impl Rehearsed {
     fn next(&self) -> Act {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut acts = self.acts.lock().unwrap();
-        if acts.len() > 1 { acts.pop().unwrap() } else { acts[0] }
+        if acts.len() > 1 {
+            acts.pop().unwrap()
+        } else {
+            acts[0]
+        }
     }
 }
 
@@ -87,7 +91,8 @@ impl Score for Rehearsed {
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
         Box::pin(async move {
-            let unscored = |kind, code| InstanceResult::unscored(&Fault::new(kind, code, "as rehearsed"), None);
+            let unscored =
+                |kind, code| InstanceResult::unscored(&Fault::new(kind, code, "as rehearsed"), None);
             match self.next() {
                 Act::Refuse => return unscored(FaultKind::Refused, "no-pixel-data"),
                 Act::Fail => return unscored(FaultKind::Internal, "engine"),

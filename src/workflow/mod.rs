@@ -42,7 +42,7 @@ impl Default for WorkflowSettings {
     fn default() -> Self {
         Self {
             quiet: Duration::from_secs(2),
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
             max_attempts: 5,
             retry: Duration::from_secs(1),
             workers: 2,

@@ -252,7 +252,10 @@ async fn fifty_sends_at_once_are_one_result() {
         send.await.unwrap();
     }
     let row = run.settled("1.2").await;
-    assert_eq!((row.state, row.generation, run.asked()), (StudyState::Scored, 1, 1));
+    assert_eq!(
+        (row.state, row.generation, run.asked()),
+        (StudyState::Scored, 1, 1)
+    );
 }
 
 #[tokio::test]

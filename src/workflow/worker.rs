@@ -1,7 +1,7 @@
 //! The loop that queues what is complete, claims jobs, runs them, and settles them.
 //!
-//! Invariants: a panic or a hang in an analysis is a failed attempt and nothing more; an overloaded engine costs no
-//! attempt; what cannot be settled because the store is out of reach is settled when it is back, or done again when
+//! Invariants: a panic or a hang in an analysis is a failed attempt and nothing more; an engine that is
+//! overloaded or still loading costs no attempt; what cannot be settled because the store is out of reach is settled when it is back, or done again when
 //! the lease has run out.
 
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// How many waiting studies one look takes.
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// The code of a refusal by a full queue, after which trying again later is all that is needed.
-const OVERLOADED: &str = "overloaded";
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// The codes of a full queue and of a model that is still loading: nothing was tried, and waiting is all that is needed.
+const NOT_TRIED: [&str; 2] = ["overloaded", "not-ready"];
 
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     let mut running = JoinSet::new();
@@ -37,7 +37,10 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
             Err(error) => {
                 // the conversion logs the cause
                 let fault = Fault::from(error);
-                tracing::warn!(code = fault.code, "the worker could not look for work and tries again");
+                tracing::warn!(
+                    code = fault.code,
+                    "the worker could not look for work and tries again"
+                );
                 POLL
             }
         };
@@ -167,7 +170,10 @@ fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<StudyResult, Stop
     let Some(first) = failures.first() else {
         return Verdict::Complete(result);
     };
-    if failures.iter().all(|reason| reason.code == OVERLOADED) {
+    if failures
+        .iter()
+        .all(|reason| NOT_TRIED.contains(&reason.code.as_str()))
+    {
         return Verdict::Release(settings.retry);
     }
     if job.attempt < settings.max_attempts {
@@ -185,7 +191,13 @@ fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<StudyResult, Stop
 }
 
 /// Writes the verdict; while the store is out of reach, for as long as the lease may last.
-async fn settle(workflow: &Workflow, job: &Job, verdict: Verdict, began: Instant, abandon: &CancellationToken) {
+async fn settle(
+    workflow: &Workflow,
+    job: &Job,
+    verdict: Verdict,
+    began: Instant,
+    abandon: &CancellationToken,
+) {
     let (store, deadline) = (&workflow.store, Instant::now() + workflow.settings.lease);
     loop {
         let settled = match &verdict {
@@ -199,7 +211,10 @@ async fn settle(workflow: &Workflow, job: &Job, verdict: Verdict, began: Instant
             Ok(settled) => return log(job, &verdict, settled, began),
             Err(error) => {
                 let fault = Fault::from(error);
-                tracing::warn!(code = fault.code, "the outcome of an analysis could not be stored yet");
+                tracing::warn!(
+                    code = fault.code,
+                    "the outcome of an analysis could not be stored yet"
+                );
                 if Instant::now() > deadline || abandon.is_cancelled() {
                     return;
                 }
@@ -213,14 +228,29 @@ fn log(job: &Job, verdict: &Verdict, settled: Settled, began: Instant) {
     let (attempt, elapsed_ms) = (job.attempt, began.elapsed().as_millis() as u64);
     match (settled, verdict) {
         (Settled::Stale, _) | (_, Verdict::Leave) => {
-            tracing::info!(attempt, elapsed_ms, "an analysis was superseded; nothing was stored");
+            tracing::info!(
+                attempt,
+                elapsed_ms,
+                "an analysis was superseded; nothing was stored"
+            );
         }
         (_, Verdict::Complete(result) | Verdict::Bury(result)) => {
             let (outcome, instances) = (result.outcome, result.instances.len());
-            tracing::info!(attempt, elapsed_ms, ?outcome, instances, "a study has its outcome");
+            tracing::info!(
+                attempt,
+                elapsed_ms,
+                ?outcome,
+                instances,
+                "a study has its outcome"
+            );
         }
         (_, Verdict::Retry(cause, _)) => {
-            tracing::warn!(attempt, elapsed_ms, cause, "an analysis failed; it is tried again")
+            tracing::warn!(
+                attempt,
+                elapsed_ms,
+                cause,
+                "an analysis failed; it is tried again"
+            );
         }
         (_, Verdict::Release(_)) => tracing::info!(attempt, elapsed_ms, "an analysis was put back untried"),
     }

@@ -24,7 +24,11 @@ fn sources() -> Vec<(String, String)> {
     files
         .iter()
         .map(|file| {
-            let place = file.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+            let place = file
+                .strip_prefix(&root)
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/");
             (place, fs::read_to_string(file).unwrap())
         })
         .collect()
@@ -33,7 +37,10 @@ fn sources() -> Vec<(String, String)> {
 fn code(text: &str) -> String {
     // what a file uses only in its own unit tests is no arrow of the system
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test_file(place: &str) -> bool {
@@ -48,13 +55,48 @@ fn room(place: &str) -> &str {
 /// Which rooms a room may enter.
 fn may_enter(room: &str) -> Option<&'static [&'static str]> {
     const PURE: &[&str] = &["dicom", "evaluation", "fault", "finding", "image"];
-    const EXECUTION: &[&str] = &["dicom", "evaluation", "fault", "finding", "image", "model", "runtime", "telemetry"];
+    const EXECUTION: &[&str] = &[
+        "dicom",
+        "evaluation",
+        "fault",
+        "finding",
+        "image",
+        "model",
+        "runtime",
+        "telemetry",
+    ];
     Some(match room {
         "dicom" | "evaluation" | "fault" | "finding" | "image" => PURE,
         "model" | "runtime" | "telemetry" | "inference" | "store" | "train" => EXECUTION,
-        "workflow" => &["dicom", "fault", "finding", "image", "inference", "model", "runtime", "store", "telemetry"],
-        "http" => &["dicom", "fault", "finding", "inference", "store", "telemetry", "workflow"],
-        "app" => &["config", "http", "inference", "runtime", "store", "telemetry", "workflow"],
+        "workflow" => &[
+            "dicom",
+            "fault",
+            "finding",
+            "image",
+            "inference",
+            "model",
+            "runtime",
+            "store",
+            "telemetry",
+        ],
+        "http" => &[
+            "dicom",
+            "fault",
+            "finding",
+            "inference",
+            "store",
+            "telemetry",
+            "workflow",
+        ],
+        "app" => &[
+            "config",
+            "http",
+            "inference",
+            "runtime",
+            "store",
+            "telemetry",
+            "workflow",
+        ],
         "config" => &["telemetry"],
         _ => return None,
     })
@@ -67,9 +109,15 @@ fn entered(code: &str) -> Vec<String> {
         .flat_map(|rest| {
             // `crate::{a, b::c}` names several
             let list = rest.strip_prefix('{').and_then(|list| list.split('}').next());
-            list.unwrap_or(rest).split(if list.is_some() { ',' } else { '\0' }).map(|item| {
-                item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
-            }).collect::<Vec<_>>()
+            list.unwrap_or(rest)
+                .split(if list.is_some() { ',' } else { '\0' })
+                .map(|item| {
+                    item.trim()
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect::<String>()
+                })
+                .collect::<Vec<_>>()
         })
         .filter(|name| !name.is_empty())
         .collect()
@@ -78,7 +126,10 @@ fn entered(code: &str) -> Vec<String> {
 #[test]
 fn every_file_begins_by_saying_what_lives_in_it() {
     for (place, text) in sources() {
-        assert!(text.starts_with("//! "), "src/{place} does not begin with a `//!` line");
+        assert!(
+            text.starts_with("//! "),
+            "src/{place} does not begin with a `//!` line"
+        );
     }
 }
 
@@ -89,7 +140,8 @@ fn the_arrows_point_down_only() {
             continue;
         }
         let own = room(&place);
-        let allowed = may_enter(own).unwrap_or_else(|| panic!("src/{place}: the room `{own}` is not in the picture"));
+        let allowed =
+            may_enter(own).unwrap_or_else(|| panic!("src/{place}: the room `{own}` is not in the picture"));
         for other in entered(&code(&text)) {
             assert!(
                 other == own || allowed.contains(&other.as_str()),
@@ -119,7 +171,10 @@ fn each_crate_has_its_home() {
                 !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
             });
             let at_home = homes.iter().any(|home| place.starts_with(home));
-            assert!(!named || at_home, "src/{place} names `{name}`, whose home is {homes:?}");
+            assert!(
+                !named || at_home,
+                "src/{place} names `{name}`, whose home is {homes:?}"
+            );
         }
     }
 }
@@ -127,11 +182,22 @@ fn each_crate_has_its_home() {
 #[test]
 fn the_pure_layer_has_no_input_output_clock_or_chance() {
     for (place, text) in sources() {
-        if !["dicom", "evaluation", "fault", "finding", "image"].contains(&room(&place)) || is_test_file(&place) {
+        if !["dicom", "evaluation", "fault", "finding", "image"].contains(&room(&place))
+            || is_test_file(&place)
+        {
             continue;
         }
         let code = code(&text);
-        for name in ["std::fs", "std::net", "std::env", "std::process", "tokio::", "SystemTime", "Instant::now", "rand::rng("] {
+        for name in [
+            "std::fs",
+            "std::net",
+            "std::env",
+            "std::process",
+            "tokio::",
+            "SystemTime",
+            "Instant::now",
+            "rand::rng(",
+        ] {
             assert!(!code.contains(name), "src/{place} is pure and names `{name}`");
         }
     }
@@ -141,15 +207,24 @@ fn the_pure_layer_has_no_input_output_clock_or_chance() {
 fn there_are_no_junk_drawers() {
     for (place, _) in sources() {
         for name in ["utils", "util", "helpers", "common", "misc", "types"] {
-            assert!(!place.split(['/', '.']).any(|part| part == name), "src/{place} is a junk drawer");
+            assert!(
+                !place.split(['/', '.']).any(|part| part == name),
+                "src/{place} is a junk drawer"
+            );
         }
     }
 }
 
 #[test]
 fn the_checks_can_fail() {
-    assert_eq!(entered("use crate::http::App; use crate::{store::Store, fault};"), ["http", "store", "fault"]);
+    assert_eq!(
+        entered("use crate::http::App; use crate::{store::Store, fault};"),
+        ["http", "store", "fault"]
+    );
     assert!(!may_enter("image").unwrap().contains(&"http"));
     assert!(may_enter("utils").is_none());
-    assert_eq!(code("//! x\nuse a;\n#[cfg(test)]\nmod tests { use b; }"), "use a;");
+    assert_eq!(
+        code("//! x\nuse a;\n#[cfg(test)]\nmod tests { use b; }"),
+        "use a;"
+    );
 }

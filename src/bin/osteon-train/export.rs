@@ -18,7 +18,9 @@ use crate::progress::bar;
 const COVARIATES: [&str; 3] = ["age", "female", "site"];
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000001.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'")]
+#[command(
+    after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000001.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'"
+)]
 pub(crate) struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
@@ -47,7 +49,9 @@ pub(crate) struct Arguments {
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("write it as NAME=FILE, for example sample.dcm=images/1.dcm")?;
+    let (name, file) = text
+        .split_once('=')
+        .ok_or("write it as NAME=FILE, for example sample.dcm=images/1.dcm")?;
     Ok((name.to_owned(), file.into()))
 }
 
@@ -59,12 +63,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
         goldens.insert(name.clone(), bytes);
     }
-    let run = RunFolder { path: arguments.run.clone() };
+    let run = RunFolder {
+        path: arguments.run.clone(),
+    };
     let mut draft = draft(&run, &description, &goldens).map_err(anyhow::Error::msg)?;
 
     let mut assessments = Vec::new();
     if let Some(csv) = &arguments.test {
-        let labels: Vec<String> = draft.manifest.labels.iter().map(|label| label.name.clone()).collect();
+        let labels: Vec<String> = draft
+            .manifest
+            .labels
+            .iter()
+            .map(|label| label.name.clone())
+            .collect();
         let rows = rows(csv, &labels, &COVARIATES)?;
         let contract = &draft.manifest.preprocessing;
         let reading = bar("reading", rows.len() as u64);
@@ -73,19 +84,36 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let model = draft.files.get(MODEL).context("the draft has no model")?;
         let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
         let scoring = bar("scoring", labelled.samples.len() as u64);
-        assessments =
-            assess(&mut engine, contract, &draft.manifest.labels, &labelled, &COVARIATES, || scoring.inc(1))
-                .map_err(anyhow::Error::msg)?;
+        assessments = assess(
+            &mut engine,
+            contract,
+            &draft.manifest.labels,
+            &labelled,
+            &COVARIATES,
+            || scoring.inc(1),
+        )
+        .map_err(anyhow::Error::msg)?;
         scoring.finish_and_clear();
         for assessed in &assessments {
             let area = &assessed.auroc;
-            eprintln!("{}: AUROC {:.3} [{:.3}, {:.3}] on {} images", assessed.label, area.value, area.lower, area.upper, assessed.images);
+            eprintln!(
+                "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
+                assessed.label, area.value, area.lower, area.upper, assessed.images
+            );
         }
     }
-    let card = card(&draft.manifest, &assessments, arguments.test_description.as_deref().unwrap_or_default());
+    let card = card(
+        &draft.manifest,
+        &assessments,
+        arguments.test_description.as_deref().unwrap_or_default(),
+    );
     draft.files.insert("model-card.md".to_owned(), card.into_bytes());
     let package = Package::publish(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
-    eprintln!("{} holds the package, digest {}", package.folder.display(), package.digest);
+    eprintln!(
+        "{} holds the package, digest {}",
+        package.folder.display(),
+        package.digest
+    );
     eprintln!("next: osteon-train validate {}", package.folder.display());
     Ok(())
 }

@@ -14,7 +14,9 @@ use osteon::train::run::{DataRecord, RunFolder, Validation};
 use crate::progress::bar;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing.")]
+#[command(
+    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing."
+)]
 pub(crate) struct Arguments {
     /// The CSV; image files are relative to it
     #[arg(long, value_name = "CSV")]
@@ -36,12 +38,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let recipe = Recipe::from_json(&text(&arguments.recipe)?)
         .with_context(|| format!("{} is not usable", arguments.recipe.display()))?;
-    let contract = match &arguments.preprocessing {
-        Some(path) => serde_json::from_str(&text(path)?)
-            .with_context(|| format!("{} is not a preprocessing contract", path.display()))?,
-        None => {
-            let [_, rows, columns] = recipe.architecture.input();
-            Preprocessing { tensor: recipe.input_name.clone(), ..Preprocessing::grey(rows, columns) }
+    let contract = if let Some(path) = &arguments.preprocessing {
+        serde_json::from_str(&text(path)?)
+            .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
+    } else {
+        let [_, rows, columns] = recipe.architecture.input();
+        Preprocessing {
+            tensor: recipe.input_name.clone(),
+            ..Preprocessing::grey(rows, columns)
         }
     };
     contract.check()?;
@@ -49,11 +53,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let labelled = read(&arguments.labels, &recipe.labels, &contract)?;
     let samples = &labelled.samples;
-    let fractions = Fractions { train: 1.0 - arguments.validation, validation: arguments.validation, test: 0.0 };
+    let fractions = Fractions {
+        train: 1.0 - arguments.validation,
+        validation: arguments.validation,
+        test: 0.0,
+    };
     let split = Split::new(&samples.patients, &samples.labels, fractions, recipe.seed)?;
     split.check(&samples.patients)?;
     let (train, validation) = (samples.select(&split.train), samples.select(&split.validation));
-    eprintln!("{} images for training, {} of other patients held out", train.len(), validation.len());
+    eprintln!(
+        "{} images for training, {} of other patients held out",
+        train.len(),
+        validation.len()
+    );
 
     let normalise = |plane: &_| contract.tensor(plane);
     let mut progress = TerminalProgress::new(&recipe.labels, recipe.epochs);
@@ -69,7 +81,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     run.finish(&outcome, data, Validation::of(&validation, answers))?;
     let best = &outcome.history[outcome.best_epoch];
     eprintln!("kept {}", best.line(&recipe.labels));
-    eprintln!("{} holds the run; next: osteon-train export", arguments.out.display());
+    eprintln!(
+        "{} holds the run; next: osteon-train export",
+        arguments.out.display()
+    );
     Ok(())
 }
 

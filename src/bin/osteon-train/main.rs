@@ -14,8 +14,14 @@ use osteon::train::learn::Recipe;
 use osteon::train::network::describe::describe;
 
 #[derive(Parser)]
-#[command(name = "osteon-train", version, about = "Trains radiograph classifiers and proves each export before it may be served")]
-#[command(after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train validate models/NAME/VERSION")]
+#[command(
+    name = "osteon-train",
+    version,
+    about = "Trains radiograph classifiers and proves each export before it may be served"
+)]
+#[command(
+    after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train validate models/NAME/VERSION"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 use crate::progress::bar;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon-train phantom --out phantoms --count 200 --seed 1 --preview phantoms.png\n\nThe CSV has the columns file, patient, osteoporosis, fracture, t_score, grade_1 to grade_3, age, female, site.")]
+#[command(
+    after_help = "Example:\n  osteon-train phantom --out phantoms --count 200 --seed 1 --preview phantoms.png\n\nThe CSV has the columns file, patient, osteoporosis, fracture, t_score, grade_1 to grade_3, age, female, site."
+)]
 pub(crate) struct Arguments {
     /// Folder to write: NNNNNN.dcm and labels.csv
     #[arg(long, value_name = "DIR")]
@@ -46,14 +48,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     progress.finish();
     let csv = arguments.out.join("labels.csv");
-    let mut file = std::fs::File::create(&csv).with_context(|| format!("{} cannot be written", csv.display()))?;
-    writeln!(file, "file,patient,osteoporosis,fracture,t_score,grade_1,grade_2,grade_3,age,female,site")?;
+    let mut file =
+        std::fs::File::create(&csv).with_context(|| format!("{} cannot be written", csv.display()))?;
+    writeln!(
+        file,
+        "file,patient,osteoporosis,fracture,t_score,grade_1,grade_2,grade_3,age,female,site"
+    )?;
     for line in lines {
         writeln!(file, "{line}")?;
     }
     if let Some(path) = &arguments.preview {
-        let sheet: Vec<Phantom> =
-            (0..arguments.count.min(12)).map(|patient| recipe(arguments, patient).render()).collect();
+        let sheet: Vec<Phantom> = (0..arguments.count.min(12))
+            .map(|patient| recipe(arguments, patient).render())
+            .collect();
         preview(path, &sheet)?;
     }
     Ok(())
@@ -61,7 +68,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Archive and patient are the two halves of a phantom's seed, so that no two archives share a patient.
 fn recipe(arguments: &Arguments, patient: u32) -> Recipe {
-    Recipe::new(u64::from(arguments.seed) << 32 | u64::from(patient), arguments.rows, arguments.columns)
+    Recipe::new(
+        u64::from(arguments.seed) << 32 | u64::from(patient),
+        arguments.rows,
+        arguments.columns,
+    )
 }
 
 fn write(arguments: &Arguments, patient: u32) -> anyhow::Result<String> {
@@ -69,7 +80,9 @@ fn write(arguments: &Arguments, patient: u32) -> anyhow::Result<String> {
     let name = format!("{patient:06}.dcm");
     let object = to_dicom(&phantom, u64::from(arguments.seed), patient, 0)?;
     let path = arguments.out.join(&name);
-    object.write_to_file(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    object
+        .write_to_file(&path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     let truth = &phantom.truth;
     let [first, second, third] = truth.grades.map(Genant::number);
     Ok(format!(
@@ -87,7 +100,9 @@ fn write(arguments: &Arguments, patient: u32) -> anyhow::Result<String> {
 /// Four in a row, at half their size.
 fn preview(path: &Path, phantoms: &[Phantom]) -> anyhow::Result<()> {
     const ACROSS: usize = 4;
-    let Some(first) = phantoms.first() else { return Ok(()) };
+    let Some(first) = phantoms.first() else {
+        return Ok(());
+    };
     let (rows, columns) = (usize::from(first.rows) / 2, usize::from(first.columns) / 2);
     let down = phantoms.len().div_ceil(ACROSS);
     let width = ACROSS * columns;
@@ -97,13 +112,21 @@ fn preview(path: &Path, phantoms: &[Phantom]) -> anyhow::Result<()> {
         for row in 0..rows {
             for column in 0..columns {
                 let at = |down, across| {
-                    u32::from(phantom.pixels[(2 * row + down) * usize::from(phantom.columns) + 2 * column + across])
+                    u32::from(
+                        phantom.pixels[(2 * row + down) * usize::from(phantom.columns) + 2 * column + across],
+                    )
                 };
                 let mean = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4;
                 sheet[(top + row) * width + left + column] = (mean >> 4) as u8;
             }
         }
     }
-    image::save_buffer(path, &sheet, width as u32, (down * rows) as u32, image::ExtendedColorType::L8)
-        .with_context(|| format!("{} cannot be written", path.display()))
+    image::save_buffer(
+        path,
+        &sheet,
+        width as u32,
+        (down * rows) as u32,
+        image::ExtendedColorType::L8,
+    )
+    .with_context(|| format!("{} cannot be written", path.display()))
 }

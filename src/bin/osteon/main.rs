@@ -8,8 +8,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "osteon", version, about = "Serves radiograph classifiers, from DICOM bytes to a proven score")]
-#[command(after_help = "Examples:\n  osteon serve\n  osteon serve --listen 0.0.0.0:8080 --models /models --data /var/lib/osteon\n  osteon score image.dcm --heatmap heat.png")]
+#[command(
+    name = "osteon",
+    version,
+    about = "Serves radiograph classifiers, from DICOM bytes to a proven score"
+)]
+#[command(
+    after_help = "Examples:\n  osteon serve\n  osteon serve --listen 0.0.0.0:8080 --models /models --data /var/lib/osteon\n  osteon score image.dcm --heatmap heat.png"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -11,7 +11,9 @@ use osteon::runtime::Runtime;
 use osteon::telemetry::metrics::Metrics;
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  osteon score image.dcm\n  osteon score --json *.dcm | jq .findings\n  osteon score --override intended-use --heatmap heat.png picture.png\n\nThe exit status is 0 if every file was scored, 2 if any was refused or failed.")]
+#[command(
+    after_help = "Examples:\n  osteon score image.dcm\n  osteon score --json *.dcm | jq .findings\n  osteon score --override intended-use --heatmap heat.png picture.png\n\nThe exit status is 0 if every file was scored, 2 if any was refused or failed."
+)]
 pub(crate) struct Arguments {
     /// DICOM, PNG or JPEG files
     #[arg(required = true, value_name = "FILE")]
@@ -42,7 +44,11 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     osteon::telemetry::start_logging(osteon::telemetry::LogFormat::Text);
     let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
-    let settings = Settings { instances: 1, queue: 64, deadline: Duration::from_secs(120) };
+    let settings = Settings {
+        instances: 1,
+        queue: 64,
+        deadline: Duration::from_mins(2),
+    };
     let inference = Inference::new(settings, Metrics::new()?);
     inference.load(&arguments.models, &runtime);
     let model = match (&arguments.model, inference.default_model()) {
@@ -55,19 +61,34 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for file in &arguments.files {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
         let picture = bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF");
-        let image = if picture { ImageBytes::Picture(bytes.into()) } else { ImageBytes::Dicom(bytes.into()) };
-        let request =
-            ScoreRequest { model: model.clone(), image, override_intended_use: arguments.overridden.is_some() };
+        let image = if picture {
+            ImageBytes::Picture(bytes.into())
+        } else {
+            ImageBytes::Dicom(bytes.into())
+        };
+        let request = ScoreRequest {
+            model: model.clone(),
+            image,
+            override_intended_use: arguments.overridden.is_some(),
+        };
         let (result, _) = inference.score(request.clone()).await;
         all_scored &= result.outcome == Outcome::Scored;
         print(file, &result, arguments.json)?;
         if let (Some(path), Outcome::Scored) = (&arguments.heatmap, result.outcome) {
             let png = inference.heatmap(request, arguments.finding.as_deref()).await?;
-            let path = if arguments.files.len() == 1 { path.clone() } else { beside(file, path) };
+            let path = if arguments.files.len() == 1 {
+                path.clone()
+            } else {
+                beside(file, path)
+            };
             std::fs::write(&path, png).with_context(|| format!("{} cannot be written", path.display()))?;
         }
     }
-    Ok(if all_scored { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if all_scored {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
 }
 
 /// `heat.png` for `a/image.dcm` is `image-heat.png` in the heat map's folder.
@@ -85,7 +106,11 @@ fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()>
     }
     println!("{}", file.display());
     if let Some(reason) = &result.reason {
-        let outcome = if result.outcome == Outcome::Refused { "refused" } else { "failed" };
+        let outcome = if result.outcome == Outcome::Refused {
+            "refused"
+        } else {
+            "failed"
+        };
         println!("  {outcome} ({}): {}", reason.code, reason.message);
     }
     for finding in &result.findings {

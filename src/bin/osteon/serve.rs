@@ -10,7 +10,9 @@ use osteon::config::{Config, Given};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
-#[command(after_help = "Every setting can also be given by its environment variable, or in the TOML file under the flag's name:\n\n  listen = \"127.0.0.1:8080\"\n  models = \"/models\"\n  data = \"/var/lib/osteon\"\n\nA flag wins over the environment, and that over the file.")]
+#[command(
+    after_help = "Every setting can also be given by its environment variable, or in the TOML file under the flag's name:\n\n  listen = \"127.0.0.1:8080\"\n  models = \"/models\"\n  data = \"/var/lib/osteon\"\n\nA flag wins over the environment, and that over the file."
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     given: Given,
@@ -43,29 +45,50 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// What is served, what is not and why, and what to try next.
-#[expect(clippy::print_stdout, reason = "this screen is what the command is started for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "this screen is what the command is started for"
+)]
 fn welcome(server: &Server, models: &std::path::Path, started: Instant) {
     let url = format!("http://{}", server.address);
-    println!("\nosteon listens on {url} (ready after {} ms)\n", started.elapsed().as_millis());
+    println!(
+        "\nosteon listens on {url} (ready after {} ms)\n",
+        started.elapsed().as_millis()
+    );
     for model in server.inference.catalog().all() {
-        println!("  model    {} version {} on {}", model.manifest.name, model.manifest.version, model.provider);
+        println!(
+            "  model    {} version {} on {}",
+            model.manifest.name, model.manifest.version, model.provider
+        );
         println!("           {}", model.manifest.notice);
     }
     for rejected in server.inference.catalog().rejected() {
         println!("  rejected {}: {}", rejected.package, rejected.reason);
     }
     let Some(model) = server.inference.catalog().all().into_iter().next() else {
-        println!("  There is no model to serve: put a package into {}/<name>/<version>/.", models.display());
+        println!(
+            "  There is no model to serve: put a package into {}/<name>/<version>/.",
+            models.display()
+        );
         return;
     };
     let name = &model.manifest.name;
-    let sample = models.join(name).join(model.manifest.version.to_string()).join("sample.dcm");
+    let sample = models
+        .join(name)
+        .join(model.manifest.version.to_string())
+        .join("sample.dcm");
     if sample.is_file() {
         let sample = sample.display();
         println!("\nTry, in another terminal:\n");
-        println!("  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/v1/models/{name}/score\n");
-        println!("  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/v1/models/{name}/heatmap -o heatmap.png\n");
-        println!("  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/dicom-web/studies && sleep 4 && curl {url}/v1/studies\n");
+        println!(
+            "  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/v1/models/{name}/score\n"
+        );
+        println!(
+            "  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/v1/models/{name}/heatmap -o heatmap.png\n"
+        );
+        println!(
+            "  curl -H 'Content-Type: application/dicom' --data-binary @{sample} \\\n       {url}/dicom-web/studies && sleep 4 && curl {url}/v1/studies\n"
+        );
     }
     println!("Open:  {url}/            score a file, see what arrived");
     println!("       {url}/v1/models   {url}/health/ready   {url}/metrics\n");

@@ -4,4 +4,6 @@ pub mod stow;
 mod stow_answer;
 
 #[cfg(test)]
+pub(super) mod fixture;
+#[cfg(test)]
 mod stow_tests;

@@ -109,12 +109,18 @@ impl Request {
         let body = Body::new(Limited::new(body, limit));
         let answer = match kind {
             ContentKind::Single => {
-                let bytes = body.collect().await.map_err(|error| broken(&error, limit))?.to_bytes();
+                let bytes = body
+                    .collect()
+                    .await
+                    .map_err(|error| broken(&error, limit))?
+                    .to_bytes();
                 let mut answer = Answer::default();
                 self.store(bytes, &mut answer).await;
                 answer
             }
-            ContentKind::Multipart { boundary } => self.store_parts(&boundary, body.into_data_stream()).await?,
+            ContentKind::Multipart { boundary } => {
+                self.store_parts(&boundary, body.into_data_stream()).await?
+            }
         };
         Ok(answer.respond(&self.base(headers)))
     }
@@ -148,9 +154,16 @@ impl Request {
             Err(fault) => return answer.failed(None, fault),
         };
         let identity = Identity::from(&submission);
-        if self.study.as_ref().is_some_and(|study| study != submission.study()) {
+        if self
+            .study
+            .as_ref()
+            .is_some_and(|study| study != submission.study())
+        {
             let message = "the instance belongs to another study than the request names";
-            return answer.failed(Some(identity), Fault::new(FaultKind::Invalid, OTHER_STUDY, message));
+            return answer.failed(
+                Some(identity),
+                Fault::new(FaultKind::Invalid, OTHER_STUDY, message),
+            );
         }
         match self.workflow.accept(&submission).await {
             Ok(_) => answer.stored(identity),
@@ -164,7 +177,9 @@ impl Request {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
         match (&self.settings.public_url, host) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => format!("http://{host}/dicom-web"),
+            (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => {
+                format!("http://{host}/dicom-web")
+            }
             _ => "/dicom-web".to_owned(),
         }
     }
@@ -194,7 +209,8 @@ fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Fault> {
         // the standard demands a type; without one the parts are taken for what this service takes
         "multipart/related" if media.parameter("type").is_none_or(dicom) => {
             let boundary = media.parameter("boundary").ok_or_else(|| {
-                let message = "the content type has no boundary: add the boundary that stands between the parts";
+                let message =
+                    "the content type has no boundary: add the boundary that stands between the parts";
                 Fault::new(FaultKind::Invalid, "no-boundary", message)
             })?;
             Ok(ContentKind::Multipart {

@@ -98,7 +98,7 @@ impl Answer {
         {
             body.insert(
                 "00081190".to_owned(),
-                element("UR", json!(format!("{base}/studies/{}", first.study))),
+                element("UR", format!("{base}/studies/{}", first.study)),
             );
         }
         let failed: Vec<Value> = self
@@ -106,7 +106,7 @@ impl Answer {
             .iter()
             .map(|(identity, fault)| {
                 let mut item = identity.as_ref().map(reference).unwrap_or_default();
-                item.insert("00081197".to_owned(), element("US", json!(failure_reason(fault))));
+                item.insert("00081197".to_owned(), element("US", failure_reason(fault)));
                 Value::Object(item)
             })
             .collect();
@@ -115,8 +115,11 @@ impl Answer {
             .iter()
             .map(|identity| {
                 let mut item = reference(identity);
-                let url = format!("{base}/studies/{}/instances/{}", identity.study, identity.instance);
-                item.insert("00081190".to_owned(), element("UR", json!(url)));
+                let url = format!(
+                    "{base}/studies/{}/instances/{}",
+                    identity.study, identity.instance
+                );
+                item.insert("00081190".to_owned(), element("UR", url));
                 Value::Object(item)
             })
             .collect();
@@ -129,16 +132,16 @@ impl Answer {
     }
 }
 
-fn element(vr: &str, value: Value) -> Value {
-    json!({"vr": vr, "Value": [value]})
+fn element(vr: &str, value: impl Into<Value>) -> Value {
+    json!({"vr": vr, "Value": [value.into()]})
 }
 
 fn reference(identity: &Identity) -> Map<String, Value> {
     let mut item = Map::new();
     if !identity.class.is_empty() {
-        item.insert("00081150".to_owned(), element("UI", json!(identity.class)));
+        item.insert("00081150".to_owned(), element("UI", identity.class.as_str()));
     }
-    item.insert("00081155".to_owned(), element("UI", json!(identity.instance)));
+    item.insert("00081155".to_owned(), element("UI", identity.instance.as_str()));
     item
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::index::Labelled;
 use crate::evaluation::calibration::expected_calibration_error;
-use crate::evaluation::interval::{Bootstrap, Estimate, auroc_interval, auprc_interval};
+use crate::evaluation::interval::{Bootstrap, Estimate, auprc_interval, auroc_interval};
 use crate::evaluation::roc::auroc;
 use crate::image::Plane;
 use crate::image::preprocess::Preprocessing;
@@ -63,14 +63,22 @@ pub fn assess(
     for plane in &labelled.samples.planes {
         let mut scores = |plane: &Plane| -> Result<Vec<f32>, RuntimeError> {
             let tensor = contract.tensor(plane);
-            Ok(engine.run(&[&tensor])?.pop().map(|scores| scores.probabilities).unwrap_or_default())
+            Ok(engine
+                .run(&[&tensor])?
+                .pop()
+                .map(|scores| scores.probabilities)
+                .unwrap_or_default())
         };
         whole.push(scores(plane).map_err(|error| error.to_string())?);
         without.push(scores(&blanked(plane, true)).map_err(|error| error.to_string())?);
         only.push(scores(&blanked(plane, false)).map_err(|error| error.to_string())?);
         step();
     }
-    labels.iter().enumerate().map(|(index, label)| one(index, label, labelled, covariates, [&whole, &without, &only])).collect()
+    labels
+        .iter()
+        .enumerate()
+        .map(|(index, label)| one(index, label, labelled, covariates, [&whole, &without, &only]))
+        .collect()
 }
 
 fn one(
@@ -82,21 +90,38 @@ fn one(
 ) -> Result<LabelAssessment, String> {
     let samples = &labelled.samples;
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", label.name);
-    let known: Vec<usize> = (0..samples.len()).filter(|case| !samples.labels[*case][index].is_nan()).collect();
-    let truth: Vec<bool> = known.iter().map(|case| samples.labels[*case][index] > 0.5).collect();
+    let known: Vec<usize> = (0..samples.len())
+        .filter(|case| !samples.labels[*case][index].is_nan())
+        .collect();
+    let truth: Vec<bool> = known
+        .iter()
+        .map(|case| samples.labels[*case][index] > 0.5)
+        .collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
-    let of = |scores: &Vec<Vec<f32>>| -> Vec<f64> { known.iter().map(|case| f64::from(scores[*case][index])).collect() };
+    let of = |scores: &Vec<Vec<f32>>| -> Vec<f64> {
+        known.iter().map(|case| f64::from(scores[*case][index])).collect()
+    };
     let probabilities = of(whole);
     let share = |truth_is: bool, called: bool| {
-        let cases = || probabilities.iter().zip(&truth).filter(|(_, truth)| **truth == truth_is);
-        let right = cases().filter(|(probability, _)| (**probability >= f64::from(label.threshold)) == called).count();
+        let cases = || {
+            probabilities
+                .iter()
+                .zip(&truth)
+                .filter(|(_, truth)| **truth == truth_is)
+        };
+        let right = cases()
+            .filter(|(probability, _)| (**probability >= f64::from(label.threshold)) == called)
+            .count();
         right as f64 / cases().count().max(1) as f64
     };
     let header = covariates
         .iter()
         .enumerate()
         .map(|(column, name)| {
-            let values: Vec<f64> = known.iter().map(|case| labelled.covariates[*case][column]).collect();
+            let values: Vec<f64> = known
+                .iter()
+                .map(|case| labelled.covariates[*case][column])
+                .collect();
             let area = auroc(&values, &truth).map_err(|error| failed(&error))?;
             Ok(((*name).to_owned(), area.max(1.0 - area)))
         })
@@ -106,9 +131,12 @@ fn one(
         label: label.name.clone(),
         images: known.len(),
         positive: truth.iter().filter(|present| **present).count(),
-        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap).map_err(|error| failed(&error))?,
-        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap).map_err(|error| failed(&error))?,
-        calibration_error: expected_calibration_error(&probabilities, &truth, 10).map_err(|error| failed(&error))?,
+        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)
+            .map_err(|error| failed(&error))?,
+        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap)
+            .map_err(|error| failed(&error))?,
+        calibration_error: expected_calibration_error(&probabilities, &truth, 10)
+            .map_err(|error| failed(&error))?,
         sensitivity: share(true, true),
         specificity: share(false, false),
         auroc_without_corners: auroc(&of(without), &truth).map_err(|error| failed(&error))?,
@@ -119,7 +147,8 @@ fn one(
 
 /// The plane with its corners, or with everything else, set to its mean.
 fn blanked(plane: &Plane, corners: bool) -> Plane {
-    let mean = plane.values.iter().map(|value| u64::from(*value)).sum::<u64>() / plane.values.len().max(1) as u64;
+    let mean =
+        plane.values.iter().map(|value| u64::from(*value)).sum::<u64>() / plane.values.len().max(1) as u64;
     let edge = |place: usize, count: usize| {
         let from_edge = place.min(count - 1 - place);
         (from_edge as f64) < CORNER * count as f64
@@ -140,7 +169,11 @@ mod tests {
 
     #[test]
     fn corners_and_the_rest_are_blanked_apart() {
-        let plane = Plane { rows: 10, columns: 10, values: (0..100).map(|value| value * 100).collect() };
+        let plane = Plane {
+            rows: 10,
+            columns: 10,
+            values: (0..100).map(|value| value * 100).collect(),
+        };
         let (without, only) = (blanked(&plane, true), blanked(&plane, false));
         assert_eq!(without.values[0], 4950);
         assert_eq!(without.values[55], 5500);

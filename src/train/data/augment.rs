@@ -102,7 +102,10 @@ impl Augmentation {
             ("cutout_probability", self.cutout_probability, 1.0),
             ("cutout_size", self.cutout_size, 1.0),
         ];
-        match amounts.iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+        match amounts
+            .iter()
+            .find(|(_, value, most)| !(0.0..=*most).contains(value))
+        {
             Some((name, value, most)) => Err(format!("{name} is {value}; it must be from 0 to {most}")),
             None => Ok(()),
         }
@@ -155,8 +158,9 @@ impl Augmentation {
 
     /// Blanks one rectangle with the image's mean, which says neither bone nor air.
     fn cut_out(&self, plane: &mut Plane, random: &mut impl Rng) {
-        let side =
-            |random: &mut _, size: usize| ((self.cutout_size * uniform(random) * size as f32) as usize).min(size);
+        let side = |random: &mut _, size: usize| {
+            ((self.cutout_size * uniform(random) * size as f32) as usize).min(size)
+        };
         let (rows, columns) = (side(random, plane.rows), side(random, plane.columns));
         let top = random.random_range(0..=plane.rows - rows);
         let left = random.random_range(0..=plane.columns - columns);
@@ -191,8 +195,10 @@ impl Geometry {
             for column in 0..plane.columns {
                 let x = column as f32 - centre[0] - self.shift[0];
                 let y = row as f32 - centre[1] - self.shift[1];
-                let source_x = (centre[0] + self.across[0] * x + self.down[0] * y).clamp(0.0, last_column as f32);
-                let source_y = (centre[1] + self.across[1] * x + self.down[1] * y).clamp(0.0, last_row as f32);
+                let source_x =
+                    (centre[0] + self.across[0] * x + self.down[0] * y).clamp(0.0, last_column as f32);
+                let source_y =
+                    (centre[1] + self.across[1] * x + self.down[1] * y).clamp(0.0, last_row as f32);
                 let (left, top) = (source_x as usize, source_y as usize);
                 let (right, bottom) = ((left + 1).min(last_column), (top + 1).min(last_row));
                 let (beside, below) = (source_x - left as f32, source_y - top as f32);
@@ -295,7 +301,10 @@ mod tests {
         let draws: Vec<f64> = (0..100_000).map(|_| f64::from(normal(&mut random))).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
         let variance = draws.iter().map(|draw| draw * draw).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02,
+            "{mean} {variance}"
+        );
     }
 
     #[test]

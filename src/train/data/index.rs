@@ -81,19 +81,31 @@ pub enum IndexError {
 /// # Errors
 /// [`IndexError`], which names the file and the line.
 pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Row>, IndexError> {
-    let failed = |cause: &dyn std::fmt::Display| IndexError::Csv { file: csv.to_owned(), cause: cause.to_string() };
+    let failed = |cause: &dyn std::fmt::Display| IndexError::Csv {
+        file: csv.to_owned(),
+        cause: cause.to_string(),
+    };
     let mut reader = csv::Reader::from_path(csv).map_err(|error| failed(&error))?;
     let header = reader.headers().map_err(|error| failed(&error))?.clone();
     let column = |name: &str| {
-        header.iter().position(|present| present == name).ok_or_else(|| IndexError::Column {
-            file: csv.to_owned(),
-            column: name.to_owned(),
-            present: header.iter().collect::<Vec<_>>().join(", "),
-        })
+        header
+            .iter()
+            .position(|present| present == name)
+            .ok_or_else(|| IndexError::Column {
+                file: csv.to_owned(),
+                column: name.to_owned(),
+                present: header.iter().collect::<Vec<_>>().join(", "),
+            })
     };
     let (file, patient) = (column("file")?, column("patient")?);
-    let label_columns = labels.iter().map(|label| column(label)).collect::<Result<Vec<_>, _>>()?;
-    let covariate_columns = covariates.iter().map(|name| column(name)).collect::<Result<Vec<_>, _>>()?;
+    let label_columns = labels
+        .iter()
+        .map(|label| column(label))
+        .collect::<Result<Vec<_>, _>>()?;
+    let covariate_columns = covariates
+        .iter()
+        .map(|name| column(name))
+        .collect::<Result<Vec<_>, _>>()?;
     let folder = csv.parent().unwrap_or(Path::new("."));
 
     let mut rows = Vec::new();
@@ -105,13 +117,24 @@ pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Ro
             "" => Ok(f32::NAN),
             "0" => Ok(0.0),
             "1" => Ok(1.0),
-            _ => Err(IndexError::Label { file: csv.to_owned(), line, column: name.clone() }),
+            _ => Err(IndexError::Label {
+                file: csv.to_owned(),
+                line,
+                column: name.clone(),
+            }),
         };
         rows.push(Row {
             file: folder.join(cell(file)),
             patient: cell(patient).to_owned(),
-            labels: label_columns.iter().zip(labels).map(label).collect::<Result<_, _>>()?,
-            covariates: covariate_columns.iter().map(|column| cell(*column).parse().unwrap_or(f64::NAN)).collect(),
+            labels: label_columns
+                .iter()
+                .zip(labels)
+                .map(label)
+                .collect::<Result<_, _>>()?,
+            covariates: covariate_columns
+                .iter()
+                .map(|column| cell(*column).parse().unwrap_or(f64::NAN))
+                .collect(),
         });
     }
     Ok(rows)
@@ -121,7 +144,11 @@ pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Ro
 ///
 /// # Errors
 /// [`IndexError::Nothing`] where no image could be read.
-pub fn load(rows: Vec<Row>, contract: &Preprocessing, step: impl Fn() + Sync) -> Result<Labelled, IndexError> {
+pub fn load(
+    rows: Vec<Row>,
+    contract: &Preprocessing,
+    step: impl Fn() + Sync,
+) -> Result<Labelled, IndexError> {
     let planes: Vec<Result<Plane, String>> = rows
         .par_iter()
         .map(|row| {
@@ -143,7 +170,10 @@ pub fn load(rows: Vec<Row>, contract: &Preprocessing, step: impl Fn() + Sync) ->
         }
     }
     if labelled.samples.is_empty() {
-        let first = labelled.unreadable.first().map_or_else(|| "the CSV has no rows".to_owned(), |(_, cause)| cause.clone());
+        let first = labelled
+            .unreadable
+            .first()
+            .map_or_else(|| "the CSV has no rows".to_owned(), |(_, cause)| cause.clone());
         return Err(IndexError::Nothing(count, first));
     }
     Ok(labelled)
@@ -188,7 +218,9 @@ mod tests {
         let (_folder, path) = csv("file,patient,fracture\na.dcm,P1,yes\n");
         let error = super::rows(&path, &labels, &[]).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("fracture"), "{error}");
-        let error = super::rows(&path, &["age".to_owned()], &[]).unwrap_err().to_string();
+        let error = super::rows(&path, &["age".to_owned()], &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no column age"), "{error}");
     }
 
@@ -196,7 +228,14 @@ mod tests {
     fn unreadable_images_are_named_and_the_rest_is_kept() {
         let (folder, path) = csv("file,patient,fracture\ngood.png,P1,1\nbad.dcm,P2,0\nmissing.dcm,P3,0\n");
         let ramp: Vec<u8> = (0..64 * 48).map(|index| (index % 253) as u8).collect();
-        image::save_buffer(folder.path().join("good.png"), &ramp, 48, 64, image::ExtendedColorType::L8).unwrap();
+        image::save_buffer(
+            folder.path().join("good.png"),
+            &ramp,
+            48,
+            64,
+            image::ExtendedColorType::L8,
+        )
+        .unwrap();
         std::fs::write(folder.path().join("bad.dcm"), "no image").unwrap();
         let rows = rows(&path, &["fracture".to_owned()], &[]).unwrap();
         let loaded = load(rows, &Preprocessing::grey(32, 24), || {}).unwrap();

@@ -78,7 +78,10 @@ impl Samples {
         Self {
             planes: indices.iter().map(|index| self.planes[*index].clone()).collect(),
             labels: indices.iter().map(|index| self.labels[*index].clone()).collect(),
-            patients: indices.iter().map(|index| self.patients[*index].clone()).collect(),
+            patients: indices
+                .iter()
+                .map(|index| self.patients[*index].clone())
+                .collect(),
         }
     }
 
@@ -106,7 +109,10 @@ impl Samples {
             .iter()
             .position(|own| own.len() != labels || !own.iter().all(valid))
         {
-            Some(index) => Err(SamplesError::Label { index, needed: labels }),
+            Some(index) => Err(SamplesError::Label {
+                index,
+                needed: labels,
+            }),
             None => Ok(()),
         }
     }

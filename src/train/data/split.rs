@@ -39,7 +39,9 @@ pub enum SplitError {
     #[error("fractions {0:?} must not be negative and must add up to 1")]
     Fractions(Fractions),
     /// Lists of different lengths.
-    #[error("{patients} patients stand against {labels} label lists; there must be one of each for each image")]
+    #[error(
+        "{patients} patients stand against {labels} label lists; there must be one of each for each image"
+    )]
     Length {
         /// Patients.
         patients: usize,
@@ -56,9 +58,15 @@ pub enum SplitError {
 
 impl Split {
     /// Deals out whole patients, rarest combination of labels first.
-    pub fn new(patients: &[String], labels: &[Vec<f32>], fractions: Fractions, seed: u64) -> Result<Self, SplitError> {
+    pub fn new(
+        patients: &[String],
+        labels: &[Vec<f32>],
+        fractions: Fractions,
+        seed: u64,
+    ) -> Result<Self, SplitError> {
         let shares = [fractions.train, fractions.validation, fractions.test];
-        if shares.iter().any(|share| share.is_nan() || *share < 0.0) || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-9
+        if shares.iter().any(|share| share.is_nan() || *share < 0.0)
+            || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-9
         {
             return Err(SplitError::Fractions(fractions));
         }
@@ -160,10 +168,15 @@ mod tests {
         let (patients, labels) = cases();
         let split = Split::new(&patients, &labels, FRACTIONS, 1).unwrap();
         split.check(&patients).unwrap();
-        assert_eq!(split.train.len() + split.validation.len() + split.test.len(), 1000);
+        assert_eq!(
+            split.train.len() + split.validation.len() + split.test.len(),
+            1000
+        );
         assert!(split.train.len().abs_diff(700) <= 3 && split.test.len().abs_diff(150) <= 3);
         for label in 0..2 {
-            let rate = |part: &[usize]| part.iter().map(|index| labels[*index][label]).sum::<f32>() / part.len() as f32;
+            let rate = |part: &[usize]| {
+                part.iter().map(|index| labels[*index][label]).sum::<f32>() / part.len() as f32
+            };
             for part in [&split.validation, &split.test] {
                 assert!((rate(part) - rate(&split.train)).abs() < 0.03, "label {label}");
             }

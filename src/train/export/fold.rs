@@ -20,7 +20,12 @@ pub fn fold_batch_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weig
         if let Some(convolution) = foldable(graph, NodeId(place)) {
             let target = moved[convolution.0];
             if let Layer::BatchNorm { epsilon, .. } = node.layer {
-                fold(&mut numbers, &graph.nodes[convolution.0].name, &node.name, epsilon)?;
+                fold(
+                    &mut numbers,
+                    &graph.nodes[convolution.0].name,
+                    &node.name,
+                    epsilon,
+                )?;
             }
             if let Layer::Convolution(own) = &mut folded.nodes[target.0].layer {
                 own.bias = true;
@@ -57,7 +62,10 @@ fn foldable(graph: &Graph, place: NodeId) -> Option<NodeId> {
 fn fold(weights: &mut Weights, convolution: &str, norm: &str, epsilon: f64) -> Result<(), WeightsError> {
     let mut take = |suffix: &str| -> Result<Vec<f64>, WeightsError> {
         let name = format!("{norm}.{suffix}");
-        let tensor = weights.tensors.remove(&name).ok_or(WeightsError::Missing { name })?;
+        let tensor = weights
+            .tensors
+            .remove(&name)
+            .ok_or(WeightsError::Missing { name })?;
         Ok(tensor.values.into_iter().map(f64::from).collect())
     };
     let (scale, shift) = (take("weight")?, take("bias")?);
@@ -75,12 +83,15 @@ fn fold(weights: &mut Weights, convolution: &str, norm: &str, epsilon: f64) -> R
     };
     let bias: Vec<f32> = (0..factors.len()).map(offset).collect();
     let name = format!("{convolution}.weight");
-    let kernel = weights.tensors.get_mut(&name).ok_or(WeightsError::Missing { name })?;
+    let kernel = weights
+        .tensors
+        .get_mut(&name)
+        .ok_or(WeightsError::Missing { name })?;
     let size = kernel.values.len() / factors.len();
     for (channel, factor) in kernel.values.chunks_mut(size).zip(&factors) {
-        channel
-            .iter_mut()
-            .for_each(|value| *value = (f64::from(*value) * factor) as f32);
+        for value in channel {
+            *value = (f64::from(*value) * factor) as f32;
+        }
     }
     weights.tensors.insert(
         bias_name,

@@ -12,7 +12,8 @@ use super::super::network::{Graph, Layer, Node, NodeId, Shape, Shapes, Weights, 
 use super::fold::fold_batch_norms;
 use crate::model::onnx_format::{
     AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
+    type_proto,
 };
 
 /// The operator set that is written; every operator below exists in it.
@@ -60,7 +61,11 @@ pub fn export_onnx(
         initializer.push(TensorProto {
             dims: tensor.shape.iter().map(|size| *size as i64).collect(),
             data_type: DataType::Float as i32,
-            raw_data: tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            raw_data: tensor
+                .values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
             name,
             ..TensorProto::default()
         });
@@ -140,7 +145,11 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn print(&mut self, id: NodeId) {
         let node = &self.graph.nodes[id.0];
-        let inputs: Vec<String> = node.inputs.iter().map(|input| self.names[input.0].clone()).collect();
+        let inputs: Vec<String> = node
+            .inputs
+            .iter()
+            .map(|input| self.names[input.0].clone())
+            .collect();
         let output = self.names[id.0].clone();
         let with = |own: &[&str]| -> Vec<String> {
             let own = own.iter().map(|suffix| format!("{}.{suffix}", node.name));
@@ -161,7 +170,11 @@ impl Printer<'_> {
             }
             Layer::BatchNorm { epsilon, .. } => {
                 let own = ["weight", "bias", "running_mean", "running_var"];
-                ("BatchNormalization", with(&own), vec![real("epsilon", *epsilon as f32)])
+                (
+                    "BatchNormalization",
+                    with(&own),
+                    vec![real("epsilon", *epsilon as f32)],
+                )
             }
             Layer::Relu => ("Relu", inputs, Vec::new()),
             Layer::MaxPool(window) => ("MaxPool", inputs, window_attributes(*window)),
@@ -175,7 +188,7 @@ impl Printer<'_> {
                 ("Flatten", vec![pooled], vec![integer("axis", 1)])
             }
             Layer::GlobalLogMeanExp { .. } => return self.log_mean_exp(node, inputs, output),
-            Layer::Add => return self.add(node, inputs, output),
+            Layer::Add => return self.add(node, inputs, &output),
             Layer::Concatenate => ("Concat", inputs, vec![integer("axis", 1)]),
             Layer::Linear { bias, .. } => {
                 let own: &[&str] = if *bias { &["weight", "bias"] } else { &["weight"] };
@@ -213,22 +226,24 @@ impl Printer<'_> {
     }
 
     /// `Add` takes two values, so more become a chain.
-    fn add(&mut self, node: &Node, inputs: Vec<String>, output: String) {
+    fn add(&mut self, node: &Node, inputs: Vec<String>, output: &str) {
         let last = inputs.len() - 1;
         let mut sum = String::new();
         for (place, input) in inputs.into_iter().enumerate() {
             sum = match place {
                 0 => input,
-                place if place < last => self.push(node, &format!("sum{place}"), "Add", vec![sum, input], Vec::new()),
+                place if place < last => {
+                    self.push(node, &format!("sum{place}"), "Add", vec![sum, input], Vec::new())
+                }
                 _ => {
                     self.nodes.push(node_proto(
                         &node.name,
                         "Add",
                         vec![sum, input],
-                        output.clone(),
+                        output.to_owned(),
                         Vec::new(),
                     ));
-                    output.clone()
+                    output.to_owned()
                 }
             };
         }

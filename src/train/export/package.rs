@@ -86,14 +86,19 @@ pub fn draft(
     let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
     let named: Vec<&String> = description.labels.iter().map(|label| &label.name).collect();
     if named != recipe.labels.iter().collect::<Vec<_>>() {
-        return Err(format!("the description's labels must be those of the recipe, in its order: {}", recipe.labels.join(", ")));
+        return Err(format!(
+            "the description's labels must be those of the recipe, in its order: {}",
+            recipe.labels.join(", ")
+        ));
     }
     let graph = recipe.graph().map_err(|error| error.to_string())?;
     let labels = calibrated(&record, description)?;
     let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
     let scale = scale.ok_or("the network has no layer for its temperature")?;
     let temperatures: Vec<f64> = labels.iter().map(|label| f64::from(label.temperature)).collect();
-    weights.set_temperature(&scale.name, &temperatures).map_err(|error| error.to_string())?;
+    weights
+        .set_temperature(&scale.name, &temperatures)
+        .map_err(|error| error.to_string())?;
 
     let lineage = lineage(&recipe, &record, &weights)?;
     let metadata = [
@@ -102,7 +107,10 @@ pub fn draft(
         (INTENDED_USE_KEY, json(&description.intended_use)?),
         (LINEAGE_KEY, json(&lineage)?),
     ];
-    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let metadata = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     let model = export_onnx(&graph, &weights, &metadata).map_err(|error| error.to_string())?;
     let engine = Engine::new(&graph, &weights, recipe.threads).map_err(|error| error.to_string())?;
     let goldens = goldens(&engine, &contract, samples)?;
@@ -110,7 +118,10 @@ pub fn draft(
     let mut files = samples.clone();
     files.insert(MODEL.to_owned(), model);
     files.insert(GOLDENS.to_owned(), (json_pretty(&goldens)? + "\n").into_bytes());
-    files.insert("recipe.json".to_owned(), (json_pretty(&recipe)? + "\n").into_bytes());
+    files.insert(
+        "recipe.json".to_owned(),
+        (json_pretty(&recipe)? + "\n").into_bytes(),
+    );
     let manifest = ModelManifest {
         manifest_version: MANIFEST_VERSION,
         name: description.name.clone(),
@@ -143,8 +154,10 @@ fn calibrated(record: &Record, description: &Description) -> Result<Vec<Label>, 
             let failed = |error: &dyn std::fmt::Display| format!("label {}: {error}", label.name);
             let (logits, truth) = record.validation.of_label(index);
             let temperature = fit_temperature(&logits, &truth).map_err(|error| failed(&error))?;
-            let probabilities: Vec<f64> =
-                logits.iter().map(|logit| 1.0 / (1.0 + (-logit / temperature).exp())).collect();
+            let probabilities: Vec<f64> = logits
+                .iter()
+                .map(|logit| 1.0 / (1.0 + (-logit / temperature).exp()))
+                .collect();
             let point =
                 operating_point(&probabilities, &truth, label.sensitivity).map_err(|error| failed(&error))?;
             Ok(Label {
@@ -153,7 +166,10 @@ fn calibrated(record: &Record, description: &Description) -> Result<Vec<Label>, 
                 // four digits are more than the choice is worth, and round trip through any JSON
                 threshold: ((point.threshold * 1e4).floor() / 1e4) as f32,
                 temperature: temperature as f32,
-                operating_point: Some(OperatingPoint { sensitivity: point.sensitivity, specificity: point.specificity }),
+                operating_point: Some(OperatingPoint {
+                    sensitivity: point.sensitivity,
+                    specificity: point.specificity,
+                }),
             })
         })
         .collect()
@@ -164,7 +180,9 @@ fn goldens(
     contract: &Preprocessing,
     samples: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Goldens, String> {
-    let [low, high] = contract.range.map(|end| (end - contract.mean[0]) / contract.std[0]);
+    let [low, high] = contract
+        .range
+        .map(|end| (end - contract.mean[0]) / contract.std[0]);
     let made = [
         ("black", GoldenInput::Constant { value: low }),
         ("saturated", GoldenInput::Constant { value: high }),
@@ -173,8 +191,14 @@ fn goldens(
     ];
     let mut cases = Vec::new();
     for (name, input) in made {
-        let tensor = input.tensor(contract.input_shape()).ok_or("a made input has a tensor")?;
-        cases.push(GoldenCase { name: name.to_owned(), scores: logits(engine, &tensor)?, input });
+        let tensor = input
+            .tensor(contract.input_shape())
+            .ok_or("a made input has a tensor")?;
+        cases.push(GoldenCase {
+            name: name.to_owned(),
+            scores: logits(engine, &tensor)?,
+            input,
+        });
     }
     for (file, bytes) in samples {
         let failed = |error: &dyn std::fmt::Display| format!("{file}: {error}");
@@ -182,14 +206,25 @@ fn goldens(
         let image = decode(&instance).map_err(|error| failed(&error))?;
         let (tensor, _) = contract.apply(&image).map_err(|error| failed(&error))?;
         let input = GoldenInput::Dicom { file: file.clone() };
-        cases.push(GoldenCase { name: file.clone(), scores: logits(engine, &tensor)?, input });
+        cases.push(GoldenCase {
+            name: file.clone(),
+            scores: logits(engine, &tensor)?,
+            input,
+        });
     }
-    Ok(Goldens { origin: "libtorch 2.11.0 on the CPU, before export".to_owned(), tolerance: TOLERANCE, cases })
+    Ok(Goldens {
+        origin: "libtorch 2.11.0 on the CPU, before export".to_owned(),
+        tolerance: TOLERANCE,
+        cases,
+    })
 }
 
 fn logits(engine: &Engine, tensor: &Tensor) -> Result<Vec<f32>, String> {
     let mut outputs = engine.run(&tensor.values, 1).map_err(|error| error.to_string())?;
-    outputs.remove("logits").map(|logits| logits.values).ok_or_else(|| "the network has no output `logits`".to_owned())
+    outputs
+        .remove("logits")
+        .map(|logits| logits.values)
+        .ok_or_else(|| "the network has no output `logits`".to_owned())
 }
 
 fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeMap<String, String>, String> {
@@ -201,10 +236,16 @@ fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeM
         ("weights sha256", sha256(&weights)),
         ("training images", record.data.training_images.to_string()),
         ("held-out images", record.data.validation_images.to_string()),
-        ("epoch kept", format!("{} of {}", record.best_epoch + 1, record.history.len())),
+        (
+            "epoch kept",
+            format!("{} of {}", record.best_epoch + 1, record.history.len()),
+        ),
         ("initial weights", "random, from the recipe's seed".to_owned()),
     ];
-    Ok(entries.into_iter().map(|(what, value)| (what.to_owned(), value)).collect())
+    Ok(entries
+        .into_iter()
+        .map(|(what, value)| (what.to_owned(), value))
+        .collect())
 }
 
 /// Reads a description.
@@ -212,7 +253,8 @@ fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeM
 /// # Errors
 /// One sentence with line and column.
 pub fn read_description(path: &Path) -> Result<Description, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{} is not a description: {error}", path.display()))
 }
 

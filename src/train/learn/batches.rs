@@ -43,7 +43,13 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// Sends one epoch of shuffled, augmented batches; stops early when the receiver is gone.
-    pub fn shuffled(&self, augmentation: &Augmentation, seed: u64, epoch: usize, batches: &SyncSender<Batch>) {
+    pub fn shuffled(
+        &self,
+        augmentation: &Augmentation,
+        seed: u64,
+        epoch: usize,
+        batches: &SyncSender<Batch>,
+    ) {
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         // its own stream beside those of the images
         let mut random = ChaCha8Rng::from_rng(&mut random_for(seed, epoch, usize::MAX));
@@ -52,7 +58,8 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         for place in 0..count {
             let (start, end) = (place * order.len() / count, (place + 1) * order.len() / count);
             let one = |index: &usize| {
-                let changed = augmentation.apply(&self.samples.planes[*index], &mut random_for(seed, epoch, *index));
+                let changed =
+                    augmentation.apply(&self.samples.planes[*index], &mut random_for(seed, epoch, *index));
                 (self.normalise)(&changed)
             };
             if batches.send(self.assemble(&order[start..end], one)).is_err() {

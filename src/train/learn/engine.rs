@@ -267,7 +267,10 @@ impl Engine {
         expect("the batch", images.len(), batch * channels * rows * columns)?;
         let size = [batch, channels, rows, columns].map(|size| size as i64);
         let image = Tensor::f_from_slice(images)?.f_view(size)?;
-        let image = image.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
+        let image = image
+            .f_permute([0, 2, 3, 1])?
+            .f_contiguous()?
+            .f_permute([0, 3, 1, 2])?;
         let mut results: Vec<Tensor> = Vec::with_capacity(self.graph.nodes.len());
         results.push(image);
         for node in self.graph.nodes.iter().skip(1) {
@@ -293,7 +296,9 @@ impl Engine {
     }
 
     fn layer(&self, node: &Node, inputs: &[&Tensor], mode: &mut Mode<'_>) -> Result<Tensor, TchError> {
-        let input = inputs.first().ok_or_else(|| TchError::Shape("no input".to_owned()))?;
+        let input = inputs
+            .first()
+            .ok_or_else(|| TchError::Shape("no input".to_owned()))?;
         let weight = || self.needed(node, "weight");
         match &node.layer {
             Layer::Input => Ok(input.shallow_clone()),
@@ -302,7 +307,9 @@ impl Engine {
                 let bias = self.parameter(node, "bias");
                 input.f_conv2d(weight()?, bias, stride, padding, [1, 1], *groups as i64)
             }
-            Layer::BatchNorm { epsilon, momentum, .. } => input.f_batch_norm(
+            Layer::BatchNorm {
+                epsilon, momentum, ..
+            } => input.f_batch_norm(
                 Some(weight()?),
                 Some(self.needed(node, "bias")?),
                 Some(self.needed(node, "running_mean")?),
@@ -349,7 +356,13 @@ fn dropout_mask(size: &[i64], probability: f64, random: &mut dyn Rng) -> Result<
     let count: i64 = size.iter().take(2).product();
     let kept = (1.0 / (1.0 - probability)) as f32;
     let mask: Vec<f32> = (0..count)
-        .map(|_| if random.random_bool(probability) { 0.0 } else { kept })
+        .map(|_| {
+            if random.random_bool(probability) {
+                0.0
+            } else {
+                kept
+            }
+        })
         .collect();
     let shape: Vec<i64> = size
         .iter()

@@ -126,7 +126,9 @@ pub fn fit_from<N: Fn(&Plane) -> Tensor + Sync>(
 ) -> Result<FitOutcome, FitError> {
     check(recipe, train, validation, normalise)?;
     let graph = recipe.graph()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(recipe.threads).build();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(recipe.threads)
+        .build();
     let pool = pool.map_err(|error| FitError::Threads(error.to_string()))?;
     let loader = Loader {
         samples: train,
@@ -146,7 +148,9 @@ pub fn fit_from<N: Fn(&Plane) -> Tensor + Sync>(
         let train_loss = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             let (pool, loader) = (&pool, &loader);
-            scope.spawn(move || pool.install(|| loader.shuffled(&recipe.augmentation, recipe.seed, epoch, &sender)));
+            scope.spawn(move || {
+                pool.install(|| loader.shuffled(&recipe.augmentation, recipe.seed, epoch, &sender))
+            });
             trainer.epoch(epoch, receiver, progress)
         })?;
         let seconds = started.elapsed().as_secs_f64().max(1e-9);
@@ -248,7 +252,9 @@ impl<'a> Trainer<'a> {
             mean_parameters: recipe
                 .weight_average
                 .map(|decay| RunningMean::new(parameters.clone(), decay)),
-            mean_statistics: recipe.weight_average.map(|decay| RunningMean::new(statistics, decay)),
+            mean_statistics: recipe
+                .weight_average
+                .map(|decay| RunningMean::new(statistics, decay)),
             parameters,
             engine,
             random: ChaCha8Rng::seed_from_u64(recipe.seed),
@@ -267,7 +273,10 @@ impl<'a> Trainer<'a> {
         let (mut sum, mut images) = (0.0, 0);
         for (step, batch) in batches.into_iter().enumerate() {
             let steps = self.recipe.epochs * self.steps_of_epoch;
-            self.learning_rate = self.recipe.schedule.rate(epoch * self.steps_of_epoch + step, steps);
+            self.learning_rate = self
+                .recipe
+                .schedule
+                .rate(epoch * self.steps_of_epoch + step, steps);
             let result = self
                 .engine
                 .step(&batch.images, &batch.labels, batch.size, &mut self.random)?;
@@ -283,7 +292,9 @@ impl<'a> Trainer<'a> {
             self.optimizer
                 .step(&mut self.parameters, &result.gradient, self.learning_rate);
             self.engine.set_trained(&self.parameters)?;
-            if let (Some(parameters), Some(statistics)) = (&mut self.mean_parameters, &mut self.mean_statistics) {
+            if let (Some(parameters), Some(statistics)) =
+                (&mut self.mean_parameters, &mut self.mean_statistics)
+            {
                 parameters.update(&self.parameters);
                 statistics.update(&self.engine.statistics()?);
             }
@@ -337,8 +348,14 @@ fn assess(recipe: &Recipe, predictions: &Predictions, samples: &Samples) -> Epoc
         let cases: Vec<usize> = (0..samples.len())
             .filter(|case| !samples.labels[*case][label].is_nan())
             .collect();
-        let truth: Vec<bool> = cases.iter().map(|case| samples.labels[*case][label] > 0.5).collect();
-        let logits: Vec<f64> = cases.iter().map(|case| predictions.logits[*case][label]).collect();
+        let truth: Vec<bool> = cases
+            .iter()
+            .map(|case| samples.labels[*case][label] > 0.5)
+            .collect();
+        let logits: Vec<f64> = cases
+            .iter()
+            .map(|case| predictions.logits[*case][label])
+            .collect();
         let patients: Vec<&String> = cases.iter().map(|case| &samples.patients[*case]).collect();
         let bootstrap = Bootstrap {
             seed: recipe.seed,

@@ -65,7 +65,11 @@ impl AdamW {
             .map(|value| f64::from(*value).powi(2))
             .sum::<f64>()
             .sqrt() as f32;
-        let shrink = if norm > largest_norm { largest_norm / norm } else { 1.0 };
+        let shrink = if norm > largest_norm {
+            largest_norm / norm
+        } else {
+            1.0
+        };
         let rate = learning_rate as f32;
         let mean_correction = 1.0 / (1.0 - beta1.powi(self.steps));
         let square_correction = 1.0 / (1.0 - beta2.powi(self.steps));

@@ -61,7 +61,9 @@ impl TerminalProgress {
         let bar = ProgressBar::new(0);
         let template = "{msg} {wide_bar} {pos}/{len} images, {per_sec}, {eta} left";
         // the template above is constant; were it wrong, the plain bar would do
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         Self {
             bar,
             labels: labels.to_vec(),

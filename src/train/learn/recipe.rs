@@ -147,7 +147,10 @@ impl Recipe {
         if !positive || !(0.0..1.0).contains(&rise) {
             return refuse(
                 "schedule",
-                format!("{:?}; positive rates and a rise below 1 are needed", self.schedule),
+                format!(
+                    "{:?}; positive rates and a rise below 1 are needed",
+                    self.schedule
+                ),
             );
         }
         if !(0.0..1.0).contains(&self.weight_decay) {

@@ -63,7 +63,9 @@ mod tests {
         };
         let rates: Vec<f64> = (0..101).map(|step| cycle.rate(step, 101)).collect();
         assert!(
-            (rates[0] - 5e-4).abs() < 1e-12 && (rates[25] - 0.01).abs() < 1e-12 && (rates[100] - 1e-5).abs() < 1e-12
+            (rates[0] - 5e-4).abs() < 1e-12
+                && (rates[25] - 0.01).abs() < 1e-12
+                && (rates[100] - 1e-5).abs() < 1e-12
         );
         assert!(rates[..26].is_sorted() && rates[25..].iter().rev().is_sorted());
         assert!(cycle.rate(0, 1).is_finite());

@@ -10,7 +10,14 @@ use super::shape::GraphError;
 /// Node, operation, output shape, parameters and multiply-accumulate operations for one image, as text.
 pub fn describe(graph: &Graph) -> Result<String, GraphError> {
     let shapes = graph.shapes()?;
-    let header = ["node", "operation", "output", "parameters", "multiply-accumulates"].map(str::to_owned);
+    let header = [
+        "node",
+        "operation",
+        "output",
+        "parameters",
+        "multiply-accumulates",
+    ]
+    .map(str::to_owned);
     let mut rows = vec![header];
     let (mut parameters, mut operations) = (0, 0);
     for (place, node) in graph.nodes.iter().enumerate() {

@@ -59,7 +59,8 @@ mod tests {
         let weights = initial_weights(&graph, 1).unwrap();
         weights.check(&graph).unwrap();
         let kernel = &weights.get("stage2.block1.convolution2.weight").unwrap();
-        let variance = kernel.values.iter().map(|value| value * value).sum::<f32>() / kernel.values.len() as f32;
+        let variance =
+            kernel.values.iter().map(|value| value * value).sum::<f32>() / kernel.values.len() as f32;
         let expected = 2.0 / (9.0 * kernel.shape[1] as f32);
         assert!((variance / expected - 1.0).abs() < 0.03, "{variance} {expected}");
         assert_eq!(weights, initial_weights(&graph, 1).unwrap());

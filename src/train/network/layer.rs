@@ -187,7 +187,10 @@ impl Layer {
                 }
                 parameters
             }
-            Layer::Linear { output_features, bias } => {
+            Layer::Linear {
+                output_features,
+                bias,
+            } => {
                 let shape = vec![*output_features, channels];
                 let role = Role::Kernel { fan_in: channels };
                 let mut parameters = vec![Parameter {

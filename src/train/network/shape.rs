@@ -55,7 +55,9 @@ impl fmt::Display for Shape {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// Node 0 has to be the input, and no other node may be.
-    #[error("node `{node}`: the input must be node 0 and only there, with rows, columns and channels of at least 1")]
+    #[error(
+        "node `{node}`: the input must be node 0 and only there, with rows, columns and channels of at least 1"
+    )]
     Input {
         /// The node.
         node: String,
@@ -143,7 +145,10 @@ impl Shapes {
         }
         let mut outputs = BTreeSet::new();
         for output in &graph.outputs {
-            if output.node.0 >= graph.nodes.len() || output.name.is_empty() || !outputs.insert(output.name.as_str()) {
+            if output.node.0 >= graph.nodes.len()
+                || output.name.is_empty()
+                || !outputs.insert(output.name.as_str())
+            {
                 return Err(GraphError::Output {
                     name: output.name.clone(),
                 });
@@ -262,9 +267,16 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             Shape::Features(_) => Ok(*input),
             Shape::Maps(_) => Err(format!("takes features, not maps of {input}")),
         },
-        Layer::BatchNorm { epsilon, momentum, .. } => {
+        Layer::BatchNorm {
+            epsilon, momentum, ..
+        } => {
             within("epsilon", *epsilon, *epsilon > 0.0, "positive")?;
-            within("momentum", *momentum, (0.0..=1.0).contains(momentum), "from 0 to 1")?;
+            within(
+                "momentum",
+                *momentum,
+                (0.0..=1.0).contains(momentum),
+                "from 0 to 1",
+            )?;
             maps(input).map(Shape::Maps)
         }
         Layer::Dropout { probability } => {
@@ -296,8 +308,12 @@ fn merged(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
                 Layer::Concatenate,
                 Shape::Maps([left, rows, columns]),
                 Shape::Maps([right, other_rows, other_columns]),
-            ) if [rows, columns] == [*other_rows, *other_columns] => Shape::Maps([left + right, rows, columns]),
-            (Layer::Concatenate, Shape::Features(left), Shape::Features(right)) => Shape::Features(left + right),
+            ) if [rows, columns] == [*other_rows, *other_columns] => {
+                Shape::Maps([left + right, rows, columns])
+            }
+            (Layer::Concatenate, Shape::Features(left), Shape::Features(right)) => {
+                Shape::Features(left + right)
+            }
             _ => return Err(format!("inputs of {first} and {other} do not fit together")),
         };
     }

@@ -69,9 +69,9 @@ struct Entry {
 impl Weights {
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Result<&TensorF32, WeightsError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| WeightsError::Missing { name: name.to_owned() })
+        self.tensors.get(name).ok_or_else(|| WeightsError::Missing {
+            name: name.to_owned(),
+        })
     }
 
     /// Checks that these are exactly the parameters of `graph`, each of its shape.
@@ -132,7 +132,8 @@ impl Weights {
             };
             header.insert(name, entry);
         }
-        let mut header = serde_json::to_vec(&header).map_err(|error| WeightsError::Format(error.to_string()))?;
+        let mut header =
+            serde_json::to_vec(&header).map_err(|error| WeightsError::Format(error.to_string()))?;
         // values start on a multiple of 8 bytes, as the format asks
         header.resize(header.len().next_multiple_of(8), b' ');
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -149,7 +150,8 @@ impl Weights {
         let (length, rest) = bytes
             .split_first_chunk::<8>()
             .ok_or_else(|| format("shorter than 8 bytes"))?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| format("header length out of range"))?;
+        let length =
+            usize::try_from(u64::from_le_bytes(*length)).map_err(|_| format("header length out of range"))?;
         let (header, data) = rest
             .split_at_checked(length)
             .ok_or_else(|| format("header longer than the file"))?;
@@ -158,10 +160,13 @@ impl Weights {
         header.remove("__metadata__");
         let mut tensors = BTreeMap::new();
         for (name, entry) in header {
-            let entry: Entry =
-                serde_json::from_value(entry).map_err(|error| WeightsError::Format(format!("`{name}`: {error}")))?;
+            let entry: Entry = serde_json::from_value(entry)
+                .map_err(|error| WeightsError::Format(format!("`{name}`: {error}")))?;
             if entry.dtype != "F32" {
-                return Err(WeightsError::Format(format!("`{name}` is {}, not F32", entry.dtype)));
+                return Err(WeightsError::Format(format!(
+                    "`{name}` is {}, not F32",
+                    entry.dtype
+                )));
             }
             let [start, end] = entry.data_offsets;
             let count = entry

@@ -1,0 +1,10 @@
+//! Stories: the whole of osteon, as its users meet it. One file for each.
+
+mod architecture;
+mod bad_input;
+mod models;
+mod score;
+mod server;
+mod stow_client;
+mod studies;
+mod trainer;

@@ -1,0 +1,108 @@
+//! A model serves only what it has proven, and readiness waits for the proof.
+
+use std::fs;
+use std::path::Path;
+
+use osteon::config::Given;
+use reqwest::StatusCode;
+
+use crate::server::{MODEL, TestServer, bundled_models};
+
+/// A copy of the bundled package in a folder of its own.
+fn copy() -> (tempfile::TempDir, std::path::PathBuf) {
+    let models = tempfile::tempdir().unwrap();
+    let from = bundled_models().join(MODEL).join("1");
+    let to = models.path().join(MODEL).join("1");
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    (models, to)
+}
+
+async fn rejected(models: &Path, expected: &str) {
+    let server = TestServer::with(models.to_owned(), Given::default()).await;
+    let (status, ready) = server.get("/health/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{ready}");
+    let (_, list) = server.get("/v1/models").await;
+    assert!(list["models"].as_array().unwrap().is_empty());
+    let reason = list["rejected"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains(expected), "{reason}");
+    assert_eq!(
+        server.get("/health/live").await.0,
+        StatusCode::OK,
+        "alive, but not ready"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bundled_model_proves_itself() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
+    let (_, list) = server.get("/v1/models").await;
+    assert_eq!(list["models"][0]["name"], MODEL);
+    assert!(
+        list["models"][0]["notice"]
+            .as_str()
+            .unwrap()
+            .contains("Not for clinical use")
+    );
+    let (_, model) = server.get(&format!("/v1/models/{MODEL}")).await;
+    assert_eq!(model["manifest"]["preprocessing"]["crop_border"], true);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_is_noticed() {
+    let (models, package) = copy();
+    let model = package.join("model.onnx");
+    let mut bytes = fs::read(&model).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&model, bytes).unwrap();
+    rejected(models.path(), "model.onnx was changed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_computes_something_else_is_noticed() {
+    let (models, package) = copy();
+    // a manifest that vouches for other goldens: the digests agree, the numbers do not
+    let goldens = package.join("goldens.json");
+    let mut content: serde_json::Value = serde_json::from_slice(&fs::read(&goldens).unwrap()).unwrap();
+    let score = content["cases"][0]["scores"][0].as_f64().unwrap();
+    content["cases"][0]["scores"][0] = (score + 0.01).into();
+    let bytes = serde_json::to_vec(&content).unwrap();
+    fs::write(&goldens, &bytes).unwrap();
+    let manifest = package.join("manifest.json");
+    let mut content: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    content["files"]["goldens.json"] = osteon::model::package::sha256(&bytes).into();
+    fs::write(&manifest, serde_json::to_vec(&content).unwrap()).unwrap();
+    rejected(models.path(), "golden case").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_preprocessing_than_the_exported_one_is_noticed() {
+    let (models, package) = copy();
+    let manifest = package.join("manifest.json");
+    let mut content: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    content["preprocessing"]["crop_border"] = false.into();
+    fs::write(&manifest, serde_json::to_vec(&content).unwrap()).unwrap();
+    rejected(models.path(), "another preprocessing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_folder_is_not_ready() {
+    let models = tempfile::tempdir().unwrap();
+    let server = TestServer::with(models.path().to_owned(), Given::default()).await;
+    let (status, ready) = server.get("/health/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready["reason"].as_str().unwrap().contains("there is no model"));
+    let (status, answer) = server.score(vec![1]).await;
+    assert_eq!(
+        (status, &answer["reason"]["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"not-ready".into())
+    );
+    server.stop().await;
+}

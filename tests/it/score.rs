@@ -1,0 +1,198 @@
+//! A radiograph in, a score out: by DICOM body, by form and as a picture; and the heat map.
+
+use dicom_core::VR;
+use dicom_dictionary_std::tags;
+use reqwest::StatusCode;
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+
+use crate::server::{MODEL, TestServer, phantom, sample, with};
+
+fn probabilities(answer: &Value) -> Vec<f64> {
+    answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["probability"].as_f64().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_is_scored_with_everything_that_was_promised() {
+    let server = TestServer::start().await;
+    let (status, answer) = server.score(sample()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["outcome"], "scored");
+    assert!(answer.get("reason").is_none());
+    assert!(answer["sop_instance_uid"].as_str().unwrap().starts_with("2.25."));
+    assert_eq!(answer["model"]["name"], MODEL);
+    assert_eq!(answer["model"]["version"], 1);
+    assert_eq!(answer["model"]["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(answer["model"]["provider"], "CPU");
+    assert_eq!(answer["intended_use"]["status"], "met");
+    let labels: Vec<&str> = answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["label"].as_str().unwrap())
+        .collect();
+    assert_eq!(labels, ["osteoporosis", "fracture"]);
+    for finding in answer["findings"].as_array().unwrap() {
+        assert_eq!(finding["code"]["scheme"], "SCT");
+        let (probability, threshold) = (
+            finding["probability"].as_f64().unwrap(),
+            finding["threshold"].as_f64().unwrap(),
+        );
+        assert!((0.0..=1.0).contains(&probability));
+        assert_eq!(finding["positive"].as_bool().unwrap(), probability >= threshold);
+    }
+    let timings = &answer["timings_ms"];
+    for stage in ["parse", "decode", "preprocess", "queue", "infer", "total"] {
+        assert!(timings[stage].as_f64().unwrap() >= 0.0, "{stage}");
+    }
+    assert!(timings["infer"].as_f64().unwrap() > 0.0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_and_a_bare_body_score_alike() {
+    let server = TestServer::start().await;
+    let (_, bare) = server.score(sample()).await;
+    let form = Form::new()
+        .text("comment", "first")
+        .part("file", Part::bytes(sample()).file_name("image.dcm"));
+    let url = format!("{}/v1/models/{MODEL}/score", server.url);
+    let answer: Value = server
+        .client
+        .post(url)
+        .multipart(form)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(probabilities(&answer), probabilities(&bare));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_is_scored_and_says_that_nothing_was_checked() {
+    let server = TestServer::start().await;
+    let phantom = osteon::image::phantom::phantom(5, 160, 120);
+    let mut png = std::io::Cursor::new(Vec::new());
+    let grey: Vec<u8> = phantom.pixels.iter().map(|value| (value >> 4) as u8).collect();
+    image::write_buffer_with_format(
+        &mut png,
+        &grey,
+        120,
+        160,
+        image::ExtendedColorType::L8,
+        image::ImageFormat::Png,
+    )
+    .unwrap();
+    let (status, answer) = server
+        .post(
+            &format!("/v1/models/{MODEL}/score"),
+            "image/png",
+            png.into_inner(),
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["intended_use"]["status"], "not-checked");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_the_intended_use_is_refused_unless_overridden() {
+    let server = TestServer::start().await;
+    let object = phantom(7);
+    let cases = [
+        (with(&object, tags::MODALITY, VR::CS, "CT"), "modality"),
+        (with(&object, tags::VIEW_POSITION, VR::CS, "AP"), "view"),
+        (with(&object, tags::PATIENT_AGE, VR::AS, "012Y"), "age"),
+    ];
+    for (body, code) in cases {
+        // the view is also coded: a plain text that contradicts it is outvoted only if the code is the model's
+        let (status, answer) = server.score(body.clone()).await;
+        if code == "view" && status == StatusCode::OK {
+            continue;
+        }
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{code}: {answer}");
+        assert_eq!(answer["outcome"], "refused");
+        assert_eq!(answer["reason"]["code"], code);
+        assert!(answer["findings"].as_array().unwrap().is_empty());
+        let path = format!("/v1/models/{MODEL}/score?override=intended-use");
+        let (status, answer) = server.post(&path, "application/dicom", body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(answer["intended_use"]["status"], "overridden");
+        assert_eq!(answer["intended_use"]["violations"][0]["code"], code);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heat_map_is_a_picture_and_the_metrics_count() {
+    let server = TestServer::start().await;
+    let url = format!("{}/v1/models/{MODEL}/heatmap?finding=fracture", server.url);
+    let response = server
+        .client
+        .post(url)
+        .header("content-type", "application/dicom")
+        .body(sample())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "image/png");
+    let picture = image::load_from_memory(&response.bytes().await.unwrap())
+        .unwrap()
+        .into_rgb8();
+    let coloured = picture
+        .pixels()
+        .filter(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2])
+        .count();
+    assert!(coloured > 100, "{coloured} pixels have a colour");
+
+    let (status, answer) = server
+        .post(
+            &format!("/v1/models/{MODEL}/heatmap?finding=mood"),
+            "application/dicom",
+            sample(),
+        )
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(
+        answer["reason"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("osteoporosis, fracture")
+    );
+
+    server.score(sample()).await;
+    let metrics = server
+        .client
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains(&format!(
+            r#"osteon_images_total{{model="{MODEL}",outcome="scored",reason=""}} 1"#
+        )),
+        "{metrics}"
+    );
+    assert!(metrics.contains("osteon_stage_seconds_bucket"));
+    let page = server.client.get(&server.url).send().await.unwrap();
+    assert!(
+        page.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .contains("default-src 'none'")
+    );
+    assert!(page.text().await.unwrap().contains("Score a radiograph"));
+    server.stop().await;
+}

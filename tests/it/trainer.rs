@@ -1,0 +1,162 @@
+//! From phantoms to a package that the server loads, in small: the trainer's own commands, one after the other.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use osteon::config::Given;
+use osteon::runtime::Runtime;
+use osteon::train::export::validate::validate;
+use reqwest::StatusCode;
+
+use crate::server::{TestServer, bundled_models, sample};
+
+fn trainer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_osteon-train"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn done(arguments: &[&str]) {
+    let output = trainer(arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+const RECIPE: &str = r#"{
+  "labels": ["osteoporosis", "fracture"], "epochs": 2, "batch": 8, "threads": 1,
+  "architecture": {"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 4, "widths": [8, 8],
+                   "blocks": [1, 1], "pooling": "average", "dropout": 0.0}
+}"#;
+
+/// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
+fn make(folder: &Path) {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+    let description =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
+    let text = std::fs::read_to_string(description)
+        .unwrap()
+        .replace("spine-osteoporosis-phantom", "tiny");
+    std::fs::write(folder.join("package.json"), text).unwrap();
+    done(&[
+        "phantom",
+        "--out",
+        &path("images"),
+        "--count",
+        "40",
+        "--seed",
+        "3",
+        "--rows",
+        "128",
+        "--columns",
+        "96",
+    ]);
+    done(&[
+        "fit",
+        "--labels",
+        &path("images/labels.csv"),
+        "--recipe",
+        &path("recipe.json"),
+        "--out",
+        &path("run"),
+        "--validation",
+        "0.5",
+    ]);
+    done(&[
+        "export",
+        "--run",
+        &path("run"),
+        "--description",
+        &path("package.json"),
+        "--models",
+        &path("models"),
+        "--golden",
+        &format!("sample.dcm={}", path("images/000000.dcm")),
+        "--golden",
+        &format!("second.dcm={}", path("images/000001.dcm")),
+        "--test",
+        &path("images/labels.csv"),
+        "--test-description",
+        "the training images: this is no test set",
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trained_passes_its_gates_and_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let package = folder.path().join("models/tiny/1");
+    let card = std::fs::read_to_string(package.join("model-card.md")).unwrap();
+    assert!(
+        card.contains("Shortcut audit") && card.contains("Not for clinical use"),
+        "{card}"
+    );
+    done(&["validate", &package.to_string_lossy()]);
+
+    let server = TestServer::with(folder.path().join("models"), Given::default()).await;
+    assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
+    let (status, answer) = server
+        .post("/v1/models/tiny/score", "application/dicom", sample())
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    server.stop().await;
+
+    // the same recipe and images give the same network, byte for byte
+    let again = tempfile::tempdir().unwrap();
+    make(again.path());
+    let model = |folder: &Path| std::fs::read(folder.join("models/tiny/1/model.onnx")).unwrap();
+    assert!(
+        model(folder.path()) == model(again.path()),
+        "the second training differs"
+    );
+}
+
+#[test]
+fn the_bundled_model_passes_every_gate() {
+    let runtime = Runtime::open(None).unwrap();
+    let gates = validate(&bundled_models().join(crate::server::MODEL).join("1"), &runtime);
+    assert_eq!(gates.len(), 9);
+    for gate in gates {
+        assert!(gate.result.is_ok(), "{}: {:?}", gate.name, gate.result);
+    }
+}
+
+#[test]
+fn a_mutated_export_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = bundled_models().join(crate::server::MODEL).join("1");
+    let to = folder.path().join(crate::server::MODEL).join("1");
+    std::fs::create_dir_all(&to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let mut model = std::fs::read(to.join("model.onnx")).unwrap();
+    let middle = model.len() / 2;
+    model[middle..middle + 64].fill(0);
+    std::fs::write(to.join("model.onnx"), model).unwrap();
+    let output = trainer(&["validate", &to.to_string_lossy()]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("FAIL"));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let output = trainer(&[
+        "fit",
+        "--labels",
+        "/nowhere.csv",
+        "--recipe",
+        "/nowhere.json",
+        "--out",
+        "/tmp/x",
+    ]);
+    assert!(!output.status.success());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("/nowhere.json cannot be read"), "{words}");
+    assert!(trainer(&["--help"]).status.success());
+}
