@@ -4,6 +4,7 @@
 //! of pixels; those are looked at by [`crate::image::decode`], so that an object without an image can still be stored.
 
 pub mod attributes;
+pub mod bounds;
 pub mod media_type;
 pub mod multipart;
 pub mod uid;
@@ -87,6 +88,7 @@ impl Instance {
         if !magic(128) && !magic(0) {
             return Err(InstanceError::NotDicom);
         }
+        bounds::check(bytes).map_err(|error| InstanceError::Damaged(error.to_string()))?;
         // the parser must not be able to take a request handler down with it, whatever the bytes are
         let read = catch_unwind(AssertUnwindSafe(|| {
             OpenFileOptions::new().from_reader(Cursor::new(bytes))

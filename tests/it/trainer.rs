@@ -21,7 +21,8 @@ fn done(arguments: &[&str]) {
     let output = trainer(arguments);
     assert!(
         output.status.success(),
-        "{arguments:?}: {}",
+        "{arguments:?}: {} {}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
 }

@@ -227,16 +227,15 @@ fn caught(result: Result<String, String>) -> Result<String, String> {
 
 fn corrupted_weight(package: &Package, runtime: &Runtime) -> Result<String, String> {
     let mut model = ModelProto::decode(package.model.as_slice()).map_err(|error| error.to_string())?;
+    // the first layer's: every answer depends on them
     let weights = model.graph.as_mut().and_then(|graph| {
         graph
             .initializer
             .iter_mut()
-            .filter(|tensor| tensor.raw_data.len() >= 64)
-            .max_by_key(|tensor| tensor.raw_data.len())
+            .find(|tensor| tensor.raw_data.len() >= 64)
     });
     let weights = weights.ok_or("the network has no weights inside")?;
-    // a hundredth of the largest tensor is lost
-    let lost = (weights.raw_data.len() / 400).max(1) * 4;
+    let lost = (weights.raw_data.len() / 40).max(1) * 4;
     weights.raw_data[..lost].fill(0);
     let broken = Package {
         model: model.encode_to_vec(),
