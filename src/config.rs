@@ -16,7 +16,7 @@ pub struct Given {
     /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "OSTEON_LISTEN", value_name = "HOST:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Folder of models, <name>/<version>/ [default: models]
+    /// Folder of models, NAME/VERSION/ [default: models]
     #[arg(long, env = "OSTEON_MODELS", value_name = "DIR")]
     pub models: Option<PathBuf>,
     /// Folder for the database and the images that were sent [default: data]

@@ -15,6 +15,17 @@
 //! [`image::preprocess`]: one implementation makes the tensor that a network is trained on and the tensor that it is
 //! served. `tests/it/architecture.rs` reads these sources and holds them to the picture.
 
+// tests compare with exact expectations and walk small tables by index
+#![cfg_attr(
+    test,
+    allow(
+        clippy::float_cmp,
+        clippy::needless_range_loop,
+        clippy::too_many_lines,
+        clippy::unreadable_literal
+    )
+)]
+
 pub mod dicom;
 pub mod evaluation;
 pub mod fault;

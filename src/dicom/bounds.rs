@@ -10,6 +10,12 @@ use dicom_dictionary_std::uids;
 const MOST_LEVELS: usize = 64;
 const UNDEFINED: u32 = 0xFFFF_FFFF;
 
+/// Value representations with 16 bits of length; all others have two reserved bytes and 32 bits (PS3.5 section 7.1.2).
+const SHORT: [&[u8; 2]; 21] = [
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
+    b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
+];
+
 /// How the elements of a level are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Syntax {
@@ -134,7 +140,7 @@ impl Walk<'_> {
                     )?;
                 }
                 _ if header.length == UNDEFINED || &header.vr == b"SQ" => {
-                    self.open(header.length, syntax, false)?
+                    self.open(header.length, syntax, false)?;
                 }
                 _ => self.at = self.end_of(header.length)?,
             }
@@ -169,7 +175,7 @@ impl Walk<'_> {
     }
 
     fn group(&self, syntax: Syntax) -> Option<u16> {
-        Some(self.two(self.at, syntax).ok()?)
+        self.two(self.at, syntax).ok()
     }
 
     fn two(&self, at: usize, syntax: Syntax) -> Result<u16, OutOfBounds> {
@@ -211,11 +217,6 @@ impl Walk<'_> {
             .get(self.at + 4..self.at + 6)
             .ok_or(OutOfBounds::Length)?;
         let vr = [vr[0], vr[1]];
-        // PS3.5 section 7.1.2: these have 16 bits of length, all others two reserved bytes and 32 bits
-        const SHORT: [&[u8; 2]; 21] = [
-            b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH",
-            b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
-        ];
         if SHORT.contains(&&vr) {
             let length = u32::from(self.two(self.at + 6, syntax)?);
             self.at += 8;

@@ -1,5 +1,11 @@
 //! Stories: the whole of osteon, as its users meet it. One file for each.
 
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    reason = "stories read better without the ceremony"
+)]
+
 mod architecture;
 mod bad_input;
 mod models;

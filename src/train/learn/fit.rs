@@ -149,7 +149,7 @@ pub fn fit_from<N: Fn(&Plane) -> Tensor + Sync>(
             let (sender, receiver) = sync_channel(1);
             let (pool, loader) = (&pool, &loader);
             scope.spawn(move || {
-                pool.install(|| loader.shuffled(&recipe.augmentation, recipe.seed, epoch, &sender))
+                pool.install(|| loader.shuffled(&recipe.augmentation, recipe.seed, epoch, &sender));
             });
             trainer.epoch(epoch, receiver, progress)
         })?;
