@@ -10,7 +10,7 @@ DATA ?= data
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test deny bench chart model clean
+.PHONY: help run test deny chart model clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -43,9 +43,6 @@ deny: ## Check licences, banned crates and sources of all dependencies, where ca
 	else \
 		echo "skipped: licences and sources of dependencies (to check them: cargo install cargo-deny --locked)"; \
 	fi
-
-bench: ## Measure CPU time, throughput, memory and start-up of the server
-	scripts/bench
 
 chart: ## Check the Helm chart and the Dockerfile
 	scripts/check-chart
