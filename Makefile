@@ -10,7 +10,7 @@ DATA ?= data
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test deny chart model clean
+.PHONY: help run test deny chart model bench clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -51,6 +51,11 @@ model: ## Train the bundled model again, by its documented, seeded command
 	@scripts/fetch-onnxruntime > /dev/null
 	@scripts/fetch-libtorch > /dev/null
 	scripts/train-bundled-model
+
+bench: ## Measure against a Python server (PEERS=folder); a benchmark is never part of the tests
+	@scripts/fetch-onnxruntime > /dev/null
+	cargo build --release --locked --bin osteon
+	scripts/bench
 
 # data/ stays: it holds stored studies. So does the cache, which other checkouts share.
 clean: ## Remove what was built; stored studies and fetched libraries stay

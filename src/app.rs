@@ -46,6 +46,7 @@ impl Server {
         let metrics = Metrics::new()?;
         let settings = Settings {
             instances: config.instances,
+            threads: config.threads,
             queue: config.queue,
             deadline: config.deadline,
         };

@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use crate::telemetry::LogFormat;
 
+/// A copy of a model costs its weights in memory; beyond a few threads, one copy no longer gets faster by more.
+const CORES_A_COPY: usize = 4;
+
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -25,7 +28,7 @@ pub struct Given {
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Threads that run each model [default: one for each core]
+    /// Copies of each model, which share the cores among them [default: one for every four cores]
     #[arg(long, env = "OSTEON_INSTANCES", value_name = "N")]
     pub instances: Option<usize>,
     /// Images that may wait for a model before callers are told to come back [default: 64]
@@ -56,8 +59,10 @@ pub struct Config {
     pub data: PathBuf,
     /// The ONNX Runtime library, if it is not to be searched for.
     pub onnxruntime: Option<PathBuf>,
-    /// Threads for each model, at least 1.
+    /// Copies of each model, at least 1.
     pub instances: usize,
+    /// Threads of each copy, at least 1.
+    pub threads: usize,
     /// Images that may wait for one model.
     pub queue: usize,
     /// How long an image may wait and run.
@@ -102,6 +107,10 @@ impl Config {
     pub fn resolve(given: Given, file: Option<&Path>) -> Result<Self, ConfigError> {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let instances = given
+            .instances
+            .or(file.instances)
+            .unwrap_or(cores.div_ceil(CORES_A_COPY));
         let config = Self {
             listen: given
                 .listen
@@ -110,7 +119,8 @@ impl Config {
             models: given.models.or(file.models).unwrap_or_else(|| "models".into()),
             data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
-            instances: given.instances.or(file.instances).unwrap_or(cores),
+            instances,
+            threads: cores.div_ceil(instances.max(1)),
             queue: given.queue.or(file.queue).unwrap_or(64),
             deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
             body_bytes: given

@@ -42,7 +42,7 @@ impl Attributes {
     /// Reads them from an instance.
     #[must_use]
     pub fn of(instance: &Instance) -> Self {
-        let object: &InMemDicomObject = &instance.object;
+        let object = &instance.header;
         let upper = |tag| text(object, tag).map(|value| value.to_uppercase());
         Self {
             modality: upper(tags::MODALITY),

@@ -4,30 +4,42 @@
 //! of pixels; those are looked at by [`crate::image::decode`], so that an object without an image can still be stored.
 
 pub mod attributes;
-pub mod bounds;
 pub mod media_type;
 pub mod multipart;
+mod structure;
 pub mod uid;
 
-use std::io::Cursor;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use dicom_core::Tag;
-use dicom_dictionary_std::tags;
-use dicom_object::{FileDicomObject, InMemDicomObject, OpenFileOptions, ReadError};
+use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_object::{InMemDicomObject, ReadError};
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use flate2::read::DeflateDecoder;
 
 use crate::fault::{Fault, FaultKind};
 pub use attributes::{Attributes, CodedValue};
+use structure::{OutOfBounds, Pixels, Structure};
 pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
 
-/// The data set of one file with its file meta information.
-pub type Object = FileDicomObject<InMemDicomObject>;
+/// The most bytes that a deflated data set may have when inflated: more than the largest image that is decoded.
+const MOST_INFLATED: u64 = 256 << 20;
+
+/// Explicit VR Big Endian, retired; old archives still hold it.
+const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 /// A parsed instance with valid identity.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// The whole data set.
-    pub object: Object,
+    /// The data set up to its Pixel Data.
+    pub header: InMemDicomObject,
+    /// Pixel Data (7FE0,0010), if there is one.
+    pub pixels: Option<PixelData>,
+    /// Transfer Syntax UID (0002,0010) without padding.
+    pub transfer_syntax: String,
     /// The study it belongs to.
     pub study: StudyUid,
     /// The series it belongs to.
@@ -36,6 +48,21 @@ pub struct Instance {
     pub uid: InstanceUid,
     /// SOP Class UID (0008,0016).
     pub class: String,
+}
+
+/// The value of Pixel Data (7FE0,0010), as parts of the file that were not copied; only big-endian words are, to turn
+/// them round.
+#[derive(Clone, Debug)]
+pub enum PixelData {
+    /// Uncompressed, little endian.
+    Native(Bytes),
+    /// Compressed (PS3.5 section A.4).
+    Encapsulated {
+        /// The Basic Offset Table, often empty.
+        offsets: Bytes,
+        /// The fragments.
+        fragments: Vec<Bytes>,
+    },
 }
 
 /// Why bytes are not an instance.
@@ -62,6 +89,12 @@ pub enum InstanceError {
     Identity(#[from] InvalidUid),
 }
 
+impl From<OutOfBounds> for InstanceError {
+    fn from(error: OutOfBounds) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
 impl From<InstanceError> for Fault {
     fn from(error: InstanceError) -> Self {
         let (kind, code) = match &error {
@@ -76,83 +109,100 @@ impl From<InstanceError> for Fault {
 }
 
 impl Instance {
-    /// Reads one DICOM file (PS3.10) and checks its identity.
+    /// Reads one DICOM file (PS3.10) and checks its identity. The pixels are not copied, unless they are deflated.
     ///
     /// # Errors
     /// [`InstanceError`], which says what was wrong; it never quotes a value of the data set.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InstanceError> {
-        if bytes.is_empty() {
+    pub fn parse(file: Bytes) -> Result<Self, InstanceError> {
+        if file.is_empty() {
             return Err(InstanceError::Empty);
         }
-        let magic = |at: usize| bytes.get(at..at + 4) == Some(b"DICM".as_slice());
-        if !magic(128) && !magic(0) {
-            return Err(InstanceError::NotDicom);
-        }
-        bounds::check(bytes).map_err(|error| InstanceError::Damaged(error.to_string()))?;
+        let magic = |at: usize| file.get(at..at + 4) == Some(b"DICM".as_slice());
+        let start = match (magic(128), magic(0)) {
+            (true, _) => 132,
+            (_, true) => 4,
+            _ => return Err(InstanceError::NotDicom),
+        };
+        let meta = structure::meta(&file, start)?;
+        let syntax = TransferSyntaxRegistry
+            .get(&meta.transfer_syntax)
+            .ok_or_else(|| unknown(&meta.transfer_syntax))?;
+        let (bytes, start, syntax) = if meta.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+            let plain = TransferSyntaxRegistry
+                .get(uids::EXPLICIT_VR_LITTLE_ENDIAN)
+                .ok_or_else(|| unknown(&meta.transfer_syntax))?;
+            (inflated(&file[meta.end..])?, 0, plain)
+        } else {
+            (file, meta.end, syntax)
+        };
+        let Structure { header, pixels } = structure::data_set(&bytes, start, syntax.uid())?;
         // the parser must not be able to take a request handler down with it, whatever the bytes are
         let read = catch_unwind(AssertUnwindSafe(|| {
-            OpenFileOptions::new().from_reader(Cursor::new(bytes))
+            InMemDicomObject::read_dataset_with_ts(&bytes[header], syntax)
         }));
-        let object = match read {
-            Ok(Ok(object)) => object,
-            Ok(Err(error)) => return Err(reading(error)),
+        let header = match read {
+            Ok(header) => header.map_err(reading)?,
             Err(_) => {
                 return Err(InstanceError::Damaged(
                     "its structure could not be followed".to_owned(),
                 ));
             }
         };
-        Self::from_object(object)
-    }
-
-    /// Checks the identity of a data set that was read or made elsewhere.
-    ///
-    /// # Errors
-    /// [`InstanceError::Identity`] where a UID is missing or invalid.
-    pub fn from_object(object: Object) -> Result<Self, InstanceError> {
+        let pixels = pixels.map(|pixels| match pixels {
+            Pixels::Native { value, words: true } if syntax.uid() == BIG_ENDIAN => {
+                let swap = |pair: &[u8]| [pair[1], pair[0]];
+                PixelData::Native(bytes[value].chunks_exact(2).flat_map(swap).collect())
+            }
+            Pixels::Native { value, .. } => PixelData::Native(bytes.slice(value)),
+            Pixels::Encapsulated(items) => {
+                let mut items = items.into_iter().map(|range| bytes.slice(range));
+                PixelData::Encapsulated {
+                    offsets: items.next().unwrap_or_default(),
+                    fragments: items.collect(),
+                }
+            }
+        });
+        let uid = |tag| text(&header, tag).unwrap_or_default();
         Ok(Self {
-            study: StudyUid::parse(
-                text(&object, tags::STUDY_INSTANCE_UID)
-                    .as_deref()
-                    .unwrap_or_default(),
-            )?,
-            series: SeriesUid::parse(
-                text(&object, tags::SERIES_INSTANCE_UID)
-                    .as_deref()
-                    .unwrap_or_default(),
-            )?,
-            uid: InstanceUid::parse(
-                text(&object, tags::SOP_INSTANCE_UID)
-                    .as_deref()
-                    .unwrap_or_default(),
-            )?,
-            class: text(&object, tags::SOP_CLASS_UID).unwrap_or_default(),
-            object,
+            study: StudyUid::parse(&uid(tags::STUDY_INSTANCE_UID))?,
+            series: SeriesUid::parse(&uid(tags::SERIES_INSTANCE_UID))?,
+            uid: InstanceUid::parse(&uid(tags::SOP_INSTANCE_UID))?,
+            class: uid(tags::SOP_CLASS_UID),
+            transfer_syntax: meta.transfer_syntax,
+            header,
+            pixels,
         })
     }
+}
 
-    /// The Transfer Syntax UID (0002,0010) of the file, without padding.
-    #[must_use]
-    pub fn transfer_syntax(&self) -> &str {
-        self.object.meta().transfer_syntax().trim_end_matches(['\0', ' '])
+/// The data set behind a deflated one (PS3.5 section A.5), as far as it may reach.
+fn inflated(deflated: &[u8]) -> Result<Bytes, InstanceError> {
+    let mut bytes = Vec::new();
+    let mut source = DeflateDecoder::new(deflated).take(MOST_INFLATED + 1);
+    match source.read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 > MOST_INFLATED => Err(InstanceError::Damaged(format!(
+            "its deflated data set inflates to more than {} MiB",
+            MOST_INFLATED >> 20
+        ))),
+        Ok(_) => Ok(bytes.into()),
+        Err(_) => Err(InstanceError::Damaged(
+            "its deflated data set cannot be inflated".to_owned(),
+        )),
     }
+}
+
+/// A transfer syntax that is in no registry; the UID comes from the file, and is shown only where it can be nothing else.
+fn unknown(uid: &str) -> InstanceError {
+    if uid.is_empty() {
+        return InstanceError::Damaged(
+            "its file meta information names no Transfer Syntax UID (0002,0010)".to_owned(),
+        );
+    }
+    InstanceError::TransferSyntax(StudyUid::parse(uid).map_or_else(|_| "(invalid)".to_owned(), String::from))
 }
 
 fn reading(error: ReadError) -> InstanceError {
     match error {
-        ReadError::ReadUnrecognizedTransferSyntax { uid, .. } => {
-            // the UID comes from the file: show it only where it can be nothing but a UID
-            InstanceError::TransferSyntax(
-                StudyUid::parse(&uid).map_or_else(|_| "(invalid)".to_owned(), String::from),
-            )
-        }
-        ReadError::ReadUnsupportedTransferSyntax { uid, .. }
-        | ReadError::ReadUnsupportedTransferSyntaxWithSuggestion { uid, .. } => {
-            InstanceError::TransferSyntax(uid.to_owned())
-        }
-        ReadError::ParseMetaDataSet { .. } => {
-            InstanceError::Damaged("the file meta information (group 0002) cannot be read".to_owned())
-        }
         ReadError::ReadToken { .. }
         | ReadError::MissingElementValue { .. }
         | ReadError::PrematureEnd { .. } => {

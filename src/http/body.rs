@@ -2,10 +2,14 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::fault::{Fault, FaultKind};
 use crate::inference::ImageBytes;
+
+/// The most bytes that are set aside for a body before they have come.
+const MOST_AT_ONCE: usize = 32 << 20;
 
 /// Reads a body of at most `limit` bytes; one that says it is longer is refused before a byte is read.
 ///
@@ -18,15 +22,28 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(Fault::new(
-            FaultKind::Invalid,
-            "incomplete",
-            "the body ended early: send it again",
-        )),
+    // one buffer of the declared size, so that the parts are not kept beside the whole; no more than a lie may cost
+    let expected = declared.map_or(0, |length| length as usize).min(MOST_AT_ONCE);
+    let mut bytes = BytesMut::with_capacity(expected);
+    let mut body = Limited::new(body, limit);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    bytes.extend_from_slice(&data);
+                }
+            }
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
+            Err(_) => {
+                return Err(Fault::new(
+                    FaultKind::Invalid,
+                    "incomplete",
+                    "the body ended early: send it again",
+                ));
+            }
+        }
     }
+    Ok(bytes.freeze())
 }
 
 /// The fault of a body over the limit.

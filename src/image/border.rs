@@ -29,11 +29,13 @@ const MOST: f64 = 0.4;
 pub fn exposed_field(image: &StoredImage) -> Rectangle {
     let row_step = image.rows.div_ceil(SAMPLES).max(1);
     let column_step = image.columns.div_ceil(SAMPLES).max(1);
+    let mut codes = vec![0; image.columns];
     let grid: Vec<Vec<i32>> = (0..image.rows)
         .step_by(row_step)
         .map(|row| {
-            let line = &image.codes[row * image.columns..(row + 1) * image.columns];
-            line.iter()
+            image.codes.read(row * image.columns, &mut codes);
+            codes
+                .iter()
                 .step_by(column_step)
                 .map(|code| image.stored_value(*code))
                 .collect()
@@ -96,6 +98,7 @@ fn kept(count: usize, is_flat: impl Fn(usize) -> bool) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Codes;
     use super::super::grey::GreyTransform;
     use super::*;
 
@@ -118,7 +121,7 @@ mod tests {
             columns,
             bits_stored: 12,
             signed: false,
-            codes,
+            codes: Codes::Words(codes),
             transform: GreyTransform::default(),
         }
     }

@@ -3,17 +3,21 @@
 //! Everything that a file declares about its pixels is checked here before memory is taken; what cannot be a grey
 //! radiograph is refused with the reason. A codec that panics costs this one image.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{Length, Tag};
 use dicom_dictionary_std::tags;
+use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
+use super::Codes;
 use super::grey::{GreyTransform, LookupTable, Modality, StoredImage, Voi, VoiFunction};
-use crate::dicom::{Instance, number, text};
+use crate::dicom::{Instance, PixelData, number, text};
 use crate::fault::{Fault, FaultKind};
 
 /// The most pixels a frame may have: ten times the largest radiographs there are, and 200 MB of stored values.
@@ -116,13 +120,12 @@ impl From<DecodeError> for Fault {
 /// # Errors
 /// [`DecodeError`], which names the attribute that stands in the way.
 pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
-    let object: &InMemDicomObject = &instance.object;
-    let pixel_data = object.get(tags::PIXEL_DATA).ok_or(DecodeError::NoPixelData)?;
+    let object = &instance.header;
+    let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
     let format = Format::of(object)?;
-    let codes = match pixel_data.value() {
-        Value::Primitive(native) => format.native(native)?,
-        Value::PixelSequence(_) => format.unpack(&encapsulated(instance)?)?,
-        Value::Sequence(_) => return Err(DecodeError::NoPixelData),
+    let codes = match pixels {
+        PixelData::Native(bytes) => format.codes(bytes.clone())?,
+        PixelData::Encapsulated { .. } => format.codes(encapsulated(instance, &format)?.into())?,
     };
     Ok(StoredImage {
         rows: format.rows,
@@ -180,7 +183,7 @@ pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
         columns,
         bits_stored,
         signed: false,
-        codes,
+        codes: Codes::Words(codes),
         transform: GreyTransform::default(),
     })
 }
@@ -246,60 +249,101 @@ impl Format {
         ((1_u32 << self.stored) - 1) as u16
     }
 
-    fn truncated(&self, found: usize) -> DecodeError {
-        DecodeError::Truncated {
-            found,
-            expected: self.pixels() * self.allocated as usize / 8,
+    /// The codes in little-endian bytes.
+    fn codes(&self, bytes: Bytes) -> Result<Codes, DecodeError> {
+        let expected = self.pixels() * self.allocated as usize / 8;
+        if bytes.len() < expected {
+            return Err(DecodeError::Truncated {
+                found: bytes.len(),
+                expected,
+            });
+        }
+        Ok(Codes::Stored {
+            bytes,
+            single: self.allocated == 8,
+            shift: self.shift,
+            mask: self.mask(),
+        })
+    }
+}
+
+/// One instance as the codecs want to see it.
+struct Frame<'a> {
+    instance: &'a Instance,
+    format: &'a Format,
+}
+
+impl PixelDataObject for Frame<'_> {
+    fn transfer_syntax_uid(&self) -> &str {
+        &self.instance.transfer_syntax
+    }
+    fn rows(&self) -> Option<u16> {
+        u16::try_from(self.format.rows).ok()
+    }
+    fn cols(&self) -> Option<u16> {
+        u16::try_from(self.format.columns).ok()
+    }
+    fn samples_per_pixel(&self) -> Option<u16> {
+        Some(1)
+    }
+    fn bits_allocated(&self) -> Option<u16> {
+        Some(self.format.allocated as u16)
+    }
+    fn bits_stored(&self) -> Option<u16> {
+        Some(self.format.stored as u16)
+    }
+    fn photometric_interpretation(&self) -> Option<&str> {
+        // the polarity is no matter of the codec
+        Some("MONOCHROME2")
+    }
+    fn number_of_frames(&self) -> Option<u32> {
+        Some(1)
+    }
+    fn number_of_fragments(&self) -> Option<u32> {
+        match &self.instance.pixels {
+            Some(PixelData::Encapsulated { fragments, .. }) => u32::try_from(fragments.len()).ok(),
+            _ => None,
         }
     }
-
-    fn native(&self, value: &PrimitiveValue) -> Result<Vec<u16>, DecodeError> {
-        match value {
-            PrimitiveValue::U16(words) if self.allocated == 16 => {
-                self.words(words.iter().copied(), words.len())
+    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
+        match &self.instance.pixels {
+            Some(PixelData::Encapsulated { fragments, .. }) => {
+                fragments.get(fragment).map(|bytes| Cow::Borrowed(&**bytes))
             }
-            PrimitiveValue::U16(words) => {
-                // 8-bit pixels under VR OW: two in each word, the first in its low byte
-                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                self.unpack(&bytes)
-            }
-            other => self.unpack(&other.to_bytes()),
+            _ => None,
         }
     }
-
-    /// Little-endian bytes to codes.
-    fn unpack(&self, bytes: &[u8]) -> Result<Vec<u16>, DecodeError> {
-        if self.allocated == 8 {
-            self.words(bytes.iter().map(|byte| u16::from(*byte)), bytes.len())
-        } else {
-            let words = bytes
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-            self.words(words, bytes.len() / 2)
+    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
+        match &self.instance.pixels {
+            Some(PixelData::Encapsulated { offsets, .. }) => Some(
+                offsets
+                    .chunks_exact(4)
+                    .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+                    .collect(),
+            ),
+            _ => None,
         }
     }
-
-    fn words(&self, words: impl Iterator<Item = u16>, found: usize) -> Result<Vec<u16>, DecodeError> {
-        if found < self.pixels() {
-            return Err(self.truncated(found * self.allocated as usize / 8));
+    fn raw_pixel_data(&self) -> Option<RawPixelData> {
+        match &self.instance.pixels {
+            Some(PixelData::Encapsulated { fragments, .. }) => Some(RawPixelData {
+                fragments: fragments.iter().map(|bytes| bytes.to_vec()).collect(),
+                offset_table: self.offset_table()?.into_owned().into(),
+            }),
+            _ => None,
         }
-        let (shift, mask) = (self.shift, self.mask());
-        Ok(words
-            .take(self.pixels())
-            .map(|word| (word >> shift) & mask)
-            .collect())
     }
 }
 
 /// The decompressed little-endian bytes of the first frame.
-fn encapsulated(instance: &Instance) -> Result<Vec<u8>, DecodeError> {
-    let uid = instance.transfer_syntax();
+fn encapsulated(instance: &Instance, format: &Format) -> Result<Vec<u8>, DecodeError> {
+    let uid = instance.transfer_syntax.as_str();
     let unsupported = || DecodeError::TransferSyntax(uid.to_owned());
     let syntax = TransferSyntaxRegistry.get(uid).ok_or_else(unsupported)?;
     let reader = syntax.pixel_data_reader().ok_or_else(unsupported)?;
     let mut bytes = Vec::new();
     match catch_unwind(AssertUnwindSafe(|| {
-        reader.decode_frame(&instance.object, 0, &mut bytes)
+        reader.decode_frame(&Frame { instance, format }, 0, &mut bytes)
     })) {
         Ok(Ok(())) => Ok(bytes),
         Ok(Err(_)) | Err(_) => Err(DecodeError::Codec),

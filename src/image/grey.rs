@@ -3,6 +3,8 @@
 //! The order is fixed by PS3.4 section N.2: modality LUT, then VOI LUT, then polarity last. Every stored value has at
 //! most 16 bits, so the whole chain is one table with an entry for each of them; no pixel is ever computed in 8 bits.
 
+use super::Codes;
+
 /// One frame as a file holds it, with what the file says about showing it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredImage {
@@ -15,7 +17,7 @@ pub struct StoredImage {
     /// Pixel Representation (0028,0103) is 1: values are two's complement in `bits_stored` bits.
     pub signed: bool,
     /// `rows * columns` bit patterns, each below `2^bits_stored`, row-major.
-    pub codes: Vec<u16>,
+    pub codes: Codes,
     /// What the file says about showing them.
     pub transform: GreyTransform,
 }
@@ -222,7 +224,7 @@ mod tests {
             columns: 1,
             bits_stored,
             signed,
-            codes: vec![0],
+            codes: Codes::Words(vec![0]),
             transform,
         }
     }

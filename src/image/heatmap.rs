@@ -152,7 +152,7 @@ mod tests {
             columns: 64,
             bits_stored: 8,
             signed: false,
-            codes,
+            codes: crate::image::Codes::Words(codes),
             transform: GreyTransform::default(),
         };
         let contract = Preprocessing {

@@ -4,12 +4,14 @@
 //! network takes. Only [`preprocess`] turns one into the next, for training and for serving alike.
 
 pub mod border;
+pub mod codes;
 pub mod decode;
 pub mod grey;
 pub mod heatmap;
 pub mod phantom;
 pub mod preprocess;
 
+pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};
 
 /// One grey image after modality LUT, VOI LUT, polarity, crop and fit: bone bright, row-major, 0 is black and 65535
@@ -25,7 +27,7 @@ pub struct Plane {
 }
 
 /// The input of a network for one image, without the batch dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensor {
     /// `[channels, rows, columns]` or `[rows, columns, channels]`, as the contract's layout says.
     pub shape: [usize; 3],

@@ -53,8 +53,10 @@ pub struct Rejected {
 /// How models are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Threads for each model, each with an engine of its own.
+    /// Copies of each model, each with an engine of its own.
     pub instances: usize,
+    /// Threads of each engine.
+    pub threads: usize,
     /// Images that may wait for one model.
     pub queue: usize,
     /// How long an image may wait and run.
@@ -163,7 +165,7 @@ impl Catalog {
 fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedModel, String> {
     let started = Instant::now();
     let package = Package::open(folder).map_err(|error| error.to_string())?;
-    let engines = prove(&package, runtime, settings.instances.max(1))?;
+    let engines = prove(&package, runtime, settings.instances, settings.threads)?;
     let provider = engines.first().map_or("none", crate::runtime::Engine::provider);
     let instances = Instances::start(engines, settings.queue, settings.deadline)
         .map_err(|error| format!("its threads cannot be started: {error}"))?;

@@ -63,9 +63,10 @@ pub struct Inference {
 struct Prepared {
     uid: Option<String>,
     check: IntendedUseCheck,
-    image: StoredImage,
     tensor: Tensor,
     timings: Timings,
+    /// Where a picture is to be made of it; otherwise the pixels are given up before the image waits its turn.
+    image: Option<StoredImage>,
 }
 
 /// An image that will not be scored, and what is known of it.
@@ -125,7 +126,7 @@ impl Inference {
             return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind));
         };
         let started = Instant::now();
-        match self.run(&model, request).await {
+        match self.run(&model, request, Pixels::Dropped).await {
             Ok((prepared, ran)) => {
                 let result = scored(&model, prepared, ran, started.elapsed());
                 let fault = (result.outcome == Outcome::Failed).then_some(FaultKind::Internal);
@@ -171,9 +172,10 @@ impl Inference {
                 })?,
         };
         let (prepared, (scores, ..)) = self
-            .run(&model, request)
+            .run(&model, request, Pixels::Kept)
             .await
             .map_err(|unscored| unscored.fault)?;
+        let image = prepared.image.ok_or_else(broken)?;
         let map = scores.activation_maps.into_iter().nth(index).ok_or_else(|| {
             Fault::new(
                 FaultKind::NotFound,
@@ -183,7 +185,7 @@ impl Inference {
         })?;
         let contract = model.manifest.preprocessing.clone();
         self.prepare(move || {
-            let picture = heatmap::overlay(&contract, &prepared.image, &map)?;
+            let picture = heatmap::overlay(&contract, &image, &map)?;
             picture
                 .png()
                 .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
@@ -195,25 +197,19 @@ impl Inference {
         &self,
         model: &ServedModel,
         request: ScoreRequest,
+        pixels: Pixels,
     ) -> Result<(Prepared, (Scores, Duration, Duration)), Unscored> {
         let _inside = self.inside.try_acquire().map_err(|_| instance::overloaded())?;
         let intended = model.manifest.intended_use.clone();
         let contract = model.manifest.preprocessing.clone();
-        let prepared = self
+        let mut prepared = self
             .prepare(move || {
-                Ok(prepare(&request.image, &contract, |attributes| {
+                Ok(prepare(request.image, &contract, pixels, |attributes| {
                     check(intended.violations(attributes), request.override_intended_use)
                 }))
             })
             .await??;
-        let mut prepared = prepared;
-        let tensor = std::mem::replace(
-            &mut prepared.tensor,
-            Tensor {
-                shape: [0; 3],
-                values: Vec::new(),
-            },
-        );
+        let tensor = std::mem::take(&mut prepared.tensor);
         match model.instances.run(tensor).await {
             Ok(answer) => Ok((prepared, (answer.scores, answer.waited, answer.inferred))),
             Err(fault) => Err(Unscored {
@@ -229,13 +225,6 @@ impl Inference {
         &self,
         work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let broken = || {
-            Fault::new(
-                FaultKind::Internal,
-                "panic",
-                "the image could not be prepared; the server's log has the cause",
-            )
-        };
         let _place = self.preparing.acquire().await.map_err(|_| broken())?;
         tokio::task::spawn_blocking(work)
             .await
@@ -341,9 +330,26 @@ fn code(violation: &str) -> &'static str {
         .unwrap_or("intended-use")
 }
 
+/// Whether the decoded pixels outlive preprocessing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pixels {
+    Kept,
+    Dropped,
+}
+
+fn broken() -> Fault {
+    Fault::new(
+        FaultKind::Internal,
+        "panic",
+        "the image could not be prepared; the server's log has the cause",
+    )
+}
+
+/// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done.
 fn prepare(
-    bytes: &ImageBytes,
+    bytes: ImageBytes,
     contract: &Preprocessing,
+    pixels: Pixels,
     check: impl FnOnce(&Attributes) -> Result<IntendedUseCheck, Fault>,
 ) -> Result<Prepared, Unscored> {
     let mut timings = Timings::default();
@@ -354,7 +360,7 @@ fn prepare(
     };
     let (uid, check, image) = match bytes {
         ImageBytes::Picture(bytes) => {
-            let image = decode_picture(bytes).map_err(Fault::from)?;
+            let image = decode_picture(&bytes).map_err(Fault::from)?;
             (None, IntendedUseCheck::NotChecked, image)
         }
         ImageBytes::Dicom(bytes) => {
@@ -381,9 +387,9 @@ fn prepare(
     Ok(Prepared {
         uid,
         check,
-        image,
         tensor,
         timings,
+        image: (pixels == Pixels::Kept).then_some(image),
     })
 }
 

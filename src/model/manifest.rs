@@ -133,6 +133,16 @@ impl ModelManifest {
                 return Err(format!("label {} stands twice", label.name));
             }
         }
+        let use_of = &self.intended_use;
+        for (field, values) in [
+            ("modalities", &use_of.modalities),
+            ("body_parts", &use_of.body_parts),
+            ("views", &use_of.views),
+        ] {
+            if values.is_empty() {
+                return Err(format!("intended_use.{field} must name at least one value"));
+            }
+        }
         for name in self.files.keys() {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
                 return Err(format!(

@@ -4,6 +4,7 @@
 //! wrong, the error says which command mends it, and nothing panics.
 
 pub mod library;
+mod memory;
 mod onnx;
 pub mod proof;
 

@@ -1,6 +1,6 @@
 //! ONNX Runtime behind plain types.
 //!
-//! One [`Runtime`] a process; an [`Engine`] is a session with one thread, owned by whoever runs it. Telemetry is off.
+//! One [`Runtime`] a process; an [`Engine`] is a session with threads of its own, owned by whoever runs it. Telemetry is off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,8 +11,8 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 
-use super::RuntimeError;
 use super::library::{Located, locate};
+use super::{RuntimeError, memory};
 use crate::image::Tensor;
 use crate::image::heatmap::ActivationMap;
 use crate::model::{ModelManifest, Outputs};
@@ -38,6 +38,7 @@ impl Runtime {
         if let Some(runtime) = OPENED.get() {
             return Ok(runtime.clone());
         }
+        memory::return_large_blocks();
         let located = locate(asked).ok_or(RuntimeError::Missing)?;
         let runtime = Self {
             environment: environment(&located)?,
@@ -68,7 +69,7 @@ fn environment(located: &Located) -> Result<Environment, RuntimeError> {
     .map_err(unusable)
 }
 
-/// A loaded network with one thread of its own.
+/// A loaded network.
 pub struct Engine {
     session: Session,
     input: String,
@@ -89,15 +90,20 @@ pub struct Scores {
 }
 
 impl Engine {
-    /// Loads a network and checks that it has the tensors that its manifest names.
+    /// Loads a network that computes with `threads` threads, and checks that it has the tensors that its manifest names.
     ///
     /// # Errors
     /// [`RuntimeError::Load`] or [`RuntimeError::Tensor`].
-    pub fn load(runtime: &Runtime, model: &[u8], manifest: &ModelManifest) -> Result<Self, RuntimeError> {
+    pub fn load(
+        runtime: &Runtime,
+        model: &[u8],
+        manifest: &ModelManifest,
+        threads: usize,
+    ) -> Result<Self, RuntimeError> {
         let load = |error: &dyn std::fmt::Display| RuntimeError::Load(error.to_string());
         let session = Session::builder(&runtime.environment)
             .map_err(|error| load(&error))?
-            .with_intra_threads(1)
+            .with_intra_threads(threads.max(1))
             .map_err(|error| load(&error))?
             .with_inter_threads(1)
             .map_err(|error| load(&error))?
@@ -107,6 +113,7 @@ impl Engine {
             .map_err(|error| load(&error))?
             .commit_from_memory(model)
             .map_err(|error| load(&error))?;
+        memory::trim();
 
         let engine = Self {
             input: manifest.preprocessing.tensor.clone(),

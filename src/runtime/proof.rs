@@ -7,15 +7,20 @@ use crate::model::{GoldenInput, Package};
 
 use super::{Engine, Runtime};
 
-/// Loads `count` engines of a package and checks every golden case on each of them.
+/// Loads `count` engines of a package, each with `threads` threads, and checks every golden case on each of them.
 ///
 /// # Errors
 /// One sentence that says what is off.
-pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Vec<Engine>, String> {
+pub fn prove(
+    package: &Package,
+    runtime: &Runtime,
+    count: usize,
+    threads: usize,
+) -> Result<Vec<Engine>, String> {
     let inputs = golden_inputs(package, |image| image)?;
-    (0..count)
+    (0..count.max(1))
         .map(|_| {
-            let mut engine = Engine::load(runtime, &package.model, &package.manifest)
+            let mut engine = Engine::load(runtime, &package.model, &package.manifest, threads)
                 .map_err(|error| error.to_string())?;
             reproduce(package, &inputs, &mut engine)?;
             Ok(engine)
@@ -48,7 +53,7 @@ pub fn golden_inputs(
                 return Err(off(&"it has no input"));
             };
             let bytes = package.file(file).map_err(|error| off(&error))?;
-            let instance = Instance::parse(&bytes).map_err(|error| off(&error))?;
+            let instance = Instance::parse(bytes.into()).map_err(|error| off(&error))?;
             let image = decode(&instance).map_err(|error| off(&error))?;
             Ok(contract.apply(&change(image)).map_err(|error| off(&error))?.0)
         })

@@ -28,13 +28,13 @@ impl Submission {
     /// A [`Fault`] that says why the bytes are not an instance.
     pub async fn read(bytes: Bytes) -> Result<Self, Fault> {
         let reading = tokio::task::spawn_blocking(move || {
-            let instance = Instance::parse(&bytes)?;
-            let transfer_syntax = instance.transfer_syntax().to_owned();
+            let instance = Instance::parse(bytes.clone())?;
             let Instance {
                 study,
                 series,
                 uid,
                 class,
+                transfer_syntax,
                 ..
             } = instance;
             Ok(Self {

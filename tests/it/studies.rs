@@ -42,7 +42,7 @@ async fn a_study_is_stored_scored_and_found() {
     assert_eq!(answer["00081199"]["Value"].as_array().unwrap().len(), 1);
     assert_eq!(answer["00081198"]["Value"].as_array().unwrap().len(), 1);
 
-    let object = osteon::dicom::Instance::parse(&sample()).unwrap();
+    let object = osteon::dicom::Instance::parse(sample().into()).unwrap();
     let study = outcome(&server, object.study.as_str()).await;
     assert_eq!(study["state"], "scored", "{study}");
     assert_eq!(study["instances"], 1);
@@ -63,7 +63,7 @@ async fn a_study_that_must_not_be_scored_has_its_outcome_too() {
     use dicom_dictionary_std::tags;
     let server = TestServer::start().await;
     let body = crate::server::with(&phantom(21), tags::MODALITY, VR::CS, "CT");
-    let uid = osteon::dicom::Instance::parse(&bytes(&phantom(21)))
+    let uid = osteon::dicom::Instance::parse(bytes(&phantom(21)).into())
         .unwrap()
         .study;
     let (status, answer) = server.post("/dicom-web/studies", "application/dicom", body).await;

@@ -46,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
     let settings = Settings {
         instances: 1,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
         queue: 64,
         deadline: Duration::from_mins(2),
     };

@@ -188,7 +188,7 @@ pub fn plane(file: &Path, contract: &Preprocessing) -> Result<Plane, String> {
     let image = if bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF") {
         decode_picture(&bytes)
     } else {
-        let instance = Instance::parse(&bytes).map_err(|error| error.to_string())?;
+        let instance = Instance::parse(bytes.into()).map_err(|error| error.to_string())?;
         decode(&instance)
     };
     let image = image.map_err(|error| error.to_string())?;

@@ -202,7 +202,7 @@ fn goldens(
     }
     for (file, bytes) in samples {
         let failed = |error: &dyn std::fmt::Display| format!("{file}: {error}");
-        let instance = Instance::parse(bytes).map_err(|error| failed(&error))?;
+        let instance = Instance::parse(bytes.clone().into()).map_err(|error| failed(&error))?;
         let image = decode(&instance).map_err(|error| failed(&error))?;
         let (tensor, _) = contract.apply(&image).map_err(|error| failed(&error))?;
         let input = GoldenInput::Dicom { file: file.clone() };

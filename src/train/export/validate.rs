@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::package::{INTENDED_USE_KEY, LABELS_KEY, LINEAGE_KEY};
 use crate::image::preprocess::METADATA_KEY;
-use crate::image::{StoredImage, Tensor};
+use crate::image::{Codes, StoredImage, Tensor};
 use crate::model::onnx_format::ModelProto;
 use crate::model::{GoldenInput, ModelManifest, Package};
 use crate::runtime::proof::{golden_inputs, reproduce};
@@ -80,7 +80,7 @@ fn structure(package: &Package) -> Result<String, String> {
 }
 
 fn engine(package: &Package, runtime: &Runtime) -> Result<Engine, String> {
-    Engine::load(runtime, &package.model, &package.manifest).map_err(|error| error.to_string())
+    Engine::load(runtime, &package.model, &package.manifest, 1).map_err(|error| error.to_string())
 }
 
 fn parity(package: &Package, runtime: &Runtime) -> Result<String, String> {
@@ -150,7 +150,9 @@ fn polarity(package: &Package, runtime: &Runtime) -> Result<String, String> {
 fn other_polarity(mut image: StoredImage) -> StoredImage {
     use crate::image::grey::{Modality, Voi, VoiFunction};
     let top = (image.code_count() - 1) as u16;
-    image.codes.iter_mut().for_each(|code| *code = top - *code);
+    let mut codes = image.codes.words(image.rows * image.columns);
+    codes.iter_mut().for_each(|code| *code = top - *code);
+    image.codes = Codes::Words(codes);
     image.transform.inverted = !image.transform.inverted;
     if let (
         Some(Voi::Window {

@@ -6,13 +6,15 @@
 //! fixed: border crop is found on the stored values; then modality LUT, VOI LUT or window or percentiles, polarity
 //! last; then crop, fit, range, mean and standard deviation, channels.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U16;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+mod resample;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use serde::{Deserialize, Serialize};
 
 use super::border::{Rectangle, exposed_field};
-use super::grey::{StoredImage, Voi, VoiFunction};
+use super::grey::StoredImage;
 use super::{Plane, Tensor};
 use crate::fault::{Fault, FaultKind};
 
@@ -227,16 +229,15 @@ impl Preprocessing {
         } else {
             whole
         };
-        let shown = self.display(image, source)?;
+        let table = self.shown(image, source)?;
         let target = self.target(source);
-        let fitted = resize(&shown, source, target, self.filter)?;
+        let fitted = resample::resample(image, source, &table, target.rows, target.columns, self.filter)
+            .ok_or(PreprocessError::Constant)?;
 
         let mut values = vec![0_u16; self.rows * self.columns];
         for (row, line) in fitted.chunks_exact(target.columns).enumerate() {
             let start = (target.top + row) * self.columns + target.left;
-            for (value, pixel) in values[start..start + target.columns].iter_mut().zip(line) {
-                *value = pixel.0;
-            }
+            values[start..start + target.columns].copy_from_slice(line);
         }
         Ok((
             Plane {
@@ -283,27 +284,23 @@ impl Preprocessing {
         }
     }
 
-    /// The displayed pixels of `field`.
-    fn display(&self, image: &StoredImage, field: Rectangle) -> Result<Vec<U16>, PreprocessError> {
-        let lines = || {
-            (field.top..field.top + field.rows)
-                .map(|row| &image.codes[row * image.columns + field.left..][..field.columns])
-        };
+    /// How each code of `field` is displayed.
+    fn shown(&self, image: &StoredImage, field: Rectangle) -> Result<Box<resample::Shown>, PreprocessError> {
         let voi = match (self.voi, &image.transform.voi) {
             (VoiRule::FileOrPercentiles, Some(voi)) => voi.clone(),
-            (VoiRule::FullRange, _) => full_range(image),
+            (VoiRule::FullRange, _) => window::full_range(image),
             (VoiRule::FileOrPercentiles, None) | (VoiRule::Percentiles, _) => {
-                percentile_window(image, lines(), self.percentiles)?
+                window::between_percentiles(image, field, self.percentiles)?
             }
         };
-        let table = image.display_table(&voi);
-        let shown: Vec<U16> = lines()
-            .flat_map(|line| line.iter().map(|code| U16::new(table[usize::from(*code)])))
-            .collect();
-        if shown.iter().all(|pixel| *pixel == shown[0]) {
-            return Err(PreprocessError::Constant);
+        let mut shown = vec![0.0; 1 << 16];
+        for (shown, value) in shown.iter_mut().zip(image.display_table(&voi)) {
+            *shown = f32::from(value);
         }
-        Ok(shown)
+        shown
+            .into_boxed_slice()
+            .try_into()
+            .map_err(|_| PreprocessError::Contract("the table has the wrong size".to_owned()))
     }
 
     /// Where a field of this shape comes to lie in the plane.
@@ -328,268 +325,5 @@ impl Preprocessing {
                 }
             }
         }
-    }
-}
-
-fn resize(
-    shown: &[U16],
-    source: Rectangle,
-    target: Rectangle,
-    filter: Filter,
-) -> Result<Vec<U16>, PreprocessError> {
-    let unfit = |error: &dyn std::fmt::Display| {
-        PreprocessError::Contract(format!("the image cannot be resized: {error}"))
-    };
-    let view = TypedImageRef::new(source.columns as u32, source.rows as u32, shown)
-        .map_err(|error| unfit(&error))?;
-    let mut fitted = TypedImage::<U16>::new(target.columns as u32, target.rows as u32);
-    let filter = match filter {
-        Filter::Box => FilterType::Box,
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Bicubic => FilterType::CatmullRom,
-    };
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new()
-        .resize_typed(&view, &mut fitted, &options)
-        .map_err(|error| unfit(&error))?;
-    Ok(fitted.pixels().to_vec())
-}
-
-/// From the lowest to the highest modality value that the stored bits can hold.
-fn full_range(image: &StoredImage) -> Voi {
-    let values = image.modality_values();
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    between(low, high)
-}
-
-fn between(low: f64, high: f64) -> Voi {
-    Voi::Window {
-        center: f64::midpoint(low, high),
-        width: high - low,
-        function: VoiFunction::LinearExact,
-    }
-}
-
-/// The window between two percentiles of the modality values, padding left out.
-///
-/// The lower end is the lowest value with more than its share of pixels at or below it, the upper end its mirror
-/// image, so that an inverted copy of an image gets the inverted window.
-fn percentile_window<'a>(
-    image: &StoredImage,
-    lines: impl Iterator<Item = &'a [u16]>,
-    percentiles: [f64; 2],
-) -> Result<Voi, PreprocessError> {
-    let mut histogram = vec![0_u64; image.code_count()];
-    for code in lines.flatten() {
-        histogram[usize::from(*code)] += 1;
-    }
-    let modality = image.modality_values();
-    let mut counts: Vec<(f64, u64)> = histogram
-        .iter()
-        .enumerate()
-        .filter(|(code, count)| **count > 0 && !image.is_padding(*code as u16))
-        .map(|(code, count)| (modality[code], *count))
-        .collect();
-    counts.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let total = counts.iter().map(|(_, count)| count).sum::<u64>() as f64;
-    let low = beyond(counts.iter(), total * percentiles[0] / 100.0);
-    let high = beyond(counts.iter().rev(), total * (100.0 - percentiles[1]) / 100.0);
-    match (low, high) {
-        (Some(low), Some(high)) if high > low => Ok(between(low, high)),
-        _ => Err(PreprocessError::Constant),
-    }
-}
-
-/// The first value at which more than `share` pixels have been passed.
-fn beyond<'a>(counts: impl Iterator<Item = &'a (f64, u64)>, share: f64) -> Option<f64> {
-    let mut passed = 0;
-    counts
-        .into_iter()
-        .find(|(_, count)| {
-            passed += count;
-            passed as f64 > share
-        })
-        .map(|(value, _)| *value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::grey::{GreyTransform, Modality};
-    use super::*;
-
-    fn ramp(rows: usize, columns: usize) -> StoredImage {
-        let codes = (0..rows * columns)
-            .map(|index| ((index * 2654435761) >> 7 & 0xFFF) as u16)
-            .collect();
-        StoredImage {
-            rows,
-            columns,
-            bits_stored: 12,
-            signed: false,
-            codes,
-            transform: GreyTransform::default(),
-        }
-    }
-
-    /// The same picture as the other photometric interpretation: stored values, window and polarity all turned round.
-    fn inverted(image: &StoredImage) -> StoredImage {
-        let mut other = image.clone();
-        other.codes.iter_mut().for_each(|code| *code = 4095 - *code);
-        other.transform.inverted = !image.transform.inverted;
-        if let Some(Voi::Window {
-            center,
-            width,
-            function,
-        }) = other.transform.voi
-        {
-            // LINEAR is centred on c - 0.5
-            let center = 4095.0 - (center - 0.5) + 0.5;
-            other.transform.voi = Some(Voi::Window {
-                center,
-                width,
-                function,
-            });
-        }
-        other
-    }
-
-    #[test]
-    fn a_polarity_pair_gives_one_tensor() {
-        let contract = Preprocessing::grey(64, 48);
-        let mut image = ramp(200, 120);
-        assert_eq!(
-            contract.apply(&image).unwrap(),
-            contract.apply(&inverted(&image)).unwrap(),
-            "percentiles"
-        );
-        image.transform.voi = Some(Voi::Window {
-            center: 1500.0,
-            width: 1801.0,
-            function: VoiFunction::Linear,
-        });
-        let (a, b) = (
-            contract.plane(&image).unwrap().0,
-            contract.plane(&inverted(&image)).unwrap().0,
-        );
-        // rounding to 16 bits may differ by one step where a value lies exactly between two
-        assert!(
-            a.values.iter().zip(&b.values).all(|(a, b)| a.abs_diff(*b) <= 1),
-            "window"
-        );
-    }
-
-    #[test]
-    fn the_aspect_ratio_is_kept_and_the_rest_is_black() {
-        let (plane, placement) = Preprocessing::grey(64, 64).plane(&ramp(100, 50)).unwrap();
-        assert_eq!(
-            placement.target,
-            Rectangle {
-                top: 0,
-                left: 16,
-                rows: 64,
-                columns: 32
-            }
-        );
-        assert!(
-            plane
-                .values
-                .chunks(64)
-                .all(|row| row[..16].iter().chain(&row[48..]).all(|value| *value == 0))
-        );
-    }
-
-    #[test]
-    fn full_range_and_stretch_give_back_an_image_of_the_same_size() {
-        let contract = Preprocessing {
-            voi: VoiRule::FullRange,
-            fit: Fit::Stretch,
-            crop_border: false,
-            ..Preprocessing::grey(8, 8)
-        };
-        let image = ramp(8, 8);
-        let (plane, _) = contract.plane(&image).unwrap();
-        let expected: Vec<u16> = image
-            .codes
-            .iter()
-            .map(|code| (f64::from(*code) / 4095.0 * 65535.0).round() as u16)
-            .collect();
-        assert_eq!(plane.values, expected);
-    }
-
-    #[test]
-    fn channels_and_layouts_repeat_the_grey() {
-        let plane = Plane {
-            rows: 1,
-            columns: 2,
-            values: vec![0, 65535],
-        };
-        let three = Preprocessing {
-            channels: 3,
-            mean: vec![0.0, 0.5, 1.0],
-            std: vec![1.0, 0.5, 2.0],
-            ..Preprocessing::grey(1, 2)
-        };
-        assert_eq!(three.tensor(&plane).values, [0.0, 1.0, -1.0, 1.0, -0.5, 0.0]);
-        let last = Preprocessing {
-            layout: Layout::Nhwc,
-            ..three
-        };
-        assert_eq!(last.tensor(&plane).values, [0.0, -1.0, -0.5, 1.0, 1.0, 0.0]);
-        assert_eq!(last.tensor(&plane).shape, [1, 2, 3]);
-    }
-
-    #[test]
-    fn a_constant_image_is_refused_in_every_rule() {
-        let mut image = ramp(20, 20);
-        image.codes.fill(700);
-        for voi in [
-            VoiRule::FileOrPercentiles,
-            VoiRule::Percentiles,
-            VoiRule::FullRange,
-        ] {
-            let contract = Preprocessing {
-                voi,
-                ..Preprocessing::grey(8, 8)
-            };
-            assert_eq!(contract.apply(&image).unwrap_err(), PreprocessError::Constant);
-        }
-    }
-
-    #[test]
-    fn percentiles_follow_the_modality_lut() {
-        let mut image = ramp(100, 100);
-        let contract = Preprocessing {
-            percentiles: [1.0, 99.0],
-            ..Preprocessing::grey(16, 16)
-        };
-        let plain = contract.plane(&image).unwrap().0;
-        image.transform.modality = Modality::Linear {
-            slope: 0.25,
-            intercept: -300.0,
-        };
-        let rescaled = contract.plane(&image).unwrap().0;
-        assert!(
-            plain
-                .values
-                .iter()
-                .zip(&rescaled.values)
-                .all(|(a, b)| a.abs_diff(*b) <= 1)
-        );
-    }
-
-    #[test]
-    fn a_contract_that_cannot_be_met_is_named() {
-        let bad = Preprocessing {
-            std: vec![0.0],
-            ..Preprocessing::grey(8, 8)
-        };
-        assert!(bad.check().unwrap_err().to_string().contains("std"));
-        let other = Preprocessing {
-            version: 2,
-            ..Preprocessing::grey(8, 8)
-        };
-        assert!(other.check().unwrap_err().to_string().contains("version"));
-        assert!(Preprocessing::grey(8, 8).check().is_ok());
     }
 }

@@ -1,0 +1,34 @@
+//! How freed memory goes back to the system. Only glibc has to be told; other allocators do so by themselves.
+//!
+//! Measured with a ResNet-18 of 45 MB and radiographs of 10 MB: 318 MB at rest without this module, 97 MB with it.
+
+#![allow(
+    unsafe_code,
+    reason = "mallopt and malloc_trim are C functions, and no crate wraps them"
+)]
+
+/// Blocks of this size and more are the system's pages, and are gone when they are freed: bodies, pixels, weights.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const PAGES_FROM: libc::c_int = 1 << 20;
+
+/// Lets every large block go back to the system as soon as it is freed. Called once, when ONNX Runtime is opened.
+///
+/// Left alone, glibc raises the size from which it does so up to 32 MiB, and keeps the pixels of every image that was
+/// ever decoded at the same time as others.
+pub(super) fn return_large_blocks() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt changes one number of the allocator, under its own lock
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, PAGES_FROM);
+    }
+}
+
+/// Gives back what is free already. Called after a model was loaded: loading parses it, folds and reorders its weights,
+/// and frees three times their size in small pieces.
+pub(super) fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim may be called at any time and from any thread (malloc_trim(3): MT-Safe)
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
