@@ -78,6 +78,7 @@ impl Server {
             workflow: workflow.clone(),
             metrics,
             limits,
+            public_url: config.public_url,
             stopping: stopping.clone(),
         };
         let shutdown = stopping.clone().cancelled_owned();

@@ -40,6 +40,10 @@ pub struct Given {
     /// Largest image in a request, in MiB [default: 256]
     #[arg(long, env = "OSTEON_BODY_LIMIT_MIB", value_name = "MIB")]
     pub body_limit_mib: Option<usize>,
+    /// Where clients find this server, for the URLs in its answers, such as <https://osteon.example>
+    /// [default: the host that a request names]
+    #[arg(long, env = "OSTEON_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
     /// Seconds without a new image after which a study counts as complete [default: 2]
     #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
     pub quiet_seconds: Option<u64>,
@@ -69,6 +73,8 @@ pub struct Config {
     pub deadline: Duration,
     /// Largest image in a request, in bytes.
     pub body_bytes: usize,
+    /// Where clients find this server, without a slash at its end.
+    pub public_url: Option<String>,
     /// Quiet time after which a study is complete.
     pub quiet: Duration,
     /// How log lines look.
@@ -128,11 +134,24 @@ impl Config {
                 .or(file.body_limit_mib)
                 .unwrap_or(256)
                 .saturating_mul(1 << 20),
+            public_url: given
+                .public_url
+                .or(file.public_url)
+                .map(|url| url.trim_end_matches('/').to_owned()),
             quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         };
         if config.instances == 0 || config.queue == 0 {
             return Err(ConfigError::Range("instances and queue must be at least 1"));
+        }
+        if config
+            .public_url
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+        {
+            return Err(ConfigError::Range(
+                "public-url must begin with http:// or https://, such as https://osteon.example",
+            ));
         }
         if config.deadline.is_zero() || config.body_bytes == 0 {
             return Err(ConfigError::Range(
@@ -207,5 +226,26 @@ mod tests {
             ..Given::default()
         };
         assert!(Config::resolve(zero, None).is_err());
+    }
+
+    #[test]
+    fn a_public_address_is_a_url_without_its_last_slash() {
+        let at = |url: &str| {
+            let given = Given {
+                public_url: Some(url.to_owned()),
+                ..Given::default()
+            };
+            Config::resolve(given, None).map(|config| config.public_url)
+        };
+        assert_eq!(
+            at("https://osteon.example/").unwrap().as_deref(),
+            Some("https://osteon.example")
+        );
+        assert!(
+            at("osteon.example")
+                .unwrap_err()
+                .to_string()
+                .contains("public-url")
+        );
     }
 }

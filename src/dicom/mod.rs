@@ -141,7 +141,7 @@ impl Instance {
             InMemDicomObject::read_dataset_with_ts(&bytes[header], syntax)
         }));
         let header = match read {
-            Ok(header) => header.map_err(reading)?,
+            Ok(header) => header.map_err(|error| reading(&error))?,
             Err(_) => {
                 return Err(InstanceError::Damaged(
                     "its structure could not be followed".to_owned(),
@@ -201,7 +201,7 @@ fn unknown(uid: &str) -> InstanceError {
     InstanceError::TransferSyntax(StudyUid::parse(uid).map_or_else(|_| "(invalid)".to_owned(), String::from))
 }
 
-fn reading(error: ReadError) -> InstanceError {
+fn reading(error: &ReadError) -> InstanceError {
     match error {
         ReadError::ReadToken { .. }
         | ReadError::MissingElementValue { .. }

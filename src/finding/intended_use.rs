@@ -197,6 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_contradicts_itself_is_outside() {
+        let both = |position: &str, code: &str| Attributes {
+            body_part: Some(position.into()),
+            region_code: Some(code.into()),
+            ..fitting()
+        };
+        assert!(codes(&both("LSPINE", "122496007")).is_empty());
+        assert_eq!(codes(&both("LSPINE", "85562004")), ["body-part"]);
+        assert_eq!(codes(&both("HAND", "122496007")), ["body-part"]);
+    }
+
+    #[test]
     fn free_text_is_not_repeated() {
         let odd = Attributes {
             body_part: Some("JOHN SMITH BORN 1950".into()),

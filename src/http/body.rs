@@ -1,49 +1,74 @@
 //! Request bodies: read within the limit, and recognised by what they are.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 
 use crate::fault::{Fault, FaultKind};
 use crate::inference::ImageBytes;
 
 /// The most bytes that are set aside for a body before they have come.
 const MOST_AT_ONCE: usize = 32 << 20;
+/// The most bytes of a body that is too large that are read and thrown away.
+const MOST_DISCARDED: usize = 64 << 20;
+/// How long that may take.
+const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reads a body of at most `limit` bytes; one that says it is longer is refused before a byte is read.
+/// Reads a body of at most `limit` bytes; nothing is kept of one that is longer.
 ///
 /// # Errors
 /// `too-large`, or `incomplete` where the sender went away.
-pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Fault> {
+pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Fault> {
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
+        // a client that asks before it sends need not send at all
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
         return Err(too_large(limit));
     }
     // one buffer of the declared size, so that the parts are not kept beside the whole; no more than a lie may cost
     let expected = declared.map_or(0, |length| length as usize).min(MOST_AT_ONCE);
     let mut bytes = BytesMut::with_capacity(expected);
-    let mut body = Limited::new(body, limit);
     while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data() {
-                    bytes.extend_from_slice(&data);
-                }
-            }
-            Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
-            Err(_) => {
-                return Err(Fault::new(
-                    FaultKind::Invalid,
-                    "incomplete",
-                    "the body ended early: send it again",
-                ));
-            }
+        let Ok(frame) = frame else {
+            return Err(Fault::new(
+                FaultKind::Invalid,
+                "incomplete",
+                "the body ended early: send it again",
+            ));
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            drop(bytes);
+            discard(body).await;
+            return Err(too_large(limit));
         }
+        bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
+}
+
+/// Takes the rest of a body that is refused: a client that is still sending when the connection closes sees a broken
+/// connection, not the answer that says why.
+async fn discard(mut body: Body) {
+    let mut left = MOST_DISCARDED;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // one that sends slowly for longer does not get the answer; there is nothing else to do for it
+    let _ = tokio::time::timeout(DISCARDED_WITHIN, reading).await;
 }
 
 /// The fault of a body over the limit.

@@ -20,6 +20,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::fault::{Fault, FaultKind};
@@ -43,6 +44,8 @@ pub struct App {
     pub metrics: Metrics,
     /// How much a request may bring.
     pub limits: Limits,
+    /// Where clients find this server, if it is not the host that they name.
+    pub public_url: Option<String>,
     /// Cancelled when the server is asked to stop.
     pub stopping: CancellationToken,
 }
@@ -61,7 +64,7 @@ pub fn router(app: App) -> Router {
     let stow = StowSettings {
         instance_limit: app.limits.body_bytes,
         request_limit: app.limits.stow_bytes,
-        public_url: None,
+        public_url: app.public_url.as_ref().map(|url| format!("{url}/dicom-web")),
     };
     Router::new()
         .route("/", get(page::index))
@@ -76,8 +79,11 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(probe::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(
+            ServiceBuilder::new()
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(axum::middleware::from_fn_with_state(app.clone(), observe)),
+        )
         .with_state(app)
 }
 

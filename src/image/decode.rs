@@ -3,19 +3,16 @@
 //! Everything that a file declares about its pixels is checked here before memory is taken; what cannot be a grey
 //! radiograph is refused with the reason. A codec that panics costs this one image.
 
-use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 
 use bytes::Bytes;
 use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{Length, Tag};
 use dicom_dictionary_std::tags;
-use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
-use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::Codes;
+use super::codec::{self, CodecError, Layout};
 use super::grey::{GreyTransform, LookupTable, Modality, StoredImage, Voi, VoiFunction};
 use crate::dicom::{Instance, PixelData, number, text};
 use crate::fault::{Fault, FaultKind};
@@ -72,6 +69,11 @@ pub enum DecodeError {
         "pixels in transfer syntax {0} cannot be decoded: send them in Explicit VR Little Endian (1.2.840.10008.1.2.1)"
     )]
     TransferSyntax(String),
+    /// The compressed frame's own header is not that of the data set.
+    #[error(
+        "the compressed image has another size or bit depth than Rows, Columns and Bits Allocated: the file is damaged"
+    )]
+    Disagrees,
     /// The codec gave up.
     #[error("the compressed pixels cannot be decoded: they are truncated or damaged")]
     Codec,
@@ -98,6 +100,7 @@ impl DecodeError {
             Self::Truncated { .. } => "truncated",
             Self::TransferSyntax(_) => "transfer-syntax",
             Self::Codec => "codec",
+            Self::Disagrees => "frame-header",
             Self::Attribute(_) => "grey-scale",
             Self::Picture => "picture",
         }
@@ -107,7 +110,10 @@ impl DecodeError {
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
         let kind = match error {
-            DecodeError::Truncated { .. } | DecodeError::Codec | DecodeError::Picture => FaultKind::Invalid,
+            DecodeError::Truncated { .. }
+            | DecodeError::Codec
+            | DecodeError::Disagrees
+            | DecodeError::Picture => FaultKind::Invalid,
             DecodeError::TransferSyntax(_) => FaultKind::Unsupported,
             _ => FaultKind::Refused,
         };
@@ -125,12 +131,21 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
     let format = Format::of(object)?;
     let codes = match pixels {
         PixelData::Native(bytes) => format.codes(bytes.clone())?,
-        PixelData::Encapsulated { .. } => format.codes(encapsulated(instance, &format)?.into())?,
+        PixelData::Encapsulated { offsets, fragments } => {
+            codec::frame(&instance.transfer_syntax, offsets, fragments, &format.layout).map_err(|error| {
+                match error {
+                    CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
+                    CodecError::Disagrees => DecodeError::Disagrees,
+                    CodecError::Unsupported => DecodeError::Colour,
+                    CodecError::Damaged => DecodeError::Codec,
+                }
+            })?
+        }
     };
     Ok(StoredImage {
-        rows: format.rows,
-        columns: format.columns,
-        bits_stored: format.stored,
+        rows: format.layout.rows,
+        columns: format.layout.columns,
+        bits_stored: format.layout.stored,
         signed: format.signed,
         codes,
         transform: transform(object, format.signed)?,
@@ -190,11 +205,7 @@ pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
 
 /// How the stored values lie in Pixel Data, checked.
 struct Format {
-    rows: usize,
-    columns: usize,
-    allocated: u32,
-    stored: u32,
-    shift: u32,
+    layout: Layout,
     signed: bool,
 }
 
@@ -232,26 +243,22 @@ impl Format {
         }
         let signed = attribute(tags::PIXEL_REPRESENTATION).unwrap_or(0) == 1;
         Ok(Self {
-            rows,
-            columns,
-            allocated,
-            stored,
-            shift: high + 1 - stored,
+            layout: Layout {
+                rows,
+                columns,
+                allocated,
+                stored,
+                shift: high + 1 - stored,
+                mask: ((1_u32 << stored) - 1) as u16,
+            },
             signed,
         })
     }
 
-    fn pixels(&self) -> usize {
-        self.rows * self.columns
-    }
-
-    fn mask(&self) -> u16 {
-        ((1_u32 << self.stored) - 1) as u16
-    }
-
     /// The codes in little-endian bytes.
     fn codes(&self, bytes: Bytes) -> Result<Codes, DecodeError> {
-        let expected = self.pixels() * self.allocated as usize / 8;
+        let layout = &self.layout;
+        let expected = layout.rows * layout.columns * layout.allocated as usize / 8;
         if bytes.len() < expected {
             return Err(DecodeError::Truncated {
                 found: bytes.len(),
@@ -260,93 +267,10 @@ impl Format {
         }
         Ok(Codes::Stored {
             bytes,
-            single: self.allocated == 8,
-            shift: self.shift,
-            mask: self.mask(),
+            single: layout.allocated == 8,
+            shift: layout.shift,
+            mask: layout.mask,
         })
-    }
-}
-
-/// One instance as the codecs want to see it.
-struct Frame<'a> {
-    instance: &'a Instance,
-    format: &'a Format,
-}
-
-impl PixelDataObject for Frame<'_> {
-    fn transfer_syntax_uid(&self) -> &str {
-        &self.instance.transfer_syntax
-    }
-    fn rows(&self) -> Option<u16> {
-        u16::try_from(self.format.rows).ok()
-    }
-    fn cols(&self) -> Option<u16> {
-        u16::try_from(self.format.columns).ok()
-    }
-    fn samples_per_pixel(&self) -> Option<u16> {
-        Some(1)
-    }
-    fn bits_allocated(&self) -> Option<u16> {
-        Some(self.format.allocated as u16)
-    }
-    fn bits_stored(&self) -> Option<u16> {
-        Some(self.format.stored as u16)
-    }
-    fn photometric_interpretation(&self) -> Option<&str> {
-        // the polarity is no matter of the codec
-        Some("MONOCHROME2")
-    }
-    fn number_of_frames(&self) -> Option<u32> {
-        Some(1)
-    }
-    fn number_of_fragments(&self) -> Option<u32> {
-        match &self.instance.pixels {
-            Some(PixelData::Encapsulated { fragments, .. }) => u32::try_from(fragments.len()).ok(),
-            _ => None,
-        }
-    }
-    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
-        match &self.instance.pixels {
-            Some(PixelData::Encapsulated { fragments, .. }) => {
-                fragments.get(fragment).map(|bytes| Cow::Borrowed(&**bytes))
-            }
-            _ => None,
-        }
-    }
-    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
-        match &self.instance.pixels {
-            Some(PixelData::Encapsulated { offsets, .. }) => Some(
-                offsets
-                    .chunks_exact(4)
-                    .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-                    .collect(),
-            ),
-            _ => None,
-        }
-    }
-    fn raw_pixel_data(&self) -> Option<RawPixelData> {
-        match &self.instance.pixels {
-            Some(PixelData::Encapsulated { fragments, .. }) => Some(RawPixelData {
-                fragments: fragments.iter().map(|bytes| bytes.to_vec()).collect(),
-                offset_table: self.offset_table()?.into_owned().into(),
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// The decompressed little-endian bytes of the first frame.
-fn encapsulated(instance: &Instance, format: &Format) -> Result<Vec<u8>, DecodeError> {
-    let uid = instance.transfer_syntax.as_str();
-    let unsupported = || DecodeError::TransferSyntax(uid.to_owned());
-    let syntax = TransferSyntaxRegistry.get(uid).ok_or_else(unsupported)?;
-    let reader = syntax.pixel_data_reader().ok_or_else(unsupported)?;
-    let mut bytes = Vec::new();
-    match catch_unwind(AssertUnwindSafe(|| {
-        reader.decode_frame(&Frame { instance, format }, 0, &mut bytes)
-    })) {
-        Ok(Ok(())) => Ok(bytes),
-        Ok(Err(_)) | Err(_) => Err(DecodeError::Codec),
     }
 }
 

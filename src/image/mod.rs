@@ -4,10 +4,12 @@
 //! network takes. Only [`preprocess`] turns one into the next, for training and for serving alike.
 
 pub mod border;
+mod codec;
 pub mod codes;
 pub mod decode;
 pub mod grey;
 pub mod heatmap;
+pub mod npy;
 pub mod phantom;
 pub mod preprocess;
 

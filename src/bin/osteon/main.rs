@@ -1,5 +1,6 @@
 //! `osteon`: serves radiograph classifiers. This file only dispatches.
 
+mod decode;
 mod score;
 mod serve;
 
@@ -27,6 +28,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Score files without a server
     Score(score::Arguments),
+    /// Write what a stage of the way from file to network makes of an image
+    Decode(decode::Arguments),
 }
 
 #[tokio::main]
@@ -34,6 +37,7 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
+        Command::Decode(arguments) => decode::run(&arguments),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("osteon: {error:#}");

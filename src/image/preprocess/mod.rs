@@ -249,6 +249,29 @@ impl Preprocessing {
         ))
     }
 
+    /// The whole image as a reader would see it under this contract's grey-scale rule, neither cropped nor resized.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Constant`] for an image without content.
+    pub fn displayed(&self, image: &StoredImage) -> Result<Plane, PreprocessError> {
+        let whole = Rectangle {
+            top: 0,
+            left: 0,
+            rows: image.rows,
+            columns: image.columns,
+        };
+        let table = self.shown(image, whole)?;
+        let codes = image.codes.words(image.rows * image.columns);
+        Ok(Plane {
+            rows: image.rows,
+            columns: image.columns,
+            values: codes
+                .iter()
+                .map(|code| table[usize::from(*code)] as u16)
+                .collect(),
+        })
+    }
+
     /// The second half of [`Self::apply`]: range, mean, standard deviation, channels, layout.
     #[must_use]
     pub fn tensor(&self, plane: &Plane) -> Tensor {

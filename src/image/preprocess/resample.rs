@@ -48,8 +48,8 @@ pub(super) fn resample(
         for (shown, code) in line.iter_mut().zip(&codes) {
             *shown = table[usize::from(*code)];
         }
-        let first = *first.get_or_insert(line[0]);
-        constant = constant && line.iter().all(|shown| *shown == first);
+        let first = *first.get_or_insert(line[0].to_bits());
+        constant = constant && line.iter().all(|shown| shown.to_bits() == first);
 
         while let Some(taps) = to_open.next_if(|taps| taps.source.start <= row) {
             let mut sums = spare.pop().unwrap_or_else(|| vec![0.0; source.columns]);

@@ -26,7 +26,9 @@ pub(super) fn ramp(rows: usize, columns: usize) -> StoredImage {
 fn inverted(image: &StoredImage) -> StoredImage {
     let mut other = image.clone();
     let mut codes = codes(image);
-    codes.iter_mut().for_each(|code| *code = 4095 - *code);
+    for code in &mut codes {
+        *code = 4095 - *code;
+    }
     other.codes = Codes::Words(codes);
     other.transform.inverted = !image.transform.inverted;
     if let Some(Voi::Window {

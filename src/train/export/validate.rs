@@ -151,7 +151,9 @@ fn other_polarity(mut image: StoredImage) -> StoredImage {
     use crate::image::grey::{Modality, Voi, VoiFunction};
     let top = (image.code_count() - 1) as u16;
     let mut codes = image.codes.words(image.rows * image.columns);
-    codes.iter_mut().for_each(|code| *code = top - *code);
+    for code in &mut codes {
+        *code = top - *code;
+    }
     image.codes = Codes::Words(codes);
     image.transform.inverted = !image.transform.inverted;
     if let (

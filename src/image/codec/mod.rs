@@ -1,0 +1,81 @@
+//! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
+//!
+//! JPEG Lossless and RLE are decoded here, in safe Rust, faster than by any library that can be built from crates alone;
+//! the others by the codecs that are registered with `dicom-rs`. A codec that panics costs this one image.
+
+mod huffman;
+mod jpeg_lossless;
+mod registered;
+mod rle;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use dicom_dictionary_std::uids;
+
+use super::Codes;
+
+/// How the pixels of a frame are laid out, as the data set says; checked by [`super::decode`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Rows (0028,0010), at least 1.
+    pub(super) rows: usize,
+    /// Columns (0028,0011), at least 1.
+    pub(super) columns: usize,
+    /// Bits Allocated (0028,0100), 8 or 16.
+    pub(super) allocated: u32,
+    /// Bits Stored (0028,0101).
+    pub(super) stored: u32,
+    /// How far High Bit lies above the highest of the stored bits.
+    pub(super) shift: u32,
+    /// The stored bits, after the shift.
+    pub(super) mask: u16,
+}
+
+/// Why a frame has no pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CodecError {
+    /// No codec for this transfer syntax.
+    NoCodec,
+    /// The stream's own size or bits are not the data set's.
+    Disagrees,
+    /// More than one component.
+    Unsupported,
+    /// It ends early, or is not what its standard allows.
+    Damaged,
+}
+
+/// Decodes the fragments of one frame.
+pub(super) fn frame(
+    transfer_syntax: &str,
+    offsets: &Bytes,
+    fragments: &[Bytes],
+    layout: &Layout,
+) -> Result<Codes, CodecError> {
+    let words = match transfer_syntax {
+        uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
+            jpeg_lossless::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
+        }
+        uids::RLE_LOSSLESS => {
+            let planes = layout.allocated as usize / 8;
+            rle::decode(&joined(fragments), layout.rows * layout.columns, planes)?
+        }
+        _ => return registered::decode(transfer_syntax, offsets, fragments, layout),
+    };
+    Ok(masked(words, layout))
+}
+
+/// One frame may lie in several fragments (PS3.5 section A.4).
+fn joined(fragments: &[Bytes]) -> Cow<'_, [u8]> {
+    match fragments {
+        [one] => Cow::Borrowed(one),
+        several => Cow::Owned(several.concat()),
+    }
+}
+
+fn masked(mut words: Vec<u16>, layout: &Layout) -> Codes {
+    for word in &mut words {
+        *word = (*word >> layout.shift) & layout.mask;
+    }
+    Codes::Words(words)
+}
