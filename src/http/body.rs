@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
-use bytes::BytesMut;
 use http_body_util::BodyExt;
 
+use super::buffer::Buffer;
 use crate::fault::{Fault, FaultKind};
 use crate::inference::ImageBytes;
 
-/// The most bytes that are set aside for a body before they have come.
-const MOST_AT_ONCE: usize = 32 << 20;
 /// The most bytes of a body that is too large that are read and thrown away.
 const MOST_DISCARDED: usize = 64 << 20;
 /// How long that may take.
@@ -32,9 +30,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<B
         }
         return Err(too_large(limit));
     }
-    // one buffer of the declared size, so that the parts are not kept beside the whole; no more than a lie may cost
-    let expected = declared.map_or(0, |length| length as usize).min(MOST_AT_ONCE);
-    let mut bytes = BytesMut::with_capacity(expected);
+    let mut buffer = Buffer::new(declared.map(|length| length as usize));
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Err(Fault::new(
@@ -44,14 +40,13 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<B
             ));
         };
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > limit {
-            drop(bytes);
+        if buffer.len() + data.len() > limit || !buffer.push(&data) {
+            drop(buffer);
             discard(body).await;
             return Err(too_large(limit));
         }
-        bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(buffer.finish())
 }
 
 /// Takes the rest of a body that is refused: a client that is still sending when the connection closes sees a broken

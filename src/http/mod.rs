@@ -4,6 +4,7 @@
 //! handler reaches a model or writes to the store by itself.
 
 pub mod body;
+mod buffer;
 pub mod dicomweb;
 pub mod error;
 mod models;
