@@ -10,6 +10,7 @@ use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{Length, Tag};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::Codes;
 use super::codec::{self, CodecError, Layout};
@@ -119,6 +120,31 @@ impl From<DecodeError> for Fault {
         };
         Fault::new(kind, error.code(), error.to_string())
     }
+}
+
+/// A transfer syntax whose pixels can be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SupportedSyntax {
+    /// Its UID.
+    pub uid: &'static str,
+    /// Its name in PS3.6 annex A.
+    pub name: &'static str,
+}
+
+/// The transfer syntaxes of still images that can be decoded, in the order of their UIDs.
+#[must_use]
+pub fn supported() -> Vec<SupportedSyntax> {
+    let mut all: Vec<SupportedSyntax> = TransferSyntaxRegistry
+        .iter()
+        .filter(|syntax| codec::supports(syntax))
+        .map(|syntax| SupportedSyntax {
+            uid: syntax.uid(),
+            name: syntax.name(),
+        })
+        .collect();
+    let numbers = |uid: &str| -> Vec<u32> { uid.split('.').filter_map(|part| part.parse().ok()).collect() };
+    all.sort_by_key(|syntax| numbers(syntax.uid));
+    all
 }
 
 /// Decodes the one frame of a radiograph.

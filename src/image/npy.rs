@@ -23,10 +23,11 @@ numbers!(u16 => "<u2", i16 => "<i2", f32 => "<f4", f64 => "<f8");
 /// The bytes of a file with `values` in row-major order.
 #[must_use]
 pub fn array<N: Number>(shape: &[usize], values: &[N]) -> Vec<u8> {
-    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
     let mut header = format!(
-        "{{'descr': '{}', 'fortran_order': False, 'shape': ({sides}), }}",
-        N::DESCRIPTION
+        "{{'descr': '{}', 'fortran_order': False, 'shape': ({},), }}",
+        N::DESCRIPTION,
+        sides.join(", ")
     );
     // magic, version, length and header together are a multiple of 64, and end with a new line
     while (10 + header.len() + 1) % 64 != 0 {
@@ -36,6 +37,8 @@ pub fn array<N: Number>(shape: &[usize], values: &[N]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    values.iter().for_each(|value| value.write(&mut bytes));
+    for value in values {
+        value.write(&mut bytes);
+    }
     bytes
 }

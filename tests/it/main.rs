@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod decode;
 mod models;
 mod score;
 mod server;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use osteon::dicom::Instance;
-use osteon::image::decode::{decode, decode_picture};
+use osteon::image::decode::{decode, decode_picture, supported};
 use osteon::image::preprocess::Preprocessing;
 use osteon::image::{Plane, StoredImage, npy};
 use osteon::model::Package;
@@ -68,6 +68,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     std::fs::write(&arguments.output, written).context("the output cannot be written")?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stdout, reason = "this is the program's answer")]
+pub(crate) fn formats() -> ExitCode {
+    for syntax in supported() {
+        println!("{:<28} {}", syntax.uid, syntax.name);
+    }
+    ExitCode::SUCCESS
 }
 
 fn array(stage: Stage, contract: Option<Preprocessing>, image: &StoredImage) -> anyhow::Result<Vec<u8>> {

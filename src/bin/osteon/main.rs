@@ -30,6 +30,8 @@ enum Command {
     Score(score::Arguments),
     /// Write what a stage of the way from file to network makes of an image
     Decode(decode::Arguments),
+    /// List the transfer syntaxes whose pixels can be decoded
+    Formats,
 }
 
 #[tokio::main]
@@ -38,6 +40,7 @@ async fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Formats => Ok(decode::formats()),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("osteon: {error:#}");

@@ -6,6 +6,7 @@
 
 use super::CodecError;
 use super::huffman::{Bits, Table};
+use super::markers::{EOI, Markers, SOS};
 
 /// Decodes one frame of `rows` x `columns` into codes of `precision` bits, which the stream's own header must agree with.
 ///
@@ -30,8 +31,8 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             }
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
-                let scan = Scan::read(segment, &frame, &tables)?;
-                return scan.decode(&frame, reader.rest(), rows, columns, restart);
+                let scan = Scan::read(segment, frame, &tables)?;
+                return scan.decode(frame, reader.rest(), rows, columns, restart);
             }
             // another process: the transfer syntax promised this one
             0xC0..=0xC2 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | EOI => return Err(CodecError::Damaged),
@@ -42,54 +43,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
 
 const SOF3: u8 = 0xC3;
 const DHT: u8 = 0xC4;
-const SOI: u8 = 0xD8;
-const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
 const DRI: u8 = 0xDD;
-
-/// The marker segments before the entropy-coded data.
-struct Markers<'a> {
-    stream: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Markers<'a> {
-    fn new(stream: &'a [u8]) -> Result<Self, CodecError> {
-        if stream.get(..2) == Some(&[0xFF, SOI]) {
-            Ok(Self { stream, at: 2 })
-        } else {
-            Err(CodecError::Damaged)
-        }
-    }
-
-    /// The next marker with its segment, which is empty for markers that stand alone.
-    fn next(&mut self) -> Result<(u8, &'a [u8]), CodecError> {
-        let byte = |at: usize| self.stream.get(at).copied().ok_or(CodecError::Damaged);
-        if byte(self.at)? != 0xFF {
-            return Err(CodecError::Damaged);
-        }
-        // any number of fill bytes may stand before a marker
-        while byte(self.at + 1)? == 0xFF {
-            self.at += 1;
-        }
-        let marker = byte(self.at + 1)?;
-        self.at += 2;
-        if matches!(marker, 0x01 | 0xD0..=0xD9) {
-            return Ok((marker, &[]));
-        }
-        let length = usize::from(u16::from_be_bytes([byte(self.at)?, byte(self.at + 1)?]));
-        let segment = self
-            .stream
-            .get(self.at + 2..self.at + length.max(2))
-            .ok_or(CodecError::Damaged)?;
-        self.at += length.max(2);
-        Ok((marker, segment))
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.stream.get(self.at..).unwrap_or_default()
-    }
-}
 
 fn define_tables(mut segment: &[u8], tables: &mut [Option<Table>; 4]) -> Result<(), CodecError> {
     while let Some((class, rest)) = segment.split_first() {
@@ -147,7 +101,7 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn read(segment: &[u8], frame: &Frame, tables: &'a [Option<Table>; 4]) -> Result<Self, CodecError> {
+    fn read(segment: &[u8], frame: Frame, tables: &'a [Option<Table>; 4]) -> Result<Self, CodecError> {
         let [1, component, selector, predictor, _, approximation] = *segment else {
             return Err(CodecError::Damaged);
         };
@@ -169,14 +123,14 @@ impl<'a> Scan<'a> {
 
     fn decode(
         &self,
-        frame: &Frame,
+        frame: Frame,
         entropy_coded: &[u8],
         rows: usize,
         columns: usize,
         restart: usize,
     ) -> Result<Vec<u16>, CodecError> {
         // a restart interval of whole lines is the only one that a lossless process may have (T.81 section H.1.1)
-        if restart % columns != 0 {
+        if !restart.is_multiple_of(columns) {
             return Err(CodecError::Damaged);
         }
         let lines_an_interval = if restart == 0 { rows } else { restart / columns };

@@ -1,10 +1,12 @@
 //! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
 //!
-//! JPEG Lossless and RLE are decoded here, in safe Rust, faster than by any library that can be built from crates alone;
-//! the others by the codecs that are registered with `dicom-rs`. A codec that panics costs this one image.
+//! JPEG Lossless, JPEG-LS and RLE are decoded here, in safe Rust, faster than by any library that can be built from crates
+//! alone; the others by the codecs that are registered with `dicom-rs`. A codec that panics costs this one image.
 
 mod huffman;
 mod jpeg_lossless;
+mod jpeg_ls;
+mod markers;
 mod registered;
 mod rle;
 
@@ -12,6 +14,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
+use dicom_encoding::transfer_syntax::TransferSyntax;
 
 use super::Codes;
 
@@ -56,6 +59,9 @@ pub(super) fn frame(
         uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
             jpeg_lossless::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
         }
+        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
+            jpeg_ls::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
+        }
         uids::RLE_LOSSLESS => {
             let planes = layout.allocated as usize / 8;
             rle::decode(&joined(fragments), layout.rows * layout.columns, planes)?
@@ -63,6 +69,20 @@ pub(super) fn frame(
         _ => return registered::decode(transfer_syntax, offsets, fragments, layout),
     };
     Ok(masked(words, layout))
+}
+
+/// Whether frames in this transfer syntax can be decoded, or need not be. Video is no radiograph.
+pub(super) fn supports(syntax: &TransferSyntax) -> bool {
+    let own = [
+        // inflated before it is parsed
+        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        uids::JPEG_LOSSLESS,
+        uids::JPEG_LOSSLESS_SV1,
+        uids::JPEGLS_LOSSLESS,
+        uids::JPEGLS_NEAR_LOSSLESS,
+        uids::RLE_LOSSLESS,
+    ];
+    own.contains(&syntax.uid()) || syntax.is_codec_free() || syntax.pixel_data_reader().is_some()
 }
 
 /// One frame may lie in several fragments (PS3.5 section A.4).

@@ -82,11 +82,13 @@ mod tests {
         }
         header.resize(16, 0);
         let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
-        planes.iter().for_each(|plane| bytes.extend_from_slice(plane));
+        for plane in planes {
+            bytes.extend_from_slice(plane);
+        }
         bytes
     }
 
-    /// The example of PackBits in TIFF 6.0, section 9, which PS3.5 annex G is built on.
+    /// The example of `PackBits` in TIFF 6.0, section 9, which PS3.5 annex G is built on.
     const PACKED: &[u8] = &[
         0xFE, 0xAA, 0x02, 0x80, 0x00, 0x2A, 0xFD, 0xAA, 0x03, 0x80, 0x00, 0x2A, 0x22, 0xF7, 0xAA,
     ];

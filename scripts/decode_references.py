@@ -1,0 +1,167 @@
+"""The part of make-decode-references that needs pydicom. Argument: the folder to fill."""
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pydicom.uid as uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+
+FOLDER = pathlib.Path(sys.argv[1])
+# both odd, so that a line and a pair of lines never fill a whole number of words
+ROWS, COLUMNS = 37, 53
+references = []
+
+
+def image(bits, signed):
+    """A slope, an edge, the whole range of the bits, and noise: every category of a difference occurs."""
+    random = np.random.default_rng(bits * 2 + signed)
+    y, x = np.mgrid[0:ROWS, 0:COLUMNS]
+    top = (1 << bits) - 1
+    values = (x / COLUMNS * 0.6 + y / ROWS * 0.2) * top + random.normal(0, top * 0.02, (ROWS, COLUMNS))
+    values[10:20, 30:40] = top
+    values[20:30, 5:15] = 0
+    values[30:, 40:] = random.integers(0, top + 1, (ROWS - 30, COLUMNS - 40))
+    values = np.clip(values, 0, top).astype(np.int64)
+    if signed:
+        values -= 1 << (bits - 1)
+    allocated = 8 if bits == 8 else 16
+    return values.astype(np.dtype(f"{'i' if signed else 'u'}{allocated // 8}"))
+
+
+def data_set(values, bits, syntax, **more):
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.2", "2.25.3"
+    ds.PatientName, ds.PatientID, ds.Modality = "REFERENCE^DECODE", "R", "DX"
+    ds.Rows, ds.Columns, ds.SamplesPerPixel = ROWS, COLUMNS, 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated = values.dtype.itemsize * 8
+    ds.BitsStored, ds.HighBit = bits, bits - 1
+    ds.PixelRepresentation = int(values.dtype.kind == "i")
+    for name, value in more.items():
+        setattr(ds, name, value)
+    return ds
+
+
+def keep(name, values, path, exact=True):
+    """Reads a file back, and writes down what is expected of it."""
+    read = pydicom.dcmread(path).pixel_array
+    assert not exact or np.array_equal(read, values), name
+    expect(path.name, read)
+
+
+def expect(name, values):
+    digest = hashlib.sha256(values.astype("<i4").tobytes()).hexdigest()
+    references.append({"file": name, "sha256_of_stored_values_as_little_endian_i32": digest})
+
+
+def native(name, values, bits, syntax):
+    # pydicom writes what it is given: turn the bytes round for big endian, as pixel data of words wants it
+    ds = data_set(values, bits, syntax)
+    big = syntax == uid.ExplicitVRBigEndian
+    ds.PixelData = values.astype(values.dtype.newbyteorder(">" if big else "<")).tobytes() + b"\0" * (values.nbytes % 2)
+    ds["PixelData"].VR = "OW" if values.dtype.itemsize == 2 else "OB"
+    path = FOLDER / f"{name}.dcm"
+    ds.save_as(path, implicit_vr=syntax == uid.ImplicitVRLittleEndian, little_endian=not big, enforce_file_format=True)
+    keep(name, values, path)
+
+
+def compressed(name, values, bits, syntax, stream, exact=True, fragments=1):
+    ds = data_set(values, bits, syntax)
+    stream = stream + b"\0" * (len(stream) % 2)
+    ds.PixelData = encapsulate([stream], fragments_per_frame=fragments)
+    ds["PixelData"].is_undefined_length = True
+    ds["PixelData"].VR = "OB"
+    path = FOLDER / f"{name}.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    keep(name, values, path, exact)
+
+
+def rle(values):
+    from pydicom.pixels import get_encoder
+
+    ds = data_set(values, 8 * values.dtype.itemsize, uid.ExplicitVRLittleEndian)
+    return get_encoder(uid.RLELossless).encode(values, encoding_plugin="pydicom", **options(ds))
+
+
+def options(ds):
+    return {
+        "rows": ds.Rows, "columns": ds.Columns, "samples_per_pixel": 1, "number_of_frames": 1,
+        "bits_allocated": ds.BitsAllocated, "bits_stored": ds.BitsStored,
+        "pixel_representation": ds.PixelRepresentation, "photometric_interpretation": "MONOCHROME2",
+    }
+
+
+def jpeg_ls(values, bits, syntax, **more):
+    from pydicom.encaps import get_frame
+
+    ds = data_set(values, bits, uid.ExplicitVRLittleEndian)
+    ds.PixelData = values.tobytes()
+    ds.compress(syntax, values, encoding_plugin="pyjpegls", generate_instance_uid=False, **more)
+    return get_frame(ds.PixelData, 0, number_of_frames=1)
+
+
+def main():
+    for bits in (8, 10, 12, 15, 16):
+        for signed in (False, True):
+            values = image(bits, signed)
+            label = f"{bits}{'s' if signed else 'u'}"
+            native(f"explicit-{label}", values, bits, uid.ExplicitVRLittleEndian)
+            native(f"implicit-{label}", values, bits, uid.ImplicitVRLittleEndian)
+            native(f"big-{label}", values, bits, uid.ExplicitVRBigEndian)
+            native(f"deflated-{label}", values, bits, uid.DeflatedExplicitVRLittleEndian)
+            compressed(f"rle-{label}", values, bits, uid.RLELossless, rle(values))
+            pattern = values.astype(np.int64) & ((1 << bits) - 1)
+            if not signed:
+                unsigned = pattern.astype(np.uint8 if bits == 8 else np.uint16)
+                stream = imagecodecs.ljpeg_encode(unsigned, bitspersample=bits)
+                compressed(f"jpeg-lossless-{label}", values, bits, uid.JPEGLosslessSV1, stream)
+            stream = jpeg_ls(values, bits, uid.JPEGLSLossless)
+            compressed(f"jpeg-ls-{label}", values, bits, uid.JPEGLSLossless, stream)
+            stream = bytes(imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k", bitspersample=bits, reversible=True))
+            compressed(f"jpeg2000-{label}", values, bits, uid.JPEG2000Lossless, stream)
+    for predictor in range(1, 8):
+        for bits in (8, 12, 16):
+            values = image(bits, False)
+            with tempfile.TemporaryDirectory() as work:
+                work = pathlib.Path(work)
+                plain, lossless = work / "plain.dcm", FOLDER / f"jpeg-lossless-predictor{predictor}-{bits}u.dcm"
+                ds = data_set(values, bits, uid.ExplicitVRLittleEndian)
+                ds.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
+                ds["PixelData"].VR = "OW" if values.dtype.itemsize == 2 else "OB"
+                ds.save_as(plain, enforce_file_format=True)
+                tool = ["dcmcjpeg", "+el", "+sv", str(predictor), "+un", str(plain), str(lossless)]
+                subprocess.run(tool, check=True)
+                keep(lossless.stem, values, lossless)
+    for near, bits in ((1, 8), (2, 12), (7, 16), (40, 12)):
+        values = image(bits, False)
+        stream = jpeg_ls(values, bits, uid.JPEGLSNearLossless, jls_error=near)
+        compressed(f"jpeg-ls-near{near}-{bits}u", values, bits, uid.JPEGLSNearLossless, stream, exact=False)
+    values = image(12, False)
+    values[:, 20:35] = 700  # long runs, and lines that end in one
+    values[25:, 10:] = 701
+    stream = jpeg_ls(values, 12, uid.JPEGLSLossless)
+    compressed("jpeg-ls-runs", values, 12, uid.JPEGLSLossless, stream)
+    values = image(12, False)
+    stream = imagecodecs.ljpeg_encode(values, bitspersample=12)
+    compressed("jpeg-lossless-fragments", values, 12, uid.JPEGLosslessSV1, stream, fragments=3)
+    stream = imagecodecs.htj2k_encode(values)
+    compressed("htj2k-12u", values, 12, uid.HTJ2KLossless, bytes(stream))
+    versions = f"pydicom {pydicom.__version__}, imagecodecs {imagecodecs.__version__}, dcmcjpeg of DCMTK"
+    text = json.dumps({"made_by": "scripts/make-decode-references", "with": versions, "files": references}, indent=1)
+    (FOLDER / "references.json").write_text(text + "\n")
+    print(len(references), "files")
+
+
+main()
