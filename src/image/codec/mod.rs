@@ -94,6 +94,9 @@ fn joined(fragments: &[Bytes]) -> Cow<'_, [u8]> {
 }
 
 fn masked(mut words: Vec<u16>, layout: &Layout) -> Codes {
+    if layout.shift == 0 && layout.mask == u16::MAX {
+        return Codes::Words(words);
+    }
     for word in &mut words {
         *word = (*word >> layout.shift) & layout.mask;
     }

@@ -23,7 +23,6 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Vec<
         _ => return Err(CodecError::Unsupported),
     }
     let mut words = vec![0_u16; pixels];
-    let mut plane = vec![0_u8; pixels];
     for index in 1..=planes {
         let start = word(index)?;
         let end = if index < planes {
@@ -34,37 +33,44 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Vec<
         if start < HEADER {
             return Err(CodecError::Damaged);
         }
-        unpack(stream.get(start..end).ok_or(CodecError::Damaged)?, &mut plane)?;
-        for (word, byte) in words.iter_mut().zip(&plane) {
-            *word = *word << 8 | u16::from(*byte);
-        }
+        let shift = 8 * (planes - index);
+        unpack(
+            stream.get(start..end).ok_or(CodecError::Damaged)?,
+            &mut words,
+            shift,
+        )?;
     }
     Ok(words)
 }
 
-/// Fills `plane` (PS3.5 section G.3.2); what is packed behind it is padding.
-fn unpack(mut packed: &[u8], plane: &mut [u8]) -> Result<(), CodecError> {
-    let mut filled = 0;
-    while filled < plane.len() {
+/// Adds one plane to every word (PS3.5 section G.3.2); what is packed behind it is padding.
+fn unpack(mut packed: &[u8], words: &mut [u16], shift: usize) -> Result<(), CodecError> {
+    let mut left = words;
+    while !left.is_empty() {
         let (control, rest) = packed.split_first().ok_or(CodecError::Damaged)?;
-        let room = plane.len() - filled;
-        packed = match *control {
-            literal @ 0..=127 => {
-                let count = usize::from(literal) + 1;
-                let bytes = rest.get(..count.min(room)).ok_or(CodecError::Damaged)?;
-                plane[filled..filled + bytes.len()].copy_from_slice(bytes);
-                filled += bytes.len();
-                rest.get(count..).unwrap_or_default()
+        let count = match *control {
+            literal @ 0..=127 => usize::from(literal) + 1,
+            128 => {
+                packed = rest;
+                continue;
             }
-            128 => rest,
-            repeat => {
-                let count = (257 - usize::from(repeat)).min(room);
-                let (byte, rest) = rest.split_first().ok_or(CodecError::Damaged)?;
-                plane[filled..filled + count].fill(*byte);
-                filled += count;
-                rest
-            }
+            repeat => 257 - usize::from(repeat),
         };
+        let (run, behind) = left.split_at_mut(count.min(left.len()));
+        if *control < 128 {
+            let bytes = rest.get(..run.len()).ok_or(CodecError::Damaged)?;
+            for (word, byte) in run.iter_mut().zip(bytes) {
+                *word |= u16::from(*byte) << shift;
+            }
+            packed = rest.get(count..).unwrap_or_default();
+        } else {
+            let (byte, rest) = rest.split_first().ok_or(CodecError::Damaged)?;
+            for word in run {
+                *word |= u16::from(*byte) << shift;
+            }
+            packed = rest;
+        }
+        left = behind;
     }
     Ok(())
 }
