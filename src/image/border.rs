@@ -98,8 +98,6 @@ fn kept(count: usize, is_flat: impl Fn(usize) -> bool) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Codes;
-    use super::super::grey::GreyTransform;
     use super::*;
 
     fn bordered(rows: usize, columns: usize, field: Rectangle, inverted: bool) -> StoredImage {
@@ -116,14 +114,7 @@ mod tests {
                 if inverted { 4095 - value } else { value }
             })
             .collect();
-        StoredImage {
-            rows,
-            columns,
-            bits_stored: 12,
-            signed: false,
-            codes: Codes::Words(codes),
-            transform: GreyTransform::default(),
-        }
+        StoredImage::twelve_bits(rows, columns, codes)
     }
 
     #[test]

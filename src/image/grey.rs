@@ -215,6 +215,21 @@ impl StoredImage {
 }
 
 #[cfg(test)]
+impl StoredImage {
+    /// A made image for tests: 12 bits, unsigned, shown as it is.
+    pub(super) fn twelve_bits(rows: usize, columns: usize, codes: Vec<u16>) -> Self {
+        Self {
+            rows,
+            columns,
+            bits_stored: 12,
+            signed: false,
+            codes: Codes::Words(codes),
+            transform: GreyTransform::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,6 +1,7 @@
 //! How freed memory goes back to the system. Only glibc has to be told; other allocators do so by themselves.
 //!
-//! Measured with a ResNet-18 of 45 MB and radiographs of 10 MB: 318 MB at rest without this module, 97 MB with it.
+//! Measured with a ResNet-18 of 45 MB: loading it leaves 184 MB, and 53 MB after [`trim`]; after sixteen radiographs of 10 MB at
+//! the same time the server holds 274 MB, and 97 MB with [`return_large_blocks`].
 
 #![allow(
     unsafe_code,

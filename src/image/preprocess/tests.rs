@@ -1,7 +1,7 @@
 //! The contract on made images.
 
 use super::super::Codes;
-use super::super::grey::{GreyTransform, Modality, Voi, VoiFunction};
+use super::super::grey::{Modality, Voi, VoiFunction};
 use super::*;
 
 fn codes(image: &StoredImage) -> Vec<u16> {
@@ -12,14 +12,7 @@ pub(super) fn ramp(rows: usize, columns: usize) -> StoredImage {
     let codes = (0..rows * columns)
         .map(|index| ((index * 2654435761) >> 7 & 0xFFF) as u16)
         .collect();
-    StoredImage {
-        rows,
-        columns,
-        bits_stored: 12,
-        signed: false,
-        codes: Codes::Words(codes),
-        transform: GreyTransform::default(),
-    }
+    StoredImage::twelve_bits(rows, columns, codes)
 }
 
 /// The same picture as the other photometric interpretation: stored values, window and polarity all turned round.
