@@ -32,6 +32,7 @@ pub mod fault;
 pub mod finding;
 pub mod image;
 pub mod model;
+mod pages;
 pub mod runtime;
 pub mod telemetry;
 

@@ -21,12 +21,13 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 
 use crate::fault::{Fault, FaultKind};
+use crate::pages::Pages;
 pub use attributes::{Attributes, CodedValue};
 use structure::{OutOfBounds, Pixels, Structure};
 pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
 
 /// The most bytes that a deflated data set may have when inflated: more than the largest image that is decoded.
-const MOST_INFLATED: u64 = 256 << 20;
+const MOST_INFLATED: usize = 256 << 20;
 
 /// Explicit VR Big Endian, retired; old archives still hold it.
 const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
@@ -176,19 +177,30 @@ impl Instance {
 }
 
 /// The data set behind a deflated one (PS3.5 section A.5), as far as it may reach.
+///
+/// It goes into as much memory as it may ever need: the system gives what is written to, and no more.
 fn inflated(deflated: &[u8]) -> Result<Bytes, InstanceError> {
-    let mut bytes = Vec::new();
-    let mut source = DeflateDecoder::new(deflated).take(MOST_INFLATED + 1);
-    match source.read_to_end(&mut bytes) {
-        Ok(_) if bytes.len() as u64 > MOST_INFLATED => Err(InstanceError::Damaged(format!(
+    let mut source = DeflateDecoder::new(deflated);
+    let mut pages = Pages::zeroed(MOST_INFLATED + 1);
+    let mut filled = 0;
+    loop {
+        match source.read(&mut pages.bytes()[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(_) => {
+                return Err(InstanceError::Damaged(
+                    "its deflated data set cannot be inflated".to_owned(),
+                ));
+            }
+        }
+    }
+    if filled > MOST_INFLATED {
+        return Err(InstanceError::Damaged(format!(
             "its deflated data set inflates to more than {} MiB",
             MOST_INFLATED >> 20
-        ))),
-        Ok(_) => Ok(bytes.into()),
-        Err(_) => Err(InstanceError::Damaged(
-            "its deflated data set cannot be inflated".to_owned(),
-        )),
+        )));
     }
+    Ok(pages.freeze().slice(..filled))
 }
 
 /// A transfer syntax that is in no registry; the UID comes from the file, and is shown only where it can be nothing else.

@@ -2,17 +2,15 @@
 
 use axum::body::Bytes;
 use bytes::BytesMut;
-use memmap2::MmapMut;
 
-/// From this size on a body has a mapping of its own.
-const MAPPED_FROM: usize = 1 << 20;
+use crate::pages::Pages;
 
 /// Room for a body of a declared or unknown length.
 ///
 /// A large body of declared length goes into a mapping with huge pages: the system then sets it up in a few steps instead
 /// of one for every 4 KiB, which cost a tenth of a request's processor time, and no memory is taken before bytes come.
 pub(super) enum Buffer {
-    Mapped { map: MmapMut, filled: usize },
+    Declared { pages: Pages, filled: usize },
     Growing(BytesMut),
 }
 
@@ -20,20 +18,18 @@ impl Buffer {
     /// Room for `declared` bytes, or for as many as come.
     pub(super) fn new(declared: Option<usize>) -> Self {
         let length = declared.unwrap_or(0);
-        if length >= MAPPED_FROM
-            && let Ok(map) = MmapMut::map_anon(length)
-        {
-            #[cfg(target_os = "linux")]
-            // a kernel without huge pages serves small ones
-            let _ = map.advise(memmap2::Advice::HugePage);
-            return Self::Mapped { map, filled: 0 };
+        if length >= Pages::FROM {
+            return Self::Declared {
+                pages: Pages::zeroed(length),
+                filled: 0,
+            };
         }
-        Self::Growing(BytesMut::with_capacity(length.min(MAPPED_FROM)))
+        Self::Growing(BytesMut::with_capacity(length.min(Pages::FROM)))
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Mapped { filled, .. } => *filled,
+            Self::Declared { filled, .. } => *filled,
             Self::Growing(bytes) => bytes.len(),
         }
     }
@@ -41,8 +37,8 @@ impl Buffer {
     /// Appends `data`; gives `false`, and takes nothing, where that is more than was declared.
     pub(super) fn push(&mut self, data: &[u8]) -> bool {
         match self {
-            Self::Mapped { map, filled } => {
-                let Some(room) = map.get_mut(*filled..*filled + data.len()) else {
+            Self::Declared { pages, filled } => {
+                let Some(room) = pages.bytes().get_mut(*filled..*filled + data.len()) else {
                     return false;
                 };
                 room.copy_from_slice(data);
@@ -56,7 +52,7 @@ impl Buffer {
     /// What was collected.
     pub(super) fn finish(self) -> Bytes {
         match self {
-            Self::Mapped { map, filled } => Bytes::from_owner(map).slice(..filled),
+            Self::Declared { pages, filled } => pages.freeze().slice(..filled),
             Self::Growing(bytes) => bytes.freeze(),
         }
     }
@@ -75,9 +71,9 @@ mod tests {
             assert_eq!(buffer.len(), 5);
             assert_eq!(buffer.finish(), "abcde");
         }
-        let mut full = Buffer::new(Some(MAPPED_FROM));
-        assert!(full.push(&vec![7; MAPPED_FROM]));
+        let mut full = Buffer::new(Some(Pages::FROM));
+        assert!(full.push(&vec![7; Pages::FROM]));
         assert!(!full.push(b"more than was declared"));
-        assert_eq!(full.finish().len(), MAPPED_FROM);
+        assert_eq!(full.finish().len(), Pages::FROM);
     }
 }

@@ -291,12 +291,7 @@ impl Format {
                 expected,
             });
         }
-        Ok(Codes::Stored {
-            bytes,
-            single: layout.allocated == 8,
-            shift: layout.shift,
-            mask: layout.mask,
-        })
+        Ok(layout.stored(bytes))
     }
 }
 

@@ -3,18 +3,22 @@
 //! The names of the standard are kept where it has one letter for a thing: A, B, C and N of a context, the neighbours a
 //! (left), b (above), c (above left) and d (above right).
 
+use bytes::Bytes;
+
 use super::CodecError;
 use super::markers::{EOI, Markers, SOS};
+use crate::pages::Pages;
 
 const SOF55: u8 = 0xF7;
 const LSE: u8 = 0xF8;
 const DRI: u8 = 0xDD;
 
-/// Decodes one frame of `rows` x `columns` into codes of at most `bits` bits, which the stream's own header must agree with.
+/// Decodes one frame of `rows` x `columns` into little-endian codes of `bits` (8 or 16) bits, which the stream's own header
+/// must agree with.
 ///
 /// # Errors
 /// As `jpeg_lossless`; restart intervals and palettes, which no radiograph has, are [`CodecError::Unsupported`].
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
+pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut precision = None;
     let mut preset = [0; 5];
@@ -40,7 +44,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
                 }
                 let precision = precision.ok_or(CodecError::Damaged)?;
                 let parameters = Parameters::new(precision, i32::from(near), preset)?;
-                return Scan::new(parameters, reader.rest()).decode(rows, columns);
+                return Scan::new(parameters, reader.rest()).decode(rows, columns, bits as usize / 8);
             }
             EOI => return Err(CodecError::Damaged),
             _ => {}
@@ -80,7 +84,8 @@ struct Parameters {
     /// qbpp.
     error_bits: u32,
     limit: u32,
-    thresholds: [i32; 3],
+    /// The region of every gradient from `-highest` to `highest`, -4 to 4 (T.87 section A.3.3).
+    regions: Box<[i8]>,
     reset: i32,
 }
 
@@ -124,6 +129,15 @@ impl Parameters {
         if !(near < t1 && t1 <= t2 && t2 <= t3 && t3 <= highest.max(t2)) {
             return Err(CodecError::Damaged);
         }
+        let region = |gradient: i32| {
+            let size = gradient.abs();
+            let region = if size <= near {
+                0
+            } else {
+                1 + i8::from(size >= t1) + i8::from(size >= t2) + i8::from(size >= t3)
+            };
+            if gradient < 0 { -region } else { region }
+        };
         Ok(Self {
             highest,
             near,
@@ -131,21 +145,13 @@ impl Parameters {
             range,
             error_bits: bits_of(range),
             limit: 2 * (sample_bits + sample_bits.max(8)),
-            thresholds: [t1, t2, t3],
+            regions: (-highest..=highest).map(region).collect(),
             reset: default(reset, 64).max(3),
         })
     }
 
-    /// A gradient's region, -4 to 4 (T.87 section A.3.3).
-    fn quantised(&self, gradient: i32) -> i32 {
-        let [t1, t2, t3] = self.thresholds;
-        let size = gradient.abs();
-        let region = if size <= self.near {
-            0
-        } else {
-            1 + i32::from(size >= t1) + i32::from(size >= t2) + i32::from(size >= t3)
-        };
-        if gradient < 0 { -region } else { region }
+    fn region(&self, gradient: i32) -> i32 {
+        i32::from(self.regions[(gradient + self.highest) as usize])
     }
 
     /// A prediction with its error put right, within the range (T.87 section A.4.5 and A.5.3).
@@ -173,7 +179,12 @@ struct Context {
 impl Context {
     /// The smallest k with `N * 2^k >= sum` (T.87 section A.5.1).
     fn k(&self, sum: i32) -> u32 {
-        (0..16).find(|k| self.n << k >= sum).unwrap_or(16)
+        if self.n >= sum {
+            return 0;
+        }
+        // N and the sum have their highest bits so far apart: that, or one more
+        let least = self.n.leading_zeros() - sum.leading_zeros();
+        (least + u32::from(self.n << least < sum)).min(16)
     }
 
     fn halve(&mut self, reset: i32) {
@@ -215,29 +226,37 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn decode(mut self, rows: usize, columns: usize) -> Result<Vec<u16>, CodecError> {
-        let mut pixels = Vec::with_capacity(rows * columns);
+    fn decode(mut self, rows: usize, columns: usize, width: usize) -> Result<Bytes, CodecError> {
+        let mut pixels = Pages::zeroed(rows * columns * width);
         // one more to the left, and to the right of what is above
         let mut above = vec![0_i32; columns + 2];
         let mut line = vec![0_i32; columns + 2];
-        for _ in 0..rows {
+        for out in pixels.bytes().chunks_exact_mut(columns * width) {
             above[columns + 1] = above[columns];
             line[0] = above[1];
             self.line(&above, &mut line, columns)?;
-            pixels.extend(line[1..=columns].iter().map(|value| *value as u16));
+            if width == 1 {
+                for (byte, value) in out.iter_mut().zip(&line[1..=columns]) {
+                    *byte = *value as u8;
+                }
+            } else {
+                for (word, value) in out.chunks_exact_mut(2).zip(&line[1..=columns]) {
+                    word.copy_from_slice(&(*value as u16).to_le_bytes());
+                }
+            }
             if self.bits.overran() {
                 return Err(CodecError::Damaged);
             }
             std::mem::swap(&mut above, &mut line);
         }
-        Ok(pixels)
+        Ok(pixels.freeze())
     }
 
     fn line(&mut self, above: &[i32], line: &mut [i32], columns: usize) -> Result<(), CodecError> {
         let mut at = 1;
         while at <= columns {
             let (a, b, c, d) = (line[at - 1], above[at], above[at - 1], above[at + 1]);
-            let gradients = [d - b, b - c, c - a].map(|gradient| self.parameters.quantised(gradient));
+            let gradients = [d - b, b - c, c - a].map(|gradient| self.parameters.region(gradient));
             let index = 81 * gradients[0] + 9 * gradients[1] + gradients[2];
             if index != 0 {
                 line[at] = self.regular(index, a, b, c);
@@ -261,24 +280,16 @@ impl<'a> Scan<'a> {
         // the sign of the index is that of its first gradient that is not zero
         let sign = index.signum();
         let context = &mut self.contexts[index.unsigned_abs() as usize];
-        let edge = if c >= a.max(b) {
-            a.min(b)
-        } else if c <= a.min(b) {
-            a.max(b)
-        } else {
-            a + b - c
-        };
+        // the median of the three, which is what the standard's two comparisons choose
+        let edge = (a + b - c).clamp(a.min(b), a.max(b));
         let predicted = (edge + sign * context.c).clamp(0, self.parameters.highest);
 
         let k = context.k(context.a);
         let mapped = self
             .bits
             .golomb(k, self.parameters.limit, self.parameters.error_bits);
-        let mut error = if mapped & 1 == 0 {
-            mapped >> 1
-        } else {
-            -((mapped + 1) >> 1)
-        };
+        // 0, 1, 2, 3, ... stand for 0, -1, 1, -2, ...
+        let mut error = (mapped >> 1) ^ -(mapped & 1);
         if k == 0 && self.parameters.near == 0 && 2 * context.b <= -context.n {
             error = -error - 1;
         }

@@ -6,6 +6,7 @@
 mod huffman;
 mod jpeg_lossless;
 mod jpeg_ls;
+mod jpeg_xl;
 mod markers;
 mod registered;
 mod rle;
@@ -35,6 +36,18 @@ pub(super) struct Layout {
     pub(super) mask: u16,
 }
 
+impl Layout {
+    /// The codes in the little-endian bytes that an uncompressed file would have.
+    pub(super) fn stored(&self, bytes: Bytes) -> Codes {
+        Codes::Stored {
+            bytes,
+            single: self.allocated == 8,
+            shift: self.shift,
+            mask: self.mask,
+        }
+    }
+}
+
 /// Why a frame has no pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CodecError {
@@ -60,11 +73,16 @@ pub(super) fn frame(
             jpeg_lossless::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
         }
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
-            jpeg_ls::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
+            let bytes = jpeg_ls::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?;
+            return Ok(layout.stored(bytes));
+        }
+        uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
+            jpeg_xl::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
         }
         uids::RLE_LOSSLESS => {
             let planes = layout.allocated as usize / 8;
-            rle::decode(&joined(fragments), layout.rows * layout.columns, planes)?
+            let bytes = rle::decode(&joined(fragments), layout.rows * layout.columns, planes)?;
+            return Ok(layout.stored(bytes));
         }
         _ => return registered::decode(transfer_syntax, offsets, fragments, layout),
     };
@@ -80,6 +98,9 @@ pub(super) fn supports(syntax: &TransferSyntax) -> bool {
         uids::JPEG_LOSSLESS_SV1,
         uids::JPEGLS_LOSSLESS,
         uids::JPEGLS_NEAR_LOSSLESS,
+        uids::JPEGXL_LOSSLESS,
+        uids::JPEGXLJPEG_RECOMPRESSION,
+        uids::JPEGXL,
         uids::RLE_LOSSLESS,
     ];
     own.contains(&syntax.uid()) || syntax.is_codec_free() || syntax.pixel_data_reader().is_some()

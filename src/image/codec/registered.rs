@@ -36,12 +36,7 @@ pub(super) fn decode(
     if bytes.len() < layout.rows * layout.columns * layout.allocated as usize / 8 {
         return Err(CodecError::Disagrees);
     }
-    Ok(Codes::Stored {
-        bytes: bytes.into(),
-        single: layout.allocated == 8,
-        shift: layout.shift,
-        mask: layout.mask,
-    })
+    Ok(layout.stored(bytes.into()))
 }
 
 /// One frame as those codecs want to see it.
