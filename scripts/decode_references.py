@@ -94,7 +94,8 @@ def compressed(name, values, bits, syntax, stream, exact=True, fragments=1):
         # pydicom writes no syntax that it does not know; another one of the same length stands in its place
         ds.file_meta.TransferSyntaxUID = uid.HTJ2KLossless
     ds.save_as(path, enforce_file_format=True)
-    path.write_bytes(path.read_bytes().replace(ds.file_meta.TransferSyntaxUID.encode(), syntax.encode(), 1))
+    if syntax == JPEG_XL_LOSSLESS:
+        path.write_bytes(path.read_bytes().replace(uid.HTJ2KLossless.encode(), syntax.encode(), 1))
     keep(name, values, path, exact)
 
 

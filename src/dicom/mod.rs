@@ -237,3 +237,35 @@ pub fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
 pub fn number(object: &InMemDicomObject, tag: Tag) -> Option<f64> {
     object.get(tag)?.to_multi_float64().ok()?.first().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+
+    use super::*;
+
+    fn zeros(count: usize) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        let piece = vec![0; 1 << 20];
+        for _ in 0..count >> 20 {
+            encoder.write_all(&piece).unwrap();
+        }
+        encoder.write_all(&piece[..count & 0xF_FFFF]).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_deflated_data_set_is_inflated_up_to_the_limit_and_no_further() {
+        assert_eq!(inflated(&zeros(MOST_INFLATED)).unwrap().len(), MOST_INFLATED);
+        let error = inflated(&zeros(MOST_INFLATED + 1)).unwrap_err();
+        assert!(
+            error.to_string().contains("inflates to more than 256 MiB"),
+            "{error}"
+        );
+        let whole = zeros(3 << 20);
+        assert!(inflated(&whole[..whole.len() / 2]).is_err());
+    }
+}

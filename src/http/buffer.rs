@@ -7,8 +7,7 @@ use crate::pages::Pages;
 
 /// Room for a body of a declared or unknown length.
 ///
-/// A large body of declared length goes into a mapping with huge pages: the system then sets it up in a few steps instead
-/// of one for every 4 KiB, which cost a tenth of a request's processor time, and no memory is taken before bytes come.
+/// A large body of declared length goes into pages of its own: no memory is taken before bytes come.
 pub(super) enum Buffer {
     Declared { pages: Pages, filled: usize },
     Growing(BytesMut),

@@ -1,7 +1,7 @@
 //! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
 //!
-//! JPEG Lossless, JPEG-LS and RLE are decoded here, in safe Rust, faster than by any library that can be built from crates
-//! alone; the others by the codecs that are registered with `dicom-rs`. A codec that panics costs this one image.
+//! JPEG Lossless, JPEG-LS and RLE are decoded here, in safe Rust; JPEG XL by `jxl-oxide`, the others by the codecs that are
+//! registered with `dicom-rs`. A codec that panics costs this one image.
 
 mod huffman;
 mod jpeg_lossless;
@@ -68,25 +68,28 @@ pub(super) fn frame(
     fragments: &[Bytes],
     layout: &Layout,
 ) -> Result<Codes, CodecError> {
-    let words = match transfer_syntax {
+    let Layout {
+        rows,
+        columns,
+        allocated,
+        ..
+    } = *layout;
+    let stream = joined(fragments);
+    match transfer_syntax {
         uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
-            jpeg_lossless::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
+            jpeg_lossless::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
         }
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
-            let bytes = jpeg_ls::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?;
-            return Ok(layout.stored(bytes));
+            jpeg_ls::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
         }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
-            jpeg_xl::decode(&joined(fragments), layout.rows, layout.columns, layout.allocated)?
+            jpeg_xl::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
         }
         uids::RLE_LOSSLESS => {
-            let planes = layout.allocated as usize / 8;
-            let bytes = rle::decode(&joined(fragments), layout.rows * layout.columns, planes)?;
-            return Ok(layout.stored(bytes));
+            rle::decode(&stream, rows * columns, allocated as usize / 8).map(|bytes| layout.stored(bytes))
         }
-        _ => return registered::decode(transfer_syntax, offsets, fragments, layout),
-    };
-    Ok(masked(words, layout))
+        _ => registered::decode(transfer_syntax, offsets, fragments, layout),
+    }
 }
 
 /// Whether frames in this transfer syntax can be decoded, or need not be. Video is no radiograph.
