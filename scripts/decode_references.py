@@ -1,6 +1,7 @@
 """The part of make-decode-references that needs pydicom. Argument: the folder to fill."""
 
 import hashlib
+import io
 import json
 import pathlib
 import subprocess
@@ -11,6 +12,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pydicom.uid as uid
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 
@@ -99,6 +101,19 @@ def compressed(name, values, bits, syntax, stream, exact=True, fragments=1):
     keep(name, values, path, exact)
 
 
+def jpeg(name, bits, syntax, stream):
+    values = imagecodecs.jpeg_decode(stream)
+    ds = data_set(values, bits, syntax)
+    ds.PixelData = encapsulate([stream + b"\0" * (len(stream) % 2)])
+    ds["PixelData"].is_undefined_length = True
+    ds["PixelData"].VR = "OB"
+    path = FOLDER / f"{name}.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    # libjpeg, the one decoder that pydicom has for 12 bits, rounds otherwise
+    assert np.abs(pydicom.dcmread(path).pixel_array.astype(int) - values).max() <= 2, name
+    expect(path.name, values)
+
+
 def rle(values):
     from pydicom.pixels import get_encoder
 
@@ -171,6 +186,14 @@ def main():
     compressed("jpeg-lossless-fragments", values, 12, uid.JPEGLosslessSV1, stream, fragments=3)
     stream = imagecodecs.htj2k_encode(values)
     compressed("htj2k-12u", values, 12, uid.HTJ2KLossless, bytes(stream))
+    # lossy: what libjpeg-turbo makes of the stream counts, in its accurate integer method
+    for bits, quality in ((8, 50), (8, 90), (8, 100), (12, 50), (12, 90), (12, 100)):
+        stream = imagecodecs.jpeg_encode(image(bits, False), level=quality, bitspersample=bits)
+        syntax = uid.JPEGBaseline8Bit if bits == 8 else uid.JPEGExtended12Bit
+        jpeg(f"jpeg-{bits}u-quality{quality}", bits, syntax, stream)
+    with io.BytesIO() as out:
+        Image.fromarray(image(8, False)).save(out, "JPEG", quality=90, restart_marker_rows=1)
+        jpeg("jpeg-8u-restarts", 8, uid.JPEGBaseline8Bit, out.getvalue())
     versions = f"pydicom {pydicom.__version__}, imagecodecs {imagecodecs.__version__}, dcmcjpeg of DCMTK"
     text = json.dumps({"made_by": "scripts/make-decode-references", "with": versions, "files": references}, indent=1)
     (FOLDER / "references.json").write_text(text + "\n")

@@ -7,6 +7,7 @@
 use super::CodecError;
 use super::huffman::{Bits, Table};
 use super::markers::{EOI, Markers, SOS};
+use super::segments::Segments;
 
 /// Decodes one frame of `rows` x `columns` into codes of `precision` bits, which the stream's own header must agree with.
 ///
@@ -136,9 +137,10 @@ impl<'a> Scan<'a> {
         let lines_an_interval = if restart == 0 { rows } else { restart / columns };
         let mut pixels = vec![0_u16; rows * columns];
         let mut segments = Segments::new(entropy_coded);
+        let mut plain = Vec::with_capacity(entropy_coded.len());
         for interval in pixels.chunks_mut(lines_an_interval * columns) {
-            let segment = segments.next().ok_or(CodecError::Damaged)?;
-            let mut bits = Bits::new(&segment);
+            segments.next(&mut plain)?;
+            let mut bits = Bits::new(&plain);
             let start = 1_u16 << (frame.precision - self.point_transform - 1);
             let mut above: &mut [u16] = &mut [];
             for line in interval.chunks_mut(columns) {
@@ -188,41 +190,5 @@ impl<'a> Scan<'a> {
             left = (predicted as u16).wrapping_add(difference(bits));
             *pixel = left;
         }
-    }
-}
-
-/// The entropy-coded segments between restart markers, without their byte stuffing.
-struct Segments<'a> {
-    rest: Option<&'a [u8]>,
-}
-
-impl<'a> Segments<'a> {
-    fn new(entropy_coded: &'a [u8]) -> Self {
-        Self {
-            rest: Some(entropy_coded),
-        }
-    }
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let mut rest = self.rest.take()?;
-        let mut plain = Vec::with_capacity(rest.len());
-        while let Some(at) = memchr::memchr(0xFF, rest) {
-            plain.extend_from_slice(&rest[..at]);
-            match rest.get(at + 1) {
-                Some(0) => {
-                    plain.push(0xFF);
-                    rest = &rest[at + 2..];
-                }
-                // a fill byte
-                Some(0xFF) => rest = &rest[at + 1..],
-                Some(0xD0..=0xD7) => {
-                    self.rest = Some(&rest[at + 2..]);
-                    return Some(plain);
-                }
-                _ => return Some(plain),
-            }
-        }
-        plain.extend_from_slice(rest);
-        Some(plain)
     }
 }

@@ -1,15 +1,18 @@
 //! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
 //!
-//! JPEG Lossless, JPEG-LS and RLE are decoded here, in safe Rust; JPEG XL by `jxl-oxide`, the others by the codecs that are
+//! JPEG (DCT and lossless), JPEG-LS and RLE are decoded here, in safe Rust; JPEG XL by `jxl-oxide`, JPEG 2000 by the codecs that are
 //! registered with `dicom-rs`. A codec that panics costs this one image.
 
 mod huffman;
+mod idct;
+mod jpeg_dct;
 mod jpeg_lossless;
 mod jpeg_ls;
 mod jpeg_xl;
 mod markers;
 mod registered;
 mod rle;
+mod segments;
 
 use std::borrow::Cow;
 
@@ -76,6 +79,9 @@ pub(super) fn frame(
     } = *layout;
     let stream = joined(fragments);
     match transfer_syntax {
+        uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT => {
+            jpeg_dct::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
+        }
         uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
             jpeg_lossless::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
         }
@@ -97,6 +103,8 @@ pub(super) fn supports(syntax: &TransferSyntax) -> bool {
     let own = [
         // inflated before it is parsed
         uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        uids::JPEG_BASELINE8_BIT,
+        uids::JPEG_EXTENDED12_BIT,
         uids::JPEG_LOSSLESS,
         uids::JPEG_LOSSLESS_SV1,
         uids::JPEGLS_LOSSLESS,

@@ -1,0 +1,303 @@
+//! JPEG with the DCT and Huffman codes, sequential: baseline and extended (processes 1, 2 and 4 of ITU-T T.81, annex F),
+//! for one component of 8 or 12 bits.
+
+use bytes::Bytes;
+
+use super::CodecError;
+use super::huffman::{Bits, END_OF_BLOCK, RunTable};
+use super::idct::{self, Block};
+use super::markers::{EOI, Markers, SOS};
+use super::segments::Segments;
+use crate::pages::Pages;
+
+/// Decodes one frame of `rows` x `columns` into the little-endian bytes of an uncompressed one with `bits` (8 or 16)
+/// allocated bits; the stream's own header must agree.
+///
+/// # Errors
+/// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
+/// or is not what T.81 allows, [`CodecError::Unsupported`] for colour.
+pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
+    let mut reader = Markers::new(stream)?;
+    let mut tables = Tables::default();
+    let mut frame = None;
+    let mut restart = 0;
+    loop {
+        let (marker, segment) = reader.next()?;
+        match marker {
+            DQT => tables.define_steps(segment)?,
+            DHT => tables.define_codes(segment)?,
+            SOF0 | SOF1 => frame = Some(Frame::read(segment, rows, columns, bits)?),
+            DRI => {
+                let [high, low] = *segment else {
+                    return Err(CodecError::Damaged);
+                };
+                restart = usize::from(u16::from_be_bytes([high, low]));
+            }
+            SOS => {
+                let frame = frame.ok_or(CodecError::Damaged)?;
+                let scan = Scan::read(segment, frame, &tables)?;
+                return match (frame.precision, bits) {
+                    (8, 8) => scan.decode::<8, 1>(reader.rest(), rows, columns, restart),
+                    (8, _) => scan.decode::<8, 2>(reader.rest(), rows, columns, restart),
+                    _ => scan.decode::<12, 2>(reader.rest(), rows, columns, restart),
+                };
+            }
+            // another process: the transfer syntax promised this one
+            0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | EOI => return Err(CodecError::Damaged),
+            _ => {}
+        }
+    }
+}
+
+const SOF0: u8 = 0xC0;
+const SOF1: u8 = 0xC1;
+const DHT: u8 = 0xC4;
+const DQT: u8 = 0xDB;
+const DRI: u8 = 0xDD;
+
+/// The order of the coefficients in the stream (T.81 figure A.6), as places in a [`Block`].
+const ZIGZAG: [u8; 64] = zigzag();
+
+const fn zigzag() -> [u8; 64] {
+    let mut places = [0; 64];
+    let (mut row, mut column) = (0_usize, 0_usize);
+    let mut k = 0;
+    while k < 64 {
+        places[k] = idct::place(row, column);
+        let up = (row + column).is_multiple_of(2);
+        match (up, row, column) {
+            (true, _, 7) => row += 1,
+            (true, 0, _) | (false, 7, _) => column += 1,
+            (true, ..) => (row, column) = (row - 1, column + 1),
+            (false, _, 0) => row += 1,
+            (false, ..) => (row, column) = (row + 1, column - 1),
+        }
+        k += 1;
+    }
+    places
+}
+
+/// What the stream defines before its scan; the last definition counts.
+#[derive(Default)]
+struct Tables<'a> {
+    /// The steps of quantisation in zigzag order.
+    steps: [Option<[i32; 64]>; 4],
+    /// The DC and the AC codes.
+    codes: [[Option<Codes<'a>>; 4]; 2],
+}
+
+/// Huffman codes: how many of each length, and their symbols.
+type Codes<'a> = (&'a [u8; 16], &'a [u8]);
+
+impl<'a> Tables<'a> {
+    /// T.81 section B.2.4.1.
+    fn define_steps(&mut self, mut segment: &[u8]) -> Result<(), CodecError> {
+        while let Some((class, rest)) = segment.split_first() {
+            let place = self
+                .steps
+                .get_mut(usize::from(class & 15))
+                .ok_or(CodecError::Damaged)?;
+            let mut steps = [0; 64];
+            segment = match class >> 4 {
+                0 => {
+                    let (bytes, rest) = rest.split_first_chunk::<64>().ok_or(CodecError::Damaged)?;
+                    steps = bytes.map(i32::from);
+                    rest
+                }
+                1 => {
+                    let (bytes, rest) = rest.split_first_chunk::<128>().ok_or(CodecError::Damaged)?;
+                    for (step, pair) in steps.iter_mut().zip(bytes.as_chunks().0) {
+                        *step = i32::from(u16::from_be_bytes(*pair));
+                    }
+                    rest
+                }
+                _ => return Err(CodecError::Damaged),
+            };
+            if steps.contains(&0) {
+                return Err(CodecError::Damaged);
+            }
+            *place = Some(steps);
+        }
+        Ok(())
+    }
+
+    /// T.81 section B.2.4.2.
+    fn define_codes(&mut self, mut segment: &'a [u8]) -> Result<(), CodecError> {
+        while let Some((class, rest)) = segment.split_first() {
+            let (counts, rest) = rest.split_first_chunk().ok_or(CodecError::Damaged)?;
+            let total = counts.iter().map(|count| usize::from(*count)).sum();
+            let (symbols, rest) = rest.split_at_checked(total).ok_or(CodecError::Damaged)?;
+            let place = self
+                .codes
+                .get_mut(usize::from(class >> 4))
+                .and_then(|tables| tables.get_mut(usize::from(class & 15)))
+                .ok_or(CodecError::Damaged)?;
+            *place = Some((counts, symbols));
+            segment = rest;
+        }
+        Ok(())
+    }
+
+    fn codes(&self, class: usize, selector: u8) -> Result<Codes<'a>, CodecError> {
+        let table = self.codes[class].get(usize::from(selector));
+        table.copied().flatten().ok_or(CodecError::Damaged)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Frame {
+    precision: u32,
+    component: u8,
+    /// Which steps of quantisation.
+    steps: u8,
+}
+
+impl Frame {
+    /// T.81 section B.2.2.
+    fn read(segment: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Self, CodecError> {
+        let [precision, y1, y0, x1, x0, components, ref rest @ ..] = *segment else {
+            return Err(CodecError::Damaged);
+        };
+        if components != 1 {
+            return Err(CodecError::Unsupported);
+        }
+        let [component, sampling, steps] = *rest else {
+            return Err(CodecError::Damaged);
+        };
+        // the factors themselves do not matter: the blocks of a single component are not interleaved (T.81 section A.2.2)
+        let legal = 1..=4;
+        if !legal.contains(&(sampling >> 4)) || !legal.contains(&(sampling & 15)) {
+            return Err(CodecError::Damaged);
+        }
+        let precision = u32::from(precision);
+        if precision != 8 && precision != 12 {
+            return Err(CodecError::Damaged);
+        }
+        let size = (
+            usize::from(u16::from_be_bytes([y1, y0])),
+            usize::from(u16::from_be_bytes([x1, x0])),
+        );
+        if size != (rows, columns) || precision > bits {
+            return Err(CodecError::Disagrees);
+        }
+        Ok(Self {
+            precision,
+            component,
+            steps,
+        })
+    }
+}
+
+struct Scan {
+    dc: RunTable,
+    ac: RunTable,
+    steps: [i32; 64],
+}
+
+impl Scan {
+    /// T.81 section B.2.3. The spectral selection and the approximation can have one value only in a sequential process,
+    /// and some 12-bit files have wrong ones: they are not looked at.
+    fn read(segment: &[u8], frame: Frame, tables: &Tables<'_>) -> Result<Self, CodecError> {
+        let [1, component, selector, _, _, _] = *segment else {
+            return Err(CodecError::Damaged);
+        };
+        if component != frame.component {
+            return Err(CodecError::Damaged);
+        }
+        let (counts, categories) = tables.codes(0, selector >> 4)?;
+        // as symbols of a run table: no run before a difference
+        if categories.iter().any(|category| *category > 15) {
+            return Err(CodecError::Damaged);
+        }
+        let dc = RunTable::new(counts, categories)?;
+        let (counts, symbols) = tables.codes(1, selector & 15)?;
+        let ac = RunTable::new(counts, symbols)?;
+        let steps = tables.steps.get(usize::from(frame.steps));
+        let steps = steps.copied().flatten().ok_or(CodecError::Damaged)?;
+        Ok(Self { dc, ac, steps })
+    }
+
+    fn decode<const PRECISION: u32, const WIDTH: usize>(
+        &self,
+        entropy_coded: &[u8],
+        rows: usize,
+        columns: usize,
+        restart: usize,
+    ) -> Result<Bytes, CodecError> {
+        let across = columns.div_ceil(8);
+        let blocks = across * rows.div_ceil(8);
+        let restart = if restart == 0 { blocks } else { restart };
+        let mut segments = Segments::new(entropy_coded);
+        let mut plain = Vec::new();
+        let mut bits = Bits::new(&[]);
+        let mut pixels = Pages::zeroed(rows * columns * WIDTH);
+        // one row of blocks, whole ones even at the right and the lower edge
+        let mut strip = vec![[0_u16; 8]; across * 8];
+        let mut block = Block::default();
+        let mut interval_left = 0;
+        let mut dc = 0;
+        let mut wild = 0;
+        for lines in pixels.bytes().chunks_mut(8 * columns * WIDTH) {
+            for x in 0..across {
+                if interval_left == 0 {
+                    segments.next(&mut plain)?;
+                    bits = Bits::new(&plain);
+                    interval_left = restart;
+                    dc = 0;
+                }
+                wild |= self.block::<PRECISION>(&mut bits, &mut dc, &mut block);
+                for (y, line) in block.pixels::<PRECISION>().into_iter().enumerate() {
+                    strip[y * across + x] = line;
+                }
+                interval_left -= 1;
+                if interval_left == 0 && (bits.overran() || bits.left() > 7) {
+                    return Err(CodecError::Damaged);
+                }
+            }
+            // no need to go on to the end of the image
+            if wild != 0 || bits.overran() {
+                return Err(CodecError::Damaged);
+            }
+            for (line, blocks) in lines.chunks_mut(columns * WIDTH).zip(strip.chunks(across)) {
+                for (pixel, value) in line
+                    .as_chunks_mut::<WIDTH>()
+                    .0
+                    .iter_mut()
+                    .zip(blocks.as_flattened())
+                {
+                    pixel.copy_from_slice(&value.to_le_bytes()[..WIDTH]);
+                }
+            }
+        }
+        if segments.at_the_end() {
+            Ok(pixels.freeze())
+        } else {
+            Err(CodecError::Damaged)
+        }
+    }
+
+    /// The coefficients of one block (T.81 section F.2.2), dequantised. Not 0 if one is larger than in any image.
+    #[inline]
+    fn block<const PRECISION: u32>(&self, bits: &mut Bits<'_>, dc: &mut i32, block: &mut Block) -> u32 {
+        let limit = 1 << (PRECISION + 3);
+        let difference = self.dc.coefficient(bits).value;
+        *dc = dc.wrapping_add(difference);
+        let mut value = dc.wrapping_mul(self.steps[0]);
+        let mut wild = value.wrapping_add(limit) as u32;
+        block.set(0, value);
+        let mut k = 0;
+        while k < 63 {
+            let coefficient = self.ac.coefficient(bits);
+            k += coefficient.advance;
+            if k > 63 {
+                // past the last one other than by its own code
+                wild |= u32::from(k < END_OF_BLOCK) << 31;
+                break;
+            }
+            value = coefficient.value.wrapping_mul(self.steps[k as usize]);
+            wild |= value.wrapping_add(limit) as u32;
+            block.set(ZIGZAG[k as usize & 63], value);
+        }
+        wild & !(2 * limit as u32 - 1)
+    }
+}
