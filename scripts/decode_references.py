@@ -114,6 +114,17 @@ def jpeg(name, bits, syntax, stream):
     expect(path.name, values)
 
 
+def open_jpeg(values, bits, options):
+    """The codestream that opj_compress of OpenJPEG makes."""
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        plain, stream = work / "plain.rawl", work / "stream.j2k"
+        plain.write_bytes(values.astype("<u2").tobytes())
+        tool = ["opj_compress", "-i", str(plain), "-o", str(stream), "-F", f"{COLUMNS},{ROWS},1,{bits},u"]
+        subprocess.run(tool + options.split(), check=True, stdout=subprocess.DEVNULL)
+        return stream.read_bytes()
+
+
 def rle(values):
     from pydicom.pixels import get_encoder
 
@@ -186,6 +197,21 @@ def main():
     compressed("jpeg-lossless-fragments", values, 12, uid.JPEGLosslessSV1, stream, fragments=3)
     stream = imagecodecs.htj2k_encode(values)
     compressed("htj2k-12u", values, 12, uid.HTJ2KLossless, bytes(stream))
+    # all that the standard leaves an encoder free to do, lossless
+    layers = "-r 8,3,1"
+    for name, options in {
+        "tiles": "-n 3 -t 17,11", "tile-parts": f"-n 3 -t 32,32 -TP R {layers}", "offsets": "-n 3 -d 3,5 -T 2,1 -t 19,23",
+        "blocks": "-b 4,4", "flat-blocks": "-b 256,16", "no-levels": "-n 1", "six-levels": "-n 6",
+        "precincts": f"-n 3 -c [16,16],[8,8] -p RPCL {layers}",
+        "lrcp": f"-p LRCP {layers}", "rlcp": f"-p RLCP {layers}", "rpcl": f"-p RPCL {layers}",
+        "pcrl": f"-n 3 -p PCRL -c [16,32],[16,16],[8,8] {layers}", "cprl": f"-n 3 -p CPRL -c [32,16],[16,16],[8,8] {layers}",
+        "markers": f"-SOP -EPH {layers}", "region": "-ROI c=0,U=3",
+        "bypass": "-M 1", "reset": "-M 2", "terminate": "-M 4", "causal": "-M 8", "symbols": "-M 32",
+        "all-styles": f"-M 63 {layers}",
+    }.items():
+        values = image(12, False)
+        stream = open_jpeg(values, 12, options)
+        compressed(f"jpeg2000-{name}", values, 12, uid.JPEG2000Lossless, stream)
     # lossy: what libjpeg-turbo makes of the stream counts, in its accurate integer method
     for bits, quality in ((8, 50), (8, 90), (8, 100), (12, 50), (12, 90), (12, 100)):
         stream = imagecodecs.jpeg_encode(image(bits, False), level=quality, bitspersample=bits)
@@ -194,7 +220,7 @@ def main():
     with io.BytesIO() as out:
         Image.fromarray(image(8, False)).save(out, "JPEG", quality=90, restart_marker_rows=1)
         jpeg("jpeg-8u-restarts", 8, uid.JPEGBaseline8Bit, out.getvalue())
-    versions = f"pydicom {pydicom.__version__}, imagecodecs {imagecodecs.__version__}, dcmcjpeg of DCMTK"
+    versions = f"pydicom {pydicom.__version__}, imagecodecs {imagecodecs.__version__}, dcmcjpeg of DCMTK, OpenJPEG"
     text = json.dumps({"made_by": "scripts/make-decode-references", "with": versions, "files": references}, indent=1)
     (FOLDER / "references.json").write_text(text + "\n")
     print(len(references), "files")

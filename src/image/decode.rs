@@ -157,15 +157,15 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
     let format = Format::of(object)?;
     let codes = match pixels {
         PixelData::Native(bytes) => format.codes(bytes.clone())?,
-        PixelData::Encapsulated { offsets, fragments } => {
-            codec::frame(&instance.transfer_syntax, offsets, fragments, &format.layout).map_err(|error| {
-                match error {
+        PixelData::Encapsulated { fragments, .. } => {
+            codec::frame(&instance.transfer_syntax, fragments, &format.layout).map_err(
+                |error| match error {
                     CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
                     CodecError::Disagrees => DecodeError::Disagrees,
                     CodecError::Unsupported => DecodeError::Colour,
                     CodecError::Damaged => DecodeError::Codec,
-                }
-            })?
+                },
+            )?
         }
     };
     Ok(StoredImage {

@@ -1,5 +1,6 @@
 //! Every lossless way in which a radiograph comes gives back what was put in, and no damaged file takes the process down.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -43,7 +44,7 @@ fn stored(file: Vec<u8>) -> Result<StoredImage, String> {
 #[test]
 fn every_lossless_file_decodes_to_what_was_put_in() {
     let references = references();
-    assert!(references.len() >= 115, "only {} references", references.len());
+    assert!(references.len() >= 136, "only {} references", references.len());
     let mut wrong = Vec::new();
     for (name, expected) in &references {
         let found = stored(std::fs::read(folder().join(name)).unwrap()).map(|image| {
@@ -67,8 +68,28 @@ fn every_lossless_file_decodes_to_what_was_put_in() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+thread_local! {
+    /// Panics of this thread in code of our own.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A panic in a codec is caught there and looks like a damaged file: count them where they happen.
+fn count_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic
+            .location()
+            .is_some_and(|place| place.file().starts_with("src/image"))
+        {
+            PANICS.set(PANICS.get() + 1);
+        }
+        before(panic);
+    }));
+}
+
 #[test]
 fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
+    count_panics();
     let mut random = ChaCha8Rng::seed_from_u64(41);
     let (mut whole, mut refused) = (0, 0);
     for (name, _) in references() {
@@ -89,5 +110,6 @@ fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
         }
     }
     assert!(whole + refused >= 10_000, "{whole} + {refused}");
+    assert_eq!(PANICS.get(), 0, "panics in src/image");
     assert!(refused > 1000, "only {refused} of the damaged files were refused");
 }

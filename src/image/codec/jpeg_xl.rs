@@ -1,7 +1,5 @@
 //! JPEG XL (ISO/IEC 18181-1), by `jxl-oxide`, which is written in Rust.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool, PixelFormat};
 
 use super::CodecError;
@@ -16,11 +14,6 @@ const BYTES_BESIDES: usize = 64 << 20;
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or needs more memory than such an image can, [`CodecError::Unsupported`] for colour.
 pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
-    catch_unwind(AssertUnwindSafe(|| guarded(stream, rows, columns, bits)))
-        .unwrap_or(Err(CodecError::Damaged))
-}
-
-fn guarded(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
     let most = BYTES_PER_PIXEL * rows * columns + BYTES_BESIDES;
     let image = JxlImage::builder()
         .pool(JxlThreadPool::none())

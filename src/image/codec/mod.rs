@@ -1,20 +1,20 @@
 //! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
 //!
-//! JPEG (DCT and lossless), JPEG-LS and RLE are decoded here, in safe Rust; JPEG XL by `jxl-oxide`, JPEG 2000 by the codecs that are
-//! registered with `dicom-rs`. A codec that panics costs this one image.
+//! All are decoded in safe Rust: JPEG XL by `jxl-oxide`, the others here. A codec that panics costs this one image.
 
 mod huffman;
 mod idct;
+mod jpeg2000;
 mod jpeg_dct;
 mod jpeg_lossless;
 mod jpeg_ls;
 mod jpeg_xl;
 mod markers;
-mod registered;
 mod rle;
 mod segments;
 
 use std::borrow::Cow;
+use std::panic::catch_unwind;
 
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
@@ -64,13 +64,16 @@ pub(super) enum CodecError {
     Damaged,
 }
 
-/// Decodes the fragments of one frame.
+/// Decodes the fragments of one frame. A panic counts as a damaged one.
 pub(super) fn frame(
     transfer_syntax: &str,
-    offsets: &Bytes,
     fragments: &[Bytes],
     layout: &Layout,
 ) -> Result<Codes, CodecError> {
+    catch_unwind(|| decoded(transfer_syntax, fragments, layout)).unwrap_or(Err(CodecError::Damaged))
+}
+
+fn decoded(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<Codes, CodecError> {
     let Layout {
         rows,
         columns,
@@ -88,13 +91,20 @@ pub(super) fn frame(
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
             jpeg_ls::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
         }
+        uids::JPEG2000_LOSSLESS
+        | uids::JPEG2000
+        | uids::HTJ2K_LOSSLESS
+        | uids::HTJ2K_LOSSLESS_RPCL
+        | uids::HTJ2K => {
+            jpeg2000::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
+        }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
             jpeg_xl::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
         }
         uids::RLE_LOSSLESS => {
             rle::decode(&stream, rows * columns, allocated as usize / 8).map(|bytes| layout.stored(bytes))
         }
-        _ => registered::decode(transfer_syntax, offsets, fragments, layout),
+        _ => Err(CodecError::NoCodec),
     }
 }
 
@@ -109,12 +119,17 @@ pub(super) fn supports(syntax: &TransferSyntax) -> bool {
         uids::JPEG_LOSSLESS_SV1,
         uids::JPEGLS_LOSSLESS,
         uids::JPEGLS_NEAR_LOSSLESS,
+        uids::JPEG2000_LOSSLESS,
+        uids::JPEG2000,
+        uids::HTJ2K_LOSSLESS,
+        uids::HTJ2K_LOSSLESS_RPCL,
+        uids::HTJ2K,
         uids::JPEGXL_LOSSLESS,
         uids::JPEGXLJPEG_RECOMPRESSION,
         uids::JPEGXL,
         uids::RLE_LOSSLESS,
     ];
-    own.contains(&syntax.uid()) || syntax.is_codec_free() || syntax.pixel_data_reader().is_some()
+    own.contains(&syntax.uid()) || syntax.is_codec_free()
 }
 
 /// One frame may lie in several fragments (PS3.5 section A.4).

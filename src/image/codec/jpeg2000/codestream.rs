@@ -1,0 +1,462 @@
+//! The markers of a JPEG 2000 codestream (ITU-T T.800 annex A; T.814 annex A for the high-throughput block coder).
+
+use std::borrow::Cow;
+
+use super::CodecError;
+
+/// Where the image and its tiles lie on the reference grid, and what its samples are (SIZ, section A.5.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// The image: left, top, right, bottom.
+    pub(super) image: [u32; 4],
+    /// A tile's width and height.
+    pub(super) tile: [u32; 2],
+    /// Left and top of the first tile.
+    pub(super) first_tile: [u32; 2],
+    pub(super) precision: u32,
+    pub(super) signed: bool,
+}
+
+impl Size {
+    fn read(segment: &[u8]) -> Result<Self, CodecError> {
+        let four = |at: usize| -> Result<u32, CodecError> {
+            let bytes = segment
+                .get(at..)
+                .and_then(<[u8]>::first_chunk)
+                .ok_or(CodecError::Damaged)?;
+            Ok(u32::from_be_bytes(*bytes))
+        };
+        if segment.get(34..36) != Some(&[0, 1]) {
+            return Err(CodecError::Unsupported);
+        }
+        let Some(&[depth, 1, 1]) = segment.get(36..39) else {
+            return Err(CodecError::Damaged);
+        };
+        let size = Self {
+            image: [four(10)?, four(14)?, four(2)?, four(6)?],
+            tile: [four(18)?, four(22)?],
+            first_tile: [four(26)?, four(30)?],
+            precision: u32::from(depth & 0x7F) + 1,
+            signed: depth & 0x80 != 0,
+        };
+        for axis in 0..2 {
+            let (start, end) = (size.image[axis], size.image[axis + 2]);
+            let first_end = u64::from(size.first_tile[axis]) + u64::from(size.tile[axis]);
+            if start >= end || size.first_tile[axis] > start || first_end <= u64::from(start) || end > 1 << 30
+            {
+                return Err(CodecError::Damaged);
+            }
+        }
+        Ok(size)
+    }
+
+    /// Tiles across and down.
+    pub(super) fn tiles(&self) -> [u32; 2] {
+        [0, 1].map(|axis| (self.image[axis + 2] - self.first_tile[axis]).div_ceil(self.tile[axis]))
+    }
+
+    /// Left, top, right and bottom of a tile.
+    pub(super) fn tile(&self, index: u32) -> [u32; 4] {
+        let across = self.tiles()[0];
+        let place = [index % across, index / across];
+        let start = |axis: usize| self.first_tile[axis] + place[axis] * self.tile[axis];
+        [
+            start(0).max(self.image[0]),
+            start(1).max(self.image[1]),
+            start(0).saturating_add(self.tile[0]).min(self.image[2]),
+            start(1).saturating_add(self.tile[1]).min(self.image[3]),
+        ]
+    }
+}
+
+/// The order of packets (T.800 table A.16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progression {
+    /// Layer, resolution, position.
+    Lrcp,
+    /// Resolution, layer, position.
+    Rlcp,
+    /// Resolution, position, layer.
+    Rpcl,
+    /// Position, resolution, layer; with one component also component, position, resolution, layer.
+    Pcrl,
+}
+
+impl Progression {
+    fn read(code: u8) -> Result<Self, CodecError> {
+        Ok(match code {
+            0 => Self::Lrcp,
+            1 => Self::Rlcp,
+            2 => Self::Rpcl,
+            3 | 4 => Self::Pcrl,
+            _ => return Err(CodecError::Damaged),
+        })
+    }
+}
+
+/// What COD says of the whole tile (section A.6.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) progression: Progression,
+    pub(super) layers: u32,
+}
+
+/// What COD or COC says of a component (sections A.6.1 and A.6.2).
+#[derive(Clone, Debug)]
+pub(super) struct Coding {
+    /// Decomposition levels, at most 32.
+    pub(super) levels: u32,
+    /// Binary logarithms of a code-block's width and height.
+    pub(super) block: [u32; 2],
+    pub(super) style: u8,
+    /// The 5-3 transformation, otherwise the 9-7.
+    pub(super) reversible: bool,
+    /// Binary logarithms of precinct width and height, for each resolution; empty where they are the largest.
+    pub(super) precincts: Vec<[u32; 2]>,
+}
+
+impl Coding {
+    fn read(parameters: &[u8], own_precincts: bool) -> Result<Self, CodecError> {
+        let [levels, width, height, style, transformation, ref sizes @ ..] = *parameters else {
+            return Err(CodecError::Damaged);
+        };
+        let levels = u32::from(levels);
+        let block = [u32::from(width) + 2, u32::from(height) + 2];
+        if levels > 32
+            || block.iter().any(|size| *size > 10)
+            || block[0] + block[1] > 12
+            || transformation > 1
+        {
+            return Err(CodecError::Damaged);
+        }
+        let precincts: Vec<[u32; 2]> = if own_precincts {
+            let sizes = sizes.get(..=levels as usize).ok_or(CodecError::Damaged)?;
+            sizes
+                .iter()
+                .map(|size| [u32::from(size & 15), u32::from(size >> 4)])
+                .collect()
+        } else {
+            Vec::new()
+        };
+        // a precinct is halved in the sub-bands of all but the lowest resolution
+        if precincts.iter().skip(1).flatten().any(|size| *size == 0) {
+            return Err(CodecError::Damaged);
+        }
+        Ok(Self {
+            levels,
+            block,
+            style,
+            reversible: transformation == 1,
+            precincts,
+        })
+    }
+
+    /// Binary logarithms of a precinct's width and height at a resolution.
+    pub(super) fn precinct(&self, resolution: u32) -> [u32; 2] {
+        self.precincts
+            .get(resolution as usize)
+            .copied()
+            .unwrap_or([15, 15])
+    }
+}
+
+/// Quantisation (QCD, QCC; section A.6.4).
+#[derive(Clone, Debug)]
+pub(super) struct Quantisation {
+    pub(super) guard_bits: u32,
+    /// Only the first is given; the others follow from it.
+    derived: bool,
+    /// Exponent and mantissa of each sub-band, from the lowest.
+    steps: Vec<(u32, u32)>,
+}
+
+impl Quantisation {
+    fn read(segment: &[u8]) -> Result<Self, CodecError> {
+        let (style, steps) = segment.split_first().ok_or(CodecError::Damaged)?;
+        let steps: Vec<(u32, u32)> = match style & 31 {
+            0 => steps.iter().map(|step| (u32::from(step >> 3), 0)).collect(),
+            1 | 2 => steps
+                .chunks_exact(2)
+                .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+                .map(|step| (step >> 11, step & 0x7FF))
+                .collect(),
+            _ => return Err(CodecError::Damaged),
+        };
+        Ok(Self {
+            guard_bits: u32::from(style >> 5),
+            derived: style & 31 == 1,
+            steps,
+        })
+    }
+
+    /// Exponent and mantissa of sub-band `band` (0 HL, 1 LH, 2 HH; 0 for the only one of resolution 0).
+    pub(super) fn step(&self, resolution: u32, band: usize) -> Result<(u32, u32), CodecError> {
+        if self.derived {
+            let (exponent, mantissa) = *self.steps.first().ok_or(CodecError::Damaged)?;
+            // equation E-5
+            return Ok((exponent.saturating_sub(resolution.saturating_sub(1)), mantissa));
+        }
+        let index = match resolution {
+            0 => 0,
+            _ => 3 * (resolution as usize - 1) + 1 + band,
+        };
+        self.steps.get(index).copied().ok_or(CodecError::Damaged)
+    }
+}
+
+/// One progression of a POC marker (section A.6.6).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Volume {
+    pub(super) progression: Progression,
+    /// Resolutions, from and to.
+    pub(super) resolutions: [u32; 2],
+    /// Layers, to.
+    pub(super) layers: u32,
+}
+
+/// What the markers of a header say, each of them or none.
+#[derive(Clone, Debug, Default)]
+struct Parameters {
+    order: Option<Order>,
+    coding: Option<Coding>,
+    component_coding: Option<Coding>,
+    quantisation: Option<Quantisation>,
+    component_quantisation: Option<Quantisation>,
+    shift: Option<u32>,
+    volumes: Vec<Volume>,
+}
+
+/// The most progressions of a tile: each goes through all of its packets.
+const MOST_VOLUMES: usize = 32;
+
+const COD: u8 = 0x52;
+const COC: u8 = 0x53;
+const RGN: u8 = 0x5E;
+const QCD: u8 = 0x5C;
+const QCC: u8 = 0x5D;
+const POC: u8 = 0x5F;
+const PPM: u8 = 0x60;
+const PPT: u8 = 0x61;
+const SOT: u8 = 0x90;
+const SOD: u8 = 0x93;
+const EOC: u8 = 0xD9;
+const SIZ: u8 = 0x51;
+
+impl Parameters {
+    fn take(&mut self, marker: u8, segment: &[u8]) -> Result<(), CodecError> {
+        // the segments of a component begin with its number, of which there is one
+        let component = || match segment.split_first() {
+            Some((0, rest)) => Ok(rest),
+            _ => Err(CodecError::Damaged),
+        };
+        match marker {
+            COD => {
+                let [style, progression, high, low, _, ref coding @ ..] = *segment else {
+                    return Err(CodecError::Damaged);
+                };
+                let layers = u32::from(u16::from_be_bytes([high, low]));
+                if layers == 0 {
+                    return Err(CodecError::Damaged);
+                }
+                let progression = Progression::read(progression)?;
+                self.order = Some(Order { progression, layers });
+                self.coding = Some(Coding::read(coding, style & 1 != 0)?);
+            }
+            COC => {
+                let (style, coding) = component()?.split_first().ok_or(CodecError::Damaged)?;
+                self.component_coding = Some(Coding::read(coding, style & 1 != 0)?);
+            }
+            QCD => self.quantisation = Some(Quantisation::read(segment)?),
+            QCC => self.component_quantisation = Some(Quantisation::read(component()?)?),
+            RGN => {
+                let [0, shift] = *component()? else {
+                    return Err(CodecError::Damaged);
+                };
+                self.shift = Some(u32::from(shift));
+            }
+            POC => {
+                for entry in segment.chunks_exact(7) {
+                    let [from, _, high, low, to, _, progression] = *entry else {
+                        return Err(CodecError::Damaged);
+                    };
+                    if self.volumes.len() == MOST_VOLUMES {
+                        return Err(CodecError::Damaged);
+                    }
+                    self.volumes.push(Volume {
+                        progression: Progression::read(progression)?,
+                        resolutions: [u32::from(from), u32::from(to)],
+                        layers: u32::from(u16::from_be_bytes([high, low])),
+                    });
+                }
+            }
+            // packed packet headers: no encoder of radiographs writes them
+            PPM | PPT => return Err(CodecError::Damaged),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A tile with all that is needed to decode it.
+pub(super) struct Tile<'a> {
+    /// Left, top, right and bottom on the reference grid.
+    pub(super) area: [u32; 4],
+    pub(super) coding: Coding,
+    pub(super) quantisation: Quantisation,
+    /// By how many bit-planes a region of interest lies above the rest (section H.1).
+    pub(super) shift: u32,
+    pub(super) volumes: Vec<Volume>,
+    /// Its packets, one behind the other.
+    pub(super) packets: Cow<'a, [u8]>,
+}
+
+#[derive(Clone, Default)]
+struct Parts<'a> {
+    parameters: Parameters,
+    packets: Option<Cow<'a, [u8]>>,
+}
+
+struct Reader<'a> {
+    stream: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The next marker and its segment, which is empty for markers that stand alone.
+    fn marker(&mut self) -> Result<(u8, &'a [u8]), CodecError> {
+        let Some(&[0xFF, marker]) = self.stream.get(self.at..).and_then(<[u8]>::first_chunk) else {
+            return Err(CodecError::Damaged);
+        };
+        self.at += 2;
+        if matches!(marker, 0x30..=0x3F | 0x4F | SOD | EOC) {
+            return Ok((marker, &[]));
+        }
+        let length = self
+            .stream
+            .get(self.at..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or(CodecError::Damaged)?;
+        let end = self.at + usize::from(u16::from_be_bytes(*length)).max(2);
+        let segment = self.stream.get(self.at + 2..end).ok_or(CodecError::Damaged)?;
+        self.at = end;
+        Ok((marker, segment))
+    }
+}
+
+/// Reads all headers.
+///
+/// # Errors
+/// [`CodecError::Unsupported`] for more than one component, [`CodecError::Damaged`] for what T.800 does not allow, for
+/// missing tiles and for a stream that ends early.
+pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
+    let mut reader = Reader { stream, at: 0 };
+    if reader.marker()?.0 != 0x4F {
+        return Err(CodecError::Damaged);
+    }
+    let (SIZ, segment) = reader.marker()? else {
+        return Err(CodecError::Damaged);
+    };
+    let size = Size::read(segment)?;
+    let [across, down] = size.tiles();
+    let count = across
+        .checked_mul(down)
+        .filter(|count| *count <= 65_535)
+        .ok_or(CodecError::Damaged)?;
+    let mut main = Parameters::default();
+    let mut tiles: Vec<Parts<'_>> = Vec::new();
+    tiles.resize_with(count as usize, Parts::default);
+    loop {
+        match reader.marker()? {
+            (SOT, segment) => tile_part(&mut reader, segment, &mut tiles)?,
+            (EOC, _) => break,
+            (SOD, _) => return Err(CodecError::Damaged),
+            (marker, segment) => main.take(marker, segment)?,
+        }
+        // a stream may lack its last marker
+        if reader.at >= stream.len() {
+            break;
+        }
+    }
+    let tiles = tiles
+        .into_iter()
+        .enumerate()
+        .map(|(index, parts)| tile(size.tile(index as u32), &main, parts))
+        .collect::<Result<_, _>>()?;
+    Ok((size, tiles))
+}
+
+fn tile_part<'a>(reader: &mut Reader<'a>, segment: &[u8], tiles: &mut [Parts<'a>]) -> Result<(), CodecError> {
+    // 12 bytes back is the marker itself, which Psot counts from (section A.4.2)
+    let start = reader.at - 12;
+    let [high, low, a, b, c, d, _, _] = *segment else {
+        return Err(CodecError::Damaged);
+    };
+    let tile = tiles
+        .get_mut(usize::from(u16::from_be_bytes([high, low])))
+        .ok_or(CodecError::Damaged)?;
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    loop {
+        match reader.marker()? {
+            (SOD, _) => break,
+            (SOT | EOC, _) => return Err(CodecError::Damaged),
+            (marker, segment) => tile.parameters.take(marker, segment)?,
+        }
+    }
+    let end = if length == 0 {
+        // as far as there is something, without the last marker
+        let behind = reader.stream.len();
+        if reader.stream.ends_with(&[0xFF, EOC]) {
+            behind - 2
+        } else {
+            behind
+        }
+    } else {
+        start + length
+    };
+    let packets = reader.stream.get(reader.at..end).ok_or(CodecError::Damaged)?;
+    match &mut tile.packets {
+        Some(before) => before.to_mut().extend_from_slice(packets),
+        None => tile.packets = Some(Cow::Borrowed(packets)),
+    }
+    reader.at = end;
+    Ok(())
+}
+
+/// A tile's own markers go before those of the main header, and a component's before those of all (section A.6).
+fn tile<'a>(area: [u32; 4], main: &Parameters, parts: Parts<'a>) -> Result<Tile<'a>, CodecError> {
+    let own = parts.parameters;
+    let order = own.order.or(main.order).ok_or(CodecError::Damaged)?;
+    let coding = own.component_coding.or(own.coding);
+    let coding = coding.or_else(|| main.component_coding.clone().or_else(|| main.coding.clone()));
+    let quantisation = own.component_quantisation.or(own.quantisation);
+    let quantisation = quantisation.or_else(|| {
+        main.component_quantisation
+            .clone()
+            .or_else(|| main.quantisation.clone())
+    });
+    let coding = coding.ok_or(CodecError::Damaged)?;
+    let mut volumes = if own.volumes.is_empty() {
+        main.volumes.clone()
+    } else {
+        own.volumes
+    };
+    if volumes.is_empty() {
+        volumes.push(Volume {
+            progression: order.progression,
+            resolutions: [0, coding.levels + 1],
+            layers: order.layers,
+        });
+    }
+    for volume in &mut volumes {
+        volume.layers = volume.layers.min(order.layers);
+        volume.resolutions[1] = volume.resolutions[1].min(coding.levels + 1);
+    }
+    Ok(Tile {
+        area,
+        coding,
+        quantisation: quantisation.ok_or(CodecError::Damaged)?,
+        shift: own.shift.or(main.shift).unwrap_or(0),
+        volumes,
+        packets: parts.packets.ok_or(CodecError::Damaged)?,
+    })
+}

@@ -1,0 +1,206 @@
+//! Resolutions, sub-bands, precincts and code-blocks of a tile (ITU-T T.800 annex B).
+
+use super::CodecError;
+use super::block::Orientation;
+use super::codestream::Tile;
+use super::tag_tree::TagTree;
+
+/// The most precincts and code-blocks of an image: a hundred million samples in blocks of 32 x 32, ten times over.
+const MOST_PARTS: u64 = 1 << 20;
+
+/// A resolution level, from the lowest.
+pub(super) struct Resolution {
+    /// Left, top, right and bottom in its own samples.
+    pub(super) area: [u32; 4],
+    /// Precincts across and down.
+    pub(super) precincts: [u32; 2],
+    /// Binary logarithms of a precinct's width and height.
+    pub(super) precinct: [u32; 2],
+    /// LL alone, or HL, LH and HH.
+    pub(super) bands: Vec<Band>,
+}
+
+/// A sub-band.
+pub(super) struct Band {
+    pub(super) area: [u32; 4],
+    pub(super) orientation: Orientation,
+    /// Magnitude bit-planes, Mb of equation E-2.
+    pub(super) planes: u32,
+    /// The size of a quantisation step.
+    pub(super) step: f32,
+    /// The code-blocks of each precinct.
+    pub(super) precincts: Vec<Precinct>,
+}
+
+/// The code-blocks of a sub-band in one precinct, row by row.
+pub(super) struct Precinct {
+    pub(super) blocks: Vec<CodeBlock>,
+    pub(super) inclusion: TagTree,
+    pub(super) zero_planes: TagTree,
+}
+
+/// A code-block and what the packets have said of it.
+#[derive(Default)]
+pub(super) struct CodeBlock {
+    /// Left and top within the sub-band's samples.
+    pub(super) place: [usize; 2],
+    pub(super) size: [usize; 2],
+    /// Set by the first packet that includes it.
+    pub(super) zero_planes: Option<u32>,
+    /// Lblock of section B.10.7.1.
+    pub(super) length_bits: u32,
+    pub(super) passes: u32,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// A codeword segment: its passes, and the places of its bytes among the packets.
+#[derive(Default)]
+pub(super) struct Segment {
+    pub(super) passes: u32,
+    pub(super) most_passes: u32,
+    pub(super) pieces: Vec<std::ops::Range<usize>>,
+}
+
+fn halved(value: u32, times: u32) -> u32 {
+    u64::from(value).div_ceil(1 << times) as u32
+}
+
+/// The resolutions of a tile, with empty code-blocks.
+///
+/// # Errors
+/// [`CodecError::Damaged`] where a quantisation step is missing or the tiles before it and this one fall into more parts than an
+/// image can need; `parts` counts them.
+pub(super) fn resolutions(
+    tile: &Tile<'_>,
+    precision: u32,
+    parts: &mut u64,
+) -> Result<Vec<Resolution>, CodecError> {
+    let levels = tile.coding.levels;
+    (0..=levels)
+        .map(|index| {
+            let precinct = tile.coding.precinct(index);
+            let area = tile.area.map(|edge| halved(edge, levels - index));
+            let empty = area[0] >= area[2] || area[1] >= area[3];
+            let precincts = [0, 1].map(|axis| {
+                if empty {
+                    0
+                } else {
+                    halved(area[axis + 2], precinct[axis]) - (area[axis] >> precinct[axis])
+                }
+            });
+            *parts += u64::from(precincts[0]) * u64::from(precincts[1]);
+            if *parts > MOST_PARTS {
+                return Err(CodecError::Damaged);
+            }
+            let mut resolution = Resolution {
+                area,
+                precincts,
+                precinct,
+                bands: Vec::new(),
+            };
+            let kinds: &[(u32, u32, Orientation)] = if index == 0 {
+                &[(0, 0, Orientation::Vertical)]
+            } else {
+                &[
+                    (1, 0, Orientation::Horizontal),
+                    (0, 1, Orientation::Vertical),
+                    (1, 1, Orientation::Diagonal),
+                ]
+            };
+            for (number, (right, low, orientation)) in kinds.iter().enumerate() {
+                let depth = if index == 0 { levels } else { levels - index + 1 };
+                let edge = |value: u32, odd: u32| {
+                    // equation B-15
+                    let offset = if depth == 0 {
+                        0
+                    } else {
+                        u64::from(odd) << (depth - 1)
+                    };
+                    u64::from(value).saturating_sub(offset).div_ceil(1 << depth) as u32
+                };
+                let area = [
+                    edge(tile.area[0], *right),
+                    edge(tile.area[1], *low),
+                    edge(tile.area[2], *right),
+                    edge(tile.area[3], *low),
+                ];
+                let (exponent, mantissa) = tile.quantisation.step(index, number)?;
+                // equations E-2 and E-3; the gain of a sub-band is 0, 1 or 2 bits
+                let planes = (tile.quantisation.guard_bits + exponent).saturating_sub(1);
+                let range = (precision + right + low) as i32 - exponent as i32;
+                let step = (1.0 + mantissa as f32 / 2048.0) * (range as f32).exp2();
+                let mut band = Band {
+                    area,
+                    orientation: *orientation,
+                    planes,
+                    step,
+                    precincts: Vec::new(),
+                };
+                band.precincts = split(&band, &resolution, index > 0, tile.coding.block, parts)?;
+                resolution.bands.push(band);
+            }
+            Ok(resolution)
+        })
+        .collect()
+}
+
+/// The precincts of a sub-band (sections B.6 and B.7).
+fn split(
+    band: &Band,
+    resolution: &Resolution,
+    halves: bool,
+    block: [u32; 2],
+    parts: &mut u64,
+) -> Result<Vec<Precinct>, CodecError> {
+    let cell = resolution.precinct.map(|size| size - u32::from(halves));
+    let block = [block[0].min(cell[0]), block[1].min(cell[1])];
+    let first = [0, 1].map(|axis| resolution.area[axis] >> resolution.precinct[axis]);
+    let mut precincts = Vec::new();
+    for down in 0..resolution.precincts[1] {
+        for across in 0..resolution.precincts[0] {
+            let place = [first[0] + across, first[1] + down];
+            let low =
+                |axis: usize| ((u64::from(place[axis])) << cell[axis]).max(u64::from(band.area[axis])) as u32;
+            let high = |axis: usize| {
+                ((u64::from(place[axis]) + 1) << cell[axis]).min(u64::from(band.area[axis + 2])) as u32
+            };
+            let area = [low(0), low(1), high(0), high(1)];
+            let empty = area[0] >= area[2] || area[1] >= area[3];
+            let count = [0, 1].map(|axis| {
+                if empty {
+                    0
+                } else {
+                    halved(area[axis + 2], block[axis]) - (area[axis] >> block[axis])
+                }
+            });
+            *parts += u64::from(count[0]) * u64::from(count[1]);
+            if *parts > MOST_PARTS {
+                return Err(CodecError::Damaged);
+            }
+            let mut blocks = Vec::with_capacity((count[0] * count[1]) as usize);
+            for y in 0..count[1] {
+                for x in 0..count[0] {
+                    let start = |axis: usize, offset: u32| {
+                        (((area[axis] >> block[axis]) + offset) << block[axis]).max(area[axis])
+                    };
+                    let end = |axis: usize, offset: u32| {
+                        (((area[axis] >> block[axis]) + offset + 1) << block[axis]).min(area[axis + 2])
+                    };
+                    let (left, top) = (start(0, x), start(1, y));
+                    blocks.push(CodeBlock {
+                        place: [(left - band.area[0]) as usize, (top - band.area[1]) as usize],
+                        size: [(end(0, x) - left) as usize, (end(1, y) - top) as usize],
+                        length_bits: 3,
+                        ..CodeBlock::default()
+                    });
+                }
+            }
+            precincts.push(Precinct {
+                blocks,
+                inclusion: TagTree::new(count),
+                zero_planes: TagTree::new(count),
+            });
+        }
+    }
+    Ok(precincts)
+}
