@@ -69,9 +69,9 @@ def keep(name, values, path, exact=True):
     expect(path.name, read)
 
 
-def expect(name, values):
+def expect(name, values, frame=1):
     digest = hashlib.sha256(values.astype("<i4").tobytes()).hexdigest()
-    references.append({"file": name, "sha256_of_stored_values_as_little_endian_i32": digest})
+    references.append({"file": name, "frame": frame, "sha256_of_stored_values_as_little_endian_i32": digest})
 
 
 def native(name, values, bits, syntax):
@@ -99,6 +99,23 @@ def compressed(name, values, bits, syntax, stream, exact=True, fragments=1):
     if syntax == JPEG_XL_LOSSLESS:
         path.write_bytes(path.read_bytes().replace(uid.HTJ2KLossless.encode(), syntax.encode(), 1))
     keep(name, values, path, exact)
+
+
+def frames(name, values, bits, syntax, streams, fragments=1):
+    ds = data_set(values, bits, syntax, NumberOfFrames=len(values))
+    if streams is None:
+        ds.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
+        ds["PixelData"].VR = "OB"
+    else:
+        streams = [stream + b"\0" * (len(stream) % 2) for stream in streams]
+        ds.PixelData = encapsulate(streams, fragments_per_frame=fragments, has_bot=fragments > 1)
+        ds["PixelData"].is_undefined_length = True
+        ds["PixelData"].VR = "OB"
+    path = FOLDER / f"{name}.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    assert np.array_equal(pydicom.dcmread(path).pixel_array, values), name
+    for number, frame in enumerate(values, 1):
+        expect(path.name, frame, number)
 
 
 def jpeg(name, bits, syntax, stream):
@@ -212,6 +229,13 @@ def main():
         values = image(12, False)
         stream = open_jpeg(values, 12, options)
         compressed(f"jpeg2000-{name}", values, 12, uid.JPEG2000Lossless, stream)
+    # several frames; the odd size of 8 bits puts the second one at an odd place
+    values = np.stack([image(8, False), image(8, True).astype(np.uint8), image(8, False)[::-1]])
+    frames("frames-explicit", values, 8, uid.ExplicitVRLittleEndian, None)
+    frames("frames-rle", values, 8, uid.RLELossless, [rle(frame) for frame in values])
+    values = np.stack([image(12, False), image(12, False)[::-1]])
+    streams = [jpeg_ls(np.ascontiguousarray(frame), 12, uid.JPEGLSLossless) for frame in values]
+    frames("frames-fragments", values, 12, uid.JPEGLSLossless, streams, fragments=2)
     # lossy: what libjpeg-turbo makes of the stream counts, in its accurate integer method
     for bits, quality in ((8, 50), (8, 90), (8, 100), (12, 50), (12, 90), (12, 100)):
         stream = imagecodecs.jpeg_encode(image(bits, False), level=quality, bitspersample=bits)

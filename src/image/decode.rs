@@ -14,6 +14,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::Codes;
 use super::codec::{self, CodecError, Layout};
+use super::frames::fragments_of;
 use super::grey::{GreyTransform, LookupTable, Modality, StoredImage, Voi, VoiFunction};
 use crate::dicom::{Instance, PixelData, number, text};
 use crate::fault::{Fault, FaultKind};
@@ -45,6 +46,16 @@ pub enum DecodeError {
     /// More than one frame.
     #[error("the instance has {0} frames: a radiograph has one")]
     Frames(u32),
+    /// A frame that is not there, or whose fragments cannot be told from the others'.
+    #[error(
+        "there is no frame {frame} of {frames}: frames count from 1, and several in more fragments need a Basic Offset Table"
+    )]
+    NoFrame {
+        /// The frame asked for.
+        frame: u32,
+        /// Number of Frames (0028,0008).
+        frames: u32,
+    },
     /// Bits Allocated, Bits Stored and High Bit are missing or contradict each other.
     #[error(
         "Bits Allocated, Bits Stored and High Bit are {allocated}, {stored} and {high}: 8 or 16 allocated bits, with the stored bits inside them, are supported"
@@ -97,6 +108,7 @@ impl DecodeError {
             Self::Size { .. } => "image-size",
             Self::Colour => "colour-image",
             Self::Frames(_) => "multi-frame",
+            Self::NoFrame { .. } => "frame-number",
             Self::Bits { .. } => "bit-depth",
             Self::Truncated { .. } => "truncated",
             Self::TransferSyntax(_) => "transfer-syntax",
@@ -147,17 +159,43 @@ pub fn supported() -> Vec<SupportedSyntax> {
     all
 }
 
-/// Decodes the one frame of a radiograph.
+/// Decodes a radiograph, which has one frame.
 ///
 /// # Errors
-/// [`DecodeError`], which names the attribute that stands in the way.
+/// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::Frames`] where there are several.
 pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
+    match frames(&instance.header) {
+        1 => decode_frame(instance, 1),
+        several => Err(DecodeError::Frames(several)),
+    }
+}
+
+/// Number of Frames (0028,0008), 1 where it is absent.
+fn frames(object: &InMemDicomObject) -> u32 {
+    let attribute = object.get(tags::NUMBER_OF_FRAMES);
+    attribute
+        .and_then(|element| element.to_int::<u32>().ok())
+        .unwrap_or(1)
+}
+
+/// Decodes one frame of an image; the first is number 1 (PS3.3 section C.7.6.16.1.2).
+///
+/// # Errors
+/// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::NoFrame`] for one that is not there.
+pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, DecodeError> {
     let object = &instance.header;
     let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
     let format = Format::of(object)?;
+    let frames = frames(object);
+    let missing = DecodeError::NoFrame { frame, frames };
+    let index = match frame.checked_sub(1) {
+        Some(index) if frame <= frames => index as usize,
+        _ => return Err(missing),
+    };
     let codes = match pixels {
-        PixelData::Native(bytes) => format.codes(bytes.clone())?,
-        PixelData::Encapsulated { fragments, .. } => {
+        PixelData::Native(bytes) => format.codes(bytes, index)?,
+        PixelData::Encapsulated { offsets, fragments } => {
+            let fragments = fragments_of(index, frames as usize, offsets, fragments).ok_or(missing)?;
             codec::frame(&instance.transfer_syntax, fragments, &format.layout).map_err(
                 |error| match error {
                     CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
@@ -243,10 +281,6 @@ impl Format {
         if samples != 1 || !matches!(photometric.as_str(), "MONOCHROME1" | "MONOCHROME2") {
             return Err(DecodeError::Colour);
         }
-        let frames = attribute(tags::NUMBER_OF_FRAMES).unwrap_or(1);
-        if frames != 1 {
-            return Err(DecodeError::Frames(frames));
-        }
         let rows = attribute(tags::ROWS).unwrap_or(0) as usize;
         let columns = attribute(tags::COLUMNS).unwrap_or(0) as usize;
         if rows == 0 || columns == 0 || rows.saturating_mul(columns) > MAX_PIXELS {
@@ -281,17 +315,18 @@ impl Format {
         })
     }
 
-    /// The codes in little-endian bytes.
-    fn codes(&self, bytes: Bytes) -> Result<Codes, DecodeError> {
+    /// The codes of a frame (from 0) in little-endian bytes.
+    fn codes(&self, bytes: &Bytes, frame: usize) -> Result<Codes, DecodeError> {
         let layout = &self.layout;
-        let expected = layout.rows * layout.columns * layout.allocated as usize / 8;
+        let length = layout.rows * layout.columns * layout.allocated as usize / 8;
+        let expected = length.saturating_mul(frame + 1);
         if bytes.len() < expected {
             return Err(DecodeError::Truncated {
                 found: bytes.len(),
                 expected,
             });
         }
-        Ok(layout.stored(bytes))
+        Ok(layout.stored(bytes.slice(expected - length..)))
     }
 }
 

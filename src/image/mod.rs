@@ -7,6 +7,7 @@ pub mod border;
 mod codec;
 pub mod codes;
 pub mod decode;
+mod frames;
 pub mod grey;
 pub mod heatmap;
 pub mod npy;

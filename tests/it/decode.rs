@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use osteon::dicom::Instance;
 use osteon::image::StoredImage;
-use osteon::image::decode::decode;
+use osteon::image::decode::decode_frame;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -18,8 +18,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode")
 }
 
-/// The names of the files with the digests of what they hold; `references.json` says what made them.
-fn references() -> Vec<(String, String)> {
+/// The names of the files and the numbers of their frames with the digests of what they hold; `references.json` says what made them.
+fn references() -> Vec<(String, u32, String)> {
     let text = std::fs::read_to_string(folder().join("references.json")).unwrap();
     let all: serde_json::Value = serde_json::from_str(&text).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -30,24 +30,25 @@ fn references() -> Vec<(String, String)> {
         .map(|entry| {
             (
                 text(&entry["file"]),
+                entry["frame"].as_u64().unwrap() as u32,
                 text(&entry["sha256_of_stored_values_as_little_endian_i32"]),
             )
         })
         .collect()
 }
 
-fn stored(file: Vec<u8>) -> Result<StoredImage, String> {
+fn stored(file: Vec<u8>, frame: u32) -> Result<StoredImage, String> {
     let instance = Instance::parse(Bytes::from(file)).map_err(|error| error.to_string())?;
-    decode(&instance).map_err(|error| error.to_string())
+    decode_frame(&instance, frame).map_err(|error| error.to_string())
 }
 
 #[test]
 fn every_lossless_file_decodes_to_what_was_put_in() {
     let references = references();
-    assert!(references.len() >= 136, "only {} references", references.len());
+    assert!(references.len() >= 144, "only {} references", references.len());
     let mut wrong = Vec::new();
-    for (name, expected) in &references {
-        let found = stored(std::fs::read(folder().join(name)).unwrap()).map(|image| {
+    for (name, frame, expected) in &references {
+        let found = stored(std::fs::read(folder().join(name)).unwrap(), *frame).map(|image| {
             let mut digest = Sha256::new();
             for code in image.codes.words(image.rows * image.columns) {
                 digest.update(image.stored_value(code).to_le_bytes());
@@ -60,7 +61,7 @@ fn every_lossless_file_decodes_to_what_was_put_in() {
         });
         if found.as_ref() != Ok(expected) {
             wrong.push(format!(
-                "{name}: {}",
+                "{name}, frame {frame}: {}",
                 found.err().unwrap_or("other pixels".to_owned())
             ));
         }
@@ -92,7 +93,7 @@ fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
     count_panics();
     let mut random = ChaCha8Rng::seed_from_u64(41);
     let (mut whole, mut refused) = (0, 0);
-    for (name, _) in references() {
+    for (name, frame, _) in references() {
         let good = std::fs::read(folder().join(&name)).unwrap();
         for _ in 0..MUTANTS {
             let mut bytes = good.clone();
@@ -103,7 +104,7 @@ fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
             if random.random_range(0..4) == 0 {
                 bytes.truncate(random.random_range(0..bytes.len()));
             }
-            match stored(bytes) {
+            match stored(bytes, frame) {
                 Ok(_) => whole += 1,
                 Err(_) => refused += 1,
             }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use osteon::dicom::Instance;
-use osteon::image::decode::{decode, decode_picture, supported};
+use osteon::image::decode::{decode_frame, decode_picture, supported};
 use osteon::image::preprocess::Preprocessing;
 use osteon::image::{Plane, StoredImage, npy};
 use osteon::model::Package;
@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// How far to go
     #[arg(long, value_enum, default_value = "stored")]
     stage: Stage,
+    /// Which frame, where there are several
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    frame: u32,
     /// The model whose preprocessing is applied; `tensor` needs one, `display` takes its grey-scale rule
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -49,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let image = if bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF") {
         decode_picture(&bytes)?
     } else {
-        decode(&Instance::parse(bytes.into())?)?
+        decode_frame(&Instance::parse(bytes.into())?, arguments.frame)?
     };
     let contract = match &arguments.model {
         Some(name) => Some(contract(&arguments.models, name)?),
