@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::CodecError;
 use super::huffman::{Bits, END_OF_BLOCK, RunTable};
 use super::idct::{self, Block};
-use super::markers::{EOI, Markers, SOS};
+use super::markers::{EOI, Markers, SOS, frame_header, restart_interval};
 use super::segments::Segments;
 use crate::pages::Pages;
 
@@ -27,12 +27,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             DQT => tables.define_steps(segment)?,
             DHT => tables.define_codes(segment)?,
             SOF0 | SOF1 => frame = Some(Frame::read(segment, rows, columns, bits)?),
-            DRI => {
-                let [high, low] = *segment else {
-                    return Err(CodecError::Damaged);
-                };
-                restart = usize::from(u16::from_be_bytes([high, low]));
-            }
+            DRI => restart = restart_interval(segment)?,
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
                 let scan = Scan::read(segment, frame, &tables)?;
@@ -155,30 +150,14 @@ struct Frame {
 impl Frame {
     /// T.81 section B.2.2.
     fn read(segment: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Self, CodecError> {
-        let [precision, y1, y0, x1, x0, components, ref rest @ ..] = *segment else {
-            return Err(CodecError::Damaged);
-        };
-        if components != 1 {
-            return Err(CodecError::Unsupported);
-        }
-        let [component, sampling, steps] = *rest else {
-            return Err(CodecError::Damaged);
-        };
+        let (precision, [component, sampling, steps]) = frame_header(segment, rows, columns, bits)?;
         // the factors themselves do not matter: the blocks of a single component are not interleaved (T.81 section A.2.2)
         let legal = 1..=4;
         if !legal.contains(&(sampling >> 4)) || !legal.contains(&(sampling & 15)) {
             return Err(CodecError::Damaged);
         }
-        let precision = u32::from(precision);
         if precision != 8 && precision != 12 {
             return Err(CodecError::Damaged);
-        }
-        let size = (
-            usize::from(u16::from_be_bytes([y1, y0])),
-            usize::from(u16::from_be_bytes([x1, x0])),
-        );
-        if size != (rows, columns) || precision > bits {
-            return Err(CodecError::Disagrees);
         }
         Ok(Self {
             precision,

@@ -6,7 +6,7 @@
 
 use super::CodecError;
 use super::huffman::{Bits, Table};
-use super::markers::{EOI, Markers, SOS};
+use super::markers::{EOI, Markers, SOS, frame_header, restart_interval};
 use super::segments::Segments;
 
 /// Decodes one frame of `rows` x `columns` into codes of `precision` bits, which the stream's own header must agree with.
@@ -24,12 +24,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
         match marker {
             DHT => define_tables(segment, &mut tables)?,
             SOF3 => frame = Some(Frame::read(segment, rows, columns, bits)?),
-            DRI => {
-                let [high, low] = *segment else {
-                    return Err(CodecError::Damaged);
-                };
-                restart = usize::from(u16::from_be_bytes([high, low]));
-            }
+            DRI => restart = restart_interval(segment)?,
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
                 let scan = Scan::read(segment, frame, &tables)?;
@@ -71,27 +66,11 @@ struct Frame {
 
 impl Frame {
     fn read(segment: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Self, CodecError> {
-        let [precision, y1, y0, x1, x0, components, ref rest @ ..] = *segment else {
-            return Err(CodecError::Damaged);
-        };
-        if components != 1 {
-            return Err(CodecError::Unsupported);
-        }
-        let size = (
-            usize::from(u16::from_be_bytes([y1, y0])),
-            usize::from(u16::from_be_bytes([x1, x0])),
-        );
-        let precision = u32::from(precision);
+        let (precision, [component, ..]) = frame_header(segment, rows, columns, bits)?;
         if !(2..=16).contains(&precision) {
             return Err(CodecError::Damaged);
         }
-        if size != (rows, columns) || precision > bits {
-            return Err(CodecError::Disagrees);
-        }
-        Ok(Self {
-            precision,
-            component: *rest.first().ok_or(CodecError::Damaged)?,
-        })
+        Ok(Self { precision, component })
     }
 }
 

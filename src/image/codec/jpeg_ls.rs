@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::CodecError;
-use super::markers::{EOI, Markers, SOS};
+use super::markers::{EOI, Markers, SOS, frame_header};
 use crate::pages::Pages;
 
 const SOF55: u8 = 0xF7;
@@ -25,7 +25,13 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
     loop {
         let (marker, segment) = reader.next()?;
         match marker {
-            SOF55 => precision = Some(frame(segment, rows, columns, bits)?),
+            SOF55 => {
+                let (found, _) = frame_header(segment, rows, columns, bits)?;
+                if !(2..=16).contains(&found) {
+                    return Err(CodecError::Damaged);
+                }
+                precision = Some(found);
+            }
             LSE => {
                 let [1, ref numbers @ ..] = *segment else {
                     return Err(CodecError::Unsupported);
@@ -50,27 +56,6 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             _ => {}
         }
     }
-}
-
-fn frame(segment: &[u8], rows: usize, columns: usize, bits: u32) -> Result<u32, CodecError> {
-    let [precision, y1, y0, x1, x0, components, ..] = *segment else {
-        return Err(CodecError::Damaged);
-    };
-    if components != 1 {
-        return Err(CodecError::Unsupported);
-    }
-    let precision = u32::from(precision);
-    if !(2..=16).contains(&precision) {
-        return Err(CodecError::Damaged);
-    }
-    let size = (
-        usize::from(u16::from_be_bytes([y1, y0])),
-        usize::from(u16::from_be_bytes([x1, x0])),
-    );
-    if size != (rows, columns) || precision > bits {
-        return Err(CodecError::Disagrees);
-    }
-    Ok(precision)
 }
 
 /// The parameters of a scan (T.87 section A.2.1 and annex C.2.4.1.1).

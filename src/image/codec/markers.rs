@@ -52,3 +52,32 @@ impl<'a> Markers<'a> {
         self.stream.get(self.at..).unwrap_or_default()
     }
 }
+
+/// The precision in bits and the parameters of the one component, from a frame header (T.81 section B.2.2), which must
+/// agree with the size of the image and the bits allocated.
+pub(super) fn frame_header(
+    segment: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+) -> Result<(u32, [u8; 3]), CodecError> {
+    let [precision, y1, y0, x1, x0, components, ref rest @ ..] = *segment else {
+        return Err(CodecError::Damaged);
+    };
+    if components != 1 {
+        return Err(CodecError::Unsupported);
+    }
+    let component = rest.try_into().map_err(|_| CodecError::Damaged)?;
+    let size = [[y1, y0], [x1, x0]].map(|pair| usize::from(u16::from_be_bytes(pair)));
+    let precision = u32::from(precision);
+    if size != [rows, columns] || precision > bits {
+        return Err(CodecError::Disagrees);
+    }
+    Ok((precision, component))
+}
+
+/// The restart interval (T.81 section B.2.4.4); 0 stands for none.
+pub(super) fn restart_interval(segment: &[u8]) -> Result<usize, CodecError> {
+    let pair = segment.try_into().map_err(|_| CodecError::Damaged)?;
+    Ok(usize::from(u16::from_be_bytes(pair)))
+}
