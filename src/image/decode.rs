@@ -48,7 +48,7 @@ pub enum DecodeError {
     Frames(u32),
     /// A frame that is not there, or whose fragments cannot be told from the others'.
     #[error(
-        "there is no frame {frame} of {frames}: frames count from 1, and several in more fragments need a Basic Offset Table"
+        "frame {frame} of {frames} cannot be found: frames count from 1, and where there are more fragments than frames a Basic Offset Table has to say which are whose"
     )]
     NoFrame {
         /// The frame asked for.
