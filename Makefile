@@ -6,6 +6,8 @@
 LISTEN ?= 127.0.0.1:8080
 MODELS ?= models
 DATA ?= data
+# cpu, cuda (the first GPU), cuda:1 ...
+DEVICE ?= cpu
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
@@ -18,9 +20,9 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the server, and start it with the bundled model on 127.0.0.1:8080
-	@scripts/fetch-onnxruntime > /dev/null
+	@scripts/fetch-onnxruntime $(if $(filter cuda%,$(DEVICE)),--cuda) > /dev/null
 	cargo build --release --locked --bin osteon
-	exec "$(TARGET_DIR)/release/osteon" serve --listen "$(LISTEN)" --models "$(MODELS)" --data "$(DATA)"
+	exec "$(TARGET_DIR)/release/osteon" serve --device "$(DEVICE)" --listen "$(LISTEN)" --models "$(MODELS)" --data "$(DATA)"
 
 # Cheapest first, so that a slip shows early. All cargo steps but the first use the same profile and the same features:
 # clippy and the docs share one set of checked crates, and libtorch's binding, the slowest of all, is compiled once.

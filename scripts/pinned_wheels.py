@@ -28,7 +28,7 @@ import zipfile
 # files that do not depend on Python's version are taken, and one wheel for all means one hash for all.
 WHEEL_PYTHON = "3.12"
 # glibc baselines of the pinned wheels, newest first. pip matches these names literally, so each is listed.
-GLIBC_BASELINES = ["manylinux_2_28", "manylinux_2_25", "manylinux_2_17", "manylinux2014"]
+GLIBC_BASELINES = ["manylinux_2_28", "manylinux_2_27", "manylinux_2_25", "manylinux_2_17", "manylinux2014"]
 MINIMUM_GLIBC = (2, 28)
 RECEIPT = ".receipt.json"
 

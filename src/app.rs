@@ -38,8 +38,8 @@ impl Server {
     /// # Errors
     /// A sentence for whoever starts the server: the library, the folder or the address that is missing or taken.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let asked = config.onnxruntime.clone();
-        let runtime = tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref())).await??;
+        let (asked, device) = (config.onnxruntime.clone(), config.device);
+        let runtime = tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref(), device)).await??;
         let store = Store::open(&config.data)
             .await
             .context("the data folder cannot be used")?;

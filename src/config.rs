@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::runtime::Device;
 use crate::telemetry::LogFormat;
 
 /// A copy of a model costs its weights in memory; beyond a few threads, one copy no longer gets faster by more.
@@ -28,7 +29,10 @@ pub struct Given {
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Copies of each model, which share the cores among them [default: one for every four cores]
+    /// What the models run on: cpu, cuda (the first GPU), cuda:1 and so on [default: cpu]
+    #[arg(long, env = "OSTEON_DEVICE", value_name = "DEVICE")]
+    pub device: Option<Device>,
+    /// Copies of each model, which share the cores among them [default: one for every four cores; on a GPU one]
     #[arg(long, env = "OSTEON_INSTANCES", value_name = "N")]
     pub instances: Option<usize>,
     /// Images that may wait for a model before callers are told to come back [default: 64]
@@ -63,6 +67,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The ONNX Runtime library, if it is not to be searched for.
     pub onnxruntime: Option<PathBuf>,
+    /// What the models run on.
+    pub device: Device,
     /// Copies of each model, at least 1.
     pub instances: usize,
     /// Threads of each copy, at least 1.
@@ -113,10 +119,11 @@ impl Config {
     pub fn resolve(given: Given, file: Option<&Path>) -> Result<Self, ConfigError> {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let instances = given
-            .instances
-            .or(file.instances)
-            .unwrap_or(cores.div_ceil(CORES_A_COPY));
+        let device = given.device.or(file.device).unwrap_or_default();
+        let instances = given.instances.or(file.instances).unwrap_or(match device {
+            Device::Cpu => cores.div_ceil(CORES_A_COPY),
+            Device::Cuda(_) => 1,
+        });
         let config = Self {
             listen: given
                 .listen
@@ -125,6 +132,7 @@ impl Config {
             models: given.models.or(file.models).unwrap_or_else(|| "models".into()),
             data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
+            device,
             instances,
             threads: cores.div_ceil(instances.max(1)),
             queue: given.queue.or(file.queue).unwrap_or(64),

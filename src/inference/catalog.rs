@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::instance::Instances;
 use crate::finding::ModelReference;
 use crate::model::{ModelManifest, Package};
-use crate::runtime::Runtime;
 use crate::runtime::proof::prove;
+use crate::runtime::{Device, Runtime};
 
 /// A model that proved itself and runs.
 pub struct ServedModel {
@@ -19,8 +19,8 @@ pub struct ServedModel {
     pub manifest: ModelManifest,
     /// Its package's digest.
     pub digest: String,
-    /// The execution provider that runs it.
-    pub provider: &'static str,
+    /// What runs it.
+    pub device: Device,
     /// Its threads.
     pub instances: Instances,
     /// How long opening, loading and proof took.
@@ -35,7 +35,7 @@ impl ServedModel {
             name: self.manifest.name.clone(),
             version: self.manifest.version,
             digest: self.digest.clone(),
-            provider: self.provider.to_owned(),
+            provider: self.device.provider().to_owned(),
             notice: self.manifest.notice.clone(),
         }
     }
@@ -92,6 +92,7 @@ impl Catalog {
                                 model = model.manifest.name,
                                 version = model.manifest.version,
                                 digest = model.digest,
+                                device = %model.device,
                                 proven_in_ms = model.proven_in.as_millis() as u64,
                                 "model.ready"
                             );
@@ -166,13 +167,12 @@ fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedM
     let started = Instant::now();
     let package = Package::open(folder).map_err(|error| error.to_string())?;
     let engines = prove(&package, runtime, settings.instances, settings.threads)?;
-    let provider = engines.first().map_or("none", crate::runtime::Engine::provider);
     let instances = Instances::start(engines, settings.queue, settings.deadline)
         .map_err(|error| format!("its threads cannot be started: {error}"))?;
     Ok(ServedModel {
         manifest: package.manifest,
         digest: package.digest,
-        provider,
+        device: runtime.device,
         instances,
         proven_in: started.elapsed(),
     })

@@ -147,24 +147,29 @@ pub(super) fn overloaded() -> Fault {
 }
 
 fn serve(shared: &Shared, mut engine: Engine) {
-    while let Some(work) = next(shared) {
-        if work.reply.is_closed() {
-            continue;
-        }
-        let waited = work.since.elapsed();
+    let largest = engine.device().buckets().last().copied().unwrap_or(1);
+    while let Some(batch) = next(shared, largest) {
         let started = Instant::now();
-        let ran = catch_unwind(AssertUnwindSafe(|| engine.run(&[&work.tensor])));
-        let result = match ran {
-            Ok(Ok(mut scores)) => scores.pop().ok_or_else(broken),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(broken()),
+        let tensors: Vec<&Tensor> = batch.iter().map(|work| &work.tensor).collect();
+        let ran = catch_unwind(AssertUnwindSafe(|| engine.run(&tensors)));
+        let results: Vec<Result<Scores, Fault>> = match ran {
+            Ok(Ok(scores)) if scores.len() == batch.len() => scores.into_iter().map(Ok).collect(),
+            Ok(Err(error)) => {
+                let fault = Fault::from(error);
+                batch.iter().map(|_| Err(fault.clone())).collect()
+            }
+            Ok(Ok(_)) | Err(_) => batch.iter().map(|_| Err(broken())).collect(),
         };
-        // the caller may have hung up in the meantime: then nobody wants the answer
-        let _ = work.reply.send(result.map(|scores| Answer {
-            scores,
-            waited,
-            inferred: started.elapsed(),
-        }));
+        let inferred = started.elapsed();
+        for (work, result) in batch.into_iter().zip(results) {
+            let waited = started.duration_since(work.since);
+            // the caller may have hung up in the meantime: then nobody wants the answer
+            let _ = work.reply.send(result.map(|scores| Answer {
+                scores,
+                waited,
+                inferred,
+            }));
+        }
     }
 }
 
@@ -176,16 +181,67 @@ fn broken() -> Fault {
     )
 }
 
-/// Waits for work; `None` once the line is closed and empty.
-fn next(shared: &Shared) -> Option<Work> {
+/// Waits for work and takes up to `largest` images that wait; `None` once the line is closed and empty.
+///
+/// It takes what is there and never waits for more: while a batch runs, the next one gathers by itself.
+fn next(shared: &Shared, largest: usize) -> Option<Vec<Work>> {
     let mut line = shared.line();
     loop {
-        if let Some(work) = line.queue.next(Instant::now()) {
-            return Some(work);
+        let now = Instant::now();
+        let waiting = std::iter::from_fn(|| line.queue.next(now));
+        let batch: Vec<Work> = waiting
+            .filter(|work| !work.reply.is_closed())
+            .take(largest)
+            .collect();
+        if !batch.is_empty() {
+            return Some(batch);
         }
         if !line.open {
             return None;
         }
         line = shared.arrived.wait(line).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_what_waits_up_to_the_largest_without_those_who_hung_up() {
+        let line = Line {
+            queue: Queue::new(8),
+            open: true,
+        };
+        let shared = Shared {
+            line: Mutex::new(line),
+            arrived: Condvar::new(),
+        };
+        let since = Instant::now();
+        let mut callers = Vec::new();
+        for place in 0..6 {
+            let (reply, answer) = oneshot::channel();
+            let tensor = Tensor {
+                shape: [1, 1, 1],
+                values: vec![place as f32],
+            };
+            let pushed = shared
+                .line()
+                .queue
+                .push(Work { tensor, since, reply }, since + Duration::from_mins(1));
+            assert!(pushed.is_ok());
+            // the third caller hangs up
+            if place != 2 {
+                callers.push(answer);
+            }
+        }
+        let take = || {
+            let batch = next(&shared, 4)?;
+            Some(batch.iter().map(|work| work.tensor.values[0]).collect::<Vec<_>>())
+        };
+        assert_eq!(take(), Some(vec![0.0, 1.0, 3.0, 4.0]));
+        assert_eq!(take(), Some(vec![5.0]));
+        shared.line().open = false;
+        assert_eq!(take(), None);
     }
 }

@@ -3,11 +3,13 @@
 //! This is the only home of `ort`. ONNX Runtime is a shared library that is opened at run time; when it is missing or
 //! wrong, the error says which command mends it, and nothing panics.
 
+mod device;
 pub mod library;
 mod memory;
 mod onnx;
 pub mod proof;
 
+pub use device::Device;
 pub use onnx::{Engine, Runtime, Scores};
 
 use crate::fault::{Fault, FaultKind};
@@ -24,6 +26,22 @@ pub enum RuntimeError {
         /// Where it was found.
         path: String,
         /// What the loader said.
+        cause: String,
+    },
+    /// The shared library cannot compute on a GPU.
+    #[error("ONNX Runtime at {path} cannot use CUDA ({cause}): {}", library::MEND_CUDA)]
+    Cuda {
+        /// Where it was found.
+        path: String,
+        /// What is missing.
+        cause: String,
+    },
+    /// The model does not run on the device that was asked for.
+    #[error("the model does not run on {device}: {cause}")]
+    Device {
+        /// Which was asked for.
+        device: Device,
+        /// What ONNX Runtime said.
         cause: String,
     },
     /// The model cannot be loaded.

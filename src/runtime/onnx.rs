@@ -1,21 +1,28 @@
 //! ONNX Runtime behind plain types.
 //!
-//! One [`Runtime`] a process; an [`Engine`] is a session with threads of its own, owned by whoever runs it. Telemetry is off.
+//! One [`Runtime`] a process, for one device; an [`Engine`] is a session with threads of its own, owned by whoever runs it.
+//! Telemetry is off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::ep::{ArenaExtendStrategy, CUDA};
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::TensorRef;
 
-use super::library::{Located, locate};
-use super::{RuntimeError, memory};
+use super::library::{CudaFolders, Located, cuda_folders, locate};
+use super::{Device, RuntimeError, memory};
 use crate::image::Tensor;
 use crate::image::heatmap::ActivationMap;
 use crate::model::{ModelManifest, Outputs};
+
+mod bucket;
+
+use bucket::Bucket;
 
 /// The opened ONNX Runtime library.
 #[derive(Clone)]
@@ -23,41 +30,50 @@ pub struct Runtime {
     environment: Environment,
     /// Where it was found, in words.
     pub place: &'static str,
+    /// What its engines compute on.
+    pub device: Device,
 }
 
 static OPENED: OnceLock<Runtime> = OnceLock::new();
 static OPENING: Mutex<()> = Mutex::new(());
 
 impl Runtime {
-    /// Opens ONNX Runtime; a process does so once, and later calls give the same runtime whatever they ask for.
+    /// Opens ONNX Runtime; a process does so once, and later calls give the same library whatever path they ask for.
     ///
     /// # Errors
-    /// [`RuntimeError::Missing`] or [`RuntimeError::Unusable`], each with the command that mends it.
-    pub fn open(asked: Option<&Path>) -> Result<Self, RuntimeError> {
+    /// [`RuntimeError::Missing`], [`RuntimeError::Unusable`] or [`RuntimeError::Cuda`], each with the command that mends it.
+    pub fn open(asked: Option<&Path>, device: Device) -> Result<Self, RuntimeError> {
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = OPENED.get() {
-            return Ok(runtime.clone());
+            return Ok(Self {
+                device,
+                ..runtime.clone()
+            });
         }
         memory::return_large_blocks();
-        let located = locate(asked).ok_or(RuntimeError::Missing)?;
+        let located = locate(asked, device).ok_or(RuntimeError::Missing)?;
         let runtime = Self {
-            environment: environment(&located)?,
+            environment: environment(&located, device)?,
             place: located.place,
+            device,
         };
         Ok(OPENED.get_or_init(|| runtime).clone())
     }
 }
 
-fn environment(located: &Located) -> Result<Environment, RuntimeError> {
-    let unusable = |cause: String| RuntimeError::Unusable {
-        path: located.path.display().to_string(),
-        cause,
-    };
+fn environment(located: &Located, device: Device) -> Result<Environment, RuntimeError> {
+    let path = || located.path.display().to_string();
+    let unusable = |cause: String| RuntimeError::Unusable { path: path(), cause };
+    let no_cuda = |cause: String| RuntimeError::Cuda { path: path(), cause };
     if !located.path.is_file() {
         return Err(unusable("there is no such file".to_owned()));
     }
+    let cuda = match device {
+        Device::Cpu => None,
+        Device::Cuda(_) => Some(cuda_folders(&located.path).map_err(no_cuda)?),
+    };
     // the binding panics where a library lacks the API version it needs
-    catch_unwind(AssertUnwindSafe(|| {
+    let environment = catch_unwind(AssertUnwindSafe(|| {
         let builder = ort::init_from(&located.path).map_err(|error| error.to_string())?;
         builder
             .with_name("osteon")
@@ -65,16 +81,31 @@ fn environment(located: &Located) -> Result<Environment, RuntimeError> {
             .build()
             .map_err(|error| error.to_string())
     }))
-    .unwrap_or_else(|_| Err("its version is too old: 1.17 or newer is needed".to_owned()))
-    .map_err(unusable)
+    .unwrap_or_else(|_| Err("its version is too old: 1.23 or newer is needed".to_owned()))
+    .map_err(unusable)?;
+    // the part for GPUs is opened with the first session; what it needs has to be open by then
+    if let Some(CudaFolders { cuda, cudnn }) = cuda {
+        ort::ep::cuda::preload_dylibs(cuda.as_deref(), cudnn.as_deref())
+            .map_err(|error| no_cuda(error.to_string()))?;
+    }
+    Ok(environment)
 }
 
 /// A loaded network.
 pub struct Engine {
-    session: Session,
+    sessions: Sessions,
+    device: Device,
     input: String,
     outputs: Outputs,
     labels: usize,
+}
+
+/// What computes.
+enum Sessions {
+    /// One session for whatever batch.
+    Cpu(Session),
+    /// One for each batch size, ascending.
+    Gpu(Vec<Bucket>),
 }
 
 /// What a network says about one image.
@@ -90,39 +121,56 @@ pub struct Scores {
 }
 
 impl Engine {
-    /// Loads a network that computes with `threads` threads, and checks that it has the tensors that its manifest names.
+    /// Loads a network onto the runtime's device, and checks that it has the tensors that its manifest names. `threads` is how
+    /// many compute on the CPU.
     ///
     /// # Errors
-    /// [`RuntimeError::Load`] or [`RuntimeError::Tensor`].
+    /// [`RuntimeError::Load`], [`RuntimeError::Tensor`], or [`RuntimeError::Device`] where a part of the network would run
+    /// elsewhere.
     pub fn load(
         runtime: &Runtime,
         model: &[u8],
         manifest: &ModelManifest,
         threads: usize,
     ) -> Result<Self, RuntimeError> {
-        let load = |error: &dyn std::fmt::Display| RuntimeError::Load(error.to_string());
-        let session = Session::builder(&runtime.environment)
-            .map_err(|error| load(&error))?
-            .with_intra_threads(threads.max(1))
-            .map_err(|error| load(&error))?
-            .with_inter_threads(1)
-            .map_err(|error| load(&error))?
-            .with_intra_op_spinning(false)
-            .map_err(|error| load(&error))?
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .map_err(|error| load(&error))?
-            .commit_from_memory(model)
-            .map_err(|error| load(&error))?;
+        let device = runtime.device;
+        let load = |error: ort::Error| match device {
+            Device::Cpu => RuntimeError::Load(error.to_string()),
+            Device::Cuda(_) => RuntimeError::Device {
+                device,
+                cause: error.to_string(),
+            },
+        };
+        let session = || {
+            builder(runtime, threads)
+                .and_then(|mut builder| builder.commit_from_memory(model))
+                .map_err(load)
+        };
+        let sessions = match device {
+            Device::Cpu => Sessions::Cpu(session()?),
+            Device::Cuda(index) => {
+                let shape = manifest.preprocessing.input_shape();
+                let bucket = |size: &usize| Bucket::new(session()?, index, shape, *size).map_err(load);
+                Sessions::Gpu(device.buckets().iter().map(bucket).collect::<Result<_, _>>()?)
+            }
+        };
         memory::trim();
 
         let engine = Self {
             input: manifest.preprocessing.tensor.clone(),
             outputs: manifest.outputs.clone(),
             labels: manifest.labels.len(),
-            session,
+            device,
+            sessions,
         };
-        Self::has("input", &engine.input, engine.session.inputs())?;
-        let outputs = engine.session.outputs();
+        let session = match &engine.sessions {
+            Sessions::Cpu(session) => Some(session),
+            Sessions::Gpu(buckets) => buckets.first().map(|bucket| &bucket.session),
+        };
+        let (inputs, outputs) = session.map_or((&[][..], &[][..]), |session| {
+            (session.inputs(), session.outputs())
+        });
+        Self::has("input", &engine.input, inputs)?;
         Self::has("output", &engine.outputs.scores, outputs)?;
         for name in [&engine.outputs.logits, &engine.outputs.activation_map]
             .into_iter()
@@ -149,79 +197,116 @@ impl Engine {
         })
     }
 
-    /// Runs a batch of images of one shape.
+    /// Runs a batch of images of one shape; on a GPU, as many as fit its buckets at a time, so any number may be given.
     ///
     /// # Errors
     /// [`RuntimeError::Run`].
     pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Scores>, RuntimeError> {
-        let failed = |error: &dyn std::fmt::Display| RuntimeError::Run(error.to_string());
-        let Some(first) = batch.first() else {
-            return Ok(Vec::new());
-        };
-        let [a, b, c] = first.shape;
-        let joined: Vec<f32>;
-        let values: &[f32] = if batch.len() == 1 {
-            &first.values
-        } else {
-            joined = batch
-                .iter()
-                .flat_map(|tensor| tensor.values.iter().copied())
-                .collect();
-            &joined
-        };
-        let input =
-            TensorRef::from_array_view(([batch.len(), a, b, c], values)).map_err(|error| failed(&error))?;
-        let outputs = self
-            .session
-            .run(ort::inputs![self.input.as_str() => input])
-            .map_err(|error| failed(&error))?;
-
-        let scores = tensor(&outputs, &self.outputs.scores)?;
-        if scores.values.len() != batch.len() * self.labels {
-            return Err(RuntimeError::Run(format!(
-                "{} scores for {} images of {} labels",
-                scores.values.len(),
-                batch.len(),
-                self.labels
-            )));
-        }
-        let logits = self
-            .outputs
-            .logits
-            .as_ref()
-            .map(|name| tensor(&outputs, name))
-            .transpose()?;
-        let maps = self
-            .outputs
-            .activation_map
-            .as_ref()
-            .map(|name| tensor(&outputs, name))
-            .transpose()?;
-        Ok((0..batch.len())
-            .map(|index| {
-                let own = index * self.labels..(index + 1) * self.labels;
-                let scores = &scores.values[own.clone()];
-                Scores {
-                    probabilities: self.outputs.activation.apply(scores),
-                    activation_maps: maps
-                        .as_ref()
-                        .map_or_else(Vec::new, |maps| maps.of_image(index, self.labels)),
-                    scores: logits
-                        .as_ref()
-                        .and_then(|logits| logits.values.get(own))
-                        .unwrap_or(scores)
-                        .to_vec(),
+        let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
+        let (named, labels) = (&self.outputs, self.labels);
+        match &mut self.sessions {
+            Sessions::Cpu(session) => {
+                let Some([channels, rows, columns]) = batch.first().map(|tensor| tensor.shape) else {
+                    return Ok(Vec::new());
+                };
+                let joined: Vec<f32>;
+                let values: &[f32] = match batch {
+                    [only] => &only.values,
+                    several => {
+                        joined = several
+                            .iter()
+                            .flat_map(|tensor| &tensor.values)
+                            .copied()
+                            .collect();
+                        &joined
+                    }
+                };
+                let input = TensorRef::from_array_view(([batch.len(), channels, rows, columns], values))
+                    .map_err(failed)?;
+                let outputs = session
+                    .run(ort::inputs![self.input.as_str() => input])
+                    .map_err(failed)?;
+                interpret(&outputs, named, labels, batch.len())
+            }
+            Sessions::Gpu(buckets) => {
+                let largest = buckets.last().map_or(1, |bucket| bucket.size);
+                let mut scores = Vec::with_capacity(batch.len());
+                for part in batch.chunks(largest) {
+                    if let Some(bucket) = buckets.iter_mut().find(|bucket| bucket.size >= part.len()) {
+                        let outputs = bucket.run(&self.input, part).map_err(failed)?;
+                        scores.extend(interpret(&outputs, named, labels, part.len())?);
+                    }
                 }
-            })
-            .collect())
+                Ok(scores)
+            }
+        }
     }
 
-    /// The execution provider that runs the network.
+    /// What runs the network. Nothing else can: on a GPU a session is only made if every node runs there.
     #[must_use]
-    pub fn provider(&self) -> &'static str {
-        // sessions are built without any other provider, so nothing else can run
-        "CPU"
+    pub fn device(&self) -> Device {
+        self.device
     }
+}
+
+/// How sessions are made on the runtime's device.
+fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(&runtime.environment)?
+        .with_intra_threads(threads.max(1))?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_optimization_level(GraphOptimizationLevel::All)?;
+    let Device::Cuda(index) = runtime.device else {
+        return Ok(builder);
+    };
+    // The arena grows by what is asked for, not by powers of two, and the search for an algorithm asks cuDNN instead of trying
+    // all with as much memory as there is: memory then stays where warming up left it. TensorFloat-32 would cost ten bits of
+    // every product, which the goldens forbid.
+    let cuda = CUDA::default()
+        .with_device_id(i32::from(index))
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        .with_tf32(false)
+        .build()
+        .error_on_failure();
+    Ok(builder
+        .with_execution_providers([cuda])?
+        .with_disable_cpu_fallback()?)
+}
+
+/// The answers for the first `images` rows of the outputs; rows behind them only filled the batch up.
+fn interpret(
+    found: &ort::session::SessionOutputs<'_>,
+    named: &Outputs,
+    labels: usize,
+    images: usize,
+) -> Result<Vec<Scores>, RuntimeError> {
+    let scores = tensor(found, &named.scores)?;
+    if scores.values.len() < images * labels || scores.shape.get(1) != Some(&labels) {
+        return Err(RuntimeError::Run(format!(
+            "scores of shape {:?} for {images} images of {labels} labels",
+            scores.shape
+        )));
+    }
+    let optional = |name: &Option<String>| name.as_ref().map(|name| tensor(found, name)).transpose();
+    let (logits, maps) = (optional(&named.logits)?, optional(&named.activation_map)?);
+    Ok((0..images)
+        .map(|index| {
+            let own = index * labels..(index + 1) * labels;
+            let scores = &scores.values[own.clone()];
+            Scores {
+                probabilities: named.activation.apply(scores),
+                activation_maps: maps
+                    .as_ref()
+                    .map_or_else(Vec::new, |maps| maps.of_image(index, labels)),
+                scores: logits
+                    .as_ref()
+                    .and_then(|logits| logits.values.get(own))
+                    .unwrap_or(scores)
+                    .to_vec(),
+            }
+        })
+        .collect())
 }
 
 /// A copied output.

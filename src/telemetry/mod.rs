@@ -3,6 +3,8 @@
 #[cfg(feature = "serve")]
 pub mod metrics;
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -21,6 +23,7 @@ pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("OSTEON_LOG").unwrap_or_else(|_| EnvFilter::new("warn,osteon=info"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // a second start, as in tests, keeps the first
     let _ = match format {

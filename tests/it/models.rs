@@ -106,3 +106,37 @@ async fn an_empty_folder_is_not_ready() {
     );
     server.stop().await;
 }
+
+/// Nothing falls back to the CPU in silence: what was asked for runs, or the answer names what is missing.
+#[test]
+fn a_gpu_that_cannot_be_used_is_an_error_that_names_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    // a copy, because a link would be followed to what lies beside the real one
+    let real = osteon::runtime::library::locate(None, osteon::runtime::Device::Cpu).unwrap();
+    std::fs::copy(real.path, &library).unwrap();
+    let said = |device: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_osteon"))
+            .args(["score", "--device", device, "image.dcm"])
+            .env("ORT_DYLIB_PATH", &library)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = said("cuda");
+    assert!(
+        missing.contains("libonnxruntime_providers_cuda.so is missing"),
+        "{missing}"
+    );
+    assert!(missing.contains("scripts/fetch-onnxruntime --cuda"), "{missing}");
+
+    for name in ["libonnxruntime_providers_cuda.so", "libcudart.so.13"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let spoilt = said("cuda:1");
+    assert!(spoilt.contains("libcudart.so.13"), "{spoilt}");
+
+    let unknown = said("gpu");
+    assert!(unknown.contains("cpu, cuda (the first GPU)"), "{unknown}");
+}

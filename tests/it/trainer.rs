@@ -118,7 +118,7 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
 
 #[test]
 fn the_bundled_model_passes_every_gate() {
-    let runtime = Runtime::open(None).unwrap();
+    let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
     let gates = validate(&bundled_models().join(crate::server::MODEL).join("1"), &runtime);
     assert_eq!(gates.len(), 9);
     for gate in gates {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use osteon::model::Package;
 use osteon::model::package::MODEL;
-use osteon::runtime::{Engine, Runtime};
+use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{assess, card::card};
 use osteon::train::data::index::{load, rows};
 use osteon::train::export::package::{draft, read_description};
@@ -56,7 +56,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
+    let runtime = Runtime::open(arguments.onnxruntime.as_deref(), Device::Cpu)?;
     let description = read_description(&arguments.description).map_err(anyhow::Error::msg)?;
     let mut goldens = BTreeMap::new();
     for (name, file) in &arguments.goldens {

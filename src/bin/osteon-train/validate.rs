@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use osteon::runtime::Runtime;
+use osteon::runtime::{Device, Runtime};
 use osteon::train::export::validate::validate;
 
 #[derive(clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
+    let runtime = Runtime::open(arguments.onnxruntime.as_deref(), Device::Cpu)?;
     let gates = validate(&arguments.package, &runtime);
     let width = gates.iter().map(|gate| gate.name.len()).max().unwrap_or(0);
     for gate in &gates {

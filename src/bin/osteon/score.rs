@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use osteon::finding::{InstanceResult, IntendedUseCheck, Outcome};
 use osteon::inference::{ImageBytes, Inference, ScoreRequest, Settings};
-use osteon::runtime::Runtime;
+use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
 
 #[derive(clap::Args)]
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+    /// What the model runs on: cpu, cuda (the first GPU), cuda:1 and so on
+    #[arg(long, env = "OSTEON_DEVICE", default_value_t, value_name = "DEVICE")]
+    device: Device,
     /// One JSON object a line, as the server answers
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     osteon::telemetry::start_logging(osteon::telemetry::LogFormat::Text);
-    let runtime = Runtime::open(arguments.onnxruntime.as_deref())?;
+    let runtime = Runtime::open(arguments.onnxruntime.as_deref(), arguments.device)?;
     let settings = Settings {
         instances: 1,
         threads: std::thread::available_parallelism().map_or(1, usize::from),

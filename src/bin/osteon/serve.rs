@@ -58,7 +58,7 @@ fn welcome(server: &Server, models: &std::path::Path, started: Instant) {
     for model in server.inference.catalog().all() {
         println!(
             "  model    {} version {} on {}",
-            model.manifest.name, model.manifest.version, model.provider
+            model.manifest.name, model.manifest.version, model.device
         );
         println!("           {}", model.manifest.notice);
     }
