@@ -1,7 +1,7 @@
 //! ONNX Runtime behind plain types.
 //!
-//! One [`Runtime`] a process, for one device; an [`Engine`] is a session with threads of its own, owned by whoever runs it.
-//! Telemetry is off.
+//! The library is opened once a process, for the device of the first [`Runtime`]; an [`Engine`] is a network loaded onto it, owned by
+//! whoever runs it: one session on the CPU, one for each batch size on a GPU. Telemetry is off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
