@@ -13,6 +13,7 @@ pub mod heatmap;
 pub mod npy;
 pub mod phantom;
 pub mod preprocess;
+mod presentation;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};
