@@ -4,10 +4,13 @@
 //! of pixels; those are looked at by [`crate::image::decode`], so that an object without an image can still be stored.
 
 pub mod attributes;
+mod envelope;
 pub mod media_type;
 pub mod multipart;
+mod repair;
 mod structure;
 pub mod uid;
+mod value_representation;
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +26,9 @@ use flate2::read::DeflateDecoder;
 use crate::fault::{Fault, FaultKind};
 use crate::pages::Pages;
 pub use attributes::{Attributes, CodedValue};
-use structure::{OutOfBounds, Pixels, Structure};
+use envelope::Envelope;
+pub use repair::{Repair, Repairs};
+use structure::{Header, OutOfBounds, Pixels, Structure, Syntax};
 pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
 
 /// The most bytes that a deflated data set may have when inflated: more than the largest image that is decoded.
@@ -49,6 +54,8 @@ pub struct Instance {
     pub uid: InstanceUid,
     /// SOP Class UID (0008,0016).
     pub class: String,
+    /// What had to be put right to read it.
+    pub repairs: Repairs,
 }
 
 /// The value of Pixel Data (7FE0,0010), as parts of the file that were not copied; only big-endian words are, to turn
@@ -74,7 +81,7 @@ pub enum InstanceError {
     Empty,
     /// The bytes do not start as a DICOM file does.
     #[error(
-        "this is not a DICOM file: there is no `DICM` after a 128-byte preamble (PS3.10 section 7.1), nor at the start"
+        "this is not a DICOM file: there is no `DICM` after a 128-byte preamble (PS3.10 section 7.1), nor does it begin as a data set"
     )]
     NotDicom,
     /// The bytes start as a DICOM file and then break off or contradict themselves.
@@ -118,28 +125,38 @@ impl Instance {
         if file.is_empty() {
             return Err(InstanceError::Empty);
         }
-        let magic = |at: usize| file.get(at..at + 4) == Some(b"DICM".as_slice());
-        let start = match (magic(128), magic(0)) {
-            (true, _) => 132,
-            (_, true) => 4,
-            _ => return Err(InstanceError::NotDicom),
-        };
-        let meta = structure::meta(&file, start)?;
-        let syntax = TransferSyntaxRegistry
-            .get(&meta.transfer_syntax)
-            .ok_or_else(|| unknown(&meta.transfer_syntax))?;
-        let (bytes, start, syntax) = if meta.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-            let plain = TransferSyntaxRegistry
-                .get(uids::EXPLICIT_VR_LITTLE_ENDIAN)
-                .ok_or_else(|| unknown(&meta.transfer_syntax))?;
-            (inflated(&file[meta.end..])?, 0, plain)
+        let Envelope {
+            transfer_syntax,
+            syntax,
+            data_set,
+            mut repairs,
+        } = envelope::open(&file)?.ok_or(InstanceError::NotDicom)?;
+        if TransferSyntaxRegistry.get(&transfer_syntax).is_none() {
+            return Err(unknown(&transfer_syntax));
+        }
+        let (bytes, start) = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+            (inflated(&file[data_set..])?, 0)
         } else {
-            (file, meta.end, syntax)
+            (file, data_set)
         };
-        let Structure { header, pixels } = structure::data_set(&bytes, start, syntax.uid())?;
+        let structure = structure::data_set(&bytes, start, syntax)?;
+        repairs.join(&structure.repairs);
+        let Structure { header, pixels, .. } = structure;
+        let header = match &header {
+            Header::AsWritten(range) => &bytes[range.clone()],
+            Header::Rewritten(header) => header,
+        };
         // the parser must not be able to take a request handler down with it, whatever the bytes are
+        let written = match syntax {
+            Syntax::IMPLICIT => uids::IMPLICIT_VR_LITTLE_ENDIAN,
+            Syntax::BIG_ENDIAN => BIG_ENDIAN,
+            _ => uids::EXPLICIT_VR_LITTLE_ENDIAN,
+        };
+        let written = TransferSyntaxRegistry
+            .get(written)
+            .ok_or_else(|| unknown(written))?;
         let read = catch_unwind(AssertUnwindSafe(|| {
-            InMemDicomObject::read_dataset_with_ts(&bytes[header], syntax)
+            InMemDicomObject::read_dataset_with_ts(header, written)
         }));
         let header = match read {
             Ok(header) => header.map_err(|error| reading(&error))?,
@@ -150,7 +167,7 @@ impl Instance {
             }
         };
         let pixels = pixels.map(|pixels| match pixels {
-            Pixels::Native { value, words: true } if syntax.uid() == BIG_ENDIAN => {
+            Pixels::Native { value, words: true } if syntax == Syntax::BIG_ENDIAN => {
                 let swap = |pair: &[u8]| [pair[1], pair[0]];
                 PixelData::Native(bytes[value].chunks_exact(2).flat_map(swap).collect())
             }
@@ -169,9 +186,10 @@ impl Instance {
             series: SeriesUid::parse(&uid(tags::SERIES_INSTANCE_UID))?,
             uid: InstanceUid::parse(&uid(tags::SOP_INSTANCE_UID))?,
             class: uid(tags::SOP_CLASS_UID),
-            transfer_syntax: meta.transfer_syntax,
+            transfer_syntax,
             header,
             pixels,
+            repairs,
         })
     }
 }

@@ -8,7 +8,7 @@ pub mod label;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dicom::CodedValue;
+use crate::dicom::{CodedValue, Repair};
 use crate::fault::Fault;
 pub use intended_use::{IntendedUse, Violation};
 pub use label::Label;
@@ -25,7 +25,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// Why there is no score: a stable code and a sentence.
+/// Why there is no score, or what had to be put right for one: a stable code and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For machines, for example `modality`.
@@ -39,6 +39,15 @@ impl From<&Fault> for Reason {
         Self {
             code: fault.code.to_owned(),
             message: fault.message.clone(),
+        }
+    }
+}
+
+impl From<Repair> for Reason {
+    fn from(repair: Repair) -> Self {
+        Self {
+            code: repair.code().to_owned(),
+            message: repair.message().to_owned(),
         }
     }
 }
@@ -158,6 +167,9 @@ pub struct InstanceResult {
     /// Whether the intended use was met.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub intended_use: Option<IntendedUseCheck>,
+    /// What had to be put right in the file to read it; it is stored as it was sent.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub repairs: Vec<Reason>,
     /// Milliseconds for each stage.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timings_ms: Option<Timings>,
@@ -178,6 +190,7 @@ impl InstanceResult {
             findings: Vec::new(),
             model: None,
             intended_use: None,
+            repairs: Vec::new(),
             timings_ms: None,
         }
     }
@@ -263,6 +276,7 @@ mod tests {
             findings,
             model: None,
             intended_use: None,
+            repairs: Vec::new(),
             timings_ms: None,
         }
     }

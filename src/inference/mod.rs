@@ -59,10 +59,17 @@ pub struct Inference {
     settings: Settings,
 }
 
+/// What is known of an image, whether it is scored or not.
+#[derive(Clone, Default)]
+struct Seen {
+    uid: Option<String>,
+    check: Option<IntendedUseCheck>,
+    repairs: Vec<Reason>,
+}
+
 /// One image ready for a network.
 struct Prepared {
-    uid: Option<String>,
-    check: IntendedUseCheck,
+    seen: Seen,
     tensor: Tensor,
     timings: Timings,
     /// Where a picture is to be made of it; otherwise the pixels are given up before the image waits its turn.
@@ -72,16 +79,14 @@ struct Prepared {
 /// An image that will not be scored, and what is known of it.
 struct Unscored {
     fault: Fault,
-    uid: Option<String>,
-    check: Option<IntendedUseCheck>,
+    seen: Seen,
 }
 
 impl From<Fault> for Unscored {
     fn from(fault: Fault) -> Self {
         Self {
             fault,
-            uid: None,
-            check: None,
+            seen: Seen::default(),
         }
     }
 }
@@ -134,9 +139,10 @@ impl Inference {
             }
             Err(unscored) => {
                 let result = InstanceResult {
-                    intended_use: unscored.check,
+                    intended_use: unscored.seen.check,
+                    repairs: unscored.seen.repairs,
                     model: Some(model.reference()),
-                    ..InstanceResult::unscored(&unscored.fault, unscored.uid)
+                    ..InstanceResult::unscored(&unscored.fault, unscored.seen.uid)
                 };
                 self.counted(result, Some(unscored.fault.kind))
             }
@@ -214,8 +220,7 @@ impl Inference {
             Ok(answer) => Ok((prepared, (answer.scores, answer.waited, answer.inferred))),
             Err(fault) => Err(Unscored {
                 fault,
-                uid: prepared.uid,
-                check: Some(prepared.check),
+                seen: prepared.seen,
             }),
         }
     }
@@ -285,10 +290,11 @@ fn scored(
     InstanceResult {
         outcome,
         reason,
-        sop_instance_uid: prepared.uid,
+        sop_instance_uid: prepared.seen.uid,
         findings,
         model: Some(model.reference()),
-        intended_use: Some(prepared.check),
+        intended_use: prepared.seen.check,
+        repairs: prepared.seen.repairs,
         timings_ms: Some(timings),
     }
 }
@@ -358,35 +364,33 @@ fn prepare(
         let now = Instant::now();
         milliseconds(now - std::mem::replace(&mut clock, now))
     };
-    let (uid, check, image) = match bytes {
+    let mut seen = Seen::default();
+    let unscored = |fault: Fault, seen: &mut Seen| Unscored {
+        fault,
+        seen: std::mem::take(seen),
+    };
+    let image = match bytes {
         ImageBytes::Picture(bytes) => {
-            let image = decode_picture(&bytes).map_err(Fault::from)?;
-            (None, IntendedUseCheck::NotChecked, image)
+            seen.check = Some(IntendedUseCheck::NotChecked);
+            decode_picture(&bytes).map_err(|error| unscored(error.into(), &mut seen))?
         }
         ImageBytes::Dicom(bytes) => {
             let instance = Instance::parse(bytes).map_err(Fault::from)?;
             timings.parse = lap();
-            let uid = Some(instance.uid.to_string());
-            let unscored = |fault: Fault, check| Unscored {
-                fault,
-                uid: uid.clone(),
-                check,
-            };
-            let check = check(&Attributes::of(&instance)).map_err(|fault| unscored(fault, None))?;
-            let image = decode(&instance).map_err(|error| unscored(error.into(), Some(check.clone())))?;
-            (uid, check, image)
+            seen.uid = Some(instance.uid.to_string());
+            seen.repairs = instance.repairs.iter().map(Reason::from).collect();
+            let met = check(&Attributes::of(&instance));
+            seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
+            decode(&instance).map_err(|error| unscored(error.into(), &mut seen))?
         }
     };
     timings.decode = lap();
-    let (tensor, _) = contract.apply(&image).map_err(|error| Unscored {
-        fault: error.into(),
-        uid: uid.clone(),
-        check: Some(check.clone()),
-    })?;
+    let (tensor, _) = contract
+        .apply(&image)
+        .map_err(|error| unscored(error.into(), &mut seen))?;
     timings.preprocess = lap();
     Ok(Prepared {
-        uid,
-        check,
+        seen,
         tensor,
         timings,
         image: (pixels == Pixels::Kept).then_some(image),

@@ -53,10 +53,7 @@ fn every_grey_scale_transformation_gives_what_pydicom_gives() {
             wrong.push(format!("{name}: other displayed values"));
         }
         let (case, bits) = name.trim_end_matches(".dcm").rsplit_once('-').unwrap();
-        matrix
-            .entry(case.to_owned())
-            .or_default()
-            .push(bits.to_owned());
+        matrix.entry(case.to_owned()).or_default().push(bits.to_owned());
     }
     // past the capture of the test harness: the matrix is to be seen
     let mut out = std::io::stderr();

@@ -9,7 +9,9 @@
 mod architecture;
 mod bad_input;
 mod decode;
+mod grey;
 mod models;
+mod repairs;
 mod score;
 mod server;
 mod stow_client;

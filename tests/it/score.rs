@@ -1,12 +1,12 @@
 //! A radiograph in, a score out: by DICOM body, by form and as a picture; and the heat map.
 
-use dicom_core::VR;
+use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use crate::server::{MODEL, TestServer, phantom, sample, with};
+use crate::server::{MODEL, TestServer, bytes, phantom, sample, with};
 
 fn probabilities(answer: &Value) -> Vec<f64> {
     answer["findings"]
@@ -192,5 +192,44 @@ async fn the_heat_map_is_a_picture_and_the_metrics_count() {
             .contains("default-src 'none'")
     );
     assert!(page.text().await.unwrap().contains("Score a radiograph"));
+    server.stop().await;
+}
+
+/// The same picture as MONOCHROME1 and as MONOCHROME2: stored values, window and polarity all turned round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polarity_pair_scores_equal() {
+    let server = TestServer::start().await;
+    for seed in [21, 22, 23] {
+        let one = phantom(seed);
+        let text = |tag| one.element(tag).unwrap().to_str().unwrap().trim().to_owned();
+        let pixels = one
+            .element(tags::PIXEL_DATA)
+            .unwrap()
+            .to_multi_int::<u16>()
+            .unwrap();
+        let center: f64 = text(tags::WINDOW_CENTER).parse().unwrap();
+        let other = if text(tags::PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1" {
+            ("MONOCHROME2", "IDENTITY")
+        } else {
+            ("MONOCHROME1", "INVERSE")
+        };
+        let mut turned = one.clone();
+        let mut put = |tag, vr, value: PrimitiveValue| turned.put(DataElement::new(tag, vr, value));
+        put(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, other.0.into());
+        put(tags::PRESENTATION_LUT_SHAPE, VR::CS, other.1.into());
+        // LINEAR is centred on the center less one half
+        put(tags::WINDOW_CENTER, VR::DS, (4096.0 - center).to_string().into());
+        put(
+            tags::PIXEL_DATA,
+            VR::OW,
+            PrimitiveValue::U16(pixels.iter().map(|pixel| 4095 - pixel).collect()),
+        );
+        let (_, a) = server.score(bytes(&one)).await;
+        let (_, b) = server.score(bytes(&turned)).await;
+        assert_eq!(a["outcome"], "scored", "{a}");
+        for (a, b) in probabilities(&a).iter().zip(probabilities(&b)) {
+            assert!((a - b).abs() < 1e-6, "seed {seed}: {a} and {b}");
+        }
+    }
     server.stop().await;
 }

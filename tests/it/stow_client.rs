@@ -35,6 +35,7 @@ impl Score for Always {
                 findings: vec![],
                 model: None,
                 intended_use: None,
+                repairs: vec![],
                 timings_ms: None,
             }
         })

@@ -41,7 +41,7 @@ enum Stage {
     Stored,
     /// After the modality LUT or rescale
     Modality,
-    /// After VOI LUT and polarity: 0 is black, 65535 is white, bone is bright
+    /// After VOI LUT and polarity: 0 is black, 1 is white, bone is bright
     Display,
     /// The network's input
     Tensor,
@@ -52,7 +52,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let image = if bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF") {
         decode_picture(&bytes)?
     } else {
-        decode_frame(&Instance::parse(bytes.into())?, arguments.frame)?
+        let instance = Instance::parse(bytes.into())?;
+        for repair in instance.repairs.iter() {
+            eprintln!("repaired ({}): {}", repair.code(), repair.message());
+        }
+        decode_frame(&instance, arguments.frame)?
     };
     let contract = match &arguments.model {
         Some(name) => Some(contract(&arguments.models, name)?),
@@ -98,7 +102,15 @@ fn array(stage: Stage, contract: Option<Preprocessing>, image: &StoredImage) -> 
             let values: Vec<f64> = codes.iter().map(|code| table[usize::from(*code)]).collect();
             npy::array(&shape, &values)
         }
-        Stage::Display => npy::array(&shape, &displayed(contract, image)?.values),
+        Stage::Display => {
+            let plane = displayed(contract, image)?;
+            let values: Vec<f32> = plane
+                .values
+                .iter()
+                .map(|value| f32::from(*value) / f32::from(u16::MAX))
+                .collect();
+            npy::array(&shape, &values)
+        }
         Stage::Tensor => {
             let contract =
                 contract.context("the stage tensor needs --model, whose preprocessing makes it")?;

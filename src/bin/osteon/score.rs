@@ -131,6 +131,9 @@ fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()>
             println!("  outside the intended use: {}", violation.message);
         }
     }
+    for repair in &result.repairs {
+        println!("  repaired ({}): {}", repair.code, repair.message);
+    }
     if let Some(timings) = &result.timings_ms {
         println!("  {:.1} ms", timings.total);
     }
