@@ -161,6 +161,8 @@ pub(super) struct Block {
     /// Values, twice as large so that the lowest bit can hold a half (T.800 section E.1.1.2), row by row.
     pub(super) values: Box<[i32; MOST_SAMPLES]>,
     flags: Box<[u32; MOST_SAMPLES]>,
+    /// Samples to be refined, each its index and above it its context.
+    queue: Box<[u16; MOST_SAMPLES]>,
     width: usize,
     height: usize,
     /// Words of flags in a line: one column more on both sides.
@@ -205,6 +207,7 @@ impl Block {
         Self {
             values: Box::new([0; MOST_SAMPLES]),
             flags: Box::new([0; MOST_SAMPLES]),
+            queue: Box::new([0; MOST_SAMPLES]),
             width: 0,
             height: 0,
             line: 0,
@@ -233,6 +236,7 @@ impl Block {
         let mut view = View {
             values: &mut self.values,
             flags: &mut self.flags,
+            queue: &mut self.queue,
             width,
             height,
             line: self.line,
@@ -309,6 +313,7 @@ macro_rules! each_row {
 struct View<'a> {
     values: &'a mut [i32; MOST_SAMPLES],
     flags: &'a mut [u32; MOST_SAMPLES],
+    queue: &'a mut [u16; MOST_SAMPLES],
     width: usize,
     height: usize,
     line: usize,
@@ -408,35 +413,38 @@ impl View<'_> {
     }
 
     /// Magnitude refinement pass (T.800 section D.3.3).
+    ///
+    /// No decision changes which samples are refined, and in which contexts. So those of four rows are listed first, and the
+    /// decisions are then made without a branch between them.
     fn refine<S: Source + Copy>(&mut self, source: &mut S, plane: u32) {
-        const ANY: u32 = SIGNIFICANT | SIGNIFICANT << 3 | SIGNIFICANT << 6 | SIGNIFICANT << 9;
+        const ALL: u32 = SIGNIFICANT | SIGNIFICANT << 3 | SIGNIFICANT << 6 | SIGNIFICANT << 9;
         let mut bits = *source;
         let half = 1_i32 << plane >> 1;
         for top in (0..self.height).step_by(4) {
             let rows = (self.height - top).min(4) as u32;
             let start = self.line * (top / 4 + 1) + 1;
+            let mut count = 0;
             for x in 0..self.width {
-                let at = start + x;
-                let flags = self.flag(at);
-                if flags & ANY == 0 {
+                let flags = self.flag(start + x);
+                let refined = flags & !(flags >> 17) & ALL;
+                if refined == 0 {
                     continue;
                 }
-                let mut refined = 0;
                 each_row!(rows, row => {
                     let near = flags >> (3 * row);
-                    if near & (SIGNIFICANT | VISITED) == SIGNIFICANT {
-                        let context = if near & REFINED != 0 {
-                            16
-                        } else {
-                            14 + usize::from(near & NEIGHBOURS != 0)
-                        };
-                        let step = if bits.bit(context) == 1 { half } else { -half };
-                        let value = &mut self.values[((top + row as usize) * self.width + x) & (MOST_SAMPLES - 1)];
-                        *value += if *value < 0 { -step } else { step };
-                        refined |= REFINED << (3 * row);
-                    }
+                    let index = ((top + row as usize) * self.width + x) as u16;
+                    let first = 14 + u16::from(near & NEIGHBOURS != 0);
+                    let context = if near & REFINED == 0 { first } else { 16 };
+                    self.queue[count & (MOST_SAMPLES - 1)] = index | (context - 14) << 12;
+                    count += (refined >> (4 + 3 * row) & 1) as usize;
                 });
-                self.flags[at & (MOST_SAMPLES - 1)] |= refined;
+                self.flags[(start + x) & (MOST_SAMPLES - 1)] |= refined << 16;
+            }
+            for entry in &self.queue[..count.min(MOST_SAMPLES)] {
+                let value = &mut self.values[usize::from(*entry) & (MOST_SAMPLES - 1)];
+                let up = bits.bit(usize::from(14 + (*entry >> 12))) as i32;
+                let sign = *value >> 31;
+                *value += (((2 * up - 1) * half) ^ sign) - sign;
             }
         }
         *source = bits;
