@@ -61,34 +61,39 @@ const STATES: [(u16, u8, u8, bool); 47] = [
 /// Qe, the interval and the register of the code are the upper 16 bits of a word; below them are bits to come.
 const TOP: u32 = 48;
 
-/// States together with their more probable symbol, which is the lowest bit of the index: Qe on top of a word; in its
-/// lowest bytes the index, the next one after the more probable symbol, and the one after the less probable. As many as
-/// an index of seven bits can name, so that none needs to be checked.
-static STEPS: [u64; 128] = {
-    let mut steps = [0; 128];
+/// A state together with its more probable symbol, which is the lowest bit of the index: Qe in the upper half of a word,
+/// the index in the lower one.
+const fn state(index: usize) -> u32 {
+    (STATES[index / 2].0 as u32) << 16 | index as u32
+}
+
+/// What follows upon a state by its index: the next one after the more probable symbol in the lower half, and after the less
+/// probable one in the upper half. As many as an index of seven bits can name, so that none needs to be checked.
+static NEXT: [u64; 128] = {
+    let mut next = [0; 128];
     let mut index = 0;
     while index < 94 {
-        let (qe, more, less, switch) = STATES[index / 2];
-        let symbol = index as u64 % 2;
+        let (_, more, less, switch) = STATES[index / 2];
+        let symbol = index % 2;
         let other = if switch { 1 - symbol } else { symbol };
-        let (more, less) = (2 * more as u64 + symbol, 2 * less as u64 + other);
-        steps[index] = (qe as u64) << TOP | less << 16 | more << 8 | index as u64;
+        let (more, less) = (2 * more as usize + symbol, 2 * less as usize + other);
+        next[index] = (state(less) as u64) << 32 | state(more) as u64;
         index += 1;
     }
-    steps
+    next
 };
 
-/// The states of all contexts, each as its word of [`STEPS`].
+/// The states of all contexts.
 #[derive(Clone, Copy)]
-pub(super) struct States([u64; 32]);
+pub(super) struct States([u32; 32]);
 
 impl States {
     /// The states at the start of a code-block (T.800 table D.7).
-    pub(super) fn initial() -> Self {
-        let mut states = [STEPS[0]; 32];
-        states[0] = STEPS[2 * 4];
-        states[RUN] = STEPS[2 * 3];
-        states[UNIFORM] = STEPS[2 * 46];
+    pub(super) const fn initial() -> Self {
+        let mut states = [state(0); 32];
+        states[0] = state(2 * 4);
+        states[RUN] = state(2 * 3);
+        states[UNIFORM] = state(2 * 46);
         Self(states)
     }
 }
@@ -154,16 +159,15 @@ impl<'a> Mq<'a> {
     #[inline(always)]
     pub(super) fn decide(&mut self, context: usize) -> u32 {
         let state = self.states.0[context & 31];
-        let more = STEPS[(state >> 8 & 127) as usize];
-        let less = STEPS[(state >> 16 & 127) as usize];
-        let qe = state >> TOP << TOP;
+        let next = NEXT[(state & 127) as usize];
+        let qe = u64::from(state >> 16) << TOP;
         let upper = self.a - qe;
         let (rest, lower) = self.c.overflowing_sub(qe);
         // the two parts change places where the lower one has become the larger (figures C.16 and C.17)
         let unlikely = lower ^ (upper < qe);
         let part = select_unpredictable(lower, qe, upper);
         let code = select_unpredictable(lower, self.c, rest);
-        let next = select_unpredictable(unlikely, less, more);
+        let next = select_unpredictable(unlikely, (next >> 32) as u32, next as u32);
         let renormalised = part >> 63 == 0;
         self.states.0[context & 31] = select_unpredictable(renormalised, next, state);
         // RENORMD of section C.3.3
@@ -174,7 +178,7 @@ impl<'a> Mq<'a> {
         if self.read < 64 - TOP {
             self.fill();
         }
-        (state as u32 & 1) ^ u32::from(unlikely)
+        (state & 1) ^ u32::from(unlikely)
     }
 }
 
