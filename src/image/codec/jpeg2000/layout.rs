@@ -61,7 +61,8 @@ pub(super) struct Segment {
     pub(super) pieces: Vec<std::ops::Range<usize>>,
 }
 
-fn halved(value: u32, times: u32) -> u32 {
+/// Halved so many times and rounded up, as an edge is at lower resolutions (equation B-14).
+pub(super) fn halved(value: u32, times: u32) -> u32 {
     u64::from(value).div_ceil(1 << times) as u32
 }
 
