@@ -1,8 +1,8 @@
 //! Resolutions, sub-bands, precincts and code-blocks of a tile (ITU-T T.800 annex B).
 
 use super::CodecError;
-use super::block::Orientation;
 use super::codestream::Tile;
+use super::contexts::Orientation;
 use super::tag_tree::TagTree;
 
 /// The most precincts and code-blocks of an image: a hundred million samples in blocks of 32 x 32, ten times over.

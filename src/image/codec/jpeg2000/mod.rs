@@ -7,6 +7,7 @@
 
 mod block;
 mod codestream;
+mod contexts;
 mod ht;
 mod ht_codes;
 mod layout;
@@ -214,7 +215,7 @@ fn synthesise<T: Sample>(
         let bands = [&low, &right, &down, &both];
         if index + 1 == others.len() {
             wavelet::level(bands, resolution.area, |y, line| {
-                image.write([left, top], y, line)
+                image.write([left, top], y, line);
             });
             return Ok(());
         }
