@@ -96,7 +96,7 @@ fn decoded(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Resul
         | uids::HTJ2K_LOSSLESS
         | uids::HTJ2K_LOSSLESS_RPCL
         | uids::HTJ2K => {
-            jpeg2000::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
+            jpeg2000::decode(&stream, rows, columns, allocated, 0).map(|frame| layout.stored(frame.bytes))
         }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
             jpeg_xl::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))

@@ -5,6 +5,7 @@
 //! what the passes remember. One shift brings a sample's neighbourhood to the lowest nine bits.
 
 use super::CodecError;
+use super::contexts::{Orientation, SIGN_CODING, ZERO_CODING};
 use super::mq::{Mq, RUN, Raw, States, UNIFORM};
 
 /// The most samples of a code-block (T.800 section A.6.1, table A.18).
@@ -36,101 +37,32 @@ const REFINED: u32 = 1 << 20;
 /// Coded in this bit-plane's significance propagation pass.
 const VISITED: u32 = 1 << 21;
 
-/// Which of the sub-bands a block lies in, as far as contexts are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Orientation {
-    /// LL and LH: vertically high-pass, or not at all.
-    Vertical,
-    /// HL.
-    Horizontal,
-    /// HH.
-    Diagonal,
+/// The four samples, each by one bit, three bits apart as in their flags.
+const ROWS: u32 = 1 | 1 << 3 | 1 << 6 | 1 << 9;
+
+/// Those of the four samples that are inside, where so many rows are left.
+fn rows_inside(left: usize) -> u32 {
+    if left < 4 {
+        ROWS & ((1 << (3 * left)) - 1)
+    } else {
+        ROWS
+    }
 }
 
-/// Contexts of zero coding (T.800 table D.1) by neighbourhood.
-static ZERO_CODING: [[u8; 512]; 3] = [zero_coding(0), zero_coding(1), zero_coding(2)];
-
-const fn zero_coding(orientation: usize) -> [u8; 512] {
-    let mut contexts = [0; 512];
-    let mut index = 0;
-    while index < 512 {
-        let across = (index >> 3 & 1) + (index >> 5 & 1);
-        let down = (index >> 1 & 1) + (index >> 7 & 1);
-        let corners = (index & 1) + (index >> 2 & 1) + (index >> 6 & 1) + (index >> 8 & 1);
-        let (h, v) = if orientation == 1 {
-            (down, across)
-        } else {
-            (across, down)
-        };
-        contexts[index] = if orientation == 2 {
-            match (corners, across + down) {
-                (3.., _) => 8,
-                (2, 1..) => 7,
-                (2, _) => 6,
-                (1, 2..) => 5,
-                (1, 1) => 4,
-                (1, _) => 3,
-                (_, 2..) => 2,
-                (_, 1) => 1,
-                _ => 0,
-            }
-        } else {
-            match (h, v, corners) {
-                (2, _, _) => 8,
-                (1, 1.., _) => 7,
-                (1, _, 1..) => 6,
-                (1, _, _) => 5,
-                (_, 2, _) => 4,
-                (_, 1, _) => 3,
-                (_, _, 2..) => 2,
-                (_, _, 1) => 1,
-                _ => 0,
-            }
-        };
-        index += 1;
-    }
-    contexts
+/// Those of the four samples that have a significant neighbour.
+#[inline(always)]
+fn near_significant(flags: u32) -> u32 {
+    let beside = flags | flags >> 2;
+    let across = beside | flags >> 1;
+    (across | beside >> 3 | across >> 6) & ROWS
 }
 
-/// Context and XOR bit of sign coding (T.800 tables D.2 and D.3) by significance and sign of left, right, above, below.
-static SIGN_CODING: [(u8, u8); 256] = {
-    const fn contribution(first: usize, second: usize) -> i32 {
-        const fn one(pair: usize) -> i32 {
-            match pair {
-                1 => 1,
-                3 => -1,
-                _ => 0,
-            }
-        }
-        let sum = one(first) + one(second);
-        if sum > 1 {
-            1
-        } else if sum < -1 {
-            -1
-        } else {
-            sum
-        }
-    }
-    let mut table = [(0, 0); 256];
-    let mut index = 0;
-    while index < 256 {
-        let h = contribution(index & 3, index >> 2 & 3);
-        let v = contribution(index >> 4 & 3, index >> 6 & 3);
-        table[index] = match (h, v) {
-            (1, 1) => (13, 0),
-            (1, 0) => (12, 0),
-            (1, _) => (11, 0),
-            (0, 1) => (10, 0),
-            (0, 0) => (9, 0),
-            (0, _) => (10, 1),
-            (_, 1) => (11, 1),
-            (_, 0) => (12, 1),
-            _ => (13, 1),
-        };
-        index += 1;
-    }
-    table
-};
+/// Brings the bits of four samples to the lowest ones of four lanes of 16 bits.
+#[inline(always)]
+fn lanes(rows: u32) -> u64 {
+    // the sixteen products are of different bits, so that none carries
+    (u64::from(rows) * (1 | 1 << 13 | 1 << 26 | 1 << 39)) & 0x0001_0001_0001_0001
+}
 
 /// One codeword segment: its bytes and how many coding passes they hold.
 pub(super) struct Segment<'a> {
@@ -161,6 +93,8 @@ pub(super) struct Block {
     /// Values, twice as large so that the lowest bit can hold a half (T.800 section E.1.1.2), row by row.
     pub(super) values: Box<[i32; MOST_SAMPLES]>,
     flags: Box<[u32; MOST_SAMPLES]>,
+    /// Samples to be refined, each its index and above it its context.
+    queue: Box<[u16; MOST_SAMPLES]>,
     width: usize,
     height: usize,
     /// Words of flags in a line: one column more on both sides.
@@ -205,6 +139,7 @@ impl Block {
         Self {
             values: Box::new([0; MOST_SAMPLES]),
             flags: Box::new([0; MOST_SAMPLES]),
+            queue: Box::new([0; MOST_SAMPLES]),
             width: 0,
             height: 0,
             line: 0,
@@ -233,6 +168,7 @@ impl Block {
         let mut view = View {
             values: &mut self.values,
             flags: &mut self.flags,
+            queue: &mut self.queue,
             width,
             height,
             line: self.line,
@@ -277,31 +213,16 @@ impl Block {
     }
 }
 
-/// Does the same for each of a column's rows; with four of them, which is almost always, every shift is a constant.
-macro_rules! each_row {
-    ($rows:expr, $row:ident => $body:expr) => {
-        if $rows == 4 {
-            {
-                let $row = 0_u32;
-                $body
-            }
-            {
-                let $row = 1_u32;
-                $body
-            }
-            {
-                let $row = 2_u32;
-                $body
-            }
-            {
-                let $row = 3_u32;
-                $body
-            }
-        } else {
-            for $row in 0..$rows {
-                $body
-            }
-        }
+/// Does the same for each of a column's samples, so that every shift is a constant.
+macro_rules! each_sample {
+    ($shift:ident => $body:expr) => {
+        each_sample!($shift => $body, 0, 3, 6, 9)
+    };
+    ($shift:ident => $body:expr, $($number:literal),*) => {
+        $({
+            let $shift: u32 = $number;
+            $body
+        })*
     };
 }
 
@@ -309,6 +230,7 @@ macro_rules! each_row {
 struct View<'a> {
     values: &'a mut [i32; MOST_SAMPLES],
     flags: &'a mut [u32; MOST_SAMPLES],
+    queue: &'a mut [u16; MOST_SAMPLES],
     width: usize,
     height: usize,
     line: usize,
@@ -318,26 +240,36 @@ struct View<'a> {
     causal: bool,
 }
 
+/// Four samples, one below the other. Each is named by the shift that brings its neighbourhood to the lowest bits: 0, 3, 6, 9.
+struct Column {
+    /// Where its flags are.
+    at: usize,
+    flags: u32,
+    /// The index of the first sample's value.
+    first: usize,
+}
+
 impl View<'_> {
-    /// Makes sample `row` (0 to 3) of the column at `at` significant, with this sign.
+    /// Makes a sample of the column at `at` significant, with this sign, for its neighbours in other columns and stripes.
+    /// Gives the flags that its own column gains.
     #[inline(always)]
-    fn mark(&mut self, at: usize, row: u32, sign: u32) {
+    fn mark(&mut self, at: usize, shift: u32, sign: u32) -> u32 {
         let line = self.line;
         let flags = &mut *self.flags;
         let mut set = |at: usize, bits: u32| flags[at & (MOST_SAMPLES - 1)] |= bits;
-        set(at - 1, SIGNIFICANT << 1 << (3 * row));
-        set(at, (SIGNIFICANT | (sign * SIGN)) << (3 * row));
-        set(at + 1, SIGNIFICANT >> 1 << (3 * row));
-        if row == 0 && !self.causal {
+        set(at - 1, SIGNIFICANT << 1 << shift);
+        set(at + 1, SIGNIFICANT >> 1 << shift);
+        if shift == 0 && !self.causal {
             set(at - line - 1, 1 << 17);
             set(at - line, 1 << 16 | sign << 31);
             set(at - line + 1, 1 << 15);
         }
-        if row == 3 {
+        if shift == 9 {
             set(at + line - 1, 1 << 2);
             set(at + line, (1 << 1) | (sign * SIGN_ABOVE));
             set(at + line + 1, 1);
         }
+        (SIGNIFICANT | (sign * SIGN)) << shift
     }
 
     #[inline(always)]
@@ -345,135 +277,151 @@ impl View<'_> {
         self.flags[at & (MOST_SAMPLES - 1)]
     }
 
-    /// Significance and sign of the four nearest neighbours, as an index into [`SIGN_CODING`].
     #[inline(always)]
-    fn signs(&self, at: usize, row: u32) -> usize {
-        let flags = self.flag(at);
-        let own = flags >> (3 * row);
-        let pair = |significant: u32, sign: u32| (significant & 1) | (sign & 1) << 1;
-        let left = pair(own >> 3, self.flag(at - 1) >> (19 + 3 * row));
-        let right = pair(own >> 5, self.flag(at + 1) >> (19 + 3 * row));
-        let sign_above = if row == 0 {
-            flags >> 18
-        } else {
-            flags >> (16 + 3 * row)
-        };
-        let above = pair(own >> 1, sign_above);
-        let below = pair(own >> 7, flags >> (22 + 3 * row));
-        (left | right << 2 | above << 4 | below << 6) as usize
-    }
-
-    #[inline(always)]
-    fn become_significant(
-        &mut self,
-        source: &mut impl Source,
-        at: usize,
-        row: u32,
-        index: usize,
-        plane: u32,
-    ) {
-        let sign = source.sign(self.signs(at, row));
-        let value = 3_i32 << plane >> 1;
-        self.values[index & (MOST_SAMPLES - 1)] = if sign == 1 { -value } else { value };
-        self.mark(at, row, sign);
-    }
-
-    #[inline(always)]
-    fn propagate_one(&mut self, bits: &mut impl Source, at: usize, row: u32, first: usize, plane: u32) {
-        let near = self.flag(at) >> (3 * row);
-        if near & (SIGNIFICANT | VISITED) == 0 && near & NEIGHBOURS != 0 {
-            let context = self.zero_coding[(near & NEIGHBOURS) as usize];
-            if bits.bit(usize::from(context)) == 1 {
-                self.become_significant(bits, at, row, first + row as usize * self.width, plane);
-            }
-            self.flags[at & (MOST_SAMPLES - 1)] |= VISITED << (3 * row);
+    fn column(&self, top: usize, x: usize) -> Column {
+        let at = self.line * (top / 4 + 1) + 1 + x;
+        Column {
+            at,
+            flags: self.flag(at),
+            first: top * self.width + x,
         }
+    }
+
+    /// Sign and significance of the four nearest neighbours, as an index into [`SIGN_CODING`].
+    #[inline(always)]
+    fn signs(&self, column: &Column, shift: u32) -> usize {
+        let own = column.flags >> shift;
+        // the sign above the first row lies where there is room for it, two bits higher than one above another row
+        let signs = if shift == 0 {
+            own >> 2 & 1 << 16 | own & 1 << 22
+        } else {
+            own
+        };
+        let left = self.flag(column.at - 1) >> 17 >> shift;
+        let right = self.flag(column.at + 1) >> 15 >> shift;
+        (own & 0b1010_1010 | signs >> 16 & 0b100_0001 | left & 0b100 | right & 0b1_0000) as usize
+    }
+
+    /// Decodes the sign of a sample that becomes significant.
+    #[inline(always)]
+    fn make_significant(&mut self, source: &mut impl Source, column: &mut Column, shift: u32, plane: u32) {
+        let sign = source.sign(self.signs(column, shift));
+        let value = 3_i32 << plane >> 1;
+        // a third of the shift is the row
+        let index = column.first + ((shift * 11) >> 5) as usize * self.width;
+        self.values[index & (MOST_SAMPLES - 1)] = if sign == 1 { -value } else { value };
+        column.flags |= self.mark(column.at, shift, sign);
+    }
+
+    /// Decodes whether a sample becomes significant.
+    #[inline(always)]
+    fn becomes_significant(&self, source: &mut impl Source, column: &Column, shift: u32) -> bool {
+        let context = self.zero_coding[(column.flags >> shift & NEIGHBOURS) as usize];
+        source.bit(usize::from(context)) == 1
     }
 
     /// Significance propagation pass (T.800 section D.3.1).
     fn propagate<S: Source + Copy>(&mut self, source: &mut S, plane: u32) {
         let mut bits = *source;
         for top in (0..self.height).step_by(4) {
-            let rows = (self.height - top).min(4) as u32;
-            let start = self.line * (top / 4 + 1) + 1;
+            let rows = rows_inside(self.height - top);
             for x in 0..self.width {
-                let at = start + x;
-                if self.flag(at) == 0 {
+                let mut column = self.column(top, x);
+                let insignificant = !column.flags >> 4 & rows;
+                let mut coded = near_significant(column.flags) & insignificant;
+                if coded == 0 {
                     continue;
                 }
-                each_row!(rows, row => self.propagate_one(&mut bits, at, row, top * self.width + x, plane));
+                let mut left = coded;
+                while left != 0 {
+                    let shift = left.trailing_zeros();
+                    left &= left - 1;
+                    if self.becomes_significant(&mut bits, &column, shift) {
+                        self.make_significant(&mut bits, &mut column, shift, plane);
+                        let next = 8 << shift & insignificant;
+                        coded |= next;
+                        left |= next;
+                    }
+                }
+                self.flags[column.at & (MOST_SAMPLES - 1)] = column.flags | (coded * VISITED);
             }
         }
         *source = bits;
     }
 
     /// Magnitude refinement pass (T.800 section D.3.3).
+    ///
+    /// No decision changes which samples are refined, and in which contexts. So those of four rows are listed first, and the
+    /// decisions are then made without a branch between them.
     fn refine<S: Source + Copy>(&mut self, source: &mut S, plane: u32) {
-        const ANY: u32 = SIGNIFICANT | SIGNIFICANT << 3 | SIGNIFICANT << 6 | SIGNIFICANT << 9;
         let mut bits = *source;
         let half = 1_i32 << plane >> 1;
         for top in (0..self.height).step_by(4) {
-            let rows = (self.height - top).min(4) as u32;
             let start = self.line * (top / 4 + 1) + 1;
-            for x in 0..self.width {
-                let at = start + x;
-                let flags = self.flag(at);
-                if flags & ANY == 0 {
-                    continue;
-                }
-                let mut refined = 0;
-                each_row!(rows, row => {
-                    let near = flags >> (3 * row);
-                    if near & (SIGNIFICANT | VISITED) == SIGNIFICANT {
-                        let context = if near & REFINED != 0 {
-                            16
-                        } else {
-                            14 + usize::from(near & NEIGHBOURS != 0)
-                        };
-                        let step = if bits.bit(context) == 1 { half } else { -half };
-                        let value = &mut self.values[((top + row as usize) * self.width + x) & (MOST_SAMPLES - 1)];
-                        *value += if *value < 0 { -step } else { step };
-                        refined |= REFINED << (3 * row);
-                    }
-                });
-                self.flags[at & (MOST_SAMPLES - 1)] |= refined;
+            let count = self.list_refined(start);
+            let values = &mut self.values[top * self.width..];
+            for entry in &self.queue[..count.min(MOST_SAMPLES)] {
+                let Some(value) = values.get_mut(usize::from(entry & 0xFFF)) else {
+                    break;
+                };
+                let up = bits.bit(usize::from(14 + (entry >> 12))) as i32;
+                let sign = *value >> 31;
+                *value += (((2 * up - 1) * half) ^ sign) - sign;
             }
         }
         *source = bits;
     }
 
+    /// Lists the samples to be refined of the four rows whose flags begin at `start`, each with its index in the four rows
+    /// and above it its context, counted from the first of refinement. Gives how many there are.
+    #[inline(always)]
+    fn list_refined(&mut self, start: usize) -> usize {
+        let width = self.width as u64;
+        let mut count = 0;
+        // a lane of 16 bits for each row
+        let mut indices = width << 16 | width << 33 | (3 * width) << 48;
+        for flags in &mut self.flags[start..start + self.width] {
+            let refined = *flags >> 4 & !(*flags >> 21) & ROWS;
+            if refined != 0 {
+                let again = *flags >> 20 & ROWS;
+                let first = near_significant(*flags) & !again;
+                let entries = indices | lanes(first) << 12 | lanes(again) << 13;
+                each_sample!(shift => {
+                    self.queue[count & (MOST_SAMPLES - 1)] = (entries >> (shift * 16 / 3)) as u16;
+                    count += (refined >> shift & 1) as usize;
+                });
+                *flags |= refined * REFINED;
+            }
+            indices += 0x0001_0001_0001_0001;
+        }
+        count
+    }
+
     /// Clean-up pass (T.800 section D.3.4).
     fn clean_up(&mut self, source: &mut Mq<'_>, plane: u32) {
-        const VISITS: u32 = VISITED | VISITED << 3 | VISITED << 6 | VISITED << 9;
         let mut bits = *source;
         for top in (0..self.height).step_by(4) {
-            let rows = (self.height - top).min(4) as u32;
-            let start = self.line * (top / 4 + 1) + 1;
+            let rows = rows_inside(self.height - top);
             for x in 0..self.width {
-                let at = start + x;
-                let mut first = 0;
-                if rows == 4 && self.flag(at) == 0 {
+                let mut column = self.column(top, x);
+                let mut left = !(column.flags >> 4 | column.flags >> 21) & rows;
+                if column.flags == 0 && rows == ROWS {
                     // nothing near: one decision for all four
                     if bits.decide(RUN) == 0 {
                         continue;
                     }
-                    first = bits.decide(UNIFORM) << 1;
-                    first |= bits.decide(UNIFORM);
-                    let index = (top + first as usize) * self.width + x;
-                    self.become_significant(&mut bits, at, first, index, plane);
-                    first += 1;
+                    let shift = 3 * (bits.decide(UNIFORM) << 1 | bits.decide(UNIFORM));
+                    self.make_significant(&mut bits, &mut column, shift, plane);
+                    left &= ROWS << 3 << shift;
                 }
-                each_row!(rows, row => {
-                    let near = self.flag(at) >> (3 * row);
-                    if row >= first
-                        && near & (SIGNIFICANT | VISITED) == 0
-                        && bits.decide(usize::from(self.zero_coding[(near & NEIGHBOURS) as usize])) == 1
-                    {
-                        let index = (top + row as usize) * self.width + x;
-                        self.become_significant(&mut bits, at, row, index, plane);
-                    }
-                });
-                self.flags[at & (MOST_SAMPLES - 1)] &= !VISITS;
+                if left != 0 {
+                    each_sample!(shift => {
+                        if left >> shift & 1 == 1 && self.becomes_significant(&mut bits, &column, shift) {
+                            self.make_significant(&mut bits, &mut column, shift, plane);
+                        }
+                    });
+                }
+                self.flags[column.at & (MOST_SAMPLES - 1)] = column.flags & !(ROWS * VISITED);
             }
         }
         *source = bits;

@@ -1,8 +1,8 @@
 //! Resolutions, sub-bands, precincts and code-blocks of a tile (ITU-T T.800 annex B).
 
 use super::CodecError;
-use super::block::Orientation;
 use super::codestream::Tile;
+use super::contexts::Orientation;
 use super::tag_tree::TagTree;
 
 /// The most precincts and code-blocks of an image: a hundred million samples in blocks of 32 x 32, ten times over.
@@ -61,7 +61,8 @@ pub(super) struct Segment {
     pub(super) pieces: Vec<std::ops::Range<usize>>,
 }
 
-fn halved(value: u32, times: u32) -> u32 {
+/// Halved so many times and rounded up, as an edge is at lower resolutions (equation B-14).
+pub(super) fn halved(value: u32, times: u32) -> u32 {
     u64::from(value).div_ceil(1 << times) as u32
 }
 

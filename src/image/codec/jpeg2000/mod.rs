@@ -7,6 +7,7 @@
 
 mod block;
 mod codestream;
+mod contexts;
 mod ht;
 mod ht_codes;
 mod layout;
@@ -26,21 +27,44 @@ use codestream::{Size, Tile};
 use layout::{Band, CodeBlock, Resolution};
 use wavelet::{Plane, Wavelet};
 
-/// Decodes one frame of `rows` x `columns` into the little-endian bytes of an uncompressed one with `bits` (8 or 16)
-/// allocated bits.
+/// A decoded frame, in full or at a lower resolution.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "frames are asked for in full, whose size is known")
+)]
+pub(super) struct Frame {
+    /// The little-endian bytes of an uncompressed one.
+    pub(super) bytes: Bytes,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// How many of the highest resolution levels have been left out.
+    pub(super) discarded: u32,
+}
+
+/// Decodes one frame of `rows` x `columns` with `bits` (8 or 16) allocated bits, without the `discard` highest resolution
+/// levels, each of which halves its sides; without as many of them as there are, where that is less.
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or is not what T.800 and T.814 allow, [`CodecError::Unsupported`] for colour.
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+    discard: u32,
+) -> Result<Frame, CodecError> {
     let stream = codestream_of(stream)?;
     let (size, tiles) = codestream::read(stream)?;
-    let [left, top, right, bottom] = size.image;
-    if ((bottom - top) as usize, (right - left) as usize) != (rows, columns) || size.precision > bits {
+    if extent(size.image) != [columns, rows] || size.precision > bits {
         return Err(CodecError::Disagrees);
     }
+    let levels = tiles.iter().map(|tile| tile.coding.levels).min().unwrap_or(0);
+    let (discarded, area) = reduced(size.image, levels.min(discard));
+    let [columns, rows] = extent(area);
     let mut image = Image {
         size,
+        area,
         width: bits as usize / 8,
         pixels: Pages::zeroed(rows * columns * bits as usize / 8),
     };
@@ -49,29 +73,54 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
     for tile in &tiles {
         let mut resolutions = layout::resolutions(tile, size.precision, &mut parts)?;
         packet::read(tile, &mut resolutions)?;
+        let kept = &resolutions[..resolutions.len() - discarded as usize];
         if tile.coding.reversible {
-            synthesise::<i32>(tile, &resolutions, &mut blocks, &mut image)?;
+            synthesise::<i32>(tile, kept, &mut blocks, &mut image)?;
         } else {
-            synthesise::<f32>(tile, &resolutions, &mut blocks, &mut image)?;
+            synthesise::<f32>(tile, kept, &mut blocks, &mut image)?;
         }
     }
-    Ok(image.pixels.freeze())
+    Ok(Frame {
+        bytes: image.pixels.freeze(),
+        rows,
+        columns,
+        discarded,
+    })
+}
+
+/// Width and height of an area.
+fn extent([left, top, right, bottom]: [u32; 4]) -> [usize; 2] {
+    [
+        right.saturating_sub(left) as usize,
+        bottom.saturating_sub(top) as usize,
+    ]
+}
+
+/// The area of an image without at most `discard` of its resolution levels (equation B-14), and without how many: a narrow
+/// image far from the origin may have no pixel left at all in the lowest.
+fn reduced(image: [u32; 4], discard: u32) -> (u32, [u32; 4]) {
+    (0..=discard)
+        .rev()
+        .map(|levels| (levels, image.map(|edge| layout::halved(edge, levels))))
+        .find(|(_, area)| !extent(*area).contains(&0))
+        .unwrap_or((0, image))
 }
 
 /// What the tiles are put together in.
 struct Image {
     size: Size,
+    /// Left, top, right and bottom at the resolution that is decoded.
+    area: [u32; 4],
     /// Bytes a pixel.
     width: usize,
     pixels: Pages,
 }
 
 impl Image {
-    /// Writes line `y` of a tile.
-    fn write<T: Sample>(&mut self, tile: &Tile<'_>, y: usize, line: &[T]) {
-        let [left, top, right, _] = self.size.image;
-        let columns = (right - left) as usize;
-        let start = ((tile.area[1] - top) as usize + y) * columns + (tile.area[0] - left) as usize;
+    /// Writes line `y` of a tile that begins at `left` and `top`.
+    fn write<T: Sample>(&mut self, [left, top]: [u32; 2], y: usize, line: &[T]) {
+        let [columns, _] = extent(self.area);
+        let start = ((top - self.area[1]) as usize + y) * columns + (left - self.area[0]) as usize;
         let pixels = &mut self.pixels.bytes()[start * self.width..];
         if self.width == 1 {
             for (pixel, sample) in pixels.iter_mut().zip(line) {
@@ -154,6 +203,7 @@ fn synthesise<T: Sample>(
     image: &mut Image,
 ) -> Result<(), CodecError> {
     let (first, others) = resolutions.split_first().ok_or(CodecError::Damaged)?;
+    let [left, top, ..] = others.last().unwrap_or(first).area;
     let mut low = plane::<T>(tile, &first.bands[0], blocks)?;
     for (index, resolution) in others.iter().enumerate() {
         let [right, down, both] = resolution.bands.as_slice() else {
@@ -164,7 +214,9 @@ fn synthesise<T: Sample>(
         let both = plane(tile, both, blocks)?;
         let bands = [&low, &right, &down, &both];
         if index + 1 == others.len() {
-            wavelet::level(bands, resolution.area, |y, line| image.write(tile, y, line));
+            wavelet::level(bands, resolution.area, |y, line| {
+                image.write([left, top], y, line);
+            });
             return Ok(());
         }
         let mut whole = Plane::new(resolution.area);
@@ -174,7 +226,7 @@ fn synthesise<T: Sample>(
         low = whole;
     }
     for y in 0..low.height {
-        image.write(tile, y, low.line(y));
+        image.write([left, top], y, low.line(y));
     }
     Ok(())
 }
@@ -259,4 +311,61 @@ fn block_values(
         .map(|(bytes, passes)| block::Segment { bytes, passes })
         .collect();
     blocks.decode(size, band.orientation, planes, style, &segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::package::sha256;
+
+    /// One of the files of `tests/data/decode`, 53 columns and 37 rows, without `discard` resolution levels.
+    fn decoded(file: &str, bits: u32, discard: u32) -> Frame {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode");
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        // the codestream begins with SOC and SIZ, and ends by itself
+        let start = memchr::memmem::find(&bytes, &[0xFF, 0x4F, 0xFF, 0x51]).unwrap();
+        decode(&bytes[start..], 37, 53, bits, discard).unwrap()
+    }
+
+    #[test]
+    fn lower_resolutions_are_those_of_openjpeg() {
+        // with the beginnings of digests of what `opj_decompress -r` writes
+        let references = [
+            ("jpeg2000-8u.dcm", 8, 1, [19, 27], "1cd511ea468b8b0e"),
+            ("jpeg2000-16s.dcm", 16, 2, [10, 14], "c55ba561dd0b5d84"),
+            ("jpeg2000-all-styles.dcm", 16, 1, [19, 27], "fba31e9d212024d8"),
+            ("jpeg2000-six-levels.dcm", 16, 5, [2, 2], "dc317e56143ba6b9"),
+            ("jpeg2000-region.dcm", 16, 2, [10, 14], "9e406770861fa8d5"),
+            ("jpeg2000-offsets.dcm", 16, 1, [18, 26], "39cf395298df9414"),
+            ("jpeg2000-offsets.dcm", 16, 2, [9, 13], "0b62f9348d045d45"),
+            ("jpeg2000-tiles.dcm", 16, 1, [19, 27], "4c2c038544193b9d"),
+            ("jpeg2000-tiles.dcm", 16, 2, [10, 14], "4434be7a6dd90a84"),
+            ("htj2k-12u.dcm", 16, 1, [19, 27], "945e3a202bae8caa"),
+            ("htj2k-12u.dcm", 16, 2, [10, 14], "129d007e07e47585"),
+        ];
+        for (file, bits, discard, size, digest) in references {
+            let frame = decoded(file, bits, discard);
+            assert_eq!(
+                (frame.discarded, [frame.rows, frame.columns]),
+                (discard, size),
+                "{file}"
+            );
+            assert!(
+                sha256(&frame.bytes).starts_with(digest),
+                "{file} without {discard}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_more_levels_are_discarded_than_there_are() {
+        assert_eq!(decoded("jpeg2000-12u.dcm", 16, 9).discarded, 2);
+        let full = decoded("jpeg2000-no-levels.dcm", 16, 3);
+        assert_eq!((full.discarded, full.rows, full.columns), (0, 37, 53));
+        // an odd column by itself is in no lower resolution
+        assert_eq!(reduced([7, 0, 8, 64], 3), (0, [7, 0, 8, 64]));
+        assert_eq!(reduced([8, 0, 9, 64], 3), (3, [1, 0, 2, 8]));
+    }
 }

@@ -1,5 +1,7 @@
 //! The MQ arithmetic decoder (ITU-T T.800 annex C), and the raw bits of the selective bypass (section D.6).
 
+use std::hint::select_unpredictable;
+
 /// The context of the run-length mode.
 pub(super) const RUN: usize = 17;
 /// The uniform context.
@@ -56,45 +58,63 @@ const STATES: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// States together with their more probable symbol, which is the lowest bit of the index: Qe in the lower half of a word,
-/// the next index after the more probable symbol above it, and after the less probable one on top. As many as an index of
-/// seven bits can name, so that none needs to be checked.
-static STEPS: [u32; 128] = {
-    let mut steps = [0; 128];
+/// Qe, the interval and the register of the code are the upper 16 bits of a word; below them are bits to come.
+const TOP: u32 = 48;
+
+/// A state together with its more probable symbol, which is the lowest bit of the index: Qe in the upper half of a word,
+/// the index in the lower one.
+const fn state(index: usize) -> u32 {
+    (STATES[index / 2].0 as u32) << 16 | index as u32
+}
+
+/// What follows upon a state by its index: the next one after the more probable symbol in the lower half, and after the less
+/// probable one in the upper half. As many as an index of seven bits can name, so that none needs to be checked.
+static NEXT: [u64; 128] = {
+    let mut next = [0; 128];
     let mut index = 0;
     while index < 94 {
-        let (qe, more, less, switch) = STATES[index / 2];
-        let symbol = index as u32 % 2;
+        let (_, more, less, switch) = STATES[index / 2];
+        let symbol = index % 2;
         let other = if switch { 1 - symbol } else { symbol };
-        steps[index] = qe as u32 | (2 * more as u32 + symbol) << 16 | (2 * less as u32 + other) << 24;
+        let (more, less) = (2 * more as usize + symbol, 2 * less as usize + other);
+        next[index] = (state(less) as u64) << 32 | state(more) as u64;
         index += 1;
     }
-    steps
+    next
 };
 
 /// The states of all contexts.
 #[derive(Clone, Copy)]
-pub(super) struct States([u8; 32]);
+pub(super) struct States([u32; 32]);
 
 impl States {
     /// The states at the start of a code-block (T.800 table D.7).
     pub(super) const fn initial() -> Self {
-        let mut states = [0; 32];
-        states[0] = 2 * 4;
-        states[RUN] = 2 * 3;
-        states[UNIFORM] = 2 * 46;
+        let mut states = [state(0); 32];
+        states[0] = state(2 * 4);
+        states[RUN] = state(2 * 3);
+        states[UNIFORM] = state(2 * 46);
         Self(states)
     }
 }
 
 /// A decoder of one codeword segment. Behind its end come ones, as the standard wants (section C.3.4).
+///
+/// The lower bit-planes of a radiograph are noise: whether a decision is the likely one, and whether the interval has to
+/// be renormalised, is chance, and a branch on chance costs more than all that a decision computes. So both ways are
+/// computed and one is taken, and the only branch is the one for more bytes, every few dozen bits.
 #[derive(Clone, Copy)]
 pub(super) struct Mq<'a> {
     bytes: &'a [u8],
     at: usize,
-    a: u32,
-    c: u32,
-    count: u32,
+    /// Whether the byte before `at` was 0xFF.
+    stuffed: bool,
+    /// The interval.
+    a: u64,
+    /// The code, as far as it has been read.
+    c: u64,
+    /// How many of the highest bits of `c` have been read.
+    read: u32,
     pub(super) states: States,
 }
 
@@ -104,85 +124,83 @@ impl<'a> Mq<'a> {
         let mut decoder = Self {
             bytes,
             at: 0,
-            a: 0x8000,
-            c: u32::from(bytes.first().copied().unwrap_or(0xFF)) << 16,
-            count: 0,
+            stuffed: false,
+            a: 0x8000 << TOP,
+            c: 0,
+            // the first byte comes below the highest bit
+            read: 1,
             states,
         };
-        decoder.byte_in();
-        decoder.c <<= 7;
-        decoder.count -= 7;
+        decoder.fill();
         decoder
     }
 
+    /// BYTEIN of section C.3.4, four times.
     #[inline(always)]
-    fn byte(&self, at: usize) -> u32 {
-        self.bytes.get(at).map_or(0xFF, |byte| u32::from(*byte))
-    }
-
-    /// BYTEIN of section C.3.4.
-    #[inline(always)]
-    fn byte_in(&mut self) {
-        let next = self.byte(self.at + 1);
-        if self.byte(self.at) == 0xFF {
-            if next > 0x8F {
-                self.c += 0xFF00;
-                self.count = 8;
-            } else {
-                self.at += 1;
-                self.c += next << 9;
-                self.count = 7;
-            }
+    fn fill(&mut self) {
+        let four = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<4>);
+        let word = four.map_or(u32::MAX, |four| u32::from_be_bytes(*four));
+        // no byte 0xFF: its complement has no zero byte
+        let plain = (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0;
+        let (value, count) = if plain && !self.stuffed {
+            self.at += 4;
+            (u64::from(word), 32)
         } else {
-            self.at += 1;
-            self.c += next << 8;
-            self.count = 8;
-        }
+            let (value, count, at, stuffed) = unstuffed(self.bytes, self.at, self.stuffed);
+            (self.at, self.stuffed) = (at, stuffed);
+            (value, count)
+        };
+        // the highest bit of a stuffed byte is a carry
+        self.c = self.c.wrapping_add(value << (64 - self.read - count));
+        self.read += count;
     }
 
     /// DECODE of section C.3.2: the next decision in a context.
     #[inline(always)]
     pub(super) fn decide(&mut self, context: usize) -> u32 {
-        let index = self.states.0[context & 31];
-        let step = STEPS[usize::from(index & 127)];
-        let qe = step & 0xFFFF;
-        self.a -= qe;
-        let likely = u32::from(index & 1);
-        let lower = self.c >> 16 < qe;
-        if !lower {
-            self.c -= qe << 16;
-            if self.a & 0x8000 != 0 {
-                return likely;
-            }
-        }
+        let state = self.states.0[context & 31];
+        let next = NEXT[(state & 127) as usize];
+        let qe = u64::from(state >> 16) << TOP;
+        let upper = self.a - qe;
+        let (rest, lower) = self.c.overflowing_sub(qe);
         // the two parts change places where the lower one has become the larger (figures C.16 and C.17)
-        let unlikely = (self.a < qe) ^ lower;
-        if lower {
-            self.a = qe;
+        let unlikely = lower ^ (upper < qe);
+        let part = select_unpredictable(lower, qe, upper);
+        let code = select_unpredictable(lower, self.c, rest);
+        let next = select_unpredictable(unlikely, (next >> 32) as u32, next as u32);
+        let renormalised = part >> 63 == 0;
+        self.states.0[context & 31] = select_unpredictable(renormalised, next, state);
+        // RENORMD of section C.3.3
+        let shift = part.leading_zeros();
+        self.a = part << shift;
+        self.c = code << shift;
+        self.read -= shift;
+        if self.read < 64 - TOP {
+            self.fill();
         }
-        self.states.0[context & 31] = if unlikely { step >> 24 } else { step >> 16 & 0xFF } as u8;
-        self.renormalise();
-        likely ^ u32::from(unlikely)
+        (state & 1) ^ u32::from(unlikely)
     }
+}
 
-    /// RENORMD of section C.3.3, as many bits at a time as there are.
-    #[inline(always)]
-    fn renormalise(&mut self) {
-        let mut shift = self.a.leading_zeros() - 16;
-        self.a <<= shift;
-        loop {
-            if self.count == 0 {
-                self.byte_in();
-            }
-            let now = shift.min(self.count);
-            self.c <<= now;
-            self.count -= now;
-            shift -= now;
-            if shift == 0 {
-                return;
-            }
+/// Four bytes of a segment where they are not plain: their bits and how many, and what comes next.
+#[inline(never)]
+fn unstuffed(bytes: &[u8], mut at: usize, mut stuffed: bool) -> (u64, u32, usize, bool) {
+    let (mut value, mut count) = (0, 0);
+    for _ in 0..4 {
+        let byte = bytes.get(at).copied().unwrap_or(0xFF);
+        if stuffed && byte > 0x8F {
+            // a marker ends the segment
+            value = (value << 8) + 0xFF;
+            count += 8;
+            continue;
         }
+        let bits = 8 - u32::from(stuffed);
+        value = (value << bits) + u64::from(byte);
+        count += bits;
+        stuffed = byte == 0xFF;
+        at += 1;
     }
+    (value, count, at, stuffed)
 }
 
 /// Bits of a segment that bypasses the arithmetic coder; behind a byte 0xFF one stuffed bit is left out.
