@@ -164,8 +164,17 @@ pub fn supported() -> Vec<SupportedSyntax> {
 /// # Errors
 /// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::Frames`] where there are several.
 pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
+    Ok(decode_halved(instance, 0)?.0)
+}
+
+/// Decodes a radiograph with its sides halved up to `halve` times, as far as its codec has lower resolutions (JPEG 2000 and
+/// High-Throughput JPEG 2000 do); beside it, how many times they are.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_halved(instance: &Instance, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
     match frames(&instance.header) {
-        1 => decode_frame(instance, 1),
+        1 => frame(instance, 1, halve),
         several => Err(DecodeError::Frames(several)),
     }
 }
@@ -178,11 +187,24 @@ fn frames(object: &InMemDicomObject) -> u32 {
         .unwrap_or(1)
 }
 
+/// Rows and columns of an instance, whose format is checked.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn size(instance: &Instance) -> Result<[usize; 2], DecodeError> {
+    let Layout { rows, columns, .. } = Format::of(&instance.header)?.layout;
+    Ok([rows, columns])
+}
+
 /// Decodes one frame of an image; the first is number 1 (PS3.3 section C.7.6.16.1.2).
 ///
 /// # Errors
 /// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::NoFrame`] for one that is not there.
 pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, DecodeError> {
+    Ok(self::frame(instance, frame, 0)?.0)
+}
+
+fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
     let object = &instance.header;
     let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
     let format = Format::of(object)?;
@@ -192,28 +214,34 @@ pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, Deco
         Some(index) if frame <= frames => index as usize,
         _ => return Err(missing),
     };
-    let codes = match pixels {
-        PixelData::Native(bytes) => format.codes(bytes, index)?,
+    let decoded = match pixels {
+        PixelData::Native(bytes) => codec::Frame {
+            rows: format.layout.rows,
+            columns: format.layout.columns,
+            codes: format.codes(bytes, index)?,
+            halved: 0,
+        },
         PixelData::Encapsulated { offsets, fragments } => {
             let fragments = fragments_of(index, frames as usize, offsets, fragments).ok_or(missing)?;
-            codec::frame(&instance.transfer_syntax, fragments, &format.layout).map_err(
-                |error| match error {
+            codec::frame(&instance.transfer_syntax, fragments, &format.layout, halve).map_err(|error| {
+                match error {
                     CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
                     CodecError::Disagrees => DecodeError::Disagrees,
                     CodecError::Unsupported => DecodeError::Colour,
                     CodecError::Damaged => DecodeError::Codec,
-                },
-            )?
+                }
+            })?
         }
     };
-    Ok(StoredImage {
-        rows: format.layout.rows,
-        columns: format.layout.columns,
+    let image = StoredImage {
+        rows: decoded.rows,
+        columns: decoded.columns,
         bits_stored: format.layout.stored,
         signed: format.signed,
-        codes,
+        codes: decoded.codes,
         transform: transform(instance, format.signed)?,
-    })
+    };
+    Ok((image, decoded.halved))
 }
 
 /// Decodes a greyscale PNG or JPEG; one whose colour channels are all equal counts as grey.

@@ -14,6 +14,7 @@ pub mod npy;
 pub mod phantom;
 pub mod preprocess;
 mod presentation;
+pub mod reduce;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};

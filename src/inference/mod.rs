@@ -21,7 +21,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::finding::{
     InstanceResult, IntendedUseCheck, ModelReference, Outcome, Reason, Timings, Violation, interpret,
 };
-use crate::image::decode::{decode, decode_picture};
+use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
 use crate::image::{StoredImage, Tensor, heatmap};
 use crate::runtime::{Runtime, Scores};
@@ -381,7 +381,9 @@ fn prepare(
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
             let met = check(&Attributes::of(&instance));
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
-            decode(&instance).map_err(|error| unscored(error.into(), &mut seen))?
+            contract
+                .decode(&instance)
+                .map_err(|error| unscored(error.into(), &mut seen))?
         }
     };
     timings.decode = lap();

@@ -1,7 +1,6 @@
 //! Proof before serving: an engine is good only if it reproduces the package's golden cases here, on this device.
 
 use crate::dicom::Instance;
-use crate::image::decode::decode;
 use crate::image::{StoredImage, Tensor};
 use crate::model::{GoldenInput, Package};
 
@@ -55,7 +54,7 @@ pub fn golden_inputs(
             };
             let bytes = package.file(file).map_err(|error| off(&error))?;
             let instance = Instance::parse(bytes.into()).map_err(|error| off(&error))?;
-            let image = decode(&instance).map_err(|error| off(&error))?;
+            let image = contract.decode(&instance).map_err(|error| off(&error))?;
             Ok(contract.apply(&change(image)).map_err(|error| off(&error))?.0)
         })
         .collect()

@@ -119,15 +119,19 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
 #[test]
 fn the_bundled_model_passes_every_gate() {
     let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
-    let gates = validate(&bundled_models().join(crate::server::MODEL).join("1"), &runtime);
-    assert_eq!(gates.len(), 9);
+    let gates = validate(
+        &bundled_models().join(crate::server::MODEL).join("1"),
+        &[],
+        &runtime,
+    );
+    assert_eq!(gates.len(), 10);
     for gate in gates {
         assert!(gate.result.is_ok(), "{}: {:?}", gate.name, gate.result);
     }
 }
 
-#[test]
-fn a_mutated_export_is_refused() {
+/// A copy of the bundled package that may be changed, in a folder of its own.
+fn copy_of_the_bundled_model() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let from = bundled_models().join(crate::server::MODEL).join("1");
     let to = folder.path().join(crate::server::MODEL).join("1");
@@ -136,6 +140,31 @@ fn a_mutated_export_is_refused() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
+    (folder, to)
+}
+
+#[test]
+fn what_a_lower_resolution_does_to_the_scores_is_bounded() {
+    let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
+    let (_folder, package) = copy_of_the_bundled_model();
+    let file = package.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let mut measured = |bound: f64| {
+        manifest["preprocessing"]["reduced_resolution"] = serde_json::json!({ "bound": bound });
+        std::fs::write(&file, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let gates = validate(&package, &[], &runtime);
+        let gate = gates.into_iter().find(|gate| gate.name.starts_with("lower"));
+        gate.unwrap().result
+    };
+    let figure = measured(0.5).unwrap();
+    assert!(figure.starts_with("2 radiographs, at most "), "{figure}");
+    let reason = measured(1e-9).unwrap_err();
+    assert!(reason.starts_with("2 radiographs, at most "), "{reason}");
+}
+
+#[test]
+fn a_mutated_export_is_refused() {
+    let (_folder, to) = copy_of_the_bundled_model();
     let mut model = std::fs::read(to.join("model.onnx")).unwrap();
     let middle = model.len() / 2;
     model[middle..middle + 64].fill(0);

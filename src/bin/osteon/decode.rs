@@ -49,6 +49,10 @@ enum Stage {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let bytes = std::fs::read(&arguments.file).context("the file cannot be read")?;
+    let contract = match &arguments.model {
+        Some(name) => Some(contract(&arguments.models, name)?),
+        None => None,
+    };
     let image = if bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF") {
         decode_picture(&bytes)?
     } else {
@@ -56,11 +60,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for repair in instance.repairs.iter() {
             eprintln!("repaired ({}): {}", repair.code(), repair.message());
         }
-        decode_frame(&instance, arguments.frame)?
-    };
-    let contract = match &arguments.model {
-        Some(name) => Some(contract(&arguments.models, name)?),
-        None => None,
+        match (arguments.stage, &contract) {
+            // the model may allow a lower resolution
+            (Stage::Tensor, Some(contract)) if arguments.frame == 1 => contract.decode(&instance)?,
+            _ => decode_frame(&instance, arguments.frame)?,
+        }
     };
     let written = match (
         arguments.stage,

@@ -64,16 +64,53 @@ pub(super) enum CodecError {
     Damaged,
 }
 
-/// Decodes the fragments of one frame. A panic counts as a damaged one.
+/// A decoded frame.
+pub(super) struct Frame {
+    /// Rows of what was decoded.
+    pub(super) rows: usize,
+    /// Columns of what was decoded.
+    pub(super) columns: usize,
+    /// Its pixels.
+    pub(super) codes: Codes,
+    /// How many times its sides were halved; 0 where it has the size of the data set.
+    pub(super) halved: u32,
+}
+
+/// Decodes the fragments of one frame; JPEG 2000 with its sides halved up to `halve` times, as far as the stream has lower
+/// resolutions. A panic counts as a damaged frame.
 pub(super) fn frame(
     transfer_syntax: &str,
     fragments: &[Bytes],
     layout: &Layout,
-) -> Result<Codes, CodecError> {
-    catch_unwind(|| decoded(transfer_syntax, fragments, layout)).unwrap_or(Err(CodecError::Damaged))
+    halve: u32,
+) -> Result<Frame, CodecError> {
+    let decoded = || match transfer_syntax {
+        uids::JPEG2000_LOSSLESS
+        | uids::JPEG2000
+        | uids::HTJ2K_LOSSLESS
+        | uids::HTJ2K_LOSSLESS_RPCL
+        | uids::HTJ2K => {
+            let Layout { rows, columns, .. } = *layout;
+            let frame = jpeg2000::decode(&joined(fragments), rows, columns, layout.allocated, halve)?;
+            Ok(Frame {
+                rows: frame.rows,
+                columns: frame.columns,
+                codes: layout.stored(frame.bytes),
+                halved: frame.discarded,
+            })
+        }
+        _ => Ok(Frame {
+            rows: layout.rows,
+            columns: layout.columns,
+            codes: whole(transfer_syntax, fragments, layout)?,
+            halved: 0,
+        }),
+    };
+    catch_unwind(decoded).unwrap_or(Err(CodecError::Damaged))
 }
 
-fn decoded(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<Codes, CodecError> {
+/// Decodes a frame that has one resolution.
+fn whole(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<Codes, CodecError> {
     let Layout {
         rows,
         columns,
@@ -90,13 +127,6 @@ fn decoded(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Resul
         }
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
             jpeg_ls::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
-        }
-        uids::JPEG2000_LOSSLESS
-        | uids::JPEG2000
-        | uids::HTJ2K_LOSSLESS
-        | uids::HTJ2K_LOSSLESS_RPCL
-        | uids::HTJ2K => {
-            jpeg2000::decode(&stream, rows, columns, allocated, 0).map(|frame| layout.stored(frame.bytes))
         }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
             jpeg_xl::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))

@@ -14,8 +14,10 @@ mod window;
 use serde::{Deserialize, Serialize};
 
 use super::border::{Rectangle, exposed_field};
+use super::decode::{self, DecodeError};
 use super::grey::StoredImage;
 use super::{Plane, Tensor};
+use crate::dicom::Instance;
 use crate::fault::{Fault, FaultKind};
 
 /// The version of the contract that this code implements.
@@ -57,6 +59,19 @@ pub struct Preprocessing {
     pub tensor: String,
     /// Order of its dimensions.
     pub layout: Layout,
+    /// Whether JPEG 2000 may be decoded at a lower resolution that still covers the input; without it, never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reduced_resolution: Option<ReducedResolution>,
+}
+
+/// Leave to decode JPEG 2000 at a lower resolution. It is another image than the whole one resized (about 1 % of the grey scale
+/// at a quarter), so it is the model's to allow, and counts in training as in serving.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReducedResolution {
+    /// The most by which a probability may differ from that of the whole image, above 0 and at most 1; `osteon-train validate`
+    /// measures it.
+    pub bound: f32,
 }
 
 /// Where the part of the grey scale that is of interest comes from.
@@ -152,6 +167,7 @@ impl Preprocessing {
             std: vec![0.25],
             tensor: "image".to_owned(),
             layout: Layout::Nchw,
+            reduced_resolution: None,
         }
     }
 
@@ -198,10 +214,59 @@ impl Preprocessing {
         {
             return wrong("std must be finite and above 0");
         }
+        if self
+            .reduced_resolution
+            .is_some_and(|reduced| reduced.bound.is_nan() || reduced.bound <= 0.0 || reduced.bound > 1.0)
+        {
+            return wrong("reduced_resolution.bound must be above 0 and at most 1");
+        }
         if self.tensor.is_empty() {
             return wrong("tensor must name the network's input");
         }
         Ok(())
+    }
+
+    /// The stored image that the network's input is made of: whole, or, where the contract allows it and the codec has it, at
+    /// the lowest resolution that still covers the input.
+    ///
+    /// # Errors
+    /// [`DecodeError`], as [`decode::decode`].
+    pub fn decode(&self, instance: &Instance) -> Result<StoredImage, DecodeError> {
+        if self.reduced_resolution.is_none() {
+            return decode::decode(instance);
+        }
+        let size = decode::size(instance)?;
+        self.at_lowest_resolution(size, |halve| decode::decode_halved(instance, halve))
+    }
+
+    /// The image of `[rows, columns]` with its sides halved as often as the part of it that is used still covers the input.
+    /// `halved` gives it halved up to so many times, and how many times it is.
+    ///
+    /// # Errors
+    /// What `halved` says.
+    pub fn at_lowest_resolution<E>(
+        &self,
+        [rows, columns]: [usize; 2],
+        mut halved: impl FnMut(u32) -> Result<(StoredImage, u32), E>,
+    ) -> Result<StoredImage, E> {
+        let whole = Rectangle {
+            top: 0,
+            left: 0,
+            rows,
+            columns,
+        };
+        let target = self.target(whole);
+        let mut halve = (rows / target.rows).min(columns / target.columns).max(1).ilog2();
+        loop {
+            let (image, times) = halved(halve)?;
+            // the border that is taken off is known only now
+            let field = self.field(&image);
+            let target = self.target(field);
+            if times == 0 || (field.rows >= target.rows && field.columns >= target.columns) {
+                return Ok(image);
+            }
+            halve = times - 1;
+        }
     }
 
     /// The network's input for an image, and where the image lies in it.
@@ -218,17 +283,7 @@ impl Preprocessing {
     /// # Errors
     /// [`PreprocessError::Constant`] for an image without content.
     pub fn plane(&self, image: &StoredImage) -> Result<(Plane, Placement), PreprocessError> {
-        let whole = Rectangle {
-            top: 0,
-            left: 0,
-            rows: image.rows,
-            columns: image.columns,
-        };
-        let source = if self.crop_border {
-            exposed_field(image)
-        } else {
-            whole
-        };
+        let source = self.field(image);
         let table = self.shown(image, source)?;
         let target = self.target(source);
         let fitted = resample::resample(image, source, &table, target.rows, target.columns, self.filter)
@@ -254,13 +309,7 @@ impl Preprocessing {
     /// # Errors
     /// [`PreprocessError::Constant`] for an image without content.
     pub fn displayed(&self, image: &StoredImage) -> Result<Plane, PreprocessError> {
-        let whole = Rectangle {
-            top: 0,
-            left: 0,
-            rows: image.rows,
-            columns: image.columns,
-        };
-        let table = self.shown(image, whole)?;
+        let table = self.shown(image, whole(image))?;
         let codes = image.codes.words(image.rows * image.columns);
         Ok(Plane {
             rows: image.rows,
@@ -307,6 +356,15 @@ impl Preprocessing {
         }
     }
 
+    /// The part of an image that is used.
+    fn field(&self, image: &StoredImage) -> Rectangle {
+        if self.crop_border {
+            exposed_field(image)
+        } else {
+            whole(image)
+        }
+    }
+
     /// How each code of `field` is displayed.
     fn shown(&self, image: &StoredImage, field: Rectangle) -> Result<Box<resample::Shown>, PreprocessError> {
         let voi = match (self.voi, &image.transform.voi) {
@@ -348,5 +406,14 @@ impl Preprocessing {
                 }
             }
         }
+    }
+}
+
+fn whole(image: &StoredImage) -> Rectangle {
+    Rectangle {
+        top: 0,
+        left: 0,
+        rows: image.rows,
+        columns: image.columns,
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::samples::Samples;
 use crate::dicom::Instance;
 use crate::image::Plane;
-use crate::image::decode::{decode, decode_picture};
+use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
 
 /// One row of the CSV.
@@ -189,7 +189,7 @@ pub fn plane(file: &Path, contract: &Preprocessing) -> Result<Plane, String> {
         decode_picture(&bytes)
     } else {
         let instance = Instance::parse(bytes.into()).map_err(|error| error.to_string())?;
-        decode(&instance)
+        contract.decode(&instance)
     };
     let image = image.map_err(|error| error.to_string())?;
     Ok(contract.plane(&image).map_err(|error| error.to_string())?.0)

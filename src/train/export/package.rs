@@ -15,7 +15,6 @@ use crate::evaluation::roc::operating_point;
 use crate::finding::label::OperatingPoint;
 use crate::finding::{IntendedUse, Label};
 use crate::image::Tensor;
-use crate::image::decode::decode;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL, sha256};
@@ -203,7 +202,7 @@ fn goldens(
     for (file, bytes) in samples {
         let failed = |error: &dyn std::fmt::Display| format!("{file}: {error}");
         let instance = Instance::parse(bytes.clone().into()).map_err(|error| failed(&error))?;
-        let image = decode(&instance).map_err(|error| failed(&error))?;
+        let image = contract.decode(&instance).map_err(|error| failed(&error))?;
         let (tensor, _) = contract.apply(&image).map_err(|error| failed(&error))?;
         let input = GoldenInput::Dicom { file: file.clone() };
         cases.push(GoldenCase {

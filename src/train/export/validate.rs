@@ -3,13 +3,16 @@
 //! Each gate gives a figure or a reason. The last three break the package on purpose, in memory, and pass only if the
 //! gates before them notice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use prost::Message;
 
 use super::package::{INTENDED_USE_KEY, LABELS_KEY, LINEAGE_KEY};
-use crate::image::preprocess::METADATA_KEY;
+use crate::dicom::Instance;
+use crate::image::decode::decode;
+use crate::image::preprocess::{METADATA_KEY, ReducedResolution};
+use crate::image::reduce::low_band;
 use crate::image::{Codes, StoredImage, Tensor};
 use crate::model::onnx_format::ModelProto;
 use crate::model::{GoldenInput, ModelManifest, Package};
@@ -30,9 +33,10 @@ const BATCHES: [usize; 3] = [2, 7, 32];
 /// Runs for the latency.
 const RUNS: usize = 200;
 
-/// Runs every gate that needs no data set on the package in `folder`.
+/// Runs every gate on the package in `folder`; `radiographs` are DICOM files for the one that needs images of the usual size,
+/// beside the golden cases.
 #[must_use]
-pub fn validate(folder: &Path, runtime: &Runtime) -> Vec<Gate> {
+pub fn validate(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<Gate> {
     let package = match Package::open(folder) {
         Ok(package) => package,
         Err(error) => {
@@ -51,6 +55,10 @@ pub fn validate(folder: &Path, runtime: &Runtime) -> Vec<Gate> {
         ),
         gate("dynamic batch", dynamic_batch(&package, runtime)),
         gate("DICOM to score, both polarities", polarity(&package, runtime)),
+        gate(
+            "lower resolutions of JPEG 2000",
+            reduced_resolution(&package, radiographs, runtime),
+        ),
         gate("contract inside the file", contract(&package, &package.manifest)),
         gate("latency on one thread", latency(&package, runtime)),
         gate(
@@ -175,6 +183,71 @@ fn other_polarity(mut image: StoredImage) -> StoredImage {
         let _ = width;
     }
     image
+}
+
+/// What it does to the scores that JPEG 2000 is decoded at a lower resolution, if the contract allows it. Images in other
+/// transfer syntaxes are brought to what JPEG 2000 would hold of them.
+fn reduced_resolution(
+    package: &Package,
+    radiographs: &[PathBuf],
+    runtime: &Runtime,
+) -> Result<String, String> {
+    let contract = &package.manifest.preprocessing;
+    let Some(ReducedResolution { bound }) = contract.reduced_resolution else {
+        return Ok("not allowed by the contract: decoded whole".to_owned());
+    };
+    let goldens = package.goldens.cases.iter().filter_map(|case| match &case.input {
+        GoldenInput::Dicom { file } => Some(package.file(file).map_err(|error| error.to_string())),
+        _ => None,
+    });
+    let given = radiographs.iter().enumerate().map(|(index, path)| {
+        std::fs::read(path).map_err(|error| format!("radiograph {} cannot be read: {error}", index + 1))
+    });
+    let mut engine = engine(package, runtime)?;
+    let (mut count, mut worst) = (0, 0.0_f32);
+    for bytes in goldens.chain(given) {
+        let instance = Instance::parse(bytes?.into()).map_err(|error| error.to_string())?;
+        let whole = decode(&instance).map_err(|error| error.to_string())?;
+        let reduced = contract
+            .decode(&instance)
+            .and_then(|image| {
+                if image.rows < whole.rows {
+                    return Ok(image);
+                }
+                contract.at_lowest_resolution([whole.rows, whole.columns], |halve| {
+                    Ok((low_band(&whole, halve), halve))
+                })
+            })
+            .map_err(|error| error.to_string())?;
+        if reduced.rows == whole.rows {
+            continue;
+        }
+        let [whole, reduced] = [whole, reduced].map(|image| {
+            let (tensor, _) = contract.apply(&image).map_err(|error| error.to_string())?;
+            let scores = engine.run(&[&tensor]).map_err(|error| error.to_string())?;
+            scores
+                .into_iter()
+                .next()
+                .map(|scores| scores.probabilities)
+                .ok_or_else(|| "the network gave no answer".to_owned())
+        });
+        for (a, b) in whole?.iter().zip(reduced?) {
+            worst = worst.max(if (a - b).is_nan() {
+                f32::INFINITY
+            } else {
+                (a - b).abs()
+            });
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return Err(
+            "no golden case is large enough to be decoded at a lower resolution: name radiographs with --images"
+                .to_owned(),
+        );
+    }
+    let figure = format!("{count} radiographs, at most {worst:.1e} off (allowed {bound})");
+    if worst <= bound { Ok(figure) } else { Err(figure) }
 }
 
 fn contract(package: &Package, manifest: &ModelManifest) -> Result<String, String> {

@@ -1,0 +1,391 @@
+//! Where the parts of a data set lie, found before anything is parsed: no length beyond the end, no nesting without end.
+//!
+//! One pass over the headers, which neither allocates for values nor recurses. It bounds what the parser would take on
+//! trust (memory for a declared length, for every value, a call for each level of nesting) and finds the pixels, so that
+//! they are never copied: ten megabytes of a radiograph stay where they arrived. Only a header that the parser could not
+//! read, or would misread, is written anew.
+
+mod headers;
+mod rewritten;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use super::repair::{Repair, Repairs};
+use super::value_representation::{self as vr, judged};
+use headers::ElementHeader;
+use rewritten::Rewritten;
+
+/// The deepest nesting of sequences and items that is read; real files have less than ten levels.
+const MOST_LEVELS: usize = 64;
+/// The most elements, items and single values that are read; a radiograph has some hundreds, and each takes memory.
+const MOST_PARTS: usize = 500_000;
+const UNDEFINED: u32 = 0xFFFF_FFFF;
+const ITEM: (u16, u16) = (0xFFFE, 0xE000);
+const ITEM_END: (u16, u16) = (0xFFFE, 0xE00D);
+const SEQUENCE_END: (u16, u16) = (0xFFFE, 0xE0DD);
+const PIXEL_DATA: (u16, u16) = (0x7FE0, 0x0010);
+
+/// How elements are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Syntax {
+    explicit: bool,
+    big_endian: bool,
+}
+
+impl Syntax {
+    /// Explicit VR, little endian.
+    pub(super) const EXPLICIT: Self = Self {
+        explicit: true,
+        big_endian: false,
+    };
+    /// Implicit VR, little endian.
+    pub(super) const IMPLICIT: Self = Self {
+        explicit: false,
+        big_endian: false,
+    };
+    /// Explicit VR, big endian.
+    pub(super) const BIG_ENDIAN: Self = Self {
+        explicit: true,
+        big_endian: true,
+    };
+}
+
+/// Why a structure is out of bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OutOfBounds {
+    /// A length that reaches beyond the end.
+    #[error("the data set ends early or a declared length is wrong")]
+    Length,
+    /// Sequences inside sequences without end.
+    #[error("sequences are nested more than {MOST_LEVELS} deep")]
+    Depth,
+    /// More elements and values than any image needs.
+    #[error("the data set has more than {MOST_PARTS} elements and values")]
+    Parts,
+}
+
+/// The header and the pixels of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Structure {
+    /// The elements before Pixel Data (7FE0,0010).
+    pub(super) header: Header,
+    /// The value of Pixel Data, if there is one.
+    pub(super) pixels: Option<Pixels>,
+    /// What was put right.
+    pub(super) repairs: Repairs,
+}
+
+/// The elements before Pixel Data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// Their place in the file.
+    AsWritten(Range<usize>),
+    /// The same, so that a strict parser can read them.
+    Rewritten(Vec<u8>),
+}
+
+/// The place of Pixel Data's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pixels {
+    /// Uncompressed.
+    Native {
+        /// The value.
+        value: Range<usize>,
+        /// Whether it consists of 16-bit words, which have the byte order of the transfer syntax.
+        words: bool,
+    },
+    /// The items of an encapsulated value; the first is the Basic Offset Table (PS3.5 section A.4).
+    Encapsulated(Vec<Range<usize>>),
+}
+
+/// Walks the data set that begins at `start` and is not deflated.
+///
+/// # Errors
+/// [`OutOfBounds`].
+pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Structure, OutOfBounds> {
+    let mut walk = Walk::new(bytes, start);
+    let (end, pixels) = walk.data_set(syntax)?;
+    let header = if walk.unreadable {
+        let mut again = Walk::new(bytes, start);
+        again.rewritten = Some(Rewritten {
+            syntax,
+            bytes: Vec::new(),
+        });
+        again.data_set(syntax)?;
+        Header::Rewritten(
+            again
+                .rewritten
+                .map(|rewritten| rewritten.bytes)
+                .unwrap_or_default(),
+        )
+    } else {
+        Header::AsWritten(start..end)
+    };
+    Ok(Structure {
+        header,
+        pixels,
+        repairs: walk.repairs,
+    })
+}
+
+/// An open sequence or item: where it ends, if that is declared, and how its elements are written.
+#[derive(Clone, Copy)]
+struct Level {
+    end: Option<usize>,
+    /// Where the innermost that has a declared end does: nothing inside may reach further.
+    limit: usize,
+    syntax: Syntax,
+    is_item: bool,
+}
+
+impl Level {
+    fn end_tag(&self) -> (u16, u16) {
+        if self.is_item { ITEM_END } else { SEQUENCE_END }
+    }
+}
+
+/// A place in a file, and what has been seen on the way to it.
+pub(super) struct Walk<'a> {
+    bytes: &'a [u8],
+    pub(super) at: usize,
+    levels: Vec<Level>,
+    parts: usize,
+    repairs: Repairs,
+    /// Whether a strict parser would stumble.
+    unreadable: bool,
+    rewritten: Option<Rewritten>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self {
+            bytes,
+            at,
+            levels: Vec::new(),
+            parts: 0,
+            repairs: Repairs::default(),
+            unreadable: false,
+            rewritten: None,
+        }
+    }
+
+    /// Where the elements before Pixel Data end, and the pixels.
+    fn data_set(&mut self, syntax: Syntax) -> Result<(usize, Option<Pixels>), OutOfBounds> {
+        loop {
+            while self
+                .levels
+                .last()
+                .is_some_and(|level| level.end.is_some_and(|end| self.at >= end))
+            {
+                self.close();
+            }
+            let before = self.at.min(self.bytes.len());
+            // fewer bytes than a header has
+            if self.bytes.len().saturating_sub(self.at) < 8 {
+                if self.at < self.bytes.len() {
+                    self.repairs.add(Repair::TrailingBytes);
+                }
+                self.close_all();
+                return Ok((before, None));
+            }
+            let syntax = self.levels.last().map_or(syntax, |level| level.syntax);
+            let header = self.header(syntax)?;
+            if self.at > self.limit() {
+                return Err(OutOfBounds::Length);
+            }
+            self.count(1)?;
+            match header.tag {
+                ITEM_END | SEQUENCE_END => {
+                    let expected = self.levels.last().map(Level::end_tag);
+                    self.unreadable |= expected != Some(header.tag) || header.length != 0;
+                    self.close();
+                }
+                PIXEL_DATA if self.levels.is_empty() => {
+                    let pixels = self.pixels(&header, syntax)?;
+                    self.behind_the_pixels(syntax);
+                    return Ok((before, Some(pixels)));
+                }
+                // pixels inside a sequence are an icon's
+                PIXEL_DATA if header.length == UNDEFINED => {
+                    self.pixels(&header, syntax)?;
+                    self.copy(before..self.at);
+                }
+                // written as implicit VR, whatever is around it (PS3.5 section 6.2.2, note 4)
+                _ if header.length == UNDEFINED && &header.vr == b"UN" => {
+                    self.unreadable = true;
+                    self.open(&header, Syntax::IMPLICIT)?;
+                }
+                _ if header.tag == ITEM || header.length == UNDEFINED || &header.vr == b"SQ" => {
+                    self.open(&header, syntax)?;
+                }
+                _ => self.element(header, syntax)?,
+            }
+        }
+    }
+
+    /// Moves behind the value of an element that holds no others.
+    fn element(&mut self, header: ElementHeader, syntax: Syntax) -> Result<(), OutOfBounds> {
+        let start = self.at;
+        self.at = self.end_of(header.length)?;
+        let value = &self.bytes[start..self.at.min(self.bytes.len())];
+        if header.length % 2 == 1 {
+            self.repairs.add(Repair::OddLength);
+        }
+        if vr::has_many_values(header.vr) {
+            self.count(memchr::memchr_iter(b'\\', value).count())?;
+        }
+        let better = if syntax.explicit && !syntax.big_endian {
+            judged(header.tag, header.vr, value)
+        } else {
+            None
+        };
+        if let Some(better) = better {
+            self.unreadable = true;
+            // UN is what the standard wants of a writer that does not know better
+            if &header.vr != b"UN" {
+                self.repairs.add(Repair::ValueRepresentation);
+            }
+            self.write_header(header.tag, better, value.len() as u32);
+        } else {
+            self.write_header(header.tag, header.vr, value.len() as u32);
+        }
+        self.copy(start..start + value.len());
+        Ok(())
+    }
+
+    /// Moves behind the value of Pixel Data.
+    fn pixels(&mut self, header: &ElementHeader, syntax: Syntax) -> Result<Pixels, OutOfBounds> {
+        if header.length != UNDEFINED {
+            let start = self.at;
+            self.at = self.end_of(header.length)?;
+            if header.length % 2 == 1 {
+                self.repairs.add(Repair::OddLength);
+            }
+            return Ok(Pixels::Native {
+                value: start..self.at.min(self.bytes.len()),
+                words: &header.vr != b"OB",
+            });
+        }
+        let mut items = Vec::new();
+        // a file that ends without its Sequence Delimitation Item is complete all the same
+        while self.bytes.len().saturating_sub(self.at) >= 8 {
+            let header = self.header(syntax)?;
+            if header.tag != ITEM {
+                if header.tag != SEQUENCE_END {
+                    self.repairs.add(Repair::Delimiter);
+                }
+                return Ok(Pixels::Encapsulated(items));
+            }
+            self.count(1)?;
+            let start = self.at;
+            self.at = self.end_of(header.length)?;
+            items.push(start..self.at.min(self.bytes.len()));
+        }
+        self.repairs.add(Repair::Delimiter);
+        Ok(Pixels::Encapsulated(items))
+    }
+
+    /// Looks whether only elements follow: Data Set Trailing Padding and the like.
+    fn behind_the_pixels(&mut self, syntax: Syntax) {
+        let mut last = PIXEL_DATA;
+        while self.at < self.bytes.len() {
+            let next = self.header(syntax);
+            let Some(header) = next.ok().filter(|header| header.tag > last) else {
+                self.repairs.add(Repair::TrailingBytes);
+                return;
+            };
+            // what is inside such a sequence is nobody's concern
+            let Some(end) = self
+                .end_of(header.length)
+                .ok()
+                .filter(|_| header.length != UNDEFINED)
+            else {
+                if header.length != UNDEFINED {
+                    self.repairs.add(Repair::TrailingBytes);
+                }
+                return;
+            };
+            self.at = end;
+            last = header.tag;
+        }
+    }
+
+    /// Opens a sequence or an item, whose elements are written so.
+    fn open(&mut self, header: &ElementHeader, syntax: Syntax) -> Result<(), OutOfBounds> {
+        if self.levels.len() >= MOST_LEVELS {
+            return Err(OutOfBounds::Depth);
+        }
+        let end = if header.length == UNDEFINED {
+            None
+        } else {
+            Some(self.end_of(header.length)?)
+        };
+        self.write_header(header.tag, *b"SQ", UNDEFINED);
+        self.levels.push(Level {
+            end,
+            limit: end.unwrap_or(self.limit()),
+            syntax,
+            is_item: header.tag == ITEM,
+        });
+        Ok(())
+    }
+
+    /// Closes the innermost sequence or item.
+    fn close(&mut self) {
+        if let Some(level) = self.levels.pop() {
+            self.write_header(level.end_tag(), *b"  ", 0);
+        }
+    }
+
+    /// Closes what is open where the file ends.
+    fn close_all(&mut self) {
+        if !self.levels.is_empty() {
+            self.repairs.add(Repair::Delimiter);
+            self.unreadable = true;
+        }
+        while !self.levels.is_empty() {
+            self.close();
+        }
+    }
+
+    fn count(&mut self, parts: usize) -> Result<(), OutOfBounds> {
+        self.parts += parts;
+        if self.parts > MOST_PARTS {
+            return Err(OutOfBounds::Parts);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, range: Range<usize>) {
+        if let Some(rewritten) = &mut self.rewritten {
+            rewritten
+                .bytes
+                .extend_from_slice(&self.bytes[range.start..range.end.min(self.bytes.len())]);
+        }
+    }
+
+    fn write_header(&mut self, tag: (u16, u16), vr: [u8; 2], length: u32) {
+        if let Some(rewritten) = &mut self.rewritten {
+            rewritten.header(tag, vr, length);
+        }
+    }
+
+    /// How far an element may reach.
+    fn limit(&self) -> usize {
+        // an odd last value may lack its padding byte
+        self.levels
+            .last()
+            .map_or(self.bytes.len() + 1, |level| level.limit)
+    }
+
+    fn end_of(&self, length: u32) -> Result<usize, OutOfBounds> {
+        let end = self.at.saturating_add(length as usize);
+        if end > self.limit() {
+            Err(OutOfBounds::Length)
+        } else {
+            Ok(end)
+        }
+    }
+}
