@@ -86,35 +86,78 @@ impl Wavelet for f32 {
     }
 }
 
-/// One line of low-pass and high-pass samples becomes samples; `odd` says that the first one is high-pass.
-fn horizontal<T: Wavelet>(low: &[T], high: &[T], odd: bool, line: &mut [T]) {
-    let width = line.len();
-    if width == 1 {
-        line[0] = if odd { high[0].alone() } else { low[0] };
+/// Puts lines together horizontally.
+struct Horizontal<T> {
+    /// Whether the first sample of a line is high-pass.
+    odd: bool,
+    /// Low-pass and high-pass samples by themselves: side by side they can be lifted several at a time.
+    low: Vec<T>,
+    high: Vec<T>,
+}
+
+impl<T: Wavelet> Horizontal<T> {
+    fn new(width: usize, odd: bool) -> Self {
+        let (lows, highs) = (width.div_ceil(2), width / 2);
+        let (lows, highs) = if odd { (highs, lows) } else { (lows, highs) };
+        Self {
+            odd,
+            low: vec![T::default(); lows],
+            high: vec![T::default(); highs],
+        }
+    }
+
+    /// One line of low-pass and high-pass samples becomes samples.
+    fn line(&mut self, low: &[T], high: &[T], line: &mut [T]) {
+        if line.len() == 1 {
+            line[0] = if self.odd { high[0].alone() } else { low[0] };
+            return;
+        }
+        for (sample, low) in self.low.iter_mut().zip(low) {
+            *sample = low.scaled(false);
+        }
+        for (sample, high) in self.high.iter_mut().zip(high) {
+            *sample = high.scaled(true);
+        }
+        for step in 0..T::STEPS {
+            let high = step % 2 == 1;
+            let (changed, others) = if high {
+                (&mut self.high, &self.low)
+            } else {
+                (&mut self.low, &self.high)
+            };
+            lift_line(changed, others, high == self.odd, step);
+        }
+        let (first, second) = if self.odd {
+            (&self.high, &self.low)
+        } else {
+            (&self.low, &self.high)
+        };
+        let (pairs, rest) = line.as_chunks_mut();
+        for (pair, samples) in pairs.iter_mut().zip(first.iter().zip(second)) {
+            *pair = [*samples.0, *samples.1];
+        }
+        if let ([sample], Some(last)) = (rest, first.last()) {
+            *sample = *last;
+        }
+    }
+}
+
+/// One step for every second sample of a line, which lie between `others`; with `leading` the first of them comes first. At
+/// its ends a line is mirrored (section F.3.7).
+fn lift_line<T: Wavelet>(changed: &mut [T], others: &[T], leading: bool, step: usize) {
+    let (Some(first), Some(last)) = (others.first(), others.last()) else {
         return;
+    };
+    let start = usize::from(leading);
+    let between = others.len() - 1;
+    if leading {
+        changed[0] = changed[0].lift(step, *first, *first);
     }
-    let first_low = usize::from(odd);
-    for (sample, low) in line[first_low..].iter_mut().step_by(2).zip(low) {
-        *sample = low.scaled(false);
+    for ((sample, before), behind) in changed[start..].iter_mut().zip(others).zip(&others[1..]) {
+        *sample = sample.lift(step, *before, *behind);
     }
-    for (sample, high) in line[1 - first_low..].iter_mut().step_by(2).zip(high) {
-        *sample = high.scaled(true);
-    }
-    for step in 0..T::STEPS {
-        // even steps change low-pass samples, odd ones high-pass samples
-        let first = if step % 2 == 0 { first_low } else { 1 - first_low };
-        if first == 0 {
-            line[0] = line[0].lift(step, line[1], line[1]);
-        }
-        let start = if first == 0 { 2 } else { 1 };
-        let mut at = start;
-        while at + 1 < width {
-            line[at] = line[at].lift(step, line[at - 1], line[at + 1]);
-            at += 2;
-        }
-        if at < width {
-            line[at] = line[at].lift(step, line[at - 1], line[at - 1]);
-        }
+    if let Some(sample) = changed.get_mut(start + between) {
+        *sample = sample.lift(step, *last, *last);
     }
 }
 
@@ -131,10 +174,11 @@ pub(super) fn level<T: Wavelet>(
     let odd = [area[0] % 2 == 1, area[1] % 2 == 1];
     let first_low = usize::from(odd[1]);
     let is_high = |y: usize| (y + first_low) % 2 == 1;
-    let fetch = |y: usize, line: &mut [T]| {
+    let mut horizontal = Horizontal::new(width, odd[0]);
+    let mut fetch = |y: usize, line: &mut [T]| {
         let high = is_high(y);
         let (left, right) = if high { (down, both) } else { (low, right) };
-        horizontal(left.line(y / 2), right.line(y / 2), odd[0], line);
+        horizontal.line(left.line(y / 2), right.line(y / 2), line);
     };
     let mut line = vec![T::default(); width];
     if height == 1 {
