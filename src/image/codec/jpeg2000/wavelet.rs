@@ -3,11 +3,18 @@
 //! A level is put together line by line: each line of LL and HL, or of LH and HH, becomes one line horizontally, and lifting
 //! steps over whole lines make the vertical part, so that every sample is touched while it is in the nearest cache.
 
-/// Samples of a sub-band or resolution.
+use super::CodecError;
+
+/// What has lines that are asked for from the top, each of them once or several times in a row.
+pub(super) trait Lines<T> {
+    /// Line `y`, or why there is none.
+    fn line(&mut self, y: usize) -> Result<&[T], CodecError>;
+}
+
+/// Samples of a resolution.
 pub(super) struct Plane<T> {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) samples: Vec<T>,
+    width: usize,
+    samples: Vec<T>,
 }
 
 impl<T: Copy + Default> Plane<T> {
@@ -15,7 +22,6 @@ impl<T: Copy + Default> Plane<T> {
         let (width, height) = ((area[2] - area[0]) as usize, (area[3] - area[1]) as usize);
         Self {
             width,
-            height,
             samples: vec![T::default(); width * height],
         }
     }
@@ -23,9 +29,11 @@ impl<T: Copy + Default> Plane<T> {
     pub(super) fn line_mut(&mut self, y: usize) -> &mut [T] {
         &mut self.samples[y * self.width..(y + 1) * self.width]
     }
+}
 
-    pub(super) fn line(&self, y: usize) -> &[T] {
-        &self.samples[y * self.width..(y + 1) * self.width]
+impl<T> Lines<T> for Plane<T> {
+    fn line(&mut self, y: usize) -> Result<&[T], CodecError> {
+        Ok(&self.samples[y * self.width..(y + 1) * self.width])
     }
 }
 
@@ -162,34 +170,40 @@ fn lift_line<T: Wavelet>(changed: &mut [T], others: &[T], leading: bool, step: u
 }
 
 /// Puts a level together, and hands out its lines from the top.
+///
+/// # Errors
+/// Those of the lines that it asks for.
 pub(super) fn level<T: Wavelet>(
-    [low, right, down, both]: [&Plane<T>; 4],
+    [low, right, down, both]: [&mut dyn Lines<T>; 4],
     area: [u32; 4],
     mut emit: impl FnMut(usize, &[T]),
-) {
+) -> Result<(), CodecError> {
     let (width, height) = ((area[2] - area[0]) as usize, (area[3] - area[1]) as usize);
     if width == 0 || height == 0 {
-        return;
+        return Ok(());
     }
     let odd = [area[0] % 2 == 1, area[1] % 2 == 1];
     let first_low = usize::from(odd[1]);
     let is_high = |y: usize| (y + first_low) % 2 == 1;
     let mut horizontal = Horizontal::new(width, odd[0]);
-    let mut fetch = |y: usize, line: &mut [T]| {
-        let high = is_high(y);
-        let (left, right) = if high { (down, both) } else { (low, right) };
-        horizontal.line(left.line(y / 2), right.line(y / 2), line);
+    let mut fetch = |y: usize, line: &mut [T]| -> Result<(), CodecError> {
+        if is_high(y) {
+            horizontal.line(down.line(y / 2)?, both.line(y / 2)?, line);
+        } else {
+            horizontal.line(low.line(y / 2)?, right.line(y / 2)?, line);
+        }
+        Ok(())
     };
     let mut line = vec![T::default(); width];
     if height == 1 {
-        fetch(0, &mut line);
+        fetch(0, &mut line)?;
         if odd[1] {
             for sample in &mut line {
                 *sample = sample.alone();
             }
         }
         emit(0, &line);
-        return;
+        return Ok(());
     }
     // a ring of the lines that the steps still need
     let ring = 2 * T::STEPS + 4;
@@ -202,7 +216,7 @@ pub(super) fn level<T: Wavelet>(
     while emitted < height {
         if fetched < height {
             let slot = &mut lines[fetched % ring];
-            fetch(fetched, slot);
+            fetch(fetched, slot)?;
             let high = is_high(fetched);
             for sample in slot.iter_mut() {
                 *sample = sample.scaled(high);
@@ -255,4 +269,5 @@ pub(super) fn level<T: Wavelet>(
             emitted += 1;
         }
     }
+    Ok(())
 }
