@@ -13,19 +13,21 @@ mod ht_codes;
 mod layout;
 mod mq;
 mod packet;
+mod subband;
 mod tag_tree;
 mod wavelet;
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 
 use super::CodecError;
 use crate::pages::Pages;
-use block::{Block, HIGH_THROUGHPUT};
+use block::Block;
 use codestream::{Size, Tile};
-use layout::{Band, CodeBlock, Resolution};
-use wavelet::{Plane, Wavelet};
+use layout::Resolution;
+use subband::{Sample, SubBand};
+use wavelet::{Lines, Plane};
 
 /// A decoded frame, in full or at a lower resolution.
 #[cfg_attr(
@@ -68,16 +70,16 @@ pub(super) fn decode(
         width: bits as usize / 8,
         pixels: Pages::zeroed(rows * columns * bits as usize / 8),
     };
-    let mut blocks = Block::new();
+    let block = RefCell::new(Block::new());
     let mut parts = 0;
     for tile in &tiles {
         let mut resolutions = layout::resolutions(tile, size.precision, &mut parts)?;
         packet::read(tile, &mut resolutions)?;
         let kept = &resolutions[..resolutions.len() - discarded as usize];
         if tile.coding.reversible {
-            synthesise::<i32>(tile, kept, &mut blocks, &mut image)?;
+            synthesise::<i32>(tile, kept, &block, &mut image)?;
         } else {
-            synthesise::<f32>(tile, kept, &mut blocks, &mut image)?;
+            synthesise::<f32>(tile, kept, &block, &mut image)?;
         }
     }
     Ok(Frame {
@@ -164,153 +166,49 @@ fn codestream_of(stream: &[u8]) -> Result<&[u8], CodecError> {
     Err(CodecError::Damaged)
 }
 
-/// Numbers that code-blocks and transformations are computed in.
-trait Sample: Wavelet {
-    /// From a value twice as large.
-    fn dequantised(value: i32, step: f32) -> Self;
-    fn rounded(self) -> i32;
-}
-
-impl Sample for i32 {
-    #[inline(always)]
-    fn dequantised(value: i32, _step: f32) -> Self {
-        value / 2
-    }
-
-    #[inline(always)]
-    fn rounded(self) -> i32 {
-        self
-    }
-}
-
-impl Sample for f32 {
-    #[inline(always)]
-    fn dequantised(value: i32, step: f32) -> Self {
-        value as f32 * (0.5 * step)
-    }
-
-    #[inline(always)]
-    fn rounded(self) -> i32 {
-        self.round_ties_even() as i32
-    }
-}
-
-/// Decodes the sub-bands of a tile and puts them together, from the lowest resolution up.
+/// Puts the sub-bands of a tile together, from the lowest resolution up.
 fn synthesise<T: Sample>(
     tile: &Tile<'_>,
     resolutions: &[Resolution],
-    blocks: &mut Block,
+    block: &RefCell<Block>,
     image: &mut Image,
 ) -> Result<(), CodecError> {
     let (first, others) = resolutions.split_first().ok_or(CodecError::Damaged)?;
-    let [left, top, ..] = others.last().unwrap_or(first).area;
-    let mut low = plane::<T>(tile, &first.bands[0], blocks)?;
-    for (index, resolution) in others.iter().enumerate() {
-        let [right, down, both] = resolution.bands.as_slice() else {
-            return Err(CodecError::Damaged);
-        };
-        let right = plane(tile, right, blocks)?;
-        let down = plane(tile, down, blocks)?;
-        let both = plane(tile, both, blocks)?;
-        let bands = [&low, &right, &down, &both];
-        if index + 1 == others.len() {
-            wavelet::level(bands, resolution.area, |y, line| {
-                image.write([left, top], y, line);
-            });
-            return Ok(());
+    let mut low: Box<dyn Lines<T> + '_> = Box::new(SubBand::new(tile, &first.bands[0], block));
+    let Some((last, others)) = others.split_last() else {
+        let [left, top, _, bottom] = first.area;
+        for y in 0..(bottom - top) as usize {
+            image.write([left, top], y, low.line(y)?);
         }
+        return Ok(());
+    };
+    for resolution in others {
         let mut whole = Plane::new(resolution.area);
+        let [mut right, mut down, mut both] = high_pass(tile, resolution, block)?;
+        let bands: [&mut dyn Lines<T>; 4] = [&mut *low, &mut right, &mut down, &mut both];
         wavelet::level(bands, resolution.area, |y, line| {
             whole.line_mut(y).copy_from_slice(line);
-        });
-        low = whole;
+        })?;
+        low = Box::new(whole);
     }
-    for y in 0..low.height {
-        image.write([left, top], y, low.line(y));
-    }
-    Ok(())
+    let [left, top, ..] = last.area;
+    let [mut right, mut down, mut both] = high_pass(tile, last, block)?;
+    let bands: [&mut dyn Lines<T>; 4] = [&mut *low, &mut right, &mut down, &mut both];
+    wavelet::level(bands, last.area, |y, line| {
+        image.write([left, top], y, line);
+    })
 }
 
-/// Decodes the code-blocks of a sub-band.
-fn plane<T: Sample>(tile: &Tile<'_>, band: &Band, blocks: &mut Block) -> Result<Plane<T>, CodecError> {
-    let mut plane = Plane::<T>::new(band.area);
-    for block in band.precincts.iter().flat_map(|precinct| &precinct.blocks) {
-        let Some(zero_planes) = block.zero_planes else {
-            continue;
-        };
-        let planes = (band.planes + tile.shift).checked_sub(zero_planes);
-        let planes = planes
-            .filter(|planes| *planes <= MOST_PLANES)
-            .ok_or(CodecError::Damaged)?;
-        block_values(tile, block, (planes, zero_planes), band, blocks)?;
-        let [width, height] = block.size;
-        for (y, values) in blocks.values[..width * height].chunks(width).enumerate() {
-            let line = &mut plane.line_mut(block.place[1] + y)[block.place[0]..];
-            for (sample, value) in line.iter_mut().zip(values) {
-                *sample = T::dequantised(shifted_back(*value, tile.shift), band.step);
-            }
-        }
-    }
-    Ok(plane)
-}
-
-/// The most bit-planes of a code-block: its values, twice as large, then fit into 32 bits.
-const MOST_PLANES: u32 = 29;
-
-/// A region of interest's coefficients come down from above the rest (section H.1).
-#[inline(always)]
-fn shifted_back(value: i32, shift: u32) -> i32 {
-    if shift == 0 {
-        return value;
-    }
-    let magnitude = value.unsigned_abs();
-    if shift < 31 && magnitude >> shift > 0 {
-        (magnitude >> shift) as i32 * value.signum()
-    } else {
-        value
-    }
-}
-
-/// Decodes one code-block into `blocks`.
-fn block_values(
-    tile: &Tile<'_>,
-    block: &CodeBlock,
-    (planes, zero_planes): (u32, u32),
-    band: &Band,
-    blocks: &mut Block,
-) -> Result<(), CodecError> {
-    let size = (block.size[0], block.size[1]);
-    let bytes: Vec<Cow<'_, [u8]>> = block
-        .segments
-        .iter()
-        .map(|segment| match segment.pieces.as_slice() {
-            [one] => Cow::Borrowed(&tile.packets[one.clone()]),
-            several => several
-                .iter()
-                .flat_map(|piece| &tile.packets[piece.clone()])
-                .copied()
-                .collect(),
-        })
-        .collect();
-    let style = tile.coding.style;
-    if style & HIGH_THROUGHPUT != 0 {
-        let segments = [0, 1].map(|index| bytes.get(index).map_or(&[][..], |bytes| &**bytes));
-        return ht::decode(
-            &mut blocks.values,
-            size,
-            (planes, zero_planes + 2),
-            style,
-            block.passes,
-            segments,
-        );
-    }
-    let passes = block.segments.iter().map(|segment| segment.passes);
-    let segments: Vec<block::Segment<'_>> = bytes
-        .iter()
-        .zip(passes)
-        .map(|(bytes, passes)| block::Segment { bytes, passes })
-        .collect();
-    blocks.decode(size, band.orientation, planes, style, &segments)
+/// HL, LH and HH of a resolution.
+fn high_pass<'a, T: Sample>(
+    tile: &'a Tile<'a>,
+    resolution: &'a Resolution,
+    block: &'a RefCell<Block>,
+) -> Result<[SubBand<'a, T>; 3], CodecError> {
+    let [right, down, both] = resolution.bands.as_slice() else {
+        return Err(CodecError::Damaged);
+    };
+    Ok([right, down, both].map(|band| SubBand::new(tile, band, block)))
 }
 
 #[cfg(test)]

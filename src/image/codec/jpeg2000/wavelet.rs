@@ -3,11 +3,18 @@
 //! A level is put together line by line: each line of LL and HL, or of LH and HH, becomes one line horizontally, and lifting
 //! steps over whole lines make the vertical part, so that every sample is touched while it is in the nearest cache.
 
-/// Samples of a sub-band or resolution.
+use super::CodecError;
+
+/// What has lines that are asked for from the top, each of them once or several times in a row.
+pub(super) trait Lines<T> {
+    /// Line `y`, or why there is none.
+    fn line(&mut self, y: usize) -> Result<&[T], CodecError>;
+}
+
+/// Samples of a resolution.
 pub(super) struct Plane<T> {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) samples: Vec<T>,
+    width: usize,
+    samples: Vec<T>,
 }
 
 impl<T: Copy + Default> Plane<T> {
@@ -15,7 +22,6 @@ impl<T: Copy + Default> Plane<T> {
         let (width, height) = ((area[2] - area[0]) as usize, (area[3] - area[1]) as usize);
         Self {
             width,
-            height,
             samples: vec![T::default(); width * height],
         }
     }
@@ -23,9 +29,11 @@ impl<T: Copy + Default> Plane<T> {
     pub(super) fn line_mut(&mut self, y: usize) -> &mut [T] {
         &mut self.samples[y * self.width..(y + 1) * self.width]
     }
+}
 
-    pub(super) fn line(&self, y: usize) -> &[T] {
-        &self.samples[y * self.width..(y + 1) * self.width]
+impl<T> Lines<T> for Plane<T> {
+    fn line(&mut self, y: usize) -> Result<&[T], CodecError> {
+        Ok(&self.samples[y * self.width..(y + 1) * self.width])
     }
 }
 
@@ -86,66 +94,116 @@ impl Wavelet for f32 {
     }
 }
 
-/// One line of low-pass and high-pass samples becomes samples; `odd` says that the first one is high-pass.
-fn horizontal<T: Wavelet>(low: &[T], high: &[T], odd: bool, line: &mut [T]) {
-    let width = line.len();
-    if width == 1 {
-        line[0] = if odd { high[0].alone() } else { low[0] };
-        return;
-    }
-    let first_low = usize::from(odd);
-    for (sample, low) in line[first_low..].iter_mut().step_by(2).zip(low) {
-        *sample = low.scaled(false);
-    }
-    for (sample, high) in line[1 - first_low..].iter_mut().step_by(2).zip(high) {
-        *sample = high.scaled(true);
-    }
-    for step in 0..T::STEPS {
-        // even steps change low-pass samples, odd ones high-pass samples
-        let first = if step % 2 == 0 { first_low } else { 1 - first_low };
-        if first == 0 {
-            line[0] = line[0].lift(step, line[1], line[1]);
+/// Puts lines together horizontally.
+struct Horizontal<T> {
+    /// Whether the first sample of a line is high-pass.
+    odd: bool,
+    /// Low-pass and high-pass samples by themselves: side by side they can be lifted several at a time.
+    low: Vec<T>,
+    high: Vec<T>,
+}
+
+impl<T: Wavelet> Horizontal<T> {
+    fn new(width: usize, odd: bool) -> Self {
+        let (lows, highs) = (width.div_ceil(2), width / 2);
+        let (lows, highs) = if odd { (highs, lows) } else { (lows, highs) };
+        Self {
+            odd,
+            low: vec![T::default(); lows],
+            high: vec![T::default(); highs],
         }
-        let start = if first == 0 { 2 } else { 1 };
-        let mut at = start;
-        while at + 1 < width {
-            line[at] = line[at].lift(step, line[at - 1], line[at + 1]);
-            at += 2;
+    }
+
+    /// One line of low-pass and high-pass samples becomes samples.
+    fn line(&mut self, low: &[T], high: &[T], line: &mut [T]) {
+        if line.len() == 1 {
+            line[0] = if self.odd { high[0].alone() } else { low[0] };
+            return;
         }
-        if at < width {
-            line[at] = line[at].lift(step, line[at - 1], line[at - 1]);
+        for (sample, low) in self.low.iter_mut().zip(low) {
+            *sample = low.scaled(false);
+        }
+        for (sample, high) in self.high.iter_mut().zip(high) {
+            *sample = high.scaled(true);
+        }
+        for step in 0..T::STEPS {
+            let high = step % 2 == 1;
+            let (changed, others) = if high {
+                (&mut self.high, &self.low)
+            } else {
+                (&mut self.low, &self.high)
+            };
+            lift_line(changed, others, high == self.odd, step);
+        }
+        let (first, second) = if self.odd {
+            (&self.high, &self.low)
+        } else {
+            (&self.low, &self.high)
+        };
+        let (pairs, rest) = line.as_chunks_mut();
+        for (pair, samples) in pairs.iter_mut().zip(first.iter().zip(second)) {
+            *pair = [*samples.0, *samples.1];
+        }
+        if let ([sample], Some(last)) = (rest, first.last()) {
+            *sample = *last;
         }
     }
 }
 
+/// One step for every second sample of a line, which lie between `others`; with `leading` the first of them comes first. At
+/// its ends a line is mirrored (section F.3.7).
+fn lift_line<T: Wavelet>(changed: &mut [T], others: &[T], leading: bool, step: usize) {
+    let (Some(first), Some(last)) = (others.first(), others.last()) else {
+        return;
+    };
+    let start = usize::from(leading);
+    let between = others.len() - 1;
+    if leading {
+        changed[0] = changed[0].lift(step, *first, *first);
+    }
+    for ((sample, before), behind) in changed[start..].iter_mut().zip(others).zip(&others[1..]) {
+        *sample = sample.lift(step, *before, *behind);
+    }
+    if let Some(sample) = changed.get_mut(start + between) {
+        *sample = sample.lift(step, *last, *last);
+    }
+}
+
 /// Puts a level together, and hands out its lines from the top.
+///
+/// # Errors
+/// Those of the lines that it asks for.
 pub(super) fn level<T: Wavelet>(
-    [low, right, down, both]: [&Plane<T>; 4],
+    [low, right, down, both]: [&mut dyn Lines<T>; 4],
     area: [u32; 4],
     mut emit: impl FnMut(usize, &[T]),
-) {
+) -> Result<(), CodecError> {
     let (width, height) = ((area[2] - area[0]) as usize, (area[3] - area[1]) as usize);
     if width == 0 || height == 0 {
-        return;
+        return Ok(());
     }
     let odd = [area[0] % 2 == 1, area[1] % 2 == 1];
     let first_low = usize::from(odd[1]);
     let is_high = |y: usize| (y + first_low) % 2 == 1;
-    let fetch = |y: usize, line: &mut [T]| {
-        let high = is_high(y);
-        let (left, right) = if high { (down, both) } else { (low, right) };
-        horizontal(left.line(y / 2), right.line(y / 2), odd[0], line);
+    let mut horizontal = Horizontal::new(width, odd[0]);
+    let mut fetch = |y: usize, line: &mut [T]| -> Result<(), CodecError> {
+        if is_high(y) {
+            horizontal.line(down.line(y / 2)?, both.line(y / 2)?, line);
+        } else {
+            horizontal.line(low.line(y / 2)?, right.line(y / 2)?, line);
+        }
+        Ok(())
     };
     let mut line = vec![T::default(); width];
     if height == 1 {
-        fetch(0, &mut line);
+        fetch(0, &mut line)?;
         if odd[1] {
             for sample in &mut line {
                 *sample = sample.alone();
             }
         }
         emit(0, &line);
-        return;
+        return Ok(());
     }
     // a ring of the lines that the steps still need
     let ring = 2 * T::STEPS + 4;
@@ -158,7 +216,7 @@ pub(super) fn level<T: Wavelet>(
     while emitted < height {
         if fetched < height {
             let slot = &mut lines[fetched % ring];
-            fetch(fetched, slot);
+            fetch(fetched, slot)?;
             let high = is_high(fetched);
             for sample in slot.iter_mut() {
                 *sample = sample.scaled(high);
@@ -211,4 +269,5 @@ pub(super) fn level<T: Wavelet>(
             emitted += 1;
         }
     }
+    Ok(())
 }
