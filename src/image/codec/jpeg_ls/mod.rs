@@ -3,11 +3,6 @@
 //! The names of the standard are kept where it has one letter for a thing: A, B, C and N of a context, the neighbours a
 //! (left), b (above), c (above left) and d (above right).
 
-#![expect(
-    clippy::inline_always,
-    reason = "what is not inlined into a dispatch of pulp has the instructions of the oldest processor"
-)]
-
 mod bits;
 mod parameters;
 mod scan;
