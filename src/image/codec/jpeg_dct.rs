@@ -349,3 +349,31 @@ fn draw<T: Copy + Into<u16>, const WIDTH: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use super::*;
+
+    #[test]
+    fn every_block_lands_in_its_place() {
+        // more blocks than a batch in a line, and neither side a multiple of eight
+        let (columns, rows) = (8 * BATCH + 61, 29);
+        let pixel = |at: usize| (at % columns + at / columns) as u8;
+        let pixels: Vec<u8> = (0..rows * columns).map(pixel).collect();
+        let mut stream = Vec::new();
+        JpegEncoder::new_with_quality(&mut stream, 100)
+            .write_image(&pixels, columns as u32, rows as u32, ExtendedColorType::L8)
+            .unwrap();
+
+        let bytes = decode(&stream, rows, columns, 8).unwrap();
+        let near = |(found, put): (&u8, &u8)| found.abs_diff(*put) <= 2;
+        assert!(bytes.iter().zip(&pixels).all(near));
+
+        let words = decode(&stream, rows, columns, 16).unwrap();
+        assert!(words.iter().step_by(2).eq(&bytes));
+        assert!(words.iter().skip(1).step_by(2).all(|high| *high == 0));
+    }
+}

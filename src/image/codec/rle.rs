@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn a_run_may_reach_into_the_next_block() {
+        let packed = PACKED.repeat(1000);
+        let plain = PLAIN.repeat(1000);
+        assert_eq!(decode(&frame(&[&packed]), 24_000, 1).unwrap(), plain);
+        let both = decode(&frame(&[&packed, &packed]), 24_000, 2).unwrap();
+        let doubled: Vec<u8> = plain.iter().flat_map(|byte| [*byte; 2]).collect();
+        assert_eq!(both, doubled);
+    }
+
+    #[test]
     fn what_is_damaged_is_an_error() {
         let whole = frame(&[PACKED]);
         for length in 0..whole.len() {
