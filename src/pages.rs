@@ -9,8 +9,8 @@ use memmap2::MmapMut;
 /// Zeroed memory from the system, which takes it when it is first written to; a large one comes in huge pages where the
 /// system has them.
 pub(crate) enum Pages {
-    /// A mapping of its own.
-    Mapped(MmapMut),
+    /// A mapping of its own, and how much of it was asked for.
+    Mapped(MmapMut, usize),
     /// Too little for one, or the system gave none.
     Heap(Vec<u8>),
 }
@@ -19,15 +19,19 @@ impl Pages {
     /// From this size on memory is mapped.
     pub(crate) const FROM: usize = 1 << 20;
 
+    /// What a mapping's size is a multiple of: that of a huge page on most processors. The system lays only such a mapping
+    /// where huge pages begin, and only whole ones are huge.
+    const WHOLE: usize = 2 << 20;
+
     /// `length` bytes, all zero.
     pub(crate) fn zeroed(length: usize) -> Self {
         if length >= Self::FROM
-            && let Ok(map) = MmapMut::map_anon(length)
+            && let Ok(map) = MmapMut::map_anon(length.next_multiple_of(Self::WHOLE))
         {
             #[cfg(target_os = "linux")]
             // a kernel without huge pages serves small ones
             let _ = map.advise(memmap2::Advice::HugePage);
-            return Self::Mapped(map);
+            return Self::Mapped(map, length);
         }
         Self::Heap(vec![0; length])
     }
@@ -35,7 +39,7 @@ impl Pages {
     /// All of the bytes.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, length) => &mut map[..*length],
             Self::Heap(bytes) => bytes,
         }
     }
@@ -43,7 +47,7 @@ impl Pages {
     /// The bytes for everyone to read, without a copy.
     pub(crate) fn freeze(self) -> Bytes {
         match self {
-            Self::Mapped(map) => Bytes::from_owner(map),
+            Self::Mapped(map, length) => Bytes::from_owner(map).slice(..length),
             Self::Heap(bytes) => bytes.into(),
         }
     }

@@ -21,7 +21,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::{InMemDicomObject, ReadError};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
-use flate2::read::DeflateDecoder;
+use flate2::bufread::DeflateDecoder;
 
 use crate::fault::{Fault, FaultKind};
 use crate::pages::Pages;

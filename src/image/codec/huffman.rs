@@ -6,6 +6,9 @@ use super::CodecError;
 const LOOK: u32 = 13;
 
 /// Bits of a segment without byte stuffing, the highest first. Behind the end there are zeros; [`Self::overran`] tells.
+///
+/// What is seldom called takes and gives them as a value: what has an address does not stay in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -29,20 +32,21 @@ impl<'a> Bits<'a> {
     }
 
     /// Makes at least 56 bits valid.
-    #[inline]
+    #[inline(always)]
     fn refill(&mut self) {
         if let Some(eight) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
             self.window |= u64::from_be_bytes(*eight) >> self.valid;
-            let taken = (63 - self.valid) / 8;
-            self.at += taken as usize;
-            self.valid += taken * 8;
+            self.at += (63 - self.valid) as usize / 8;
+            // as many whole bytes as there is room for
+            self.valid |= 0b11_1000;
         } else {
-            self.refill_at_the_end();
+            *self = self.refilled_at_the_end();
         }
     }
 
     #[cold]
-    fn refill_at_the_end(&mut self) {
+    #[inline(never)]
+    fn refilled_at_the_end(mut self) -> Self {
         while self.valid <= 56 {
             match self.bytes.get(self.at) {
                 Some(byte) => {
@@ -53,9 +57,10 @@ impl<'a> Bits<'a> {
             }
             self.valid += 8;
         }
+        self
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, count: u32) {
         self.window <<= count;
         self.valid -= count;
@@ -158,7 +163,7 @@ impl Table {
     }
 
     /// The next difference, modulo 2^16 (T.81 section H.1.2.2). What is no code counts as bits behind the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn difference(&self, bits: &mut Bits<'_>) -> u16 {
         bits.refill();
         let (length, difference) = self.looks[(bits.window >> (64 - LOOK)) as usize];
@@ -166,22 +171,24 @@ impl Table {
             bits.take(u32::from(length));
             return difference as u16;
         }
-        self.long_difference(bits)
+        let (behind, difference) = self.long_difference(*bits);
+        *bits = behind;
+        difference
     }
 
     #[cold]
-    fn long_difference(&self, bits: &mut Bits<'_>) -> u16 {
+    fn long_difference<'a>(&self, mut bits: Bits<'a>) -> (Bits<'a>, u16) {
         let Some((length, category)) = self.codes.symbol(bits.window) else {
             bits.give_up();
-            return 0;
+            return (bits, 0);
         };
         bits.take(length);
         if category == 16 {
-            return 1 << 15;
+            return (bits, 1 << 15);
         }
         let difference = extend(bits.window, category);
         bits.take(u32::from(category));
-        difference as u16
+        (bits, difference as u16)
     }
 }
 
@@ -267,7 +274,7 @@ impl RunTable {
     }
 
     /// The next coefficient that is not zero. What is no code ends the block and counts as bits behind the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn coefficient(&self, bits: &mut Bits<'_>) -> Coefficient {
         bits.refill();
         let look = self.looks[(bits.window >> (64 - RUN_LOOK)) as usize];
@@ -279,21 +286,24 @@ impl RunTable {
                 value: i32::from(look.value),
             };
         }
-        self.long_coefficient(bits, look)
+        let (behind, coefficient) = self.long_coefficient(*bits, look);
+        *bits = behind;
+        coefficient
     }
 
     #[inline(never)]
-    fn long_coefficient(&self, bits: &mut Bits<'_>, look: Look) -> Coefficient {
+    fn long_coefficient<'a>(&self, mut bits: Bits<'a>, look: Look) -> (Bits<'a>, Coefficient) {
         let (length, advance, category) = if look.bits == 0 {
             let found = self.codes.symbol(bits.window);
             let Some((length, (advance, category))) =
                 found.and_then(|(length, symbol)| Some((length, run(symbol)?)))
             else {
                 bits.give_up();
-                return Coefficient {
+                let coefficient = Coefficient {
                     advance: END_OF_BLOCK,
                     value: 0,
                 };
+                return (bits, coefficient);
             };
             (length, advance, category)
         } else {
@@ -303,7 +313,7 @@ impl RunTable {
         bits.take(length);
         let value = extend(bits.window, category);
         bits.take(u32::from(category));
-        Coefficient { advance, value }
+        (bits, Coefficient { advance, value })
     }
 }
 

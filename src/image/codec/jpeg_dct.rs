@@ -2,6 +2,7 @@
 //! for one component of 8 or 12 bits.
 
 use bytes::Bytes;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::CodecError;
 use super::huffman::{Bits, END_OF_BLOCK, RunTable};
@@ -31,11 +32,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
                 let scan = Scan::read(segment, frame, &tables)?;
-                return match (frame.precision, bits) {
-                    (8, 8) => scan.decode::<8, 1>(reader.rest(), rows, columns, restart),
-                    (8, _) => scan.decode::<8, 2>(reader.rest(), rows, columns, restart),
-                    _ => scan.decode::<12, 2>(reader.rest(), rows, columns, restart),
-                };
+                return scan.decode(reader.rest(), rows, columns, restart, bits);
             }
             // another process: the transfer syntax promised this one
             0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | EOI => return Err(CodecError::Damaged),
@@ -168,6 +165,7 @@ impl Frame {
 }
 
 struct Scan {
+    precision: u32,
     dc: RunTable,
     ac: RunTable,
     steps: [i32; 64],
@@ -193,70 +191,38 @@ impl Scan {
         let ac = RunTable::new(counts, symbols)?;
         let steps = tables.steps.get(usize::from(frame.steps));
         let steps = steps.copied().flatten().ok_or(CodecError::Damaged)?;
-        Ok(Self { dc, ac, steps })
+        Ok(Self {
+            precision: frame.precision,
+            dc,
+            ac,
+            steps,
+        })
     }
 
-    fn decode<const PRECISION: u32, const WIDTH: usize>(
+    fn decode(
         &self,
         entropy_coded: &[u8],
         rows: usize,
         columns: usize,
         restart: usize,
+        bits: u32,
     ) -> Result<Bytes, CodecError> {
-        let across = columns.div_ceil(8);
-        let blocks = across * rows.div_ceil(8);
-        let restart = if restart == 0 { blocks } else { restart };
-        let mut segments = Segments::new(entropy_coded);
-        let mut plain = Vec::new();
-        let mut bits = Bits::new(&[]);
-        let mut pixels = Pages::zeroed(rows * columns * WIDTH);
-        // one row of blocks, whole ones even at the right and the lower edge
-        let mut strip = vec![[0_u16; 8]; across * 8];
-        let mut block = Block::default();
-        let mut interval_left = 0;
-        let mut dc = 0;
-        let mut wild = 0;
-        for lines in pixels.bytes().chunks_mut(8 * columns * WIDTH) {
-            for x in 0..across {
-                if interval_left == 0 {
-                    segments.next(&mut plain)?;
-                    bits = Bits::new(&plain);
-                    interval_left = restart;
-                    dc = 0;
-                }
-                wild |= self.block::<PRECISION>(&mut bits, &mut dc, &mut block);
-                for (y, line) in block.pixels::<PRECISION>().into_iter().enumerate() {
-                    strip[y * across + x] = line;
-                }
-                interval_left -= 1;
-                if interval_left == 0 && (bits.overran() || bits.left() > 7) {
-                    return Err(CodecError::Damaged);
-                }
-            }
-            // no need to go on to the end of the image
-            if wild != 0 || bits.overran() {
-                return Err(CodecError::Damaged);
-            }
-            for (line, blocks) in lines.chunks_mut(columns * WIDTH).zip(strip.chunks(across)) {
-                for (pixel, value) in line
-                    .as_chunks_mut::<WIDTH>()
-                    .0
-                    .iter_mut()
-                    .zip(blocks.as_flattened())
-                {
-                    pixel.copy_from_slice(&value.to_le_bytes()[..WIDTH]);
-                }
-            }
-        }
-        if segments.at_the_end() {
-            Ok(pixels.freeze())
-        } else {
-            Err(CodecError::Damaged)
-        }
+        let blocks = columns.div_ceil(8) * rows.div_ceil(8);
+        let width = bits as usize / 8;
+        let mut pixels = Pages::zeroed(rows * columns * width);
+        Arch::new().dispatch(Image {
+            scan: self,
+            entropy_coded,
+            interval: if restart == 0 { blocks } else { restart },
+            pixels: pixels.bytes(),
+            columns,
+            width,
+        })?;
+        Ok(pixels.freeze())
     }
 
     /// The coefficients of one block (T.81 section F.2.2), dequantised. Not 0 if one is larger than in any image.
-    #[inline]
+    #[inline(always)]
     fn block<const PRECISION: u32>(&self, bits: &mut Bits<'_>, dc: &mut i32, block: &mut Block) -> u32 {
         let limit = 1 << (PRECISION + 3);
         let difference = self.dc.coefficient(bits).value;
@@ -278,5 +244,136 @@ impl Scan {
             block.set(ZIGZAG[k as usize & 63], value);
         }
         wild & !(2 * limit as u32 - 1)
+    }
+}
+
+/// How many blocks are read before they are turned into pixels: what was written in pieces of 16 bits is not at once there
+/// to be read in larger ones, and the one job can start before the other ends.
+const BATCH: usize = 16;
+
+/// All blocks of a scan, to be decoded with what instructions the processor has: those of the oldest one are left to what
+/// is not inlined, and no attribute makes sure of that for a closure.
+struct Image<'a> {
+    scan: &'a Scan,
+    entropy_coded: &'a [u8],
+    /// How many blocks each segment has, but for the last.
+    interval: usize,
+    pixels: &'a mut [u8],
+    columns: usize,
+    width: usize,
+}
+
+impl WithSimd for Image<'_> {
+    type Output = Result<(), CodecError>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        match (self.scan.precision, self.width) {
+            (8, 1) => self.decode::<8, 1>(),
+            (8, _) => self.decode::<8, 2>(),
+            _ => self.decode::<12, 2>(),
+        }
+    }
+}
+
+impl Image<'_> {
+    #[inline(always)]
+    fn decode<const PRECISION: u32, const WIDTH: usize>(self) -> Result<(), CodecError> {
+        let Self {
+            scan,
+            columns,
+            pixels,
+            ..
+        } = self;
+        let mut segments = Segments::new(self.entropy_coded);
+        let mut plain = Vec::new();
+        let mut bits = Bits::new(&[]);
+        let mut batch: [Block; BATCH] = Default::default();
+        let mut interval_left = 0;
+        let mut dc = 0;
+        let mut wild = 0;
+        for lines in pixels.chunks_mut(8 * columns * WIDTH) {
+            for start in (0..columns).step_by(8 * BATCH) {
+                let places = (start..columns).step_by(8);
+                for (block, _) in batch.iter_mut().zip(places.clone()) {
+                    if interval_left == 0 {
+                        segments.next(&mut plain)?;
+                        bits = Bits::new(&plain);
+                        interval_left = self.interval;
+                        dc = 0;
+                    }
+                    wild |= scan.block::<PRECISION>(&mut bits, &mut dc, block);
+                    interval_left -= 1;
+                    if interval_left == 0 && (bits.overran() || bits.left() > 7) {
+                        return Err(CodecError::Damaged);
+                    }
+                }
+                for (block, x) in batch.iter_mut().zip(places) {
+                    if PRECISION == 8 {
+                        draw::<u8, WIDTH>(&block.bytes(), lines, columns, x);
+                    } else {
+                        draw::<u16, WIDTH>(&block.words(), lines, columns, x);
+                    }
+                }
+            }
+            // no need to go on to the end of the image
+            if wild != 0 || bits.overran() {
+                return Err(CodecError::Damaged);
+            }
+        }
+        if segments.at_the_end() {
+            Ok(())
+        } else {
+            Err(CodecError::Damaged)
+        }
+    }
+}
+
+/// Puts a block where it belongs in its `lines`, as far as it lies within the image.
+#[inline(always)]
+fn draw<T: Copy + Into<u16>, const WIDTH: usize>(
+    block: &[[T; 8]; 8],
+    lines: &mut [u8],
+    columns: usize,
+    x: usize,
+) {
+    for (line, values) in lines.chunks_mut(columns * WIDTH).zip(block) {
+        let (pixels, _) = line[x * WIDTH..].as_chunks_mut::<WIDTH>();
+        let put = |(pixel, value): (&mut [u8; WIDTH], &T)| {
+            pixel.copy_from_slice(&(*value).into().to_le_bytes()[..WIDTH]);
+        };
+        match pixels.first_chunk_mut::<8>() {
+            // so many that they are no loop
+            Some(eight) => eight.iter_mut().zip(values).for_each(put),
+            None => pixels.iter_mut().zip(values).for_each(put),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use super::*;
+
+    #[test]
+    fn every_block_lands_in_its_place() {
+        // more blocks than a batch in a line, and neither side a multiple of eight
+        let (columns, rows) = (8 * BATCH + 61, 29);
+        let pixel = |at: usize| (at % columns + at / columns) as u8;
+        let pixels: Vec<u8> = (0..rows * columns).map(pixel).collect();
+        let mut stream = Vec::new();
+        JpegEncoder::new_with_quality(&mut stream, 100)
+            .write_image(&pixels, columns as u32, rows as u32, ExtendedColorType::L8)
+            .unwrap();
+
+        let bytes = decode(&stream, rows, columns, 8).unwrap();
+        let near = |(found, put): (&u8, &u8)| found.abs_diff(*put) <= 2;
+        assert!(bytes.iter().zip(&pixels).all(near));
+
+        let words = decode(&stream, rows, columns, 16).unwrap();
+        assert!(words.iter().step_by(2).eq(&bytes));
+        assert!(words.iter().skip(1).step_by(2).all(|high| *high == 0));
     }
 }

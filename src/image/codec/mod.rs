@@ -2,6 +2,11 @@
 //!
 //! All are decoded in safe Rust: JPEG XL by `jxl-oxide`, the others here. A codec that panics costs this one image.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into a dispatch of pulp has the instructions of the oldest processor"
+)]
+
 mod huffman;
 mod idct;
 mod jpeg2000;

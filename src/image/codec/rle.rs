@@ -11,6 +11,9 @@ const HEADER: usize = 64;
 /// How many pixels of all planes are unpacked before they are put together, so that they stay in the nearest cache.
 const BLOCK: usize = 4096;
 
+/// The longest run.
+const RUN: usize = 128;
+
 /// Decodes one frame of `pixels` pixels of one sample with `planes` (1 or 2) bytes each into little-endian bytes.
 ///
 /// # Errors
@@ -41,84 +44,88 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Byte
         let packed = stream.get(start..end).ok_or(CodecError::Damaged)?;
         Ok(Plane {
             packed,
-            run: Run::Literal(0),
+            plain: [0; BLOCK + RUN],
+            filled: 0,
         })
     };
     let mut high = plane(1)?;
     let mut out = Pages::zeroed(pixels * planes);
     if planes == 1 {
-        high.unpack(out.bytes())?;
+        for bytes in out.bytes().chunks_mut(BLOCK) {
+            bytes.copy_from_slice(high.next(bytes.len())?);
+            high.drop_block();
+        }
         return Ok(out.freeze());
     }
     // the first plane holds the high bytes (PS3.5 section G.2)
     let mut low = plane(2)?;
-    let (mut highs, mut lows) = ([0; BLOCK], [0; BLOCK]);
     for words in out.bytes().chunks_mut(2 * BLOCK) {
         let count = words.len() / 2;
-        high.unpack(&mut highs[..count])?;
-        low.unpack(&mut lows[..count])?;
-        for ((word, high), low) in words.chunks_exact_mut(2).zip(&highs).zip(&lows) {
-            word.copy_from_slice(&[*low, *high]);
+        let pairs = low.next(count)?.iter().zip(high.next(count)?);
+        for (word, (low, high)) in words.as_chunks_mut().0.iter_mut().zip(pairs) {
+            *word = [*low, *high];
         }
+        low.drop_block();
+        high.drop_block();
     }
     Ok(out.freeze())
 }
 
-/// What is left of a run that more pixels are to come from.
-enum Run {
-    Literal(usize),
-    Repeat(u8, usize),
-}
-
-/// One plane of bytes, unpacked piece by piece (PS3.5 section G.3.2); what is packed behind the last one is padding.
+/// One plane of bytes, unpacked block by block (PS3.5 section G.3.2); what is packed behind the last one is padding.
 struct Plane<'a> {
     packed: &'a [u8],
-    run: Run,
+    /// The block, and what the run that ends it has for the next one.
+    plain: [u8; BLOCK + RUN],
+    filled: usize,
 }
 
 impl Plane<'_> {
-    /// Fills `piece` with the next bytes.
-    fn unpack(&mut self, mut piece: &mut [u8]) -> Result<(), CodecError> {
-        while !piece.is_empty() {
-            let taken = match &mut self.run {
-                Run::Literal(0) | Run::Repeat(_, 0) => {
-                    self.next_run()?;
-                    continue;
-                }
-                Run::Literal(left) => {
-                    let count = (*left).min(piece.len());
-                    let (bytes, behind) = self.packed.split_at_checked(count).ok_or(CodecError::Damaged)?;
-                    piece[..count].copy_from_slice(bytes);
+    /// The first `count` bytes of the next block.
+    fn next(&mut self, count: usize) -> Result<&[u8], CodecError> {
+        while self.filled < count {
+            let (control, rest) = self.packed.split_first().ok_or(CodecError::Damaged)?;
+            let place = self.plain[self.filled..]
+                .first_chunk_mut()
+                .ok_or(CodecError::Damaged)?;
+            match *control {
+                literal @ 0..=127 => {
+                    let length = usize::from(literal) + 1;
+                    let (bytes, behind) = rest.split_at_checked(length).ok_or(CodecError::Damaged)?;
+                    copy(rest, bytes, place);
                     self.packed = behind;
-                    *left -= count;
-                    count
+                    self.filled += length;
                 }
-                Run::Repeat(byte, left) => {
-                    let count = (*left).min(piece.len());
-                    piece[..count].fill(*byte);
-                    *left -= count;
-                    count
+                // stands for nothing
+                128 => self.packed = rest,
+                repeat => {
+                    let (byte, behind) = rest.split_first().ok_or(CodecError::Damaged)?;
+                    *place = [*byte; RUN];
+                    self.packed = behind;
+                    self.filled += 257 - usize::from(repeat);
                 }
-            };
-            piece = &mut piece[taken..];
-        }
-        Ok(())
-    }
-
-    fn next_run(&mut self) -> Result<(), CodecError> {
-        let (control, rest) = self.packed.split_first().ok_or(CodecError::Damaged)?;
-        self.packed = rest;
-        match *control {
-            literal @ 0..=127 => self.run = Run::Literal(usize::from(literal) + 1),
-            // stands for nothing
-            128 => {}
-            repeat => {
-                let (byte, rest) = rest.split_first().ok_or(CodecError::Damaged)?;
-                self.run = Run::Repeat(*byte, 257 - usize::from(repeat));
-                self.packed = rest;
             }
         }
-        Ok(())
+        Ok(&self.plain[..count])
+    }
+
+    fn drop_block(&mut self) {
+        self.plain.copy_within(BLOCK.., 0);
+        self.filled = self.filled.saturating_sub(BLOCK);
+    }
+}
+
+/// Puts `bytes`, with which `rest` begins, into `place`. More may be put there than that, but as much every time: copying
+/// a number of bytes that is as good as random takes longer than copying the most.
+#[inline(always)]
+fn copy(rest: &[u8], bytes: &[u8], place: &mut [u8; RUN]) {
+    if bytes.len() <= 16
+        && let Some(chunk) = rest.first_chunk::<16>()
+    {
+        place[..16].copy_from_slice(chunk);
+    } else if let Some(chunk) = rest.first_chunk() {
+        *place = *chunk;
+    } else {
+        place[..bytes.len()].copy_from_slice(bytes);
     }
 }
 
@@ -155,6 +162,16 @@ mod tests {
         assert_eq!(decode(&frame(&[PACKED]), 24, 1).unwrap(), PLAIN.as_slice());
         let both = decode(&frame(&[PACKED, &[0xE9, 7]]), 24, 2).unwrap();
         assert_eq!(both, PLAIN.map(|byte| [7, byte]).concat());
+    }
+
+    #[test]
+    fn a_run_may_reach_into_the_next_block() {
+        let packed = PACKED.repeat(1000);
+        let plain = PLAIN.repeat(1000);
+        assert_eq!(decode(&frame(&[&packed]), 24_000, 1).unwrap(), plain);
+        let both = decode(&frame(&[&packed, &packed]), 24_000, 2).unwrap();
+        let doubled: Vec<u8> = plain.iter().flat_map(|byte| [*byte; 2]).collect();
+        assert_eq!(both, doubled);
     }
 
     #[test]
