@@ -94,16 +94,7 @@ pub(super) fn frame(
         | uids::JPEG2000
         | uids::HTJ2K_LOSSLESS
         | uids::HTJ2K_LOSSLESS_RPCL
-        | uids::HTJ2K => {
-            let Layout { rows, columns, .. } = *layout;
-            let frame = jpeg2000::decode(&joined(fragments), rows, columns, layout.allocated, halve)?;
-            Ok(Frame {
-                rows: frame.rows,
-                columns: frame.columns,
-                codes: layout.stored(frame.bytes),
-                halved: frame.discarded,
-            })
-        }
+        | uids::HTJ2K => jpeg2000::decode(&joined(fragments), layout, halve),
         _ => Ok(Frame {
             rows: layout.rows,
             columns: layout.columns,

@@ -19,9 +19,7 @@ mod wavelet;
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
-
-use super::CodecError;
+use super::{CodecError, Frame, Layout};
 use crate::pages::Pages;
 use block::Block;
 use codestream::{Size, Tile};
@@ -29,33 +27,19 @@ use layout::Resolution;
 use subband::{Sample, SubBand};
 use wavelet::{Lines, Plane};
 
-/// A decoded frame, in full or at a lower resolution.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "frames are asked for in full, whose size is known")
-)]
-pub(super) struct Frame {
-    /// The little-endian bytes of an uncompressed one.
-    pub(super) bytes: Bytes,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    /// How many of the highest resolution levels have been left out.
-    pub(super) discarded: u32,
-}
-
-/// Decodes one frame of `rows` x `columns` with `bits` (8 or 16) allocated bits, without the `discard` highest resolution
-/// levels, each of which halves its sides; without as many of them as there are, where that is less.
+/// Decodes one frame without its `discard` highest resolution levels, each of which halves its sides; without as many of them
+/// as there are, where that is less.
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or is not what T.800 and T.814 allow, [`CodecError::Unsupported`] for colour.
-pub(super) fn decode(
-    stream: &[u8],
-    rows: usize,
-    columns: usize,
-    bits: u32,
-    discard: u32,
-) -> Result<Frame, CodecError> {
+pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Frame, CodecError> {
+    let Layout {
+        rows,
+        columns,
+        allocated: bits,
+        ..
+    } = *layout;
     let stream = codestream_of(stream)?;
     let (size, tiles) = codestream::read(stream)?;
     if extent(size.image) != [columns, rows] || size.precision > bits {
@@ -66,6 +50,12 @@ pub(super) fn decode(
     let [columns, rows] = extent(area);
     let mut image = Image {
         size,
+        // at a lower resolution the wavelet overshoots at edges, also where the stream has room for more bits than are stored
+        bits: if discarded == 0 {
+            size.precision
+        } else {
+            size.precision.min(layout.stored)
+        },
         area,
         width: bits as usize / 8,
         pixels: Pages::zeroed(rows * columns * bits as usize / 8),
@@ -83,10 +73,10 @@ pub(super) fn decode(
         }
     }
     Ok(Frame {
-        bytes: image.pixels.freeze(),
         rows,
         columns,
-        discarded,
+        codes: layout.stored(image.pixels.freeze()),
+        halved: discarded,
     })
 }
 
@@ -111,6 +101,8 @@ fn reduced(image: [u32; 4], discard: u32) -> (u32, [u32; 4]) {
 /// What the tiles are put together in.
 struct Image {
     size: Size,
+    /// Bits of a pixel.
+    bits: u32,
     /// Left, top, right and bottom at the resolution that is decoded.
     area: [u32; 4],
     /// Bytes a pixel.
@@ -126,11 +118,11 @@ impl Image {
         let pixels = &mut self.pixels.bytes()[start * self.width..];
         if self.width == 1 {
             for (pixel, sample) in pixels.iter_mut().zip(line) {
-                *pixel = pixel_value(*sample, &self.size) as u8;
+                *pixel = pixel_value(*sample, &self.size, self.bits) as u8;
             }
         } else {
             for (pixel, sample) in pixels.as_chunks_mut().0.iter_mut().zip(line) {
-                *pixel = pixel_value(*sample, &self.size).to_le_bytes();
+                *pixel = pixel_value(*sample, &self.size, self.bits).to_le_bytes();
             }
         }
     }
@@ -138,13 +130,14 @@ impl Image {
 
 /// The level shift (section G.1), and no pixel out of range.
 #[inline(always)]
-fn pixel_value<T: Sample>(sample: T, size: &Size) -> u16 {
+fn pixel_value<T: Sample>(sample: T, size: &Size, bits: u32) -> u16 {
     let value = sample.rounded();
-    let half = 1_i32 << (size.precision - 1);
     if size.signed {
+        let half = 1_i32 << (bits - 1);
         value.clamp(-half, half - 1) as u16
     } else {
-        value.saturating_add(half).clamp(0, 2 * half - 1) as u16
+        let half = 1_i32 << (size.precision - 1);
+        value.saturating_add(half).clamp(0, (1 << bits) - 1) as u16
     }
 }
 
@@ -216,6 +209,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::image::Codes;
     use crate::model::package::sha256;
 
     /// One of the files of `tests/data/decode`, 53 columns and 37 rows, without `discard` resolution levels.
@@ -224,7 +218,15 @@ mod tests {
         let bytes = std::fs::read(folder.join(file)).unwrap();
         // the codestream begins with SOC and SIZ, and ends by itself
         let start = memchr::memmem::find(&bytes, &[0xFF, 0x4F, 0xFF, 0x51]).unwrap();
-        decode(&bytes[start..], 37, 53, bits, discard).unwrap()
+        let layout = Layout {
+            rows: 37,
+            columns: 53,
+            allocated: bits,
+            stored: bits,
+            shift: 0,
+            mask: ((1_u32 << bits) - 1) as u16,
+        };
+        decode(&bytes[start..], &layout, discard).unwrap()
     }
 
     #[test]
@@ -246,22 +248,22 @@ mod tests {
         for (file, bits, discard, size, digest) in references {
             let frame = decoded(file, bits, discard);
             assert_eq!(
-                (frame.discarded, [frame.rows, frame.columns]),
+                (frame.halved, [frame.rows, frame.columns]),
                 (discard, size),
                 "{file}"
             );
-            assert!(
-                sha256(&frame.bytes).starts_with(digest),
-                "{file} without {discard}"
-            );
+            let Codes::Stored { bytes, .. } = frame.codes else {
+                panic!("{file}: not as stored");
+            };
+            assert!(sha256(&bytes).starts_with(digest), "{file} without {discard}");
         }
     }
 
     #[test]
     fn no_more_levels_are_discarded_than_there_are() {
-        assert_eq!(decoded("jpeg2000-12u.dcm", 16, 9).discarded, 2);
+        assert_eq!(decoded("jpeg2000-12u.dcm", 16, 9).halved, 2);
         let full = decoded("jpeg2000-no-levels.dcm", 16, 3);
-        assert_eq!((full.discarded, full.rows, full.columns), (0, 37, 53));
+        assert_eq!((full.halved, full.rows, full.columns), (0, 37, 53));
         // an odd column by itself is in no lower resolution
         assert_eq!(reduced([7, 0, 8, 64], 3), (0, [7, 0, 8, 64]));
         assert_eq!(reduced([8, 0, 9, 64], 3), (3, [1, 0, 2, 8]));
