@@ -56,7 +56,7 @@ model: ## Train the bundled model again, by its documented, seeded command
 
 bench: ## Measure against a Python server (PEERS=folder); a benchmark is never part of the tests
 	@scripts/fetch-onnxruntime > /dev/null
-	cargo build --release --locked --bin osteon
+	cargo build --release --locked --bin osteon --example decode_times
 	scripts/bench
 
 # data/ stays: it holds stored studies. So does the cache, which other checkouts share.

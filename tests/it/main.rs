@@ -9,6 +9,7 @@
 mod architecture;
 mod bad_input;
 mod decode;
+mod fuzz_corpus;
 mod grey;
 mod models;
 mod repairs;

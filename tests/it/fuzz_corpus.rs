@@ -1,0 +1,27 @@
+//! The corpus of the fuzz targets, run once through each: what was found stays found.
+
+use std::io::Write;
+use std::path::Path;
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+#[test]
+fn the_corpus_passes_every_target() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let targets: [(&str, fn(&[u8])); 4] = [
+        ("parse", targets::parse),
+        ("codec", targets::codec),
+        ("multipart", targets::multipart),
+        ("preprocess", targets::preprocess),
+    ];
+    for (name, target) in targets {
+        let mut count = 0;
+        for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
+            target(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        writeln!(std::io::stderr(), "  fuzz corpus: {name:<12} {count} inputs").unwrap();
+        assert!(count >= 20, "{name} has only {count} inputs");
+    }
+}
