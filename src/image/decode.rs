@@ -171,7 +171,7 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
 }
 
 /// Number of Frames (0028,0008), 1 where it is absent.
-fn frames(object: &InMemDicomObject) -> u32 {
+pub(super) fn frames(object: &InMemDicomObject) -> u32 {
     let attribute = object.get(tags::NUMBER_OF_FRAMES);
     attribute
         .and_then(|element| element.to_int::<u32>().ok())
