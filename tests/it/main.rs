@@ -9,6 +9,7 @@
 mod architecture;
 mod bad_input;
 mod decode;
+mod deidentify;
 mod models;
 mod score;
 mod server;
