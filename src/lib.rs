@@ -8,7 +8,7 @@
 //!   doors       http                                               |
 //!   services    workflow -> inference, store                     train
 //!   execution   runtime  model  telemetry   <----------------------'
-//!   pure        report  finding  evaluation  image  dicom  fault
+//!   pure        deidentify  report  finding  evaluation  image  dicom  fault
 //! ```
 //!
 //! Serving and training never import each other. They meet in the two lowest layers, above all in
@@ -26,6 +26,7 @@
     )
 )]
 
+pub mod deidentify;
 pub mod dicom;
 pub mod evaluation;
 pub mod fault;

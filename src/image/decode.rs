@@ -180,7 +180,7 @@ pub(super) fn decode_halved(instance: &Instance, halve: u32) -> Result<(StoredIm
 }
 
 /// Number of Frames (0028,0008), 1 where it is absent.
-fn frames(object: &InMemDicomObject) -> u32 {
+pub(super) fn frames(object: &InMemDicomObject) -> u32 {
     let attribute = object.get(tags::NUMBER_OF_FRAMES);
     attribute
         .and_then(|element| element.to_int::<u32>().ok())

@@ -9,6 +9,7 @@
 mod architecture;
 mod bad_input;
 mod decode;
+mod deidentify;
 mod fuzz_corpus;
 mod grey;
 mod models;

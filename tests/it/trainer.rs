@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 
 use crate::server::{TestServer, bundled_models, sample};
 
-fn trainer(arguments: &[&str]) -> Output {
+pub(crate) fn trainer(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_osteon-train"))
         .args(arguments)
         .output()

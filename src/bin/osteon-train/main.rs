@@ -1,5 +1,6 @@
-//! `osteon-train`: trains, exports and proves radiograph classifiers. This file only dispatches.
+//! `osteon-train`: trains, exports and proves radiograph classifiers, on images that name nobody. This file only dispatches.
 
+mod deidentify;
 mod export;
 mod fit;
 mod phantom;
@@ -37,6 +38,8 @@ enum Command {
     Export(export::Arguments),
     /// Run every gate on a package
     Validate(validate::Arguments),
+    /// Make copies of DICOM images that name nobody (PS3.15 Basic Profile)
+    Deidentify(deidentify::Arguments),
     /// Show a recipe's network layer by layer: shapes, parameters, operations
     Describe {
         /// The recipe
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Fit(arguments) => fit::run(&arguments).map(done),
         Command::Export(arguments) => export::run(&arguments).map(done),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Deidentify(arguments) => deidentify::run(&arguments),
         Command::Describe { recipe } => table(&recipe).map(done),
     };
     ended.unwrap_or_else(|error| {
