@@ -25,6 +25,10 @@ pub(super) fn has_many_values(vr: [u8; 2]) -> bool {
     !UNDIVIDED.contains(&&vr)
 }
 
+/// The group of Rows, Columns and all else that describes pixels.
+const IMAGE: u16 = 0x0028;
+const LUT_DESCRIPTOR: (u16, u16) = (0x0028, 0x3002);
+
 /// What the data dictionary says of a standard element.
 pub(super) fn of_dictionary((group, element): (u16, u16)) -> Option<[u8; 2]> {
     let entry = StandardDataDictionary.by_tag(Tag(group, element))?;
@@ -33,7 +37,7 @@ pub(super) fn of_dictionary((group, element): (u16, u16)) -> Option<[u8; 2]> {
 }
 
 /// The dictionary's value representation, where a value of explicit VR cannot be read by its own: bytes that are called UN,
-/// OB or OW and are something else, and numbers that are called text.
+/// OB or OW and are something else, and numbers of the image that are called text.
 pub(super) fn judged(tag: (u16, u16), vr: [u8; 2], value: &[u8]) -> Option<[u8; 2]> {
     let bytes = matches!(&vr, b"UN" | b"OB" | b"OW");
     let text = size(vr).is_none() && !bytes && is_short(vr);
@@ -44,8 +48,10 @@ pub(super) fn judged(tag: (u16, u16), vr: [u8; 2], value: &[u8]) -> Option<[u8; 
     if better.starts_with(b"O") || &better == b"SQ" || &better == b"UN" {
         return None;
     }
+    // text that is called unknown must not become a number, which nobody would look at: only the few that pixels need do
     let fits = match size(better) {
-        Some(size) => value.len() % size == 0,
+        Some(size) if tag == LUT_DESCRIPTOR => value.len() == 3 * size,
+        Some(size) => tag.0 == IMAGE && value.len() == size,
         None => true,
     };
     let number = size(better).is_some();
@@ -80,6 +86,21 @@ mod tests {
         assert_eq!(judged(ROWS, *b"IS", b"2500"), None, "a number all the same");
         assert_eq!(judged(ROWS, *b"US", &[0xC4, 9]), None);
         assert_eq!(judged(ROWS, *b"UN", &[1, 2, 3]), None, "no whole number");
+        assert_eq!(
+            judged(ROWS, *b"UN", b"A^NAME"),
+            None,
+            "three numbers where one belongs"
+        );
+        assert_eq!(
+            judged((0x0028, 0x3002), *b"UN", &[0; 6]),
+            Some(*b"US"),
+            "LUT Descriptor"
+        );
+        assert_eq!(
+            judged((0x0018, 0x9219), *b"UN", b"AB"),
+            None,
+            "no number that pixels need"
+        );
         assert_eq!(judged(MODALITY, *b"UN", b"DX"), Some(*b"CS"));
         assert_eq!(judged(MODALITY, *b"LO", b"DX"), None, "text is text");
         assert_eq!(judged(MODALITY, *b"UN", &[b'A'; 70_000]), None, "too long for it");
