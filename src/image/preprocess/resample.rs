@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::Filter;
 use crate::image::border::Rectangle;
 use crate::image::grey::StoredImage;
@@ -29,51 +31,84 @@ pub(super) fn resample(
     columns: usize,
     filter: Filter,
 ) -> Option<Vec<u16>> {
-    let down = taps(source.rows, rows, filter);
-    let across = taps(source.columns, columns, filter);
-    let mut result = Vec::with_capacity(rows * columns);
-    let mut codes = vec![0_u16; source.columns];
-    let mut line = vec![0_f32; source.columns];
-    // the lines of the result that have begun and are not complete, the oldest first
-    let mut open: VecDeque<(&Taps, Vec<f32>)> = VecDeque::new();
-    let mut spare: Vec<Vec<f32>> = Vec::new();
-    let mut to_open = down.iter().peekable();
-    let mut first = None;
-    let mut constant = true;
+    // sums of columns are as wide as the processor's vectors
+    Arch::new().dispatch(Pass {
+        image,
+        source,
+        table,
+        down: taps(source.rows, rows, filter),
+        across: taps(source.columns, columns, filter),
+    })
+}
 
-    for row in 0..source.rows {
-        image
-            .codes
-            .read((source.top + row) * image.columns + source.left, &mut codes);
-        for (shown, code) in line.iter_mut().zip(&codes) {
-            *shown = table[usize::from(*code)];
-        }
-        let first = *first.get_or_insert(line[0].to_bits());
-        constant = constant && line.iter().all(|shown| shown.to_bits() == first);
+struct Pass<'a> {
+    image: &'a StoredImage,
+    source: Rectangle,
+    table: &'a Shown,
+    down: Vec<Taps>,
+    across: Vec<Taps>,
+}
 
-        while let Some(taps) = to_open.next_if(|taps| taps.source.start <= row) {
-            let mut sums = spare.pop().unwrap_or_else(|| vec![0.0; source.columns]);
-            sums.fill(0.0);
-            open.push_back((taps, sums));
-        }
-        for (taps, sums) in &mut open {
-            if let Some(weight) = row
-                .checked_sub(taps.source.start)
-                .and_then(|at| taps.weights.get(at))
-            {
-                for (sum, shown) in sums.iter_mut().zip(&line) {
-                    *sum += weight * shown;
+impl WithSimd for Pass<'_> {
+    type Output = Option<Vec<u16>>;
+
+    #[expect(
+        clippy::inline_always,
+        reason = "what is not inlined into the dispatch has the instructions of the oldest processor"
+    )]
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let Self {
+            image,
+            source,
+            table,
+            down,
+            across,
+        } = &self;
+        let mut result = Vec::with_capacity(down.len() * across.len());
+        let mut codes = vec![0_u16; source.columns];
+        let mut line = vec![0_f32; source.columns];
+        // the lines of the result that have begun and are not complete, the oldest first
+        let mut open: VecDeque<(&Taps, Vec<f32>)> = VecDeque::new();
+        let mut spare: Vec<Vec<f32>> = Vec::new();
+        let mut to_open = down.iter().peekable();
+        let mut first = None;
+        let mut constant = true;
+
+        for row in 0..source.rows {
+            image
+                .codes
+                .read((source.top + row) * image.columns + source.left, &mut codes);
+            for (shown, code) in line.iter_mut().zip(&codes) {
+                *shown = table[usize::from(*code)];
+            }
+            let first = *first.get_or_insert(line[0].to_bits());
+            constant = constant && line.iter().all(|shown| shown.to_bits() == first);
+
+            while let Some(taps) = to_open.next_if(|taps| taps.source.start <= row) {
+                let mut sums = spare.pop().unwrap_or_else(|| vec![0.0; source.columns]);
+                sums.fill(0.0);
+                open.push_back((taps, sums));
+            }
+            for (taps, sums) in &mut open {
+                if let Some(weight) = row
+                    .checked_sub(taps.source.start)
+                    .and_then(|at| taps.weights.get(at))
+                {
+                    for (sum, shown) in sums.iter_mut().zip(&line) {
+                        *sum += weight * shown;
+                    }
+                }
+            }
+            while open.front().is_some_and(|(taps, _)| taps.source.end <= row + 1) {
+                if let Some((_, sums)) = open.pop_front() {
+                    result.extend(across.iter().map(|taps| taps.sum(&sums)));
+                    spare.push(sums);
                 }
             }
         }
-        while open.front().is_some_and(|(taps, _)| taps.source.end <= row + 1) {
-            if let Some((_, sums)) = open.pop_front() {
-                result.extend(across.iter().map(|taps| taps.sum(&sums)));
-                spare.push(sums);
-            }
-        }
+        (!constant).then_some(result)
     }
-    (!constant).then_some(result)
 }
 
 impl Taps {
