@@ -84,6 +84,10 @@ fn streams(corpus: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let mut input = vec![index as u8, 37, 53, bits - 1];
         input.extend(fragments.concat());
         let name = path.file_stem().unwrap_or_default();
+        // whole files for what is decoded at a lower resolution, too
+        if matches!(last, "90" | "201") {
+            std::fs::copy(&path, corpus.join("preprocess").join(name))?;
+        }
         std::fs::write(corpus.join("codec").join(name), input)?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use dicom_object::InMemDicomObject;
 use osteon::dicom::multipart::{MultipartReader, Step};
 use osteon::dicom::{Attributes, Instance, InstanceUid, PixelData, SeriesUid, StudyUid};
 use osteon::image::decode::decode_frame;
-use osteon::image::preprocess::{Fit, Preprocessing};
+use osteon::image::preprocess::{Fit, Preprocessing, ReducedResolution};
 
 /// The transfer syntaxes of `codec`, by the first byte of its input.
 pub const SYNTAXES: [&str; 10] = [
@@ -97,12 +97,14 @@ pub fn preprocess(data: &[u8]) {
     let Ok(instance) = Instance::parse(Bytes::copy_from_slice(data)) else {
         return;
     };
-    let mut contract = Preprocessing::grey(24, 16);
-    let Ok(image) = contract.decode(&instance) else {
-        return;
-    };
-    let _ = contract.apply(&image);
+    let mut contract = Preprocessing::grey(9, 7);
+    if let Ok(image) = contract.decode(&instance) {
+        let _ = contract.apply(&image);
+    }
     contract.fit = Fit::Stretch;
     contract.crop_border = false;
-    let _ = contract.apply(&image);
+    contract.reduced_resolution = Some(ReducedResolution { bound: 1.0 });
+    if let Ok(image) = contract.decode(&instance) {
+        let _ = contract.apply(&image);
+    }
 }

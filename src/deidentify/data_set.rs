@@ -142,7 +142,8 @@ impl<'a> Walk<'a> {
             Basic::Dummy if element.is_empty() => self.emptied(element),
             Basic::Empty => self.emptied(element),
             Basic::Uid if vr == VR::SQ => self.sequence(element, None),
-            Basic::Uid | Basic::Dummy if vr == VR::UI => self.new_uids(element),
+            // also under the root of the standard: none of its own UIDs belongs here
+            Basic::Uid | Basic::Dummy if vr == VR::UI => self.new_uids(element, |_| false),
             // a sequence that is D in the table belongs to reports: in an image it is X (section E.1.1, note 13)
             Basic::Dummy if let Some(value) = values::dummy(vr) => {
                 self.done(Done::Replaced, DataElement::new(tag, vr, value))
@@ -207,9 +208,23 @@ impl<'a> Walk<'a> {
         self.done(Done::Moved, strings(tag, vr, new))
     }
 
-    pub(super) fn new_uids(&mut self, element: &InMemElement) -> Option<InMemElement> {
+    /// New UIDs for all but those that may stay.
+    pub(super) fn new_uids(
+        &mut self,
+        element: &InMemElement,
+        stays: impl Fn(&str) -> bool,
+    ) -> Option<InMemElement> {
         let old = texts(element)?;
-        let new: Option<Vec<String>> = old.iter().map(|uid| self.new_uid(uid)).collect();
+        let new: Option<Vec<String>> = old
+            .iter()
+            .map(|uid| {
+                if stays(uid) {
+                    Some(uid.clone())
+                } else {
+                    self.new_uid(uid)
+                }
+            })
+            .collect();
         match new {
             Some(new) if new == old => Some(strings(element.tag(), element.vr(), new)),
             Some(new) => self.done(Done::NewUid, strings(element.tag(), element.vr(), new)),
@@ -217,12 +232,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The UID that stands for another; the standard's own stand for themselves.
+    /// The UID that stands for another.
     pub(super) fn new_uid(&mut self, old: &str) -> Option<String> {
         if !is_kept(VR::UI, old) {
             return None;
         }
-        if old.is_empty() || old.starts_with(STANDARD) {
+        if old.is_empty() {
             return Some(old.to_owned());
         }
         let new = self.rules.key.uid(old);

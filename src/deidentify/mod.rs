@@ -64,8 +64,8 @@ pub enum Refusal {
     /// The pixels may name the patient.
     #[error("{0}: mask rules have to say what is to be blacked out")]
     BurnedIn(Suspicion),
-    /// The pixels cannot be written anew.
-    #[error(transparent)]
+    /// The pixels cannot be written anew. Only the kind of the reason is told: its sentence may have numbers of the header.
+    #[error("its pixels cannot be decoded ({})", .0.code())]
     Pixels(#[from] DecodeError),
     /// The new data set cannot be written.
     #[error("the de-identified data set cannot be written")]

@@ -7,7 +7,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::mem::InMemElement;
 
-use super::data_set::Walk;
+use super::data_set::{STANDARD, Walk};
 use super::elements::{is_kept, strings, texts};
 use super::options::ProfileOption;
 use super::report::Done;
@@ -29,7 +29,7 @@ impl Walk<'_> {
         match element.vr() {
             VR::SQ => self.sequence(element, None),
             VR::UI if options.has(ProfileOption::Uids) => self.unchanged_if(element, is_kept),
-            VR::UI => self.new_uids(element),
+            VR::UI => self.new_uids(element, |uid| uid.starts_with(STANDARD)),
             VR::DA | VR::DT | VR::TM if options.has(ProfileOption::FullDates) => {
                 self.unchanged_if(element, is_kept)
             }

@@ -35,13 +35,13 @@ pub(super) fn open(file: &[u8]) -> Result<Option<Envelope>, OutOfBounds> {
         repairs.add(Repair::Preamble);
         repairs.add(Repair::Prefix);
         0
-    } else if group(128, [2, 0]) {
-        repairs.add(Repair::Prefix);
-        128
     } else if file.get(..PROBE).and_then(told).is_some() {
         repairs.add(Repair::Preamble);
         repairs.add(Repair::Prefix);
         0
+    } else if group(128, [2, 0]) {
+        repairs.add(Repair::Prefix);
+        128
     } else {
         return Ok(None);
     };
@@ -142,6 +142,7 @@ fn meta(file: &[u8], start: usize, repairs: &mut Repairs) -> Result<Meta, OutOfB
         }
         walk.at += value.len();
     }
+    repairs.join(&walk.repairs);
     if walk.at > start {
         if syntax == Syntax::IMPLICIT {
             repairs.add(Repair::ValueRepresentation);
@@ -158,6 +159,7 @@ fn meta(file: &[u8], start: usize, repairs: &mut Repairs) -> Result<Meta, OutOfB
 
 #[cfg(test)]
 mod tests {
+    use super::Repair::{FileMeta, GroupLength, Preamble, Prefix};
     use super::*;
 
     const META: &[u8] =
@@ -180,7 +182,6 @@ mod tests {
     #[test]
     fn what_is_missing_before_the_data_set_is_said() {
         let explicit = || "1.2.840.10008.1.2.1".to_owned();
-        use Repair::{FileMeta, GroupLength, Preamble, Prefix};
         assert_eq!(opened(&[b"DICM", META, DATA_SET]), (explicit(), vec![Preamble]));
         assert_eq!(opened(&[&[0; 128], META, DATA_SET]), (explicit(), vec![Prefix]));
         assert_eq!(opened(&[META, DATA_SET]), (explicit(), vec![Preamble, Prefix]));
@@ -198,6 +199,18 @@ mod tests {
             opened(&[&[0; 128], b"DICM", &wrong, DATA_SET]),
             (explicit(), vec![GroupLength])
         );
+    }
+
+    #[test]
+    fn a_bare_data_set_is_not_taken_for_a_preamble() {
+        // the length of Modality, 2, lies where group 0002 would behind a preamble
+        let mut file = b"\x08\x00\x08\x00CS".to_vec();
+        file.extend([114, 0]);
+        file.resize(122, b' ');
+        file.extend_from_slice(DATA_SET);
+        assert_eq!(&file[128..130], [2, 0]);
+        let envelope = open(&file).unwrap().unwrap();
+        assert_eq!(envelope.data_set, 0);
     }
 
     #[test]

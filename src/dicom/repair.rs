@@ -50,7 +50,7 @@ impl Repair {
             Self::Preamble => "the preamble of 128 bytes is missing: the file was read without it",
             Self::Prefix => "the prefix DICM is missing: the file was read without it",
             Self::FileMeta => {
-                "the file meta information is missing: the transfer syntax was told from the first element"
+                "the file meta information is missing: how the data set is written was told from its first element"
             }
             Self::GroupLength => {
                 "File Meta Information Group Length (0002,0000) is missing or wrong: group 0002 was read to its end"

@@ -20,6 +20,11 @@ pub(super) fn is_short(vr: [u8; 2]) -> bool {
     SHORT.contains(&&vr)
 }
 
+/// Whether there is such a value representation.
+pub(super) fn is_known(vr: [u8; 2]) -> bool {
+    VR::from_binary(vr).is_some()
+}
+
 /// Whether a parser would divide the value at its backslashes; without a value representation it may.
 pub(super) fn has_many_values(vr: [u8; 2]) -> bool {
     !UNDIVIDED.contains(&&vr)
@@ -56,9 +61,18 @@ pub(super) fn judged(tag: (u16, u16), vr: [u8; 2], value: &[u8]) -> Option<[u8; 
     };
     let number = size(better).is_some();
     // a number may as well be written as text
-    let readable = text && (!number || value.iter().all(|byte| b"+-.0123456789eE \\\0".contains(byte)));
+    let readable = text && (!number || is_number(value));
     let too_long = is_short(better) && value.len() > usize::from(u16::MAX);
     (fits && !readable && !too_long).then_some(better)
+}
+
+/// Whether text is a number, padded or not.
+fn is_number(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.trim_end_matches(['\0', ' '])
+        .trim_start_matches(' ')
+        .parse::<f64>()
+        .is_ok()
 }
 
 /// Bytes of one binary number.
@@ -84,6 +98,7 @@ mod tests {
         assert_eq!(judged(ROWS, *b"OB", &[0xC4, 9]), Some(*b"US"));
         assert_eq!(judged(ROWS, *b"CS", &[0xC4, 9]), Some(*b"US"));
         assert_eq!(judged(ROWS, *b"IS", b"2500"), None, "a number all the same");
+        assert_eq!(judged(ROWS, *b"LO", &[0, 0x20]), Some(*b"US"), "8192 rows");
         assert_eq!(judged(ROWS, *b"US", &[0xC4, 9]), None);
         assert_eq!(judged(ROWS, *b"UN", &[1, 2, 3]), None, "no whole number");
         assert_eq!(
@@ -103,7 +118,11 @@ mod tests {
         );
         assert_eq!(judged(MODALITY, *b"UN", b"DX"), Some(*b"CS"));
         assert_eq!(judged(MODALITY, *b"LO", b"DX"), None, "text is text");
-        assert_eq!(judged(MODALITY, *b"UN", &[b'A'; 70_000]), None, "too long for it");
+        assert_eq!(
+            judged(MODALITY, *b"UN", &vec![b'A'; 70_000]),
+            None,
+            "too long for it"
+        );
         assert_eq!(judged((0x0009, 0x1001), *b"UN", b"x"), None, "private");
     }
 }

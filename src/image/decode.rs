@@ -3,6 +3,7 @@
 //! Everything that a file declares about its pixels is checked here before memory is taken; what cannot be a grey
 //! radiograph is refused with the reason. A codec that panics costs this one image.
 
+use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 
 use bytes::Bytes;
@@ -239,7 +240,7 @@ fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u3
         bits_stored: format.layout.stored,
         signed: format.signed,
         codes: decoded.codes,
-        transform: transform(instance, format.signed)?,
+        transform: transform(object, format.range())?,
     };
     Ok((image, decoded.halved))
 }
@@ -341,6 +342,16 @@ impl Format {
             },
             signed,
         })
+    }
+
+    /// The stored values that there can be.
+    fn range(&self) -> RangeInclusive<i32> {
+        let count = 1_i32 << self.layout.stored;
+        if self.signed {
+            -count / 2..=count / 2 - 1
+        } else {
+            0..=count - 1
+        }
     }
 
     /// The codes of a frame (from 0) in little-endian bytes.

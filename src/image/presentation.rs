@@ -1,23 +1,26 @@
 //! What a data set says about showing its pixels becomes a [`GreyTransform`].
 
+use std::ops::RangeInclusive;
+
 use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{Length, Tag, VR};
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
 use super::decode::DecodeError;
 use super::grey::{GreyTransform, LookupTable, Modality, Voi, VoiFunction};
-use crate::dicom::{Instance, number, text};
+use crate::dicom::{number, text};
 
-/// Modality LUT, VOI LUT, polarity and padding of an instance whose stored values are signed or not.
+/// Modality LUT, VOI LUT, polarity and padding, for stored values of the `range`.
 ///
 /// # Errors
 /// [`DecodeError::Attribute`], which names the one that is not usable.
-pub(super) fn transform(instance: &Instance, signed: bool) -> Result<GreyTransform, DecodeError> {
-    let object = &instance.header;
-    // where a file has no VRs, those that may be US or SS are as the pixels are (PS3.3 section C.11.1.1.1)
-    let ambiguous = instance.transfer_syntax == uids::IMPLICIT_VR_LITTLE_ENDIAN && signed;
-    let modality = if let Some(table) = lookup_table(object, tags::MODALITY_LUT_SEQUENCE, ambiguous)? {
+pub(super) fn transform(
+    object: &InMemDicomObject,
+    range: RangeInclusive<i32>,
+) -> Result<GreyTransform, DecodeError> {
+    let ends = [*range.start(), *range.end()];
+    let modality = if let Some(table) = lookup_table(object, tags::MODALITY_LUT_SEQUENCE, ends[1].into())? {
         Modality::Table(table)
     } else {
         let slope = present_number(object, tags::RESCALE_SLOPE, "Rescale Slope (0028,1053)")?.unwrap_or(1.0);
@@ -28,12 +31,19 @@ pub(super) fn transform(instance: &Instance, signed: bool) -> Result<GreyTransfo
         }
         Modality::Linear { slope, intercept }
     };
+    let highest = match &modality {
+        Modality::Linear { slope, intercept } => ends
+            .map(|end| f64::from(end) * slope + intercept)
+            .into_iter()
+            .fold(f64::NEG_INFINITY, f64::max),
+        Modality::Table(_) => f64::from(u16::MAX),
+    };
     let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION);
     let shape = text(object, tags::PRESENTATION_LUT_SHAPE);
     let stored = |tag| {
         let value = object.get(tag)?.to_int::<i32>().ok()?;
         // whatever its VR says, it has the representation of the pixels (PS3.3 section C.7.5.1.1.2)
-        Some(if signed {
+        Some(if ends[0] < 0 {
             i32::from(value as i16)
         } else {
             i32::from(value as u16)
@@ -43,14 +53,14 @@ pub(super) fn transform(instance: &Instance, signed: bool) -> Result<GreyTransfo
         .map(|low| (low, stored(tags::PIXEL_PADDING_RANGE_LIMIT).unwrap_or(low)));
     Ok(GreyTransform {
         modality,
-        voi: voi(object, ambiguous)?,
+        voi: voi(object, highest)?,
         inverted: photometric.as_deref() == Some("MONOCHROME1") || shape.as_deref() == Some("INVERSE"),
         padding,
     })
 }
 
-fn voi(object: &InMemDicomObject, ambiguous: bool) -> Result<Option<Voi>, DecodeError> {
-    if let Some(table) = lookup_table(object, tags::VOILUT_SEQUENCE, ambiguous)? {
+fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, DecodeError> {
+    if let Some(table) = lookup_table(object, tags::VOILUT_SEQUENCE, highest)? {
         return Ok(Some(Voi::Table(table)));
     }
     let center = present_number(object, tags::WINDOW_CENTER, "Window Center (0028,1050)")?;
@@ -96,19 +106,19 @@ fn present_number(
     }
 }
 
-/// The first item of a LUT sequence: LUT Descriptor (0028,3002) and LUT Data (0028,3006). `ambiguous`: whether the first input
-/// is signed even if its VR does not say so.
+/// The first item of a LUT sequence: LUT Descriptor (0028,3002) and LUT Data (0028,3006), for
+/// inputs up to `highest`.
 fn lookup_table(
     object: &InMemDicomObject,
     sequence: Tag,
-    ambiguous: bool,
+    highest: f64,
 ) -> Result<Option<LookupTable>, DecodeError> {
     let Some(item) = object.get(sequence).and_then(|element| element.items()?.first()) else {
         return Ok(None);
     };
     let damaged = DecodeError::Attribute("LUT Descriptor (0028,3002)");
     let descriptor = item.get(tags::LUT_DESCRIPTOR).ok_or_else(|| damaged.clone())?;
-    let signed = ambiguous || descriptor.vr() == VR::SS;
+    let has_sign = descriptor.vr() == VR::SS;
     let descriptor = descriptor.to_multi_int::<i32>().map_err(|_| damaged.clone())?;
     let [count, first, bits] = descriptor.as_slice() else {
         return Err(damaged);
@@ -118,10 +128,11 @@ fn lookup_table(
         0 => 65_536,
         count => count as usize,
     };
-    let first = if signed {
-        i32::from((*first & 0xFFFF) as u16 as i16)
-    } else {
-        *first & 0xFFFF
+    // a file without VRs does not say whether the first input has a sign (PS3.3 section C.11.1.1.1); one above all inputs is
+    // meant to be below zero
+    let first = match *first as u16 {
+        first if has_sign || f64::from(first) > highest => i32::from(first as i16),
+        first => i32::from(first),
     };
     let data = item.get(tags::LUT_DATA).ok_or_else(|| damaged.clone())?;
     let mut entries: Vec<u16> = match data.value() {

@@ -74,7 +74,7 @@ mod tests {
     use crate::dicom::Instance;
     use crate::image::decode::{decode, decode_halved};
 
-    /// Against the low bands that are inside files of OpenJPEG: the same image, whole and at each lower resolution.
+    /// Against the low bands that are inside files of `OpenJPEG`: the same image, whole and at each lower resolution.
     #[test]
     fn is_what_lossless_jpeg_2000_holds() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode");

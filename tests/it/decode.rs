@@ -1,6 +1,5 @@
 //! Every lossless way in which a radiograph comes gives back what was put in, and no damaged file takes the process down.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +9,8 @@ use osteon::image::decode::decode_frame;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
+
+use crate::panics;
 
 /// How many damaged copies are made of each file.
 const MUTANTS: usize = 120;
@@ -69,29 +70,9 @@ fn every_lossless_file_decodes_to_what_was_put_in() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-thread_local! {
-    /// Panics of this thread in code of our own.
-    static PANICS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// A panic in a codec is caught there and looks like a damaged file: count them where they happen.
-fn count_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if panic.location().is_some_and(|place| {
-            ["src/image", "src/dicom"]
-                .iter()
-                .any(|folder| place.file().starts_with(folder))
-        }) {
-            PANICS.set(PANICS.get() + 1);
-        }
-        before(panic);
-    }));
-}
-
 #[test]
 fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
-    count_panics();
+    panics::count();
     let mut random = ChaCha8Rng::seed_from_u64(41);
     let (mut whole, mut refused) = (0, 0);
     for (name, frame, _) in references() {
@@ -113,6 +94,6 @@ fn ten_thousand_damaged_files_end_in_pixels_or_a_reason() {
         }
     }
     assert!(whole + refused >= 10_000, "{whole} + {refused}");
-    assert_eq!(PANICS.get(), 0, "panics in src/image or src/dicom");
+    assert_eq!(panics::seen(), 0, "panics in src/image or src/dicom");
     assert!(refused > 1000, "only {refused} of the damaged files were refused");
 }

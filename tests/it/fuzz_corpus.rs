@@ -3,13 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::panics;
+
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
 #[test]
 fn the_corpus_passes_every_target() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let targets: [(&str, fn(&[u8])); 4] = [
+    type Target = fn(&[u8]);
+    panics::count();
+    let targets: [(&str, Target); 4] = [
         ("parse", targets::parse),
         ("codec", targets::codec),
         ("multipart", targets::multipart),
@@ -23,5 +27,6 @@ fn the_corpus_passes_every_target() {
         }
         writeln!(std::io::stderr(), "  fuzz corpus: {name:<12} {count} inputs").unwrap();
         assert!(count >= 20, "{name} has only {count} inputs");
+        assert_eq!(panics::seen(), 0, "panics in {name}");
     }
 }

@@ -13,6 +13,7 @@ mod deidentify;
 mod fuzz_corpus;
 mod grey;
 mod models;
+mod panics;
 mod repairs;
 mod score;
 mod server;

@@ -1,6 +1,8 @@
 //! Files whose form is wrong and whose content is not are scored like whole ones, and the answer says what was put right.
 
-use crate::server::{TestServer, bytes, phantom};
+use osteon::image::phantom::{Recipe, to_dicom};
+
+use crate::server::{TestServer, bytes};
 
 /// Rows (0028,0010) as an element of explicit VR, and what comes before it.
 fn at_rows(file: &[u8]) -> usize {
@@ -13,7 +15,9 @@ fn at_rows(file: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_other_tools_accept_is_repaired_and_said() {
     let server = TestServer::start().await;
-    let good = bytes(&phantom(31));
+    // so large that a wrong length of a hundred thousand bytes would end in its pixels
+    let good = bytes(&to_dicom(&Recipe::new(31, 400, 300).render(), 9, 31, 0).unwrap());
+    assert!(good.len() > 200_000);
     let meta = 132;
     let data_set = meta + 12 + u32::from_le_bytes(good[meta + 8..meta + 12].try_into().unwrap()) as usize;
     let rows = at_rows(&good);
@@ -33,7 +37,7 @@ async fn what_other_tools_accept_is_repaired_and_said() {
         .position(|window| window == samples)
         .unwrap();
     let inserted = |element: &[u8]| [&good[..behind_group_20], element, &good[behind_group_20..]].concat();
-    let cases: [(&str, Vec<u8>, &[&str]); 12] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 15] = [
         ("nothing wrong", good.clone(), &[]),
         ("no preamble", good[128..].to_vec(), &["no-preamble"]),
         (
@@ -57,6 +61,21 @@ async fn what_other_tools_accept_is_repaired_and_said() {
         (
             "an element without a value representation",
             with_rows(b"\x28\x00\x10\x00\x02\x00\x00\x00"),
+            &["value-representation"],
+        ),
+        (
+            "zeros for a value representation",
+            with_rows(b"\x28\x00\x10\x00\0\0\x02\x00"),
+            &["value-representation"],
+        ),
+        (
+            "blanks for a value representation",
+            with_rows(b"\x28\x00\x10\x00  \x02\x00"),
+            &["value-representation"],
+        ),
+        (
+            "zeros for a value representation, and a long length",
+            with_rows(b"\x28\x00\x10\x00\0\0\0\0\x02\0\0\0"),
             &["value-representation"],
         ),
         (

@@ -157,9 +157,9 @@ fn what_a_lower_resolution_does_to_the_scores_is_bounded() {
         gate.unwrap().result
     };
     let figure = measured(0.5).unwrap();
-    assert!(figure.starts_with("2 radiographs, at most "), "{figure}");
+    assert!(figure.starts_with("2 radiographs, halved up to "), "{figure}");
     let reason = measured(1e-9).unwrap_err();
-    assert!(reason.starts_with("2 radiographs, at most "), "{reason}");
+    assert!(reason.starts_with("2 radiographs, halved up to "), "{reason}");
 }
 
 #[test]

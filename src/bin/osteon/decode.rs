@@ -62,7 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         match (arguments.stage, &contract) {
             // the model may allow a lower resolution
-            (Stage::Tensor, Some(contract)) if arguments.frame == 1 => contract.decode(&instance)?,
+            (Stage::Tensor, Some(contract)) if contract.reduced_resolution.is_some() => {
+                contract.decode(&instance)?
+            }
             _ => decode_frame(&instance, arguments.frame)?,
         }
     };

@@ -2,7 +2,7 @@
 
 use super::super::repair::Repair;
 use super::super::value_representation as vr;
-use super::{ITEM, ITEM_END, OutOfBounds, PIXEL_DATA, SEQUENCE_END, Syntax, UNDEFINED, Walk};
+use super::{ITEM, ITEM_END, OutOfBounds, PIXEL_DATA, SEQUENCE_END, Syntax, Walk};
 
 /// The header of one element, as it is to be read.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ impl<'a> Walk<'a> {
         self.bytes.get(self.at..self.at.saturating_add(length as usize))
     }
 
-    fn two(&self, at: usize, syntax: Syntax) -> Result<u16, OutOfBounds> {
+    pub(super) fn two(&self, at: usize, syntax: Syntax) -> Result<u16, OutOfBounds> {
         let bytes = self.bytes.get(at..at + 2).ok_or(OutOfBounds::Length)?;
         let bytes = [bytes[0], bytes[1]];
         Ok(if syntax.big_endian {
@@ -75,42 +75,63 @@ impl<'a> Walk<'a> {
     }
 
     /// A header whose value representation is none: left out altogether, or two bytes that mean nothing before a length of
-    /// two or four bytes; what follows tells.
+    /// two or four bytes. What follows tells: best a header that is whole, else at least a tag that may come next; and the
+    /// shorter of two lengths, since a wrong one reaches into the pixels, where anything may look like a tag.
     fn header_without_vr(&mut self, tag: (u16, u16), syntax: Syntax) -> Result<ElementHeader, OutOfBounds> {
         let forms = [
             (8, self.four(self.at + 4, syntax)),
             (8, self.two(self.at + 6, syntax).map(u32::from)),
             (12, self.four(self.at + 8, syntax)),
         ];
-        for (size, length) in forms {
-            let Ok(length) = length else { continue };
-            let end = self.at.saturating_add(size).saturating_add(length as usize);
-            if length != UNDEFINED && self.may_begin_behind(tag, end, syntax) {
-                self.at += size;
-                self.repairs.add(Repair::ValueRepresentation);
-                self.unreadable = true;
-                return Ok(ElementHeader {
-                    tag,
-                    vr: vr::of_dictionary(tag).unwrap_or(*b"UN"),
-                    length,
-                });
-            }
-        }
-        Err(OutOfBounds::Length)
+        let mut forms: Vec<(usize, u32)> = forms
+            .into_iter()
+            .filter_map(|(size, length)| Some((size, length.ok()?)))
+            .collect();
+        // an empty value is the least likely, unless there is nothing but zeros
+        let zeros = self.four(self.at + 4, syntax) == Ok(0);
+        forms.sort_by_key(|(_, length)| (*length == 0 && !zeros, *length));
+        let end = |(size, length): &(usize, u32)| self.at.saturating_add(size + *length as usize);
+        let whole = forms
+            .iter()
+            .find(|form| self.is_end(end(form)) || self.is_header_behind(tag, end(form), syntax));
+        let form = whole.or_else(|| {
+            forms
+                .iter()
+                .find(|form| self.is_tag_behind(tag, end(form), syntax))
+        });
+        let Some((size, length)) = form.copied() else {
+            return Err(OutOfBounds::Length);
+        };
+        self.at += size;
+        self.repairs.add(Repair::ValueRepresentation);
+        self.unreadable = true;
+        Ok(ElementHeader {
+            tag,
+            vr: vr::of_dictionary(tag).unwrap_or(*b"UN"),
+            length,
+        })
     }
 
-    /// Whether an element that comes after `tag` begins at `place`, or something ends there.
-    fn may_begin_behind(&self, tag: (u16, u16), place: usize, syntax: Syntax) -> bool {
-        if place == self.bytes.len() || self.levels.iter().any(|level| level.end == Some(place)) {
-            return true;
-        }
+    /// Whether the file, or something that is open, ends at `place`.
+    fn is_end(&self, place: usize) -> bool {
+        place == self.bytes.len() || self.levels.iter().any(|level| level.end == Some(place))
+    }
+
+    /// Whether a tag that may come after `tag` is at `place`.
+    fn is_tag_behind(&self, tag: (u16, u16), place: usize, syntax: Syntax) -> bool {
         match (self.two(place, syntax), self.two(place + 2, syntax)) {
             (Ok(group), Ok(element)) => {
-                matches!((group, element), ITEM_END | SEQUENCE_END)
-                    || ((group, element) > tag && group <= PIXEL_DATA.0 && group - tag.0 < 0x1000)
-                    || ((group, element) > tag && group == PIXEL_DATA.0)
+                let next = (group, element);
+                matches!(next, ITEM_END | SEQUENCE_END) || (next > tag && group <= PIXEL_DATA.0)
             }
             _ => false,
         }
+    }
+
+    /// Whether such a tag is there with a value representation that there is.
+    fn is_header_behind(&self, tag: (u16, u16), place: usize, syntax: Syntax) -> bool {
+        let letters = self.bytes.get(place + 4..place + 6);
+        self.is_tag_behind(tag, place, syntax)
+            && letters.is_some_and(|letters| vr::is_known([letters[0], letters[1]]))
     }
 }

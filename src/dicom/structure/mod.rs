@@ -152,7 +152,7 @@ pub(super) struct Walk<'a> {
     pub(super) at: usize,
     levels: Vec<Level>,
     parts: usize,
-    repairs: Repairs,
+    pub(super) repairs: Repairs,
     /// Whether a strict parser would stumble.
     unreadable: bool,
     rewritten: Option<Rewritten>,
@@ -197,23 +197,16 @@ impl<'a> Walk<'a> {
             }
             self.count(1)?;
             match header.tag {
-                ITEM_END | SEQUENCE_END => {
-                    let expected = self.levels.last().map(Level::end_tag);
-                    self.unreadable |= expected != Some(header.tag) || header.length != 0;
-                    self.close();
-                }
+                ITEM_END | SEQUENCE_END => self.delimiter(&header),
                 PIXEL_DATA if self.levels.is_empty() => {
                     let pixels = self.pixels(&header, syntax)?;
                     self.behind_the_pixels(syntax);
                     return Ok((before, Some(pixels)));
                 }
-                // pixels inside a sequence are an icon's
-                PIXEL_DATA if header.length == UNDEFINED => {
-                    self.pixels(&header, syntax)?;
-                    self.copy(before..self.at);
-                }
+                // pixels inside a sequence are an icon's: nobody needs them where the header is written anew
+                PIXEL_DATA if header.length == UNDEFINED => drop(self.pixels(&header, syntax)?),
                 // written as implicit VR, whatever is around it (PS3.5 section 6.2.2, note 4)
-                _ if header.length == UNDEFINED && &header.vr == b"UN" => {
+                _ if &header.vr == b"UN" && self.is_unknown_sequence(&header, syntax) => {
                     self.unreadable = true;
                     self.open(&header, Syntax::IMPLICIT)?;
                 }
@@ -222,6 +215,37 @@ impl<'a> Walk<'a> {
                 }
                 _ => self.element(header, syntax)?,
             }
+        }
+    }
+
+    /// Whether an element without a known value representation holds items.
+    fn is_unknown_sequence(&self, header: &ElementHeader, syntax: Syntax) -> bool {
+        let first = (self.two(self.at, syntax), self.two(self.at + 2, syntax));
+        header.length == UNDEFINED
+            || (vr::of_dictionary(header.tag) == Some(*b"SQ") && first == (Ok(ITEM.0), Ok(ITEM.1)))
+    }
+
+    /// Closes what a delimiter says is at its end, if it is open: a sequence with an item that has none of its own, but an
+    /// item only if it is the innermost.
+    fn delimiter(&mut self, header: &ElementHeader) {
+        let is_open = |depth: usize, is_item: bool| {
+            let level = self.levels.iter().rev().nth(depth);
+            level.is_some_and(|level| level.is_item == is_item)
+        };
+        let is_item = header.tag == ITEM_END;
+        let levels = if is_open(0, is_item) {
+            1
+        } else if !is_item && is_open(0, true) && is_open(1, false) {
+            2
+        } else {
+            0
+        };
+        if levels != 1 || header.length != 0 {
+            self.repairs.add(Repair::Delimiter);
+            self.unreadable = true;
+        }
+        for _ in 0..levels {
+            self.close();
         }
     }
 
@@ -289,25 +313,24 @@ impl<'a> Walk<'a> {
 
     /// Looks whether only elements follow: Data Set Trailing Padding and the like.
     fn behind_the_pixels(&mut self, syntax: Syntax) {
+        // what it finds there is nothing that has to be put right
+        let mut walk = Walk::new(self.bytes, self.at);
         let mut last = PIXEL_DATA;
-        while self.at < self.bytes.len() {
-            let next = self.header(syntax);
-            let Some(header) = next.ok().filter(|header| header.tag > last) else {
+        while walk.at < self.bytes.len() {
+            let header = walk.header(syntax).ok();
+            let Some(header) = header.filter(|header| header.tag > last && !walk.unreadable) else {
                 self.repairs.add(Repair::TrailingBytes);
                 return;
             };
             // what is inside such a sequence is nobody's concern
-            let Some(end) = self
-                .end_of(header.length)
-                .ok()
-                .filter(|_| header.length != UNDEFINED)
-            else {
-                if header.length != UNDEFINED {
-                    self.repairs.add(Repair::TrailingBytes);
-                }
+            if header.length == UNDEFINED {
+                return;
+            }
+            let Ok(end) = walk.end_of(header.length) else {
+                self.repairs.add(Repair::TrailingBytes);
                 return;
             };
-            self.at = end;
+            walk.at = end;
             last = header.tag;
         }
     }

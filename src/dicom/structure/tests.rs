@@ -148,6 +148,56 @@ fn an_unknown_sequence_is_read_as_implicit_and_written_as_explicit() {
 }
 
 #[test]
+fn an_unknown_sequence_with_a_length_is_looked_into_as_well() {
+    let unknown = b"\x08\x00\x15\x11UN\0\0\x12\0\0\0\xFE\xFF\x00\xE0\x0A\0\0\0";
+    let inside = b"\x08\x00\x60\x00\x02\0\0\0DX";
+    let known = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+    let ends = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
+    assert_eq!(
+        repaired(&[unknown.as_slice(), inside, ROWS].concat()),
+        ([known.as_slice(), MODALITY, ends, ROWS].concat(), set(&[]))
+    );
+}
+
+/// Its header has no value representation there, and would be read as one of a value of four gigabytes.
+#[test]
+fn an_icon_inside_an_unknown_sequence_is_left_out() {
+    let unknown = b"\x08\x00\x15\x11UN\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+    let icon = b"\xE0\x7F\x10\x00\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
+    let ends = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
+    let known = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+    let file = [unknown.as_slice(), icon, ends, ROWS].concat();
+    assert_eq!(
+        repaired(&file),
+        ([known.as_slice(), ends, ROWS].concat(), set(&[]))
+    );
+}
+
+#[test]
+fn a_delimiter_closes_what_it_ends_and_nothing_else() {
+    let sequence = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF";
+    let item = b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+    let item_end = b"\xFE\xFF\x0D\xE0\0\0\0\0";
+    let sequence_end = b"\xFE\xFF\xDD\xE0\0\0\0\0";
+    let whole = [sequence.as_slice(), item, MODALITY, item_end, sequence_end, ROWS].concat();
+    let without_item_end = [sequence.as_slice(), item, MODALITY, sequence_end, ROWS].concat();
+    let twice = [
+        sequence.as_slice(),
+        item,
+        MODALITY,
+        item_end,
+        item_end,
+        sequence_end,
+        ROWS,
+    ]
+    .concat();
+    assert_eq!(repaired(&whole), (whole.clone(), set(&[])));
+    for file in [without_item_end, twice] {
+        assert_eq!(repaired(&file), (whole.clone(), set(&[Repair::Delimiter])));
+    }
+}
+
+#[test]
 fn delimiters_that_a_parser_would_take_for_elements_are_put_right() {
     // outside of any sequence, and with a length of four gigabytes
     let stray = b"\xFE\xFF\xDD\xE0\xF0\xFF\xFF\xFF";
@@ -176,7 +226,7 @@ fn bytes_behind_the_last_element_are_left_out() {
         (MODALITY.to_vec(), trailing.clone())
     );
     let pixels = b"\xE0\x7F\x10\x00OW\0\0\x04\x00\x00\x00abcd";
-    for behind in [b"\0\0\0\0\0\0\0\0\0\0".as_slice(), b"garbage of any kind", b"x"] {
+    for behind in [[0; 8].as_slice(), &[0; 10], b"garbage of any kind", b"x"] {
         let structure = walk(Syntax::EXPLICIT, &[MODALITY, pixels, behind].concat()).unwrap();
         assert_eq!(structure.header, Header::AsWritten(0..10));
         assert_eq!(structure.repairs, trailing);

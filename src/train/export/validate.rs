@@ -119,11 +119,7 @@ fn dynamic_batch(package: &Package, runtime: &Runtime) -> Result<String, String>
             .map_err(|error| format!("a batch of {size}: {error}"))?;
         for (one, other) in alone.iter().zip(&together) {
             for (a, b) in one.scores.iter().zip(&other.scores) {
-                worst = worst.max(if (a - b).is_nan() {
-                    f32::INFINITY
-                } else {
-                    (a - b).abs()
-                });
+                worst = worst.max(distance(*a, *b));
             }
         }
     }
@@ -132,6 +128,16 @@ fn dynamic_batch(package: &Package, runtime: &Runtime) -> Result<String, String>
         Ok(figure)
     } else {
         Err(figure)
+    }
+}
+
+/// What is not a number is infinitely far away.
+fn distance(a: f32, b: f32) -> f32 {
+    let distance = (a - b).abs();
+    if distance.is_nan() {
+        f32::INFINITY
+    } else {
+        distance
     }
 }
 
@@ -204,7 +210,7 @@ fn reduced_resolution(
         std::fs::read(path).map_err(|error| format!("radiograph {} cannot be read: {error}", index + 1))
     });
     let mut engine = engine(package, runtime)?;
-    let (mut count, mut worst) = (0, 0.0_f32);
+    let (mut count, mut worst, mut most) = (0, 0.0_f32, 0);
     for bytes in goldens.chain(given) {
         let instance = Instance::parse(bytes?.into()).map_err(|error| error.to_string())?;
         let whole = decode(&instance).map_err(|error| error.to_string())?;
@@ -222,6 +228,7 @@ fn reduced_resolution(
         if reduced.rows == whole.rows {
             continue;
         }
+        most = most.max((whole.rows / reduced.rows).ilog2());
         let [whole, reduced] = [whole, reduced].map(|image| {
             let (tensor, _) = contract.apply(&image).map_err(|error| error.to_string())?;
             let scores = engine.run(&[&tensor]).map_err(|error| error.to_string())?;
@@ -232,11 +239,7 @@ fn reduced_resolution(
                 .ok_or_else(|| "the network gave no answer".to_owned())
         });
         for (a, b) in whole?.iter().zip(reduced?) {
-            worst = worst.max(if (a - b).is_nan() {
-                f32::INFINITY
-            } else {
-                (a - b).abs()
-            });
+            worst = worst.max(distance(*a, b));
         }
         count += 1;
     }
@@ -246,7 +249,8 @@ fn reduced_resolution(
                 .to_owned(),
         );
     }
-    let figure = format!("{count} radiographs, at most {worst:.1e} off (allowed {bound})");
+    let figure =
+        format!("{count} radiographs, halved up to {most} times: at most {worst:.1e} off (allowed {bound})");
     if worst <= bound { Ok(figure) } else { Err(figure) }
 }
 

@@ -1,6 +1,6 @@
 //! Files in and out: found in a fixed order, never overwritten, secret where they have to be.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -38,21 +38,12 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 
 /// Writes a file that is not there yet, whole or not at all.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    written(
-        OpenOptions::new().write(true).create_new(true).open(path)?,
-        path,
-        bytes,
-    )
+    written(path, bytes, 0o666)
 }
 
 /// Writes a file that is not there yet, for nobody but its owner to read.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let write = || {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        written(options.open(path)?, path, bytes)
-    };
-    write().with_context(|| {
+    written(path, bytes, 0o600).with_context(|| {
         format!(
             "{} cannot be written: it must not be there yet, and its folder must",
             path.display()
@@ -60,11 +51,29 @@ pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-fn written(mut file: File, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // half a file would pass for a whole one in the next run; if even this fails, the first error is the one to tell
-        let _ = std::fs::remove_file(path);
+/// Half a file would pass for a whole one in the next run: it gets its name when it is complete and on disk.
+fn written(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    // what an interrupted run has left
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    written
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // unlike a rename, this fails where there is one of that name
+        std::fs::hard_link(&part, path)
+    };
+    let done = write();
+    // if even this fails, the first error is the one to tell
+    let _ = std::fs::remove_file(&part);
+    done
 }

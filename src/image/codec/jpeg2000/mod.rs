@@ -49,7 +49,7 @@ pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Fra
         bits: if discarded == 0 {
             size.precision
         } else {
-            size.precision.min(layout.stored)
+            size.precision.min(layout.stored + layout.shift)
         },
         area,
         width: bits as usize / 8,
@@ -209,19 +209,26 @@ mod tests {
 
     /// One of the files of `tests/data/decode`, 53 columns and 37 rows, without `discard` resolution levels.
     fn decoded(file: &str, bits: u32, discard: u32) -> Frame {
+        decode(&codestream(file), &layout(bits), discard).unwrap()
+    }
+
+    fn codestream(file: &str) -> Vec<u8> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode");
         let bytes = std::fs::read(folder.join(file)).unwrap();
         // the codestream begins with SOC and SIZ, and ends by itself
         let start = memchr::memmem::find(&bytes, &[0xFF, 0x4F, 0xFF, 0x51]).unwrap();
-        let layout = Layout {
+        bytes[start..].to_vec()
+    }
+
+    fn layout(bits: u32) -> Layout {
+        Layout {
             rows: 37,
             columns: 53,
             allocated: bits,
             stored: bits,
             shift: 0,
             mask: ((1_u32 << bits) - 1) as u16,
-        };
-        decode(&bytes[start..], &layout, discard).unwrap()
+        }
     }
 
     #[test]
@@ -252,6 +259,26 @@ mod tests {
             };
             assert!(sha256(&bytes).starts_with(digest), "{file} without {discard}");
         }
+    }
+
+    /// A stream of 16 bits for 12 stored ones, which lie in its upper bits or in its lower.
+    #[test]
+    fn a_lower_resolution_keeps_to_the_bits_that_are_stored() {
+        let highest = |shift: u32| {
+            let bytes = codestream("htj2k-12u.dcm");
+            let layout = Layout {
+                stored: 12,
+                shift,
+                mask: 0xFFF,
+                ..layout(16)
+            };
+            let frame = decode(&bytes, &layout, 1).unwrap();
+            let words = frame.codes.words(frame.rows * frame.columns);
+            words.into_iter().max().unwrap()
+        };
+        assert_eq!(highest(0), 0xFFF);
+        // as they are in the file, its values fill the lower 12 of the 16 bits, and overshoot a little
+        assert!((0xFF..=0x140).contains(&highest(4)), "{}", highest(4));
     }
 
     #[test]
