@@ -31,11 +31,7 @@ pub(super) fn open(file: &[u8]) -> Result<Option<Envelope>, OutOfBounds> {
     } else if prefix(0) {
         repairs.add(Repair::Preamble);
         4
-    } else if group(0, [2, 0]) {
-        repairs.add(Repair::Preamble);
-        repairs.add(Repair::Prefix);
-        0
-    } else if file.get(..PROBE).and_then(told).is_some() {
+    } else if group(0, [2, 0]) || file.get(..PROBE).and_then(told).is_some() {
         repairs.add(Repair::Preamble);
         repairs.add(Repair::Prefix);
         0

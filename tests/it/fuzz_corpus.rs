@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::panics;
 
+#[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
