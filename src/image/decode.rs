@@ -9,6 +9,7 @@ use std::panic::catch_unwind;
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
@@ -158,6 +159,14 @@ pub fn supported() -> Vec<SupportedSyntax> {
     let numbers = |uid: &str| -> Vec<u32> { uid.split('.').filter_map(|part| part.parse().ok()).collect() };
     all.sort_by_key(|syntax| numbers(syntax.uid));
     all
+}
+
+/// Whether pixels in this transfer syntax can be decoded.
+#[must_use]
+pub fn is_supported(transfer_syntax: &str) -> bool {
+    TransferSyntaxRegistry
+        .get(transfer_syntax)
+        .is_some_and(codec::supports)
 }
 
 /// Decodes a radiograph, which has one frame.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
@@ -14,8 +15,20 @@ use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, Outcome};
 use crate::inference::ScoreRequest;
 
-/// A DICOM file of `class` with this identity and some bytes of content.
+/// A DICOM file with this identity and some bytes of content.
 pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
+    written(object(study, sop, content), uids::EXPLICIT_VR_LITTLE_ENDIAN)
+}
+
+/// A DICOM file whose pixels nothing here can decode: video.
+pub(crate) fn video(study: &str, sop: &str) -> Bytes {
+    let mut object = object(study, sop, "video");
+    let fragments = PixelFragmentSequence::new_fragments(vec![vec![0, 0, 1, 0xB3]]);
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, fragments));
+    written(object, uids::MPEG2MPML)
+}
+
+fn object(study: &str, sop: &str, content: &str) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     let class = uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION;
     for (tag, vr, value) in [
@@ -29,10 +42,11 @@ pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
     ] {
         object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
     }
-    let meta = FileMetaTableBuilder::new()
-        .media_storage_sop_class_uid(class)
-        .media_storage_sop_instance_uid(sop)
-        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    object
+}
+
+fn written(object: InMemDicomObject, transfer_syntax: &str) -> Bytes {
+    let meta = FileMetaTableBuilder::new().transfer_syntax(transfer_syntax);
     let mut bytes = Vec::new();
     object.with_meta(meta).unwrap().write_all(&mut bytes).unwrap();
     bytes.into()

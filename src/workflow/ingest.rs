@@ -1,13 +1,15 @@
 //! The one way in: bytes become a durable instance of a study.
 //!
 //! Invariant: what [`Workflow::accept`] has returned `Ok` for survives a crash. The object is written before the row,
-//! and both are synchronised. Whether an instance can be scored is not asked here: whatever is DICOM is kept.
+//! and both are synchronised. Whether an instance may be scored is not asked here: whatever is DICOM is kept, but for pixels
+//! that nothing here can decode, which their sender is told at once.
 
 use bytes::Bytes;
 
 use super::Workflow;
 use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
+use crate::image::decode::{DecodeError, is_supported};
 use crate::store::{Accepted, NewInstance};
 
 /// The bytes of one instance whose identity has been read and checked.
@@ -29,6 +31,9 @@ impl Submission {
     pub async fn read(bytes: Bytes) -> Result<Self, Fault> {
         let reading = tokio::task::spawn_blocking(move || {
             let instance = Instance::parse(bytes.clone())?;
+            if instance.pixels.is_some() && !is_supported(&instance.transfer_syntax) {
+                return Err(DecodeError::TransferSyntax(instance.transfer_syntax).into());
+            }
             let Instance {
                 study,
                 series,

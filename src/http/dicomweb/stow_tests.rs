@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fixture::{TestServer, code};
 use crate::dicom::StudyUid;
 use crate::store::Store;
-use crate::workflow::fixture::dicom;
+use crate::workflow::fixture::{dicom, video};
 
 const TYPE: &str = "multipart/related; type=\"application/dicom\"; boundary=b";
 
@@ -105,8 +105,12 @@ async fn an_unknown_transfer_syntax_has_its_own_reason() {
         .position(|text| text == b"1.2.840.10008.1.2.1")
         .unwrap();
     let unknown = [&good[..at], b"1.2.840.99999.1.2.9", &good[at + 19..]].concat();
-    let (status, body) = server.post("/dicom-web/studies", TYPE, parts(&[&unknown])).await;
-    assert_eq!((status, failures(&body)), (StatusCode::CONFLICT, vec![0xC122]));
+    // one that is known, and whose pixels nothing here can decode
+    let video = video("1.2", "1.2.2");
+    for file in [&unknown[..], &video] {
+        let (status, body) = server.post("/dicom-web/studies", TYPE, parts(&[file])).await;
+        assert_eq!((status, failures(&body)), (StatusCode::CONFLICT, vec![0xC122]));
+    }
 }
 
 #[tokio::test]
