@@ -8,7 +8,7 @@
 //!   doors       http                                               |
 //!   services    workflow -> inference, store                     train
 //!   execution   runtime  model  telemetry   <----------------------'
-//!   pure        deidentify  report  finding  evaluation  image  dicom  fault
+//!   pure        deidentify  finding  evaluation  image  dicom  fault  pages
 //! ```
 //!
 //! Serving and training never import each other. They meet in the two lowest layers, above all in

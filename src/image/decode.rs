@@ -17,7 +17,7 @@ use super::Codes;
 use super::codec::{self, CodecError, Layout};
 use super::frames::fragments_of;
 use super::grey::{GreyTransform, StoredImage};
-use super::presentation::transform;
+use super::presentation::{Unusable, transform};
 use crate::dicom::{Instance, PixelData, text};
 use crate::fault::{Fault, FaultKind};
 
@@ -119,6 +119,12 @@ impl DecodeError {
             Self::Attribute(_) => "grey-scale",
             Self::Picture => "picture",
         }
+    }
+}
+
+impl From<Unusable> for DecodeError {
+    fn from(Unusable(attribute): Unusable) -> Self {
+        Self::Attribute(attribute)
     }
 }
 

@@ -7,18 +7,21 @@ use dicom_core::{Length, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::decode::DecodeError;
 use super::grey::{GreyTransform, LookupTable, Modality, Voi, VoiFunction};
 use crate::dicom::{number, text};
+
+/// A grey-scale attribute that is not a usable number, by its name and tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unusable(pub(super) &'static str);
 
 /// Modality LUT, VOI LUT, polarity and padding, for stored values of the `range`.
 ///
 /// # Errors
-/// [`DecodeError::Attribute`], which names the one that is not usable.
+/// [`Unusable`], which names the one that is not usable.
 pub(super) fn transform(
     object: &InMemDicomObject,
     range: RangeInclusive<i32>,
-) -> Result<GreyTransform, DecodeError> {
+) -> Result<GreyTransform, Unusable> {
     let ends = [*range.start(), *range.end()];
     let modality = if let Some(table) = lookup_table(object, tags::MODALITY_LUT_SEQUENCE, ends[1].into())? {
         Modality::Table(table)
@@ -27,7 +30,7 @@ pub(super) fn transform(
         let intercept =
             present_number(object, tags::RESCALE_INTERCEPT, "Rescale Intercept (0028,1052)")?.unwrap_or(0.0);
         if slope == 0.0 {
-            return Err(DecodeError::Attribute("Rescale Slope (0028,1053)"));
+            return Err(Unusable("Rescale Slope (0028,1053)"));
         }
         Modality::Linear { slope, intercept }
     };
@@ -59,7 +62,7 @@ pub(super) fn transform(
     })
 }
 
-fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, DecodeError> {
+fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, Unusable> {
     if let Some(table) = lookup_table(object, tags::VOILUT_SEQUENCE, highest)? {
         return Ok(Some(Voi::Table(table)));
     }
@@ -79,7 +82,7 @@ fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, DecodeErr
         f64::MIN_POSITIVE
     };
     if width < least {
-        return Err(DecodeError::Attribute("Window Width (0028,1051)"));
+        return Err(Unusable("Window Width (0028,1051)"));
     }
     Ok(Some(Voi::Window {
         center,
@@ -89,11 +92,7 @@ fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, DecodeErr
 }
 
 /// A number that may be absent, but not present and unusable.
-fn present_number(
-    object: &InMemDicomObject,
-    tag: Tag,
-    name: &'static str,
-) -> Result<Option<f64>, DecodeError> {
+fn present_number(object: &InMemDicomObject, tag: Tag, name: &'static str) -> Result<Option<f64>, Unusable> {
     let Some(element) = object.get(tag) else {
         return Ok(None);
     };
@@ -102,7 +101,7 @@ fn present_number(
     }
     match number(object, tag) {
         Some(value) if value.is_finite() => Ok(Some(value)),
-        _ => Err(DecodeError::Attribute(name)),
+        _ => Err(Unusable(name)),
     }
 }
 
@@ -112,11 +111,11 @@ fn lookup_table(
     object: &InMemDicomObject,
     sequence: Tag,
     highest: f64,
-) -> Result<Option<LookupTable>, DecodeError> {
+) -> Result<Option<LookupTable>, Unusable> {
     let Some(item) = object.get(sequence).and_then(|element| element.items()?.first()) else {
         return Ok(None);
     };
-    let damaged = DecodeError::Attribute("LUT Descriptor (0028,3002)");
+    let damaged = Unusable("LUT Descriptor (0028,3002)");
     let descriptor = item.get(tags::LUT_DESCRIPTOR).ok_or_else(|| damaged.clone())?;
     let has_sign = descriptor.vr() == VR::SS;
     let descriptor = descriptor.to_multi_int::<i32>().map_err(|_| damaged.clone())?;
