@@ -175,14 +175,16 @@ def main():
             native(f"deflated-{label}", values, bits, uid.DeflatedExplicitVRLittleEndian)
             compressed(f"rle-{label}", values, bits, uid.RLELossless, rle(values))
             pattern = values.astype(np.int64) & ((1 << bits) - 1)
-            if not signed:
-                unsigned = pattern.astype(np.uint8 if bits == 8 else np.uint16)
-                stream = imagecodecs.ljpeg_encode(unsigned, bitspersample=bits)
-                compressed(f"jpeg-lossless-{label}", values, bits, uid.JPEGLosslessSV1, stream)
+            # the stream has no sign: it holds the bits as they are
+            unsigned = pattern.astype(np.uint8 if bits == 8 else np.uint16)
+            stream = imagecodecs.ljpeg_encode(unsigned, bitspersample=bits)
+            compressed(f"jpeg-lossless-{label}", values, bits, uid.JPEGLosslessSV1, stream)
             stream = jpeg_ls(values, bits, uid.JPEGLSLossless)
             compressed(f"jpeg-ls-{label}", values, bits, uid.JPEGLSLossless, stream)
             stream = bytes(imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k", bitspersample=bits, reversible=True))
             compressed(f"jpeg2000-{label}", values, bits, uid.JPEG2000Lossless, stream)
+            stream = imagecodecs.htj2k_encode(values)
+            compressed(f"htj2k-{label}", values, bits, uid.HTJ2KLossless, bytes(stream))
             if not signed:
                 depth = np.uint8 if bits == 8 else np.uint16
                 stream = imagecodecs.jpegxl_encode(values.astype(depth), lossless=True, bitspersample=bits)
@@ -212,8 +214,6 @@ def main():
     values = image(12, False)
     stream = imagecodecs.ljpeg_encode(values, bitspersample=12)
     compressed("jpeg-lossless-fragments", values, 12, uid.JPEGLosslessSV1, stream, fragments=3)
-    stream = imagecodecs.htj2k_encode(values)
-    compressed("htj2k-12u", values, 12, uid.HTJ2KLossless, bytes(stream))
     # all that the standard leaves an encoder free to do, lossless
     layers = "-r 8,3,1"
     for name, options in {
