@@ -88,6 +88,11 @@ pub enum DecodeError {
         "the compressed image has another size or bit depth than Rows, Columns and Bits Allocated: the file is damaged"
     )]
     Disagrees,
+    /// The codec does not have what the stream uses.
+    #[error(
+        "the compressed image uses a part of its standard that is not supported: send it in Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    )]
+    CodecFeature,
     /// The codec gave up.
     #[error("the compressed pixels cannot be decoded: they are truncated or damaged")]
     Codec,
@@ -114,6 +119,7 @@ impl DecodeError {
             Self::Bits { .. } => "bit-depth",
             Self::Truncated { .. } => "truncated",
             Self::TransferSyntax(_) => "transfer-syntax",
+            Self::CodecFeature => "codec-feature",
             Self::Codec => "codec",
             Self::Disagrees => "frame-header",
             Self::Attribute(_) => "grey-scale",
@@ -135,7 +141,7 @@ impl From<DecodeError> for Fault {
             | DecodeError::Codec
             | DecodeError::Disagrees
             | DecodeError::Picture => FaultKind::Invalid,
-            DecodeError::TransferSyntax(_) => FaultKind::Unsupported,
+            DecodeError::TransferSyntax(_) | DecodeError::CodecFeature => FaultKind::Unsupported,
             _ => FaultKind::Refused,
         };
         Fault::new(kind, error.code(), error.to_string())
@@ -243,7 +249,8 @@ fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u3
                 match error {
                     CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
                     CodecError::Disagrees => DecodeError::Disagrees,
-                    CodecError::Unsupported => DecodeError::Colour,
+                    CodecError::Colour => DecodeError::Colour,
+                    CodecError::Unsupported => DecodeError::CodecFeature,
                     CodecError::Damaged => DecodeError::Codec,
                 }
             })?

@@ -16,7 +16,7 @@ use crate::pages::Pages;
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
-/// or is not what T.81 allows, [`CodecError::Unsupported`] for colour.
+/// or is not what T.81 allows, [`CodecError::Colour`] for colour.
 pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut tables = Tables::default();

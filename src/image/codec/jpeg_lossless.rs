@@ -13,7 +13,7 @@ use super::segments::Segments;
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
-/// or is not what T.81 allows, [`CodecError::Unsupported`] for colour.
+/// or is not what T.81 allows, [`CodecError::Colour`] for colour.
 pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut tables: [Option<Table>; 4] = [None, None, None, None];

@@ -12,7 +12,7 @@ const BYTES_BESIDES: usize = 64 << 20;
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
-/// or needs more memory than such an image can, [`CodecError::Unsupported`] for colour.
+/// or needs more memory than such an image can, [`CodecError::Colour`] for colour.
 pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
     let most = BYTES_PER_PIXEL * rows * columns + BYTES_BESIDES;
     let image = JxlImage::builder()
@@ -21,7 +21,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
         .read(stream)
         .map_err(|_| CodecError::Damaged)?;
     if image.pixel_format() != PixelFormat::Gray {
-        return Err(CodecError::Unsupported);
+        return Err(CodecError::Colour);
     }
     let precision = match image.image_header().metadata.bit_depth {
         jxl_oxide::image::BitDepth::IntegerSample { bits_per_sample } => bits_per_sample,

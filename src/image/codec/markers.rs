@@ -65,7 +65,7 @@ pub(super) fn frame_header(
         return Err(CodecError::Damaged);
     };
     if components != 1 {
-        return Err(CodecError::Unsupported);
+        return Err(CodecError::Colour);
     }
     let component = rest.try_into().map_err(|_| CodecError::Damaged)?;
     let size = [[y1, y0], [x1, x0]].map(|pair| usize::from(u16::from_be_bytes(pair)));

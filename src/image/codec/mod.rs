@@ -64,6 +64,8 @@ pub(super) enum CodecError {
     /// The stream's own size or bits are not the data set's.
     Disagrees,
     /// More than one component.
+    Colour,
+    /// A part of its standard that no radiograph has been seen with.
     Unsupported,
     /// It ends early, or is not what its standard allows.
     Damaged,

@@ -17,7 +17,7 @@ const RUN: usize = 128;
 /// Decodes one frame of `pixels` pixels of one sample with `planes` (1 or 2) bytes each into little-endian bytes.
 ///
 /// # Errors
-/// [`CodecError::Damaged`] where a plane is missing or ends early, [`CodecError::Unsupported`] for more planes.
+/// [`CodecError::Damaged`] where a plane is missing or ends early, [`CodecError::Disagrees`] for another number of planes.
 pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Bytes, CodecError> {
     let word = |index: usize| -> Result<usize, CodecError> {
         let four = stream
@@ -29,7 +29,7 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Byte
     match word(0)? {
         count if count == planes => {}
         0 => return Err(CodecError::Damaged),
-        _ => return Err(CodecError::Unsupported),
+        _ => return Err(CodecError::Disagrees),
     }
     let plane = |index: usize| -> Result<Plane<'_>, CodecError> {
         let start = word(index)?;
@@ -180,6 +180,6 @@ mod tests {
         for length in 0..whole.len() {
             assert!(decode(&whole[..length], 24, 1).is_err(), "{length}");
         }
-        assert_eq!(decode(&whole, 24, 2), Err(CodecError::Unsupported));
+        assert_eq!(decode(&whole, 24, 2), Err(CodecError::Disagrees));
     }
 }

@@ -29,7 +29,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             "{} is there already: nothing is overwritten",
             path.display()
         );
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        anyhow::ensure!(
+            folder.is_none_or(Path::is_dir),
+            "the folder of {} is not there: make it first",
+            path.display()
+        );
     }
+    anyhow::ensure!(
+        arguments.report.is_none() || arguments.report != arguments.uid_map,
+        "--report and --uid-map name one file: the report may be shown to others, the map may not"
+    );
     let deidentifier = deidentifier(arguments)?;
     let inputs = files::inputs(&arguments.inputs)?;
     std::fs::create_dir_all(&arguments.out)

@@ -27,7 +27,7 @@ impl Size {
             Ok(u32::from_be_bytes(*bytes))
         };
         if segment.get(34..36) != Some(&[0, 1]) {
-            return Err(CodecError::Unsupported);
+            return Err(CodecError::Colour);
         }
         let Some(&[depth, 1, 1]) = segment.get(36..39) else {
             return Err(CodecError::Damaged);
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
 /// Reads all headers.
 ///
 /// # Errors
-/// [`CodecError::Unsupported`] for more than one component, [`CodecError::Damaged`] for what T.800 does not allow, for
+/// [`CodecError::Colour`] for more than one component, [`CodecError::Damaged`] for what T.800 does not allow, for
 /// missing tiles and for a stream that ends early.
 pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
     let mut reader = Reader { stream, at: 0 };

@@ -27,7 +27,7 @@ use wavelet::{Lines, Plane};
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
-/// or is not what T.800 and T.814 allow, [`CodecError::Unsupported`] for colour.
+/// or is not what T.800 and T.814 allow, [`CodecError::Colour`] for colour.
 pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Frame, CodecError> {
     let Layout {
         rows,
