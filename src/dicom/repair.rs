@@ -16,7 +16,7 @@ pub enum Repair {
     GroupLength,
     /// Transfer Syntax UID (0002,0010).
     TransferSyntax,
-    /// A value of an odd number of bytes.
+    /// A value of an odd number of bytes, or one that ends within a number.
     OddLength,
     /// A value representation.
     ValueRepresentation,
@@ -58,7 +58,9 @@ impl Repair {
             Self::TransferSyntax => {
                 "Transfer Syntax UID (0002,0010) is missing or is not how the data set is written: it was told from the first element"
             }
-            Self::OddLength => "a value has an odd number of bytes: it was read as it is",
+            Self::OddLength => {
+                "a value has an odd number of bytes, or ends within a number: it was read as far as it is whole"
+            }
             Self::ValueRepresentation => {
                 "an element has no valid value representation, or one that its value cannot have: the data dictionary's was taken"
             }

@@ -75,6 +75,16 @@ fn is_number(value: &[u8]) -> bool {
         .is_ok()
 }
 
+/// Bytes that a parser reads at a time; what is less than that it would leave for the next element.
+pub(super) fn unit(vr: [u8; 2]) -> usize {
+    match &vr {
+        b"OW" => 2,
+        b"OF" | b"OL" => 4,
+        b"OD" | b"OV" => 8,
+        _ => size(vr).unwrap_or(1),
+    }
+}
+
 /// Bytes of one binary number.
 fn size(vr: [u8; 2]) -> Option<usize> {
     let vr = VR::from_binary(vr)?;

@@ -265,17 +265,22 @@ impl<'a> Walk<'a> {
         } else {
             None
         };
-        if let Some(better) = better {
+        if better.is_some() {
             self.unreadable = true;
             // UN is what the standard wants of a writer that does not know better
             if &header.vr != b"UN" {
                 self.repairs.add(Repair::ValueRepresentation);
             }
-            self.write_header(header.tag, better, value.len() as u32);
-        } else {
-            self.write_header(header.tag, header.vr, value.len() as u32);
         }
-        self.copy(start..start + value.len());
+        let vr = better.unwrap_or(header.vr);
+        let part = value.len() % vr::unit(vr);
+        if part > 0 {
+            self.repairs.add(Repair::OddLength);
+            self.unreadable = true;
+        }
+        let whole = value.len() - part;
+        self.write_header(header.tag, vr, whole as u32);
+        self.copy(start..start + whole);
         Ok(())
     }
 

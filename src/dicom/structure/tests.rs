@@ -246,3 +246,13 @@ fn more_elements_or_values_than_an_image_needs_are_refused() {
     values.resize(values.len() + MOST_PARTS + 8, b'\\');
     assert_eq!(walk(Syntax::EXPLICIT, &values), Err(OutOfBounds::Parts));
 }
+
+/// The parser would take the rest for the beginning of the next element, and its length for four gigabytes.
+#[test]
+fn a_value_that_ends_within_a_number_is_cut_there() {
+    let three = b"\x28\x00\x10\x00US\x03\x00\xC4\x09\xFF";
+    assert_eq!(
+        repaired(&[three.as_slice(), MODALITY].concat()),
+        ([ROWS, MODALITY].concat(), set(&[Repair::OddLength]))
+    );
+}
