@@ -33,9 +33,8 @@ fn a_sequence_without_vr_is_looked_into() {
 /// It would be taken for more than it is by a parser that reads the item to its end and no further.
 #[test]
 fn an_element_that_reaches_beyond_its_item_is_found() {
-    let sequence = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF";
     let item = b"\xFE\xFF\x00\xE0\x08\0\0\0";
-    let inside = [sequence.as_slice(), item, MODALITY].concat();
+    let inside = [OPEN_SEQUENCE.as_slice(), item, MODALITY].concat();
     assert_eq!(walk(Syntax::EXPLICIT, &inside), Err(OutOfBounds::Length));
 }
 
@@ -103,6 +102,15 @@ fn repaired(bytes: &[u8]) -> (Vec<u8>, Repairs) {
     (header, structure.repairs)
 }
 
+/// A sequence and an item without lengths, and their delimiters.
+const OPEN_SEQUENCE: &[u8; 12] = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF";
+const OPEN_ITEM: &[u8; 8] = b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+const END_ITEM: &[u8; 8] = b"\xFE\xFF\x0D\xE0\0\0\0\0";
+const END_SEQUENCE: &[u8; 8] = b"\xFE\xFF\xDD\xE0\0\0\0\0";
+/// One behind the other.
+const OPEN_BOTH: &[u8; 20] = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
+const END_BOTH: &[u8; 16] = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
+
 const MODALITY: &[u8] = b"\x08\x00\x60\x00CS\x02\x00DX";
 const ROWS: &[u8] = b"\x28\x00\x10\x00US\x02\x00\xC4\x09";
 
@@ -136,12 +144,10 @@ fn an_unknown_sequence_is_read_as_implicit_and_written_as_explicit() {
     let unknown = b"\x08\x00\x15\x11UN\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\x0A\0\0\0";
     let inside = b"\x08\x00\x60\x00\x02\0\0\0DX";
     let end = b"\xFE\xFF\xDD\xE0\0\0\0\0";
-    let known = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
-    let item_end = b"\xFE\xFF\x0D\xE0\0\0\0\0";
     assert_eq!(
         repaired(&[unknown.as_slice(), inside, end, ROWS].concat()),
         (
-            [known.as_slice(), MODALITY, item_end, end, ROWS].concat(),
+            [OPEN_BOTH.as_slice(), MODALITY, END_ITEM, end, ROWS].concat(),
             set(&[])
         )
     );
@@ -151,11 +157,12 @@ fn an_unknown_sequence_is_read_as_implicit_and_written_as_explicit() {
 fn an_unknown_sequence_with_a_length_is_looked_into_as_well() {
     let unknown = b"\x08\x00\x15\x11UN\0\0\x12\0\0\0\xFE\xFF\x00\xE0\x0A\0\0\0";
     let inside = b"\x08\x00\x60\x00\x02\0\0\0DX";
-    let known = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
-    let ends = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
     assert_eq!(
         repaired(&[unknown.as_slice(), inside, ROWS].concat()),
-        ([known.as_slice(), MODALITY, ends, ROWS].concat(), set(&[]))
+        (
+            [OPEN_BOTH.as_slice(), MODALITY, END_BOTH, ROWS].concat(),
+            set(&[])
+        )
     );
 }
 
@@ -164,30 +171,32 @@ fn an_unknown_sequence_with_a_length_is_looked_into_as_well() {
 fn an_icon_inside_an_unknown_sequence_is_left_out() {
     let unknown = b"\x08\x00\x15\x11UN\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
     let icon = b"\xE0\x7F\x10\x00\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
-    let ends = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
-    let known = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
-    let file = [unknown.as_slice(), icon, ends, ROWS].concat();
+    let file = [unknown.as_slice(), icon, END_BOTH, ROWS].concat();
     assert_eq!(
         repaired(&file),
-        ([known.as_slice(), ends, ROWS].concat(), set(&[]))
+        ([OPEN_BOTH.as_slice(), END_BOTH, ROWS].concat(), set(&[]))
     );
 }
 
 #[test]
 fn a_delimiter_closes_what_it_ends_and_nothing_else() {
-    let sequence = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF";
-    let item = b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
-    let item_end = b"\xFE\xFF\x0D\xE0\0\0\0\0";
-    let sequence_end = b"\xFE\xFF\xDD\xE0\0\0\0\0";
-    let whole = [sequence.as_slice(), item, MODALITY, item_end, sequence_end, ROWS].concat();
-    let without_item_end = [sequence.as_slice(), item, MODALITY, sequence_end, ROWS].concat();
-    let twice = [
-        sequence.as_slice(),
-        item,
+    let whole = [
+        OPEN_SEQUENCE.as_slice(),
+        OPEN_ITEM,
         MODALITY,
-        item_end,
-        item_end,
-        sequence_end,
+        END_ITEM,
+        END_SEQUENCE,
+        ROWS,
+    ]
+    .concat();
+    let without_item_end = [OPEN_SEQUENCE.as_slice(), OPEN_ITEM, MODALITY, END_SEQUENCE, ROWS].concat();
+    let twice = [
+        OPEN_SEQUENCE.as_slice(),
+        OPEN_ITEM,
+        MODALITY,
+        END_ITEM,
+        END_ITEM,
+        END_SEQUENCE,
         ROWS,
     ]
     .concat();
@@ -209,11 +218,8 @@ fn delimiters_that_a_parser_would_take_for_elements_are_put_right() {
 
 #[test]
 fn what_is_open_at_the_end_is_closed() {
-    let sequence = b"\x08\x00\x15\x11SQ\0\0\xFF\xFF\xFF\xFF";
-    let item = b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF";
-    let ends = b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
-    let open = [sequence.as_slice(), item, MODALITY].concat();
-    let closed = [open.as_slice(), ends].concat();
+    let open = [OPEN_SEQUENCE.as_slice(), OPEN_ITEM, MODALITY].concat();
+    let closed = [open.as_slice(), END_BOTH].concat();
     assert_eq!(repaired(&open), (closed.clone(), set(&[Repair::Delimiter])));
     assert_eq!(repaired(&closed), (closed, set(&[])));
 }
