@@ -5,6 +5,8 @@
 
 pub mod intended_use;
 pub mod label;
+mod study;
+mod task;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,8 @@ use crate::dicom::{CodedValue, Repair};
 use crate::fault::Fault;
 pub use intended_use::{IntendedUse, Violation};
 pub use label::Label;
+pub use study::{Aggregation, StudyResult, StudyRule};
+pub use task::{NotAScore, Task, interpret};
 
 /// What became of an instance or a study.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,46 +63,43 @@ pub struct Finding {
     pub label: String,
     /// The coded concept.
     pub code: CodedValue,
-    /// Probability after the model's own calibration, 0 to 1.
-    pub probability: f32,
-    /// The probability from which the finding counts as present.
-    pub threshold: f32,
-    /// `probability >= threshold`.
-    pub positive: bool,
+    /// What the model says about it.
+    #[serde(flatten)]
+    pub reading: Reading,
 }
 
-/// A network's output that is not a number.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model's output for {label} is not a probability between 0 and 1, so there is no score")]
-pub struct NotAProbability {
-    /// The label whose output it is.
-    pub label: String,
+/// What a model says about one label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Reading {
+    /// Of a classification.
+    Probability {
+        /// After the model's own calibration, 0 to 1.
+        probability: f32,
+        /// The probability from which the finding counts as present, where the label has one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        threshold: Option<f32>,
+        /// Whether it counts as present: it reached its threshold, or it is the class or grade that was chosen.
+        positive: bool,
+    },
+    /// Of a regression.
+    Quantity {
+        /// In the unit.
+        value: f32,
+        /// UCUM code.
+        unit: String,
+    },
 }
 
-/// Gives a network's probabilities their names.
-///
-/// # Errors
-/// [`NotAProbability`] for NaN, infinities and values outside 0..=1: such a number is never a score.
-pub fn interpret(labels: &[Label], probabilities: &[f32]) -> Result<Vec<Finding>, NotAProbability> {
-    labels
-        .iter()
-        .enumerate()
-        .map(|(index, label)| {
-            let probability = probabilities.get(index).copied().unwrap_or(f32::NAN);
-            if !(0.0..=1.0).contains(&probability) {
-                return Err(NotAProbability {
-                    label: label.name.clone(),
-                });
-            }
-            Ok(Finding {
-                label: label.name.clone(),
-                code: label.code.clone(),
-                probability,
-                threshold: label.threshold,
-                positive: probability >= label.threshold,
-            })
-        })
-        .collect()
+impl Finding {
+    /// The probability, where it is one.
+    #[must_use]
+    pub fn probability(&self) -> Option<f32> {
+        match self.reading {
+            Reading::Probability { probability, .. } => Some(probability),
+            Reading::Quantity { .. } => None,
+        }
+    }
 }
 
 /// Which model answered.
@@ -159,6 +160,9 @@ pub struct InstanceResult {
     /// SOP Instance UID, where the image has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sop_instance_uid: Option<String>,
+    /// Its view, where the header says it in text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub view: Option<String>,
     /// One for each label of the model; empty where it was not scored.
     pub findings: Vec<Finding>,
     /// The model that was asked, if there is one of that name.
@@ -187,6 +191,7 @@ impl InstanceResult {
             },
             reason: Some(fault.into()),
             sop_instance_uid,
+            view: None,
             findings: Vec::new(),
             model: None,
             intended_use: None,
@@ -196,139 +201,5 @@ impl InstanceResult {
     }
 }
 
-/// What became of a study.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StudyResult {
-    /// Scored if any instance was; failed if none was and any failed; refused otherwise.
-    pub outcome: Outcome,
-    /// Why, where it was not scored.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reason: Option<Reason>,
-    /// For each label the finding of the instance with the highest probability.
-    pub findings: Vec<Finding>,
-    /// Every instance, with its own outcome.
-    pub instances: Vec<InstanceResult>,
-}
-
-impl StudyResult {
-    /// Puts the instances of a study together.
-    #[must_use]
-    pub fn of(instances: Vec<InstanceResult>) -> Self {
-        let first = |outcome| instances.iter().find(|instance| instance.outcome == outcome);
-        let (outcome, reason) = if first(Outcome::Scored).is_some() {
-            (Outcome::Scored, None)
-        } else if let Some(failed) = first(Outcome::Failed) {
-            (Outcome::Failed, failed.reason.clone())
-        } else {
-            let empty = Reason {
-                code: "empty-study".to_owned(),
-                message: "the study has no instance".to_owned(),
-            };
-            (
-                Outcome::Refused,
-                first(Outcome::Refused).map_or(Some(empty), |refused| refused.reason.clone()),
-            )
-        };
-        let mut findings: Vec<Finding> = Vec::new();
-        for finding in instances.iter().flat_map(|instance| &instance.findings) {
-            match findings.iter_mut().find(|known| known.label == finding.label) {
-                Some(known) if known.probability < finding.probability => *known = finding.clone(),
-                Some(_) => {}
-                None => findings.push(finding.clone()),
-            }
-        }
-        Self {
-            outcome,
-            reason,
-            findings,
-            instances,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fault::FaultKind;
-
-    fn label(name: &str, threshold: f32) -> Label {
-        let code = CodedValue {
-            scheme: "SCT".into(),
-            value: "64859006".into(),
-            meaning: "Osteoporosis".into(),
-        };
-        Label {
-            name: name.to_owned(),
-            code,
-            threshold,
-            temperature: 1.0,
-            operating_point: None,
-        }
-    }
-
-    fn scored(probabilities: &[f32]) -> InstanceResult {
-        let labels = [label("a", 0.5), label("b", 0.2)];
-        let findings = interpret(&labels, probabilities).unwrap();
-        InstanceResult {
-            outcome: Outcome::Scored,
-            reason: None,
-            sop_instance_uid: None,
-            findings,
-            model: None,
-            intended_use: None,
-            repairs: Vec::new(),
-            timings_ms: None,
-        }
-    }
-
-    #[test]
-    fn a_finding_is_positive_from_its_threshold_on() {
-        let findings = scored(&[0.5, 0.19]).findings;
-        assert!(findings[0].positive);
-        assert!(!findings[1].positive);
-    }
-
-    #[test]
-    fn what_is_not_a_probability_is_never_a_score() {
-        for value in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
-            assert_eq!(interpret(&[label("a", 0.5)], &[value]).unwrap_err().label, "a");
-        }
-        assert!(
-            interpret(&[label("a", 0.5)], &[]).is_err(),
-            "an output that is too short"
-        );
-    }
-
-    #[test]
-    fn a_study_takes_the_highest_probability_of_each_label() {
-        let study = StudyResult::of(vec![scored(&[0.1, 0.9]), scored(&[0.7, 0.3])]);
-        assert_eq!(study.outcome, Outcome::Scored);
-        assert_eq!(
-            study
-                .findings
-                .iter()
-                .map(|finding| finding.probability)
-                .collect::<Vec<_>>(),
-            [0.7, 0.9]
-        );
-    }
-
-    #[test]
-    fn every_study_has_an_outcome() {
-        let refused = InstanceResult::unscored(&Fault::new(FaultKind::Refused, "modality", "a CT"), None);
-        let failed = InstanceResult::unscored(&Fault::new(FaultKind::Internal, "engine", "broken"), None);
-        assert_eq!(StudyResult::of(vec![]).outcome, Outcome::Refused);
-        assert_eq!(
-            StudyResult::of(vec![refused.clone()]).reason.unwrap().code,
-            "modality"
-        );
-        assert_eq!(
-            StudyResult::of(vec![refused.clone(), failed.clone()]).outcome,
-            Outcome::Failed
-        );
-        assert_eq!(
-            StudyResult::of(vec![refused, failed, scored(&[0.1, 0.1])]).outcome,
-            Outcome::Scored
-        );
-    }
-}
+mod fixture;

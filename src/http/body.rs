@@ -96,24 +96,15 @@ pub async fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault
         .trim()
         .to_ascii_lowercase();
     match essence.as_str() {
-        "multipart/form-data" => Ok(recognised(form_file(media_type, body).await?)),
+        "multipart/form-data" => Ok(ImageBytes::recognised(form_file(media_type, body).await?)),
         "" | "application/dicom" | "application/octet-stream" | "image/png" | "image/jpeg" => {
-            Ok(recognised(body))
+            Ok(ImageBytes::recognised(body))
         }
         _ => Err(Fault::new(
             FaultKind::Unsupported,
             "media-type",
             "send application/dicom, image/png, image/jpeg, or a multipart/form-data with one file",
         )),
-    }
-}
-
-fn recognised(bytes: Bytes) -> ImageBytes {
-    let picture = bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.starts_with(b"\xFF\xD8\xFF");
-    if picture {
-        ImageBytes::Picture(bytes)
-    } else {
-        ImageBytes::Dicom(bytes)
     }
 }
 

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::error::HttpError;
-use crate::fault::{Fault, FaultKind};
 use crate::inference::ServedModel;
 
 /// `GET /v1/models`.
@@ -18,13 +17,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
 
 /// `GET /v1/models/{model}`: the newest version with its manifest.
 pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
-    let model = app.inference.catalog().latest(&name).ok_or_else(|| {
-        Fault::new(
-            FaultKind::NotFound,
-            "unknown-model",
-            "there is no such model: GET /v1/models lists them",
-        )
-    })?;
+    let model = app.inference.catalog().find(&name, None)?;
     let mut answer = summary(&model);
     answer["manifest"] = json!(model.manifest);
     Ok(Json(answer))
@@ -40,7 +33,7 @@ fn summary(model: &ServedModel) -> Value {
         "provider": model.device.provider(),
         "device": model.device,
         "state": "ready",
-        "findings": model.manifest.labels.iter().map(|label| &label.name).collect::<Vec<_>>(),
+        "findings": model.manifest.labels().map(|label| &label.name).collect::<Vec<_>>(),
         "intended_use": model.manifest.intended_use,
         "waiting": model.instances.waiting(),
         "proven_in_ms": model.proven_in.as_millis() as u64,

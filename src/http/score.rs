@@ -10,7 +10,7 @@ use super::error::HttpError;
 use super::{App, body, error};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::InstanceResult;
-use crate::inference::ScoreRequest;
+use crate::inference::{Call, ScoreRequest};
 
 /// What the query may say.
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +83,8 @@ async fn request<E>(
     Ok((
         ScoreRequest {
             model,
+            version: None,
+            call: Call::default(),
             image,
             override_intended_use,
         },

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::instance::Instances;
+use crate::fault::{Fault, FaultKind};
 use crate::finding::ModelReference;
 use crate::model::{ModelManifest, Package};
 use crate::runtime::proof::prove;
@@ -48,6 +49,30 @@ pub struct Rejected {
     pub package: String,
     /// What was off.
     pub reason: String,
+}
+
+/// A package of the models folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Indexed {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// What became of it.
+    pub state: State,
+    /// Why it is not served, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a package is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It is.
+    Ready,
+    /// It is not: it failed its proof, or was not asked for.
+    Unavailable,
 }
 
 /// How models are run.
@@ -118,10 +143,57 @@ impl Catalog {
         *self.contents.write().unwrap_or_else(PoisonError::into_inner) = contents;
     }
 
-    /// The newest version of a model.
+    /// A version of a model; the newest that is served where none is named.
+    ///
+    /// # Errors
+    /// `not-ready` while there is no model at all, `unknown-model` and `unknown-version` otherwise. The caller's text is not
+    /// repeated.
+    pub fn find(&self, name: &str, version: Option<u32>) -> Result<Arc<ServedModel>, Fault> {
+        let unknown = |code, what: &str, known: Vec<String>| {
+            let message = format!("there is no such {what}: this server has {}", known.join(", "));
+            Fault::new(FaultKind::NotFound, code, message)
+        };
+        let versions = self.read(|contents| contents.models.get(name).cloned());
+        let Some(versions) = versions else {
+            let known = self.read(|contents| contents.models.keys().cloned().collect::<Vec<_>>());
+            return Err(match self.not_ready() {
+                Some(reason) if known.is_empty() => Fault::new(FaultKind::Unavailable, "not-ready", reason),
+                _ => unknown("unknown-model", "model", known),
+            });
+        };
+        let found = match version {
+            None => versions.values().next_back(),
+            Some(version) => versions.get(&version),
+        };
+        found.cloned().ok_or_else(|| {
+            let known = versions.keys().map(u32::to_string).collect();
+            unknown("unknown-version", "version", known)
+        })
+    }
+
+    /// Every package that was found, and what became of it.
     #[must_use]
-    pub fn latest(&self, name: &str) -> Option<Arc<ServedModel>> {
-        self.read(|contents| contents.models.get(name)?.values().next_back().cloned())
+    pub fn index(&self) -> Vec<Indexed> {
+        let mut index: Vec<Indexed> = self
+            .all()
+            .iter()
+            .map(|model| Indexed {
+                name: model.manifest.name.clone(),
+                version: model.manifest.version,
+                state: State::Ready,
+                reason: None,
+            })
+            .collect();
+        index.extend(self.rejected().into_iter().filter_map(|rejected| {
+            let (name, version) = rejected.package.split_once('/')?;
+            Some(Indexed {
+                name: name.to_owned(),
+                version: version.parse().ok()?,
+                state: State::Unavailable,
+                reason: Some(rejected.reason.clone()),
+            })
+        }));
+        index
     }
 
     /// The newest version of every model, by name.

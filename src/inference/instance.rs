@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::queue::Queue;
 use crate::fault::{Fault, FaultKind};
 use crate::image::Tensor;
-use crate::runtime::{Engine, Scores};
+use crate::runtime::{Engine, Prediction};
 
 /// One image on its way through a model.
 struct Work {
@@ -25,7 +25,7 @@ struct Work {
 #[derive(Debug)]
 pub struct Answer {
     /// The scores.
-    pub scores: Scores,
+    pub prediction: Prediction,
     /// Time in the line.
     pub waited: Duration,
     /// Time in the network.
@@ -152,8 +152,8 @@ fn serve(shared: &Shared, mut engine: Engine) {
         let started = Instant::now();
         let tensors: Vec<&Tensor> = batch.iter().map(|work| &work.tensor).collect();
         let ran = catch_unwind(AssertUnwindSafe(|| engine.run(&tensors)));
-        let results: Vec<Result<Scores, Fault>> = match ran {
-            Ok(Ok(scores)) if scores.len() == batch.len() => scores.into_iter().map(Ok).collect(),
+        let results: Vec<Result<Prediction, Fault>> = match ran {
+            Ok(Ok(predicted)) if predicted.len() == batch.len() => predicted.into_iter().map(Ok).collect(),
             Ok(Err(error)) => {
                 let fault = Fault::from(error);
                 batch.iter().map(|_| Err(fault.clone())).collect()
@@ -164,8 +164,8 @@ fn serve(shared: &Shared, mut engine: Engine) {
         for (work, result) in batch.into_iter().zip(results) {
             let waited = started.duration_since(work.since);
             // the caller may have hung up in the meantime: then nobody wants the answer
-            let _ = work.reply.send(result.map(|scores| Answer {
-                scores,
+            let _ = work.reply.send(result.map(|prediction| Answer {
+                prediction,
                 waited,
                 inferred,
             }));

@@ -6,46 +6,29 @@
 pub mod catalog;
 mod instance;
 mod queue;
+mod request;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
 use tokio::sync::Semaphore;
 
-pub use catalog::{Catalog, Rejected, ServedModel, Settings};
+pub use catalog::{Catalog, Indexed, Rejected, ServedModel, Settings, State};
+pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 
 use crate::dicom::{Attributes, Instance};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{
-    InstanceResult, IntendedUseCheck, ModelReference, Outcome, Reason, Timings, Violation, interpret,
+    Finding, InstanceResult, IntendedUseCheck, ModelReference, NotAScore, Outcome, Reason, Timings,
+    Violation, interpret,
 };
 use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
 use crate::image::{StoredImage, Tensor, heatmap};
-use crate::runtime::{Runtime, Scores};
+use crate::model::ModelManifest;
+use crate::runtime::{Prediction, Runtime};
 use crate::telemetry::metrics::Metrics;
-
-/// The bytes of one image.
-#[derive(Clone, Debug)]
-pub enum ImageBytes {
-    /// A DICOM file.
-    Dicom(Bytes),
-    /// A PNG or JPEG file: it has no header to check.
-    Picture(Bytes),
-}
-
-/// What is asked of a model.
-#[derive(Clone, Debug)]
-pub struct ScoreRequest {
-    /// The model's name.
-    pub model: String,
-    /// The image.
-    pub image: ImageBytes,
-    /// Score it even outside the intended use, for research; the answer then says so.
-    pub override_intended_use: bool,
-}
 
 /// A handle to every served model; clones share them.
 #[derive(Clone)]
@@ -63,6 +46,7 @@ pub struct Inference {
 #[derive(Clone, Default)]
 struct Seen {
     uid: Option<String>,
+    view: Option<String>,
     check: Option<IntendedUseCheck>,
     repairs: Vec<Reason>,
 }
@@ -79,14 +63,14 @@ struct Prepared {
 /// An image that will not be scored, and what is known of it.
 struct Unscored {
     fault: Fault,
-    seen: Seen,
+    seen: Box<Seen>,
 }
 
 impl From<Fault> for Unscored {
     fn from(fault: Fault) -> Self {
         Self {
             fault,
-            seen: Seen::default(),
+            seen: Box::default(),
         }
     }
 }
@@ -126,9 +110,9 @@ impl Inference {
 
     /// Scores one image; every way this can end is an outcome. Beside it, the kind of the fault if there was one.
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
-        let Some(model) = self.catalog.latest(&request.model) else {
-            let fault = self.unknown();
-            return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind));
+        let model = match self.catalog.find(&request.model, request.version) {
+            Ok(model) => model,
+            Err(fault) => return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind)),
         };
         let started = Instant::now();
         match self.run(&model, request, Pixels::Dropped).await {
@@ -139,6 +123,7 @@ impl Inference {
             }
             Err(unscored) => {
                 let result = InstanceResult {
+                    view: unscored.seen.view,
                     intended_use: unscored.seen.check,
                     repairs: unscored.seen.repairs,
                     model: Some(model.reference()),
@@ -154,19 +139,17 @@ impl Inference {
     /// # Errors
     /// A [`Fault`] where the image cannot be scored, the finding is unknown or the model gives no map.
     pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Vec<u8>, Fault> {
-        let model = self
-            .catalog
-            .latest(&request.model)
-            .ok_or_else(|| self.unknown())?;
-        let labels = &model.manifest.labels;
+        let model = self.catalog.find(&request.model, request.version)?;
         let index = match finding {
             None => 0,
-            Some(name) => labels
-                .iter()
+            Some(name) => model
+                .manifest
+                .labels()
                 .position(|label| label.name == name)
                 .ok_or_else(|| {
-                    let known = labels
-                        .iter()
+                    let known = model
+                        .manifest
+                        .labels()
                         .map(|label| label.name.as_str())
                         .collect::<Vec<_>>()
                         .join(", ");
@@ -177,12 +160,21 @@ impl Inference {
                     )
                 })?,
         };
-        let (prepared, (scores, ..)) = self
+        let (prepared, (prediction, ..)) = self
             .run(&model, request, Pixels::Kept)
             .await
             .map_err(|unscored| unscored.fault)?;
         let image = prepared.image.ok_or_else(broken)?;
-        let map = scores.activation_maps.into_iter().nth(index).ok_or_else(|| {
+        let maps = prediction
+            .heads
+            .into_iter()
+            .zip(&model.manifest.heads)
+            .flat_map(|(head, described)| {
+                let mut maps: Vec<_> = head.activation_maps.into_iter().map(Some).collect();
+                maps.resize(described.labels.len(), None);
+                maps
+            });
+        let map = maps.into_iter().nth(index).flatten().ok_or_else(|| {
             Fault::new(
                 FaultKind::NotFound,
                 "no-heatmap",
@@ -199,12 +191,39 @@ impl Inference {
         .await
     }
 
+    /// Runs a network on a tensor that the caller prepared.
+    ///
+    /// # Errors
+    /// A [`Fault`] where the model is unknown, the tensor has not its shape, or the model fails.
+    pub async fn infer(&self, request: TensorRequest) -> Result<Inferred, Fault> {
+        let model = self.catalog.find(&request.model, request.version)?;
+        let expected = model.manifest.preprocessing.input_shape();
+        if request.tensor.shape != expected {
+            return Err(Fault::new(
+                FaultKind::Invalid,
+                "shape",
+                format!(
+                    "the input has the shape {:?} for each image; the model takes {expected:?}",
+                    request.tensor.shape
+                ),
+            ));
+        }
+        let _inside = self.inside.try_acquire().map_err(|_| instance::overloaded())?;
+        let answer = model.instances.run(request.tensor).await?;
+        Ok(Inferred {
+            prediction: answer.prediction,
+            waited: answer.waited,
+            inferred: answer.inferred,
+            model,
+        })
+    }
+
     async fn run(
         &self,
         model: &ServedModel,
         request: ScoreRequest,
         pixels: Pixels,
-    ) -> Result<(Prepared, (Scores, Duration, Duration)), Unscored> {
+    ) -> Result<(Prepared, (Prediction, Duration, Duration)), Unscored> {
         let _inside = self.inside.try_acquire().map_err(|_| instance::overloaded())?;
         let intended = model.manifest.intended_use.clone();
         let contract = model.manifest.preprocessing.clone();
@@ -217,10 +236,10 @@ impl Inference {
             .await??;
         let tensor = std::mem::take(&mut prepared.tensor);
         match model.instances.run(tensor).await {
-            Ok(answer) => Ok((prepared, (answer.scores, answer.waited, answer.inferred))),
+            Ok(answer) => Ok((prepared, (answer.prediction, answer.waited, answer.inferred))),
             Err(fault) => Err(Unscored {
                 fault,
-                seen: prepared.seen,
+                seen: Box::new(prepared.seen),
             }),
         }
     }
@@ -236,25 +255,6 @@ impl Inference {
             .unwrap_or_else(|_| Err(broken()))
     }
 
-    /// The caller's text is not repeated.
-    fn unknown(&self) -> Fault {
-        if let (Some(reason), true) = (self.catalog.not_ready(), self.catalog.all().is_empty()) {
-            return Fault::new(FaultKind::Unavailable, "not-ready", reason);
-        }
-        let mut known: Vec<String> = self
-            .catalog
-            .all()
-            .iter()
-            .map(|model| model.manifest.name.clone())
-            .collect();
-        known.dedup();
-        Fault::new(
-            FaultKind::NotFound,
-            "unknown-model",
-            format!("there is no such model: this server has {}", known.join(", ")),
-        )
-    }
-
     fn counted(
         &self,
         result: InstanceResult,
@@ -268,14 +268,14 @@ impl Inference {
 fn scored(
     model: &ServedModel,
     prepared: Prepared,
-    (scores, waited, ran): (Scores, Duration, Duration),
+    (prediction, waited, ran): (Prediction, Duration, Duration),
     total: Duration,
 ) -> InstanceResult {
-    let (outcome, reason, findings) = match interpret(&model.manifest.labels, &scores.probabilities) {
+    let (outcome, reason, findings) = match findings(&model.manifest, &prediction) {
         Ok(findings) => (Outcome::Scored, None, findings),
         Err(error) => {
             let reason = Reason {
-                code: "not-a-probability".to_owned(),
+                code: error.code().to_owned(),
                 message: error.to_string(),
             };
             (Outcome::Failed, Some(reason), Vec::new())
@@ -291,12 +291,21 @@ fn scored(
         outcome,
         reason,
         sop_instance_uid: prepared.seen.uid,
+        view: prepared.seen.view,
         findings,
         model: Some(model.reference()),
         intended_use: prepared.seen.check,
         repairs: prepared.seen.repairs,
         timings_ms: Some(timings),
     }
+}
+
+fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Finding>, NotAScore> {
+    let mut findings = Vec::new();
+    for (head, output) in manifest.heads.iter().zip(&prediction.heads) {
+        findings.extend(interpret(head.task, &head.labels, &output.values)?);
+    }
+    Ok(findings)
 }
 
 /// Whether to go on in spite of the violations, and what the answer will say.
@@ -367,7 +376,7 @@ fn prepare(
     let mut seen = Seen::default();
     let unscored = |fault: Fault, seen: &mut Seen| Unscored {
         fault,
-        seen: std::mem::take(seen),
+        seen: Box::new(std::mem::take(seen)),
     };
     let image = match bytes {
         ImageBytes::Picture(bytes) => {
@@ -379,7 +388,9 @@ fn prepare(
             timings.parse = lap();
             seen.uid = Some(instance.uid.to_string());
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
-            let met = check(&Attributes::of(&instance));
+            let attributes = Attributes::of(&instance);
+            let met = check(&attributes);
+            seen.view = attributes.view_position;
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
             contract
                 .decode(&instance)

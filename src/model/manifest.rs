@@ -3,15 +3,15 @@
 //! What training knew travels here and inside the ONNX file; a model from elsewhere is described by its manifest
 //! alone. Unknown fields are errors, so that a misspelt threshold is not silently the default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{IntendedUse, Label};
+use crate::finding::{IntendedUse, Label, StudyRule, Task};
 use crate::image::preprocess::Preprocessing;
 
 /// The version of the manifest's own layout.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// `manifest.json` of `models/<name>/<version>/`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,32 +31,94 @@ pub struct ModelManifest {
     pub licence: String,
     /// Which images it may score.
     pub intended_use: IntendedUse,
-    /// The meaning of each output, in their order.
-    pub labels: Vec<Label>,
+    /// How the images of a study make one result.
+    #[serde(skip_serializing_if = "StudyRule::is_default", default)]
+    pub study: StudyRule,
     /// How an image becomes the input.
     pub preprocessing: Preprocessing,
-    /// The outputs.
-    pub outputs: Outputs,
+    /// What the network answers, at least one; most have one.
+    pub heads: Vec<Head>,
+    /// The tensor `[batch, features]` before the heads, if the model gives it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub embedding: Option<String>,
     /// Where the model comes from: recipe, data, program, each stage with its hashes.
     pub lineage: BTreeMap<String, String>,
     /// SHA-256 in lower-case hexadecimal of every other file of the package, by its name.
     pub files: BTreeMap<String, String>,
 }
 
-/// The output tensors of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One question that a network answers, with the tensors that hold its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outputs {
-    /// The tensor `[batch, labels]` that becomes the probabilities.
+pub struct Head {
+    /// Lower-case letters, digits, `-` and `_`; unique within the model.
+    pub name: String,
+    /// What kind of question.
+    pub task: Task,
+    /// The meaning of each number, in their order; of an ordinal head the grades, lowest first.
+    pub labels: Vec<Label>,
+    /// The tensor `[batch, width]` that becomes the answer; see [`Head::width`].
     pub scores: String,
     /// What turns `scores` into probabilities.
     pub activation: Activation,
-    /// The tensor `[batch, labels]` of logits before temperature, if the model has it.
+    /// The tensor `[batch, width]` of logits before temperature, if the model has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub logits: Option<String>,
     /// The tensor `[batch, labels, rows, columns]` of evidence, if the model has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub activation_map: Option<String>,
+}
+
+impl Head {
+    /// How many numbers the network gives for one image: one for each label, but for the thresholds between the grades of an
+    /// ordinal head (P(grade > k), as CORAL and CORN train them, arXiv 1901.07884), which are one fewer.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match (self.task, self.activation) {
+            (Task::Ordinal, Activation::Sigmoid) => self.labels.len().saturating_sub(1),
+            _ => self.labels.len(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            return Err(
+                "the name of a head must be 1 to 64 lower-case letters, digits, `-` and `_`".to_owned(),
+            );
+        }
+        let (labels, task) = (self.labels.len(), self.task);
+        match task {
+            Task::Binary if labels != 1 => {
+                return Err(format!(
+                    "head {name} is binary: it must have one label, not {labels}"
+                ));
+            }
+            Task::Multiclass | Task::Ordinal if labels < 2 => {
+                return Err(format!("head {name} must have at least two labels"));
+            }
+            Task::Multilabel | Task::Regression if labels == 0 => {
+                return Err(format!("head {name} must have at least one label"));
+            }
+            _ => {}
+        }
+        let fits = match task {
+            Task::Binary | Task::Multilabel => self.activation != Activation::Softmax,
+            Task::Multiclass => self.activation != Activation::Sigmoid,
+            Task::Ordinal => true,
+            Task::Regression => self.activation == Activation::None,
+        };
+        if !fits {
+            return Err(format!(
+                "head {name}: the activation does not fit the task: sigmoid or none for binary and multilabel, softmax or none for multiclass, none for regression"
+            ));
+        }
+        for label in &self.labels {
+            label.check(task).map_err(|what| format!("head {name}: {what}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// What turns a model's scores into probabilities.
@@ -89,6 +151,11 @@ impl Activation {
 }
 
 impl ModelManifest {
+    /// The labels of every head, in their order.
+    pub fn labels(&self) -> impl Iterator<Item = &Label> {
+        self.heads.iter().flat_map(|head| &head.labels)
+    }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
@@ -107,31 +174,19 @@ impl ModelManifest {
         if self.version == 0 {
             return Err("version must be 1 or more".to_owned());
         }
-        if self.labels.is_empty() {
-            return Err("labels must name every output of the model".to_owned());
+        if self.heads.is_empty() {
+            return Err("heads must name at least one question that the model answers".to_owned());
         }
-        for label in &self.labels {
-            if !(0.0..=1.0).contains(&label.threshold) {
-                return Err(format!(
-                    "the threshold of label {} must lie in 0 to 1",
-                    label.name
-                ));
+        let mut names = BTreeSet::new();
+        for head in &self.heads {
+            head.check()?;
+            if !names.insert(&head.name) {
+                return Err(format!("head {} stands twice", head.name));
             }
-            if !label.temperature.is_finite() || label.temperature <= 0.0 {
-                return Err(format!(
-                    "the temperature of label {} must be finite and above 0",
-                    label.name
-                ));
-            }
-            if self
-                .labels
-                .iter()
-                .filter(|other| other.name == label.name)
-                .count()
-                > 1
-            {
-                return Err(format!("label {} stands twice", label.name));
-            }
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.labels().find(|label| !names.insert(&label.name)) {
+            return Err(format!("label {} stands twice", twice.name));
         }
         let use_of = &self.intended_use;
         for (field, values) in [

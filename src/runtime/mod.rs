@@ -7,10 +7,12 @@ mod device;
 pub mod library;
 mod memory;
 mod onnx;
+mod prediction;
 pub mod proof;
 
 pub use device::Device;
-pub use onnx::{Engine, Runtime, Scores};
+pub use onnx::{Engine, Runtime};
+pub use prediction::{HeadOutput, Prediction};
 
 use crate::fault::{Fault, FaultKind};
 

@@ -10,15 +10,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA};
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
 use super::library::{CudaFolders, Located, cuda_folders, locate};
-use super::{Device, RuntimeError, memory};
+use super::{Device, HeadOutput, Prediction, RuntimeError, memory};
 use crate::image::Tensor;
 use crate::image::heatmap::ActivationMap;
-use crate::model::{ModelManifest, Outputs};
+use crate::model::{Head, ModelManifest};
 
 mod bucket;
 
@@ -96,8 +96,8 @@ pub struct Engine {
     sessions: Sessions,
     device: Device,
     input: String,
-    outputs: Outputs,
-    labels: usize,
+    heads: Vec<Head>,
+    embedding: Option<String>,
 }
 
 /// What computes.
@@ -106,18 +106,6 @@ enum Sessions {
     Cpu(Session),
     /// One for each batch size, ascending.
     Gpu(Vec<Bucket>),
-}
-
-/// What a network says about one image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scores {
-    /// What goldens are compared with, one number for each label: the logits where the model gives them, otherwise
-    /// its scores.
-    pub scores: Vec<f32>,
-    /// After the manifest's activation, one for each label.
-    pub probabilities: Vec<f32>,
-    /// One for each label, where the model gives them.
-    pub activation_maps: Vec<ActivationMap>,
 }
 
 impl Engine {
@@ -158,8 +146,8 @@ impl Engine {
 
         let engine = Self {
             input: manifest.preprocessing.tensor.clone(),
-            outputs: manifest.outputs.clone(),
-            labels: manifest.labels.len(),
+            heads: manifest.heads.clone(),
+            embedding: manifest.embedding.clone(),
             device,
             sessions,
         };
@@ -171,11 +159,14 @@ impl Engine {
             (session.inputs(), session.outputs())
         });
         Self::has("input", &engine.input, inputs)?;
-        Self::has("output", &engine.outputs.scores, outputs)?;
-        for name in [&engine.outputs.logits, &engine.outputs.activation_map]
-            .into_iter()
-            .flatten()
-        {
+        let of_heads = engine.heads.iter().flat_map(|head| {
+            [
+                Some(&head.scores),
+                head.logits.as_ref(),
+                head.activation_map.as_ref(),
+            ]
+        });
+        for name in of_heads.chain([engine.embedding.as_ref()]).flatten() {
             Self::has("output", name, outputs)?;
         }
         Ok(engine)
@@ -201,9 +192,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`RuntimeError::Run`].
-    pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Scores>, RuntimeError> {
+    pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Prediction>, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
-        let (named, labels) = (&self.outputs, self.labels);
+        let (heads, embedding) = (&self.heads, self.embedding.as_deref());
         match &mut self.sessions {
             Sessions::Cpu(session) => {
                 let Some([channels, rows, columns]) = batch.first().map(|tensor| tensor.shape) else {
@@ -226,18 +217,18 @@ impl Engine {
                 let outputs = session
                     .run(ort::inputs![self.input.as_str() => input])
                     .map_err(failed)?;
-                interpret(&outputs, named, labels, batch.len())
+                predictions(&outputs, heads, embedding, batch.len())
             }
             Sessions::Gpu(buckets) => {
                 let largest = buckets.last().map_or(1, |bucket| bucket.size);
-                let mut scores = Vec::with_capacity(batch.len());
+                let mut predicted = Vec::with_capacity(batch.len());
                 for part in batch.chunks(largest) {
                     if let Some(bucket) = buckets.iter_mut().find(|bucket| bucket.size >= part.len()) {
                         let outputs = bucket.run(&self.input, part).map_err(failed)?;
-                        scores.extend(interpret(&outputs, named, labels, part.len())?);
+                        predicted.extend(predictions(&outputs, heads, embedding, part.len())?);
                     }
                 }
-                Ok(scores)
+                Ok(predicted)
             }
         }
     }
@@ -275,82 +266,102 @@ fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
 }
 
 /// The answers for the first `images` rows of the outputs; rows behind them only filled the batch up.
-fn interpret(
-    found: &ort::session::SessionOutputs<'_>,
-    named: &Outputs,
-    labels: usize,
+fn predictions(
+    found: &SessionOutputs<'_>,
+    heads: &[Head],
+    embedding: Option<&str>,
     images: usize,
-) -> Result<Vec<Scores>, RuntimeError> {
-    let scores = tensor(found, &named.scores)?;
-    if scores.values.len() < images * labels || scores.shape.get(1) != Some(&labels) {
-        return Err(RuntimeError::Run(format!(
-            "scores of shape {:?} for {images} images of {labels} labels",
-            scores.shape
-        )));
-    }
-    let optional = |name: &Option<String>| name.as_ref().map(|name| tensor(found, name)).transpose();
-    let (logits, maps) = (optional(&named.logits)?, optional(&named.activation_map)?);
-    Ok((0..images)
-        .map(|index| {
-            let own = index * labels..(index + 1) * labels;
-            let scores = &scores.values[own.clone()];
-            Scores {
-                probabilities: named.activation.apply(scores),
-                activation_maps: maps
-                    .as_ref()
-                    .map_or_else(Vec::new, |maps| maps.of_image(index, labels)),
-                scores: logits
-                    .as_ref()
-                    .and_then(|logits| logits.values.get(own))
-                    .unwrap_or(scores)
-                    .to_vec(),
+) -> Result<Vec<Prediction>, RuntimeError> {
+    let optional = |name: Option<&str>| name.map(|name| Output::of(found, name)).transpose();
+    let features = optional(embedding)?;
+    let heads: Vec<_> = heads
+        .iter()
+        .map(|head| {
+            let scores = Output::of(found, &head.scores)?;
+            scores.must_have(&head.scores, images, head.width())?;
+            let logits = optional(head.logits.as_deref())?;
+            if let (Some(logits), Some(name)) = (&logits, &head.logits) {
+                logits.must_have(name, images, head.width())?;
             }
+            let maps = optional(head.activation_map.as_deref())?;
+            Ok((head, scores, logits, maps))
+        })
+        .collect::<Result<_, RuntimeError>>()?;
+    Ok((0..images)
+        .map(|image| Prediction {
+            heads: heads
+                .iter()
+                .map(|(head, scores, logits, maps)| {
+                    let scores = scores.row(image).to_vec();
+                    HeadOutput {
+                        values: head.activation.apply(&scores),
+                        logits: logits.as_ref().map(|logits| logits.row(image).to_vec()),
+                        activation_maps: maps
+                            .as_ref()
+                            .map_or_else(Vec::new, |maps| maps.maps_of(image, head.labels.len())),
+                        scores,
+                    }
+                })
+                .collect(),
+            embedding: features.as_ref().map(|features| features.row(image).to_vec()),
         })
         .collect())
 }
 
-/// A copied output.
-struct Output {
+/// An output tensor, borrowed from ONNX Runtime.
+struct Output<'a> {
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: &'a [f32],
 }
 
-impl Output {
-    /// The maps of one image of a `[batch, labels, rows, columns]` output.
-    fn of_image(&self, image: usize, labels: usize) -> Vec<ActivationMap> {
-        let [_, maps, rows, columns] = self.shape[..] else {
-            return Vec::new();
-        };
-        if maps != labels {
-            return Vec::new();
+impl<'a> Output<'a> {
+    fn of(found: &'a SessionOutputs<'_>, name: &str) -> Result<Self, RuntimeError> {
+        let value = found
+            .get(name)
+            .ok_or_else(|| RuntimeError::Run(format!("no output named {name}")))?;
+        let (shape, values) = value
+            .try_extract_tensor::<f32>()
+            .map_err(|error| RuntimeError::Run(error.to_string()))?;
+        Ok(Self {
+            shape: shape
+                .iter()
+                .map(|side| usize::try_from(*side).unwrap_or(0))
+                .collect(),
+            values,
+        })
+    }
+
+    fn must_have(&self, name: &str, images: usize, width: usize) -> Result<(), RuntimeError> {
+        match self.shape[..] {
+            [rows, columns] if rows >= images && columns == width => Ok(()),
+            _ => Err(RuntimeError::Run(format!(
+                "{name} has the shape {:?} for {images} images of {width} numbers",
+                self.shape
+            ))),
         }
-        let size = rows * columns;
-        (0..labels)
-            .filter_map(|label| {
-                let start = (image * labels + label) * size;
-                let values = self.values.get(start..start + size)?.to_vec();
-                Some(ActivationMap {
+    }
+
+    /// The numbers of one image.
+    fn row(&self, image: usize) -> &'a [f32] {
+        let width: usize = self.shape.iter().skip(1).product();
+        self.values
+            .get(image * width..(image + 1) * width)
+            .unwrap_or_default()
+    }
+
+    /// The maps of one image of a `[batch, labels, rows, columns]` output.
+    fn maps_of(&self, image: usize, labels: usize) -> Vec<ActivationMap> {
+        match self.shape[..] {
+            [_, maps, rows, columns] if maps == labels && rows * columns > 0 => self
+                .row(image)
+                .chunks_exact(rows * columns)
+                .map(|values| ActivationMap {
                     rows,
                     columns,
-                    values,
+                    values: values.to_vec(),
                 })
-            })
-            .collect()
+                .collect(),
+            _ => Vec::new(),
+        }
     }
-}
-
-fn tensor(outputs: &ort::session::SessionOutputs<'_>, name: &str) -> Result<Output, RuntimeError> {
-    let value = outputs
-        .get(name)
-        .ok_or_else(|| RuntimeError::Run(format!("no output named {name}")))?;
-    let (shape, values) = value
-        .try_extract_tensor::<f32>()
-        .map_err(|error| RuntimeError::Run(error.to_string()))?;
-    Ok(Output {
-        shape: shape
-            .iter()
-            .map(|side| usize::try_from(*side).unwrap_or(0))
-            .collect(),
-        values: values.to_vec(),
-    })
 }

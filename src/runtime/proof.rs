@@ -117,7 +117,7 @@ fn reproduce_batch(
     for (index, case) in cases.iter().enumerate() {
         let difference = answers
             .get(index)
-            .map_or(f32::INFINITY, |answer| case.difference(&answer.scores));
+            .map_or(f32::INFINITY, |answer| case.difference(&answer.proof()));
         if difference > tolerance {
             return Err(format!(
                 "golden case {}{} is off by {difference:e}, more than the {tolerance:e} that is allowed: the model does not compute here what it computed in training",

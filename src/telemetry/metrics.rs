@@ -96,10 +96,13 @@ impl Metrics {
         let reason = result.reason.as_ref().map_or("", |reason| reason.code.as_str());
         self.outcomes.with_label_values(&[model, outcome, reason]).inc();
         for finding in &result.findings {
+            let Some(probability) = finding.probability() else {
+                continue;
+            };
             let histogram = self
                 .probabilities
                 .with_label_values(&[model, finding.label.as_str()]);
-            histogram.observe(f64::from(finding.probability));
+            histogram.observe(f64::from(probability));
         }
         if let Some(timings) = &result.timings_ms {
             let stages = [

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, StudyResult};
-use crate::inference::{ImageBytes, Inference, ScoreRequest};
+use crate::finding::{InstanceResult, StudyResult, StudyRule};
+use crate::inference::{Call, ImageBytes, Inference, ScoreRequest};
 use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
 
 /// The answer that a [`Score`] is working on.
@@ -18,6 +18,10 @@ pub type Scoring<'a> = Pin<Box<dyn Future<Output = InstanceResult> + Send + 'a>>
 pub trait Score: Send + Sync {
     /// The name of the model to ask, once one is ready.
     fn model(&self) -> Option<String>;
+    /// How that model's findings on the images of a study become one.
+    fn study_rule(&self, _model: &str) -> StudyRule {
+        StudyRule::default()
+    }
     /// Scores one image.
     fn score(&self, request: ScoreRequest) -> Scoring<'_>;
 }
@@ -25,6 +29,13 @@ pub trait Score: Send + Sync {
 impl Score for Inference {
     fn model(&self) -> Option<String> {
         self.default_model().map(|model| model.name)
+    }
+
+    fn study_rule(&self, model: &str) -> StudyRule {
+        self.catalog()
+            .find(model, None)
+            .map(|model| model.manifest.study.clone())
+            .unwrap_or_default()
     }
 
     fn score(&self, request: ScoreRequest) -> Scoring<'_> {
@@ -75,7 +86,7 @@ pub(super) async fn analyse(
         let scored = tokio::time::timeout(lease / 2, score(store, scorer, &model, &row)).await;
         results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
     }
-    Ok(StudyResult::of(results))
+    Ok(StudyResult::of(results, &scorer.study_rule(&model)))
 }
 
 async fn score(
@@ -92,6 +103,8 @@ async fn score(
     };
     let request = ScoreRequest {
         model: model.to_owned(),
+        version: None,
+        call: Call::default(),
         image: ImageBytes::Dicom(bytes),
         override_intended_use: false,
     };

@@ -117,6 +117,7 @@ impl Score for Rehearsed {
                 Act::Score => {}
             }
             InstanceResult {
+                view: None,
                 outcome: Outcome::Scored,
                 reason: None,
                 ..unscored(FaultKind::Internal, "none")

@@ -19,4 +19,5 @@ mod score;
 mod server;
 mod stow_client;
 mod studies;
+mod tiny;
 mod trainer;

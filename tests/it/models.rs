@@ -6,7 +6,8 @@ use std::path::Path;
 use osteon::config::Given;
 use reqwest::StatusCode;
 
-use crate::server::{MODEL, TestServer, bundled_models};
+use crate::server::{MODEL, TestServer, bundled_models, bytes, phantom};
+use crate::tiny::Tiny;
 
 /// A copy of the bundled package in a folder of its own.
 fn copy() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -139,4 +140,26 @@ fn a_gpu_that_cannot_be_used_is_an_error_that_names_what_is_missing() {
 
     let unknown = said("gpu");
     assert!(unknown.contains("cpu, cuda (the first GPU)"), "{unknown}");
+}
+
+/// The network of `tests/it/tiny.rs` reproduces goldens that come from its formula, and answers with the embedding's heads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_served_beside_another() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("bright", 1).publish(models.path());
+    Tiny {
+        labels: vec![("bright", 1.0, 0.0), ("dark", -1.0, 0.0)],
+        ..Tiny::new("both", 3)
+    }
+    .publish(models.path());
+    let server = TestServer::with(models.path().to_owned(), Given::default()).await;
+    assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
+    let (status, answer) = server
+        .post("/v1/models/both/score", "application/dicom", bytes(&phantom(1)))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let of = |index: usize| answer["findings"][index]["probability"].as_f64().unwrap();
+    // the logits are each other's opposite
+    assert!((of(0) + of(1) - 1.0).abs() < 1e-6 && of(0) > 0.5, "{answer}");
+    server.stop().await;
 }

@@ -29,6 +29,7 @@ impl Score for Always {
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
         Box::pin(async {
             InstanceResult {
+                view: None,
                 outcome: Outcome::Scored,
                 reason: None,
                 sop_instance_uid: None,

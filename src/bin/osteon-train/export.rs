@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use osteon::finding::Label;
 use osteon::model::Package;
 use osteon::model::package::MODEL;
 use osteon::runtime::{Device, Engine, Runtime};
@@ -70,13 +71,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let mut assessments = Vec::new();
     if let Some(csv) = &arguments.test {
-        let labels: Vec<String> = draft
-            .manifest
-            .labels
-            .iter()
-            .map(|label| label.name.clone())
-            .collect();
-        let rows = rows(csv, &labels, &COVARIATES)?;
+        let labels: Vec<Label> = draft.manifest.labels().cloned().collect();
+        let names: Vec<String> = labels.iter().map(|label| label.name.clone()).collect();
+        let rows = rows(csv, &names, &COVARIATES)?;
         let contract = &draft.manifest.preprocessing;
         let reading = bar("reading", rows.len() as u64);
         let labelled = load(rows, contract, || reading.inc(1))?;
@@ -84,14 +81,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let model = draft.files.get(MODEL).context("the draft has no model")?;
         let mut engine = Engine::load(&runtime, model, &draft.manifest, 1)?;
         let scoring = bar("scoring", labelled.samples.len() as u64);
-        assessments = assess(
-            &mut engine,
-            contract,
-            &draft.manifest.labels,
-            &labelled,
-            &COVARIATES,
-            || scoring.inc(1),
-        )
+        assessments = assess(&mut engine, contract, &labels, &labelled, &COVARIATES, || {
+            scoring.inc(1);
+        })
         .map_err(anyhow::Error::msg)?;
         scoring.finish_and_clear();
         for assessed in &assessments {

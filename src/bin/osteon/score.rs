@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use osteon::finding::{InstanceResult, IntendedUseCheck, Outcome};
-use osteon::inference::{ImageBytes, Inference, ScoreRequest, Settings};
+use osteon::finding::{InstanceResult, IntendedUseCheck, Outcome, Reading};
+use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, Settings};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
 
@@ -64,14 +64,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut all_scored = true;
     for file in &arguments.files {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let picture = bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF");
-        let image = if picture {
-            ImageBytes::Picture(bytes.into())
-        } else {
-            ImageBytes::Dicom(bytes.into())
-        };
+        let image = ImageBytes::recognised(bytes.into());
         let request = ScoreRequest {
             model: model.clone(),
+            version: None,
+            call: Call::default(),
             image,
             override_intended_use: arguments.overridden.is_some(),
         };
@@ -102,6 +99,35 @@ fn beside(file: &Path, path: &Path) -> PathBuf {
     path.with_file_name(format!("{stem}-{name}"))
 }
 
+fn said(reading: &Reading) -> String {
+    match reading {
+        Reading::Probability {
+            probability,
+            threshold,
+            positive,
+        } => {
+            let percent = 100.0 * probability;
+            match (threshold, positive) {
+                (Some(threshold), true) => {
+                    format!(
+                        "{percent:5.1} %   above the threshold of {:.1} %",
+                        100.0 * threshold
+                    )
+                }
+                (Some(threshold), false) => {
+                    format!(
+                        "{percent:5.1} %   below the threshold of {:.1} %",
+                        100.0 * threshold
+                    )
+                }
+                (None, true) => format!("{percent:5.1} %   chosen"),
+                (None, false) => format!("{percent:5.1} %"),
+            }
+        }
+        Reading::Quantity { value, unit } => format!("{value:.2} {unit}"),
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "the scores are what the command is run for")]
 fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()> {
     if json {
@@ -118,13 +144,7 @@ fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()>
         println!("  {outcome} ({}): {}", reason.code, reason.message);
     }
     for finding in &result.findings {
-        let side = if finding.positive { "above" } else { "below" };
-        println!(
-            "  {:<32} {:5.1} %   {side} the threshold of {:.1} %",
-            finding.code.meaning,
-            100.0 * finding.probability,
-            100.0 * finding.threshold
-        );
+        println!("  {:<32} {}", finding.code.meaning, said(&finding.reading));
     }
     if let Some(IntendedUseCheck::Overridden { violations }) = &result.intended_use {
         for violation in violations {

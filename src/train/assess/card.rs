@@ -57,7 +57,7 @@ fn write(
             "| finding | images | positive | AUROC | AUPRC | calibration error | threshold | sensitivity | specificity |"
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|---|")?;
-        for (assessed, label) in assessments.iter().zip(&manifest.labels) {
+        for (assessed, label) in assessments.iter().zip(manifest.labels()) {
             let LabelAssessment { auroc, auprc, .. } = assessed;
             writeln!(
                 text,
@@ -72,7 +72,7 @@ fn write(
                 auprc.lower,
                 auprc.upper,
                 assessed.calibration_error,
-                label.threshold,
+                label.threshold.unwrap_or(0.5),
                 assessed.sensitivity,
                 assessed.specificity
             )?;

@@ -66,7 +66,7 @@ pub fn assess(
             Ok(engine
                 .run(&[&tensor])?
                 .pop()
-                .map(|scores| scores.probabilities)
+                .map(|prediction| prediction.values())
                 .unwrap_or_default())
         };
         whole.push(scores(plane).map_err(|error| error.to_string())?);
@@ -110,7 +110,7 @@ fn one(
                 .filter(|(_, truth)| **truth == truth_is)
         };
         let right = cases()
-            .filter(|(probability, _)| (**probability >= f64::from(label.threshold)) == called)
+            .filter(|(probability, _)| (**probability >= f64::from(label.threshold.unwrap_or(0.5))) == called)
             .count();
         right as f64 / cases().count().max(1) as f64
     };

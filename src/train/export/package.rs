@@ -13,12 +13,12 @@ use crate::dicom::{CodedValue, Instance};
 use crate::evaluation::calibration::fit_temperature;
 use crate::evaluation::roc::operating_point;
 use crate::finding::label::OperatingPoint;
-use crate::finding::{IntendedUse, Label};
+use crate::finding::{IntendedUse, Label, StudyRule, Task};
 use crate::image::Tensor;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL, sha256};
-use crate::model::{Activation, GoldenCase, GoldenInput, Goldens, ModelManifest, Outputs};
+use crate::model::{Activation, GoldenCase, GoldenInput, Goldens, Head, ModelManifest};
 use crate::train::learn::{Engine, Recipe};
 use crate::train::network::{Layer, Weights};
 use crate::train::run::{Record, RunFolder};
@@ -129,14 +129,18 @@ pub fn draft(
         notice: description.notice.clone(),
         licence: description.licence.clone(),
         intended_use: description.intended_use.clone(),
-        labels,
+        study: StudyRule::default(),
         preprocessing: contract,
-        outputs: Outputs {
+        heads: vec![Head {
+            name: "findings".to_owned(),
+            task: Task::Multilabel,
+            labels,
             scores: "probabilities".to_owned(),
             activation: Activation::None,
             logits: Some("logits".to_owned()),
             activation_map: Some("activation_map".to_owned()),
-        },
+        }],
+        embedding: None,
         lineage,
         files: BTreeMap::new(),
     };
@@ -163,12 +167,13 @@ fn calibrated(record: &Record, description: &Description) -> Result<Vec<Label>, 
                 name: label.name.clone(),
                 code: label.code.clone(),
                 // four digits are more than the choice is worth, and round trip through any JSON
-                threshold: ((point.threshold * 1e4).floor() / 1e4) as f32,
+                threshold: Some(((point.threshold * 1e4).floor() / 1e4) as f32),
                 temperature: temperature as f32,
                 operating_point: Some(OperatingPoint {
                     sensitivity: point.sensitivity,
                     specificity: point.specificity,
                 }),
+                quantity: None,
             })
         })
         .collect()

@@ -118,7 +118,7 @@ fn dynamic_batch(package: &Package, runtime: &Runtime) -> Result<String, String>
             .run(&batch)
             .map_err(|error| format!("a batch of {size}: {error}"))?;
         for (one, other) in alone.iter().zip(&together) {
-            for (a, b) in one.scores.iter().zip(&other.scores) {
+            for (a, b) in one.proof().iter().zip(&other.proof()) {
                 worst = worst.max(distance(*a, *b));
             }
         }
@@ -235,7 +235,7 @@ fn reduced_resolution(
             scores
                 .into_iter()
                 .next()
-                .map(|scores| scores.probabilities)
+                .map(|prediction| prediction.values())
                 .ok_or_else(|| "the network gave no answer".to_owned())
         });
         for (a, b) in whole?.iter().zip(reduced?) {
@@ -258,7 +258,10 @@ fn contract(package: &Package, manifest: &ModelManifest) -> Result<String, Strin
     let model = ModelProto::decode(package.model.as_slice()).map_err(|error| error.to_string())?;
     let expected = [
         (METADATA_KEY, serde_json::to_string(&manifest.preprocessing)),
-        (LABELS_KEY, serde_json::to_string(&manifest.labels)),
+        (
+            LABELS_KEY,
+            serde_json::to_string(&manifest.labels().collect::<Vec<_>>()),
+        ),
         (INTENDED_USE_KEY, serde_json::to_string(&manifest.intended_use)),
         (LINEAGE_KEY, serde_json::to_string(&manifest.lineage)),
     ];
@@ -327,10 +330,10 @@ fn corrupted_weight(package: &Package, runtime: &Runtime) -> Result<String, Stri
 
 fn swapped_labels(package: &Package) -> Result<String, String> {
     let mut manifest = package.manifest.clone();
-    if manifest.labels.len() < 2 {
+    let Some(head) = manifest.heads.iter_mut().find(|head| head.labels.len() > 1) else {
         return Ok("there is only one label".to_owned());
-    }
-    manifest.labels.swap(0, 1);
+    };
+    head.labels.swap(0, 1);
     caught(contract(package, &manifest))
 }
 
