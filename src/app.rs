@@ -45,12 +45,12 @@ impl Server {
             .context("the data folder cannot be used")?;
         let metrics = Metrics::new()?;
         let settings = Settings {
+            cores: config.cores,
             instances: config.instances,
-            threads: config.threads,
             queue: config.queue,
             deadline: config.deadline,
         };
-        let inference = Inference::new(settings, metrics.clone());
+        let inference = Inference::new(settings, metrics.clone()).context("threads cannot be started")?;
         let stopping = CancellationToken::new();
         let workflow = Workflow::new(
             store.clone(),

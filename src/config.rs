@@ -10,9 +10,6 @@ use serde::Deserialize;
 use crate::runtime::Device;
 use crate::telemetry::LogFormat;
 
-/// A copy of a model costs its weights in memory; beyond a few threads, one copy no longer gets faster by more.
-const CORES_A_COPY: usize = 4;
-
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -32,10 +29,15 @@ pub struct Given {
     /// What the models run on: cpu, cuda (the first GPU), cuda:1 and so on [default: cpu]
     #[arg(long, env = "OSTEON_DEVICE", value_name = "DEVICE")]
     pub device: Option<Device>,
-    /// Copies of each model, which share the cores among them [default: one for every four cores; on a GPU one]
+    /// Cores that decode images and, without a GPU, run networks, one image each; every core holds a copy of each model
+    /// [default: all]
+    #[arg(long, env = "OSTEON_CORES", value_name = "N")]
+    pub cores: Option<usize>,
+    /// On a GPU: copies of each model; a second one prepares a batch while the first one runs its [default: 1]
     #[arg(long, env = "OSTEON_INSTANCES", value_name = "N")]
     pub instances: Option<usize>,
-    /// Images that may wait for a model before callers are told to come back [default: 64]
+    /// Images that may wait for a model before callers are told to come back; one client gets three quarters of the places
+    /// [default: 256]
     #[arg(long, env = "OSTEON_QUEUE", value_name = "N")]
     pub queue: Option<usize>,
     /// Seconds that an image may wait and run [default: 30]
@@ -69,10 +71,10 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// What the models run on.
     pub device: Device,
-    /// Copies of each model, at least 1.
+    /// Threads that decode images and, without a GPU, run networks; at least 1.
+    pub cores: usize,
+    /// Copies of each model on a GPU, at least 1.
     pub instances: usize,
-    /// Threads of each copy, at least 1.
-    pub threads: usize,
     /// Images that may wait for one model.
     pub queue: usize,
     /// How long an image may wait and run.
@@ -120,10 +122,6 @@ impl Config {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let device = given.device.or(file.device).unwrap_or_default();
-        let instances = given.instances.or(file.instances).unwrap_or(match device {
-            Device::Cpu => cores.div_ceil(CORES_A_COPY),
-            Device::Cuda(_) => 1,
-        });
         let config = Self {
             listen: given
                 .listen
@@ -133,9 +131,9 @@ impl Config {
             data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
             device,
-            instances,
-            threads: cores.div_ceil(instances.max(1)),
-            queue: given.queue.or(file.queue).unwrap_or(64),
+            cores: given.cores.or(file.cores).unwrap_or(cores),
+            instances: given.instances.or(file.instances).unwrap_or(1),
+            queue: given.queue.or(file.queue).unwrap_or(256),
             deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
             body_bytes: given
                 .body_limit_mib
@@ -149,8 +147,10 @@ impl Config {
             quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         };
-        if config.instances == 0 || config.queue == 0 {
-            return Err(ConfigError::Range("instances and queue must be at least 1"));
+        if config.cores == 0 || config.instances == 0 || config.queue == 0 {
+            return Err(ConfigError::Range(
+                "cores, instances and queue must be at least 1",
+            ));
         }
         if config
             .public_url

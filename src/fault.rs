@@ -19,6 +19,8 @@ pub enum FaultKind {
     Unsupported,
     /// The input was understood and must not be scored (HTTP 422).
     Refused,
+    /// This caller has too much work waiting; nothing was done (HTTP 429, try again).
+    TooMany,
     /// Too much work is waiting; nothing was done (HTTP 503, try again).
     Overloaded,
     /// The service is not ready or a part of it is missing (HTTP 503).
@@ -55,7 +57,7 @@ impl Fault {
     pub fn retry(&self) -> bool {
         matches!(
             self.kind,
-            FaultKind::Overloaded | FaultKind::Unavailable | FaultKind::NoSpace
+            FaultKind::TooMany | FaultKind::Overloaded | FaultKind::Unavailable | FaultKind::NoSpace
         )
     }
 

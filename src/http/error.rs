@@ -42,6 +42,7 @@ pub fn status(kind: FaultKind) -> StatusCode {
         FaultKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         FaultKind::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         FaultKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        FaultKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         FaultKind::Overloaded | FaultKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         FaultKind::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -56,7 +57,7 @@ pub fn result(result: InstanceResult, fault: Option<FaultKind>) -> Response {
 
 fn with_status(status: StatusCode, body: impl IntoResponse) -> Response {
     let mut response = (status, body).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     response

@@ -11,19 +11,19 @@ use crate::inference::ServedModel;
 /// `GET /v1/models`.
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     let catalog = app.inference.catalog();
-    let models: Vec<Value> = catalog.all().iter().map(|model| summary(model)).collect();
+    let models: Vec<Value> = catalog.all().iter().map(|model| summary(&app, model)).collect();
     Json(json!({ "models": models, "rejected": catalog.rejected() }))
 }
 
 /// `GET /v1/models/{model}`: the newest version with its manifest.
 pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
     let model = app.inference.catalog().find(&name, None)?;
-    let mut answer = summary(&model);
+    let mut answer = summary(&app, &model);
     answer["manifest"] = json!(model.manifest);
     Ok(Json(answer))
 }
 
-fn summary(model: &ServedModel) -> Value {
+fn summary(app: &App, model: &ServedModel) -> Value {
     json!({
         "name": model.manifest.name,
         "version": model.manifest.version,
@@ -35,7 +35,7 @@ fn summary(model: &ServedModel) -> Value {
         "state": "ready",
         "findings": model.manifest.labels().map(|label| &label.name).collect::<Vec<_>>(),
         "intended_use": model.manifest.intended_use,
-        "waiting": model.instances.waiting(),
+        "waiting": app.inference.waiting(model),
         "proven_in_ms": model.proven_in.as_millis() as u64,
     })
 }

@@ -7,40 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::instance::Instances;
+use super::served::ServedModel;
 use crate::fault::{Fault, FaultKind};
-use crate::finding::ModelReference;
-use crate::model::{ModelManifest, Package};
+use crate::model::Package;
 use crate::runtime::proof::prove;
 use crate::runtime::{Device, Runtime};
-
-/// A model that proved itself and runs.
-pub struct ServedModel {
-    /// Its manifest.
-    pub manifest: ModelManifest,
-    /// Its package's digest.
-    pub digest: String,
-    /// What runs it.
-    pub device: Device,
-    /// Its threads.
-    pub instances: Instances,
-    /// How long opening, loading and proof took.
-    pub proven_in: Duration,
-}
-
-impl ServedModel {
-    /// How answers name it.
-    #[must_use]
-    pub fn reference(&self) -> ModelReference {
-        ModelReference {
-            name: self.manifest.name.clone(),
-            version: self.manifest.version,
-            digest: self.digest.clone(),
-            provider: self.device.provider().to_owned(),
-            notice: self.manifest.notice.clone(),
-        }
-    }
-}
 
 /// A package that is not served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,10 +49,10 @@ pub enum State {
 /// How models are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Copies of each model, each with an engine of its own.
+    /// Threads that decode images and, without a GPU, run networks.
+    pub cores: usize,
+    /// On a GPU: copies of each model, each with sessions of its own.
     pub instances: usize,
-    /// Threads of each engine.
-    pub threads: usize,
     /// Images that may wait for one model.
     pub queue: usize,
     /// How long an image may wait and run.
@@ -238,16 +209,16 @@ impl Catalog {
 fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedModel, String> {
     let started = Instant::now();
     let package = Package::open(folder).map_err(|error| error.to_string())?;
-    let engines = prove(&package, runtime, settings.instances, settings.threads)?;
-    let instances = Instances::start(engines, settings.queue, settings.deadline)
-        .map_err(|error| format!("its threads cannot be started: {error}"))?;
-    Ok(ServedModel {
-        manifest: package.manifest,
-        digest: package.digest,
-        device: runtime.device,
-        instances,
-        proven_in: started.elapsed(),
-    })
+    // on the CPU each worker has an engine of its own
+    let engines = prove(
+        &package,
+        runtime,
+        match runtime.device {
+            Device::Cpu => settings.cores,
+            Device::Cuda(_) => settings.instances,
+        },
+    )?;
+    ServedModel::new(package, engines, settings.queue, started.elapsed())
 }
 
 fn place(folder: &Path) -> String {

@@ -11,7 +11,7 @@ mod prediction;
 pub mod proof;
 
 pub use device::Device;
-pub use onnx::{Engine, Runtime};
+pub use onnx::{Engine, Runtime, Stop};
 pub use prediction::{HeadOutput, Prediction};
 
 use crate::fault::{Fault, FaultKind};
@@ -59,6 +59,9 @@ pub enum RuntimeError {
         /// What the model has.
         present: String,
     },
+    /// Nobody waits for the answer any more.
+    #[error("the run was stopped: nobody waits for its answer")]
+    Stopped,
     /// The model failed on an input.
     #[error("the model failed: {0}")]
     Run(String),
@@ -67,6 +70,7 @@ pub enum RuntimeError {
 impl From<RuntimeError> for Fault {
     fn from(error: RuntimeError) -> Self {
         match error {
+            RuntimeError::Stopped => Fault::new(FaultKind::Overloaded, "deadline", error.to_string()),
             RuntimeError::Run(_) => {
                 // what the library says may name files of the server: it is for the log, not for the caller
                 tracing::error!(%error, "inference.failed");

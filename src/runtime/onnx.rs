@@ -21,8 +21,10 @@ use crate::image::heatmap::ActivationMap;
 use crate::model::{Head, ModelManifest};
 
 mod bucket;
+mod stop;
 
 use bucket::Bucket;
+pub use stop::Stop;
 
 /// The opened ONNX Runtime library.
 #[derive(Clone)]
@@ -193,6 +195,14 @@ impl Engine {
     /// # Errors
     /// [`RuntimeError::Run`].
     pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Prediction>, RuntimeError> {
+        self.run_until(batch, &Stop::default())
+    }
+
+    /// The same, ending early when it is asked to stop; a batch on a GPU is over sooner than it could be stopped, and runs on.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Run`], [`RuntimeError::Stopped`].
+    pub fn run_until(&mut self, batch: &[&Tensor], stop: &Stop) -> Result<Vec<Prediction>, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
         let (heads, embedding) = (&self.heads, self.embedding.as_deref());
         match &mut self.sessions {
@@ -214,9 +224,18 @@ impl Engine {
                 };
                 let input = TensorRef::from_array_view(([batch.len(), channels, rows, columns], values))
                     .map_err(failed)?;
+                let Some(options) = stop.options().map_err(failed)? else {
+                    return Err(RuntimeError::Stopped);
+                };
                 let outputs = session
-                    .run(ort::inputs![self.input.as_str() => input])
-                    .map_err(failed)?;
+                    .run_with_options(ort::inputs![self.input.as_str() => input], options)
+                    .map_err(|error| {
+                        if stop.asked() {
+                            RuntimeError::Stopped
+                        } else {
+                            failed(error)
+                        }
+                    })?;
                 predictions(&outputs, heads, embedding, batch.len())
             }
             Sessions::Gpu(buckets) => {

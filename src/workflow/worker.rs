@@ -25,7 +25,7 @@ const LOOK: u32 = 100;
 /// The longest wait between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// The codes of a full queue and of a model that is still loading: nothing was tried, and waiting is all that is needed.
-const NOT_TRIED: [&str; 2] = ["overloaded", "not-ready"];
+const NOT_TRIED: [&str; 3] = ["overloaded", "too-many-requests", "not-ready"];
 
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     let mut running = JoinSet::new();

@@ -48,12 +48,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     osteon::telemetry::start_logging(osteon::telemetry::LogFormat::Text);
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), arguments.device)?;
     let settings = Settings {
+        cores: 1,
         instances: 1,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
         queue: 64,
         deadline: Duration::from_mins(2),
     };
-    let inference = Inference::new(settings, Metrics::new()?);
+    let inference = Inference::new(settings, Metrics::new()?)?;
     inference.load(&arguments.models, &runtime);
     let model = match (&arguments.model, inference.default_model()) {
         (Some(name), _) => name.clone(),

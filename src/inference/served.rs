@@ -1,0 +1,133 @@
+//! A model that proved itself, with what runs it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::batcher::{Answer, Batcher};
+use super::request::Call;
+use super::workers::{Turn, broken};
+use crate::fault::Fault;
+use crate::finding::ModelReference;
+use crate::image::Tensor;
+use crate::model::{ModelManifest, Package};
+use crate::runtime::{Device, Engine, Prediction};
+
+/// A model that proved itself and runs.
+pub struct ServedModel {
+    /// Its manifest.
+    pub manifest: ModelManifest,
+    /// Its package's digest.
+    pub digest: String,
+    /// What runs it.
+    pub device: Device,
+    /// How long opening, loading and proof took.
+    pub proven_in: Duration,
+    /// The line that its work waits in.
+    pub(super) line: Arc<str>,
+    engines: Engines,
+}
+
+/// What computes.
+enum Engines {
+    /// One for each of the [`Workers`](super::workers::Workers), by its number; never two threads want the same.
+    Cores(Vec<Mutex<Engine>>),
+    /// Threads of their own.
+    Device(Batcher),
+}
+
+impl ServedModel {
+    /// Puts proven engines behind a model: one for each worker on the CPU, any number on a GPU, where `queue` images may wait.
+    ///
+    /// # Errors
+    /// One sentence where no thread could be started.
+    pub(super) fn new(
+        package: Package,
+        engines: Vec<Engine>,
+        queue: usize,
+        proven_in: Duration,
+    ) -> Result<Self, String> {
+        let device = engines.first().map(Engine::device).unwrap_or_default();
+        let engines = match device {
+            Device::Cpu => Engines::Cores(engines.into_iter().map(Mutex::new).collect()),
+            Device::Cuda(_) => Engines::Device(
+                Batcher::start(engines, queue)
+                    .map_err(|error| format!("its threads cannot be started: {error}"))?,
+            ),
+        };
+        Ok(Self {
+            line: package.manifest.name.as_str().into(),
+            manifest: package.manifest,
+            digest: package.digest,
+            device,
+            proven_in,
+            engines,
+        })
+    }
+
+    /// How answers name it.
+    #[must_use]
+    pub fn reference(&self) -> ModelReference {
+        ModelReference {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version,
+            digest: self.digest.clone(),
+            provider: self.device.provider().to_owned(),
+            notice: self.manifest.notice.clone(),
+        }
+    }
+
+    /// Whether the network runs on the worker that prepared the image, or elsewhere in batches.
+    pub(super) fn runs_on_worker(&self) -> bool {
+        matches!(self.engines, Engines::Cores(_))
+    }
+
+    /// Runs the network on one image on a thread of the device.
+    ///
+    /// # Errors
+    /// As [`Batcher::run`].
+    pub(super) async fn run_on_device(
+        &self,
+        tensor: Tensor,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
+        match &self.engines {
+            Engines::Cores(_) => Err(broken()),
+            Engines::Device(batcher) => batcher.run(tensor, call, deadline).await,
+        }
+    }
+
+    /// Runs the network on a worker's thread, which waits where the network runs elsewhere.
+    ///
+    /// # Errors
+    /// The engine's own fault, or that it was asked to stop.
+    pub(super) fn run_on_worker(
+        &self,
+        turn: &Turn,
+        tensors: Vec<Tensor>,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Vec<Prediction>, Fault> {
+        match &self.engines {
+            Engines::Device(batcher) => batcher.run_blocking(tensors, call, deadline),
+            Engines::Cores(engines) => {
+                let engine = engines.get(turn.worker).ok_or_else(broken)?;
+                // a panic leaves a session usable: it holds nothing of a run
+                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut predictions = Vec::with_capacity(tensors.len());
+                for tensor in &tensors {
+                    predictions.extend(engine.run_until(&[tensor], &turn.stop)?);
+                }
+                Ok(predictions)
+            }
+        }
+    }
+
+    /// How many images wait for a thread of the device.
+    pub(super) fn waiting_for_device(&self) -> usize {
+        match &self.engines {
+            Engines::Cores(_) => 0,
+            Engines::Device(batcher) => batcher.waiting(),
+        }
+    }
+}
