@@ -38,10 +38,9 @@ fn main() -> anyhow::Result<()> {
     let package = Package::open(&arguments.package)?;
     let gpu = Runtime::open(None, arguments.device)?;
     let cpu = Runtime::open(None, Device::Cpu)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
     let inputs = golden_inputs(&package, |image| image).map_err(anyhow::Error::msg)?;
-    let mut engine = Engine::load(&gpu, &package.model, &package.manifest, 1)?;
+    let mut engine = Engine::load(&gpu, &package.model, &package.manifest)?;
     let started = Instant::now();
     let alone = reproduce(&package, &inputs, &mut engine).map_err(anyhow::Error::msg)?;
     let batched = reproduce_in_batches(&package, &inputs, &mut engine).map_err(anyhow::Error::msg)?;
@@ -52,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     }));
 
     let images = images(&package);
-    let mut reference = Engine::load(&cpu, &package.model, &package.manifest, cores)?;
+    let mut reference = Engine::load(&cpu, &package.model, &package.manifest)?;
     let expected: Vec<Vec<f32>> = images
         .iter()
         .map(|image| Ok(reference.run(&[image])?.remove(0).values()))
@@ -62,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     let mut engines = vec![engine];
     for count in [1, 2, 3] {
         while engines.len() < count {
-            let mut engine = Engine::load(&gpu, &package.model, &package.manifest, 1)?;
+            let mut engine = Engine::load(&gpu, &package.model, &package.manifest)?;
             reproduce_in_batches(&package, &inputs, &mut engine).map_err(anyhow::Error::msg)?;
             engines.push(engine);
         }

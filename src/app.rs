@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::{self, App, Limits};
+use crate::http::{self, App, Intake, Limits};
 use crate::inference::{Inference, Settings};
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -78,14 +78,18 @@ impl Server {
             workflow: workflow.clone(),
             metrics,
             limits,
+            intake: Intake::new(config.body_memory_bytes, config.deadline),
             public_url: config.public_url,
             stopping: stopping.clone(),
         };
         let shutdown = stopping.clone().cancelled_owned();
         let serving = tokio::spawn(
-            axum::serve(listener, http::router(app))
-                .with_graceful_shutdown(shutdown)
-                .into_future(),
+            axum::serve(
+                listener,
+                http::router(app).into_make_service_with_connect_info::<SocketAddr>(),
+            )
+            .with_graceful_shutdown(shutdown)
+            .into_future(),
         );
 
         let loading = {

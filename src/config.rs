@@ -46,6 +46,9 @@ pub struct Given {
     /// Largest image in a request, in MiB [default: 256]
     #[arg(long, env = "OSTEON_BODY_LIMIT_MIB", value_name = "MIB")]
     pub body_limit_mib: Option<usize>,
+    /// Memory for the bodies of all requests together, in MiB; who does not fit waits before sending [default: 256]
+    #[arg(long, env = "OSTEON_BODY_MEMORY_MIB", value_name = "MIB")]
+    pub body_memory_mib: Option<usize>,
     /// Where clients find this server, for the URLs in its answers, such as <https://osteon.example>
     /// [default: the host that a request names]
     #[arg(long, env = "OSTEON_PUBLIC_URL", value_name = "URL")]
@@ -81,6 +84,8 @@ pub struct Config {
     pub deadline: Duration,
     /// Largest image in a request, in bytes.
     pub body_bytes: usize,
+    /// Memory for all bodies together, in bytes.
+    pub body_memory_bytes: usize,
     /// Where clients find this server, without a slash at its end.
     pub public_url: Option<String>,
     /// Quiet time after which a study is complete.
@@ -140,6 +145,11 @@ impl Config {
                 .or(file.body_limit_mib)
                 .unwrap_or(256)
                 .saturating_mul(1 << 20),
+            body_memory_bytes: given
+                .body_memory_mib
+                .or(file.body_memory_mib)
+                .unwrap_or(256)
+                .saturating_mul(1 << 20),
             public_url: given
                 .public_url
                 .or(file.public_url)
@@ -161,9 +171,9 @@ impl Config {
                 "public-url must begin with http:// or https://, such as https://osteon.example",
             ));
         }
-        if config.deadline.is_zero() || config.body_bytes == 0 {
+        if config.deadline.is_zero() || config.body_bytes == 0 || config.body_memory_bytes == 0 {
             return Err(ConfigError::Range(
-                "deadline-seconds and body-limit-mib must be at least 1",
+                "deadline-seconds, body-limit-mib and body-memory-mib must be at least 1",
             ));
         }
         Ok(config)

@@ -7,19 +7,29 @@ use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 use super::buffer::Buffer;
+use super::intake::Intake;
 use crate::fault::{Fault, FaultKind};
-use crate::inference::ImageBytes;
+use crate::inference::{ImageBytes, Priority};
 
 /// The most bytes of a body that is too large that are read and thrown away.
 const MOST_DISCARDED: usize = 64 << 20;
 /// How long that may take.
 const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reads a body of at most `limit` bytes; nothing is kept of one that is longer.
+/// How long a sender may pause.
+const NEXT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Reads a body of at most `limit` bytes when there is room for it; nothing is kept of one that is longer.
 ///
 /// # Errors
-/// `too-large`, or `incomplete` where the sender went away.
-pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Fault> {
+/// `too-large`, `overloaded`, or `incomplete` where the sender went away.
+pub async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    intake: &Intake,
+    priority: Priority,
+) -> Result<Bytes, Fault> {
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -30,23 +40,36 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<B
         }
         return Err(too_large(limit));
     }
-    let mut buffer = Buffer::new(declared.map(|length| length as usize));
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Err(Fault::new(
-                FaultKind::Invalid,
-                "incomplete",
-                "the body ended early: send it again",
-            ));
+    let declared = declared.map(|length| length as usize);
+    let mut room = match intake.room(declared, priority).await {
+        Ok(room) => room,
+        Err(fault) => {
+            discard(body).await;
+            return Err(fault);
+        }
+    };
+    let mut buffer = Buffer::new(declared);
+    loop {
+        let frame = match tokio::time::timeout(NEXT_WITHIN, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) | Err(_) => {
+                return Err(Fault::new(
+                    FaultKind::Invalid,
+                    "incomplete",
+                    "the body ended early: send it again",
+                ));
+            }
         };
         let Ok(data) = frame.into_data() else { continue };
+        room.grow(buffer.len() + data.len()).await?;
         if buffer.len() + data.len() > limit || !buffer.push(&data) {
             drop(buffer);
             discard(body).await;
             return Err(too_large(limit));
         }
     }
-    Ok(buffer.finish())
+    Ok(room.hold(buffer.finish()))
 }
 
 /// Takes the rest of a body that is refused: a client that is still sending when the connection closes sees a broken

@@ -5,8 +5,10 @@
 
 pub mod body;
 mod buffer;
+mod caller;
 pub mod dicomweb;
 pub mod error;
+mod intake;
 mod models;
 mod page;
 mod probe;
@@ -31,6 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::workflow::Workflow;
 use dicomweb::stow::StowSettings;
 use error::HttpError;
+pub use intake::Intake;
 
 /// What the handlers need; clones share it.
 #[derive(Clone)]
@@ -45,6 +48,8 @@ pub struct App {
     pub metrics: Metrics,
     /// How much a request may bring.
     pub limits: Limits,
+    /// Room for bodies.
+    pub intake: Intake,
     /// Where clients find this server, if it is not the host that they name.
     pub public_url: Option<String>,
     /// Cancelled when the server is asked to stop.

@@ -1,16 +1,19 @@
 //! `POST /v1/models/{model}/score` and `.../heatmap`: one image in, its outcome or its picture out.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::caller::Caller;
 use super::error::HttpError;
 use super::{App, body, error};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::InstanceResult;
-use crate::inference::{Call, ScoreRequest};
+use crate::inference::{Call, Priority, ScoreRequest};
 
 /// What the query may say.
 #[derive(Debug, Default, Deserialize)]
@@ -21,6 +24,27 @@ pub(super) struct Options {
     overridden: Option<String>,
     /// For the heat map: which finding.
     finding: Option<String>,
+    /// How urgent it is.
+    priority: Option<Urgency>,
+    /// How long the caller waits.
+    deadline_ms: Option<u64>,
+}
+
+/// [`Priority`] as the query names it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Urgency {
+    Stat,
+    Routine,
+}
+
+impl From<Urgency> for Priority {
+    fn from(urgency: Urgency) -> Self {
+        match urgency {
+            Urgency::Stat => Self::Stat,
+            Urgency::Routine => Self::Routine,
+        }
+    }
 }
 
 /// `POST /v1/models/{model}/score`.
@@ -28,10 +52,12 @@ pub(super) async fn score(
     State(app): State<App>,
     Path(model): Path<String>,
     query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let request = match request(&app, model, query.map(|Query(options)| options), &headers, body).await {
+    let query = query.map(|Query(options)| options);
+    let request = match request(&app, model, query, caller, &headers, body).await {
         Ok((request, _)) => request,
         Err(fault) => return error::result(InstanceResult::unscored(&fault, None), Some(fault.kind)),
     };
@@ -44,11 +70,12 @@ pub(super) async fn heatmap(
     State(app): State<App>,
     Path(model): Path<String>,
     query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let (request, finding) =
-        request(&app, model, query.map(|Query(options)| options), &headers, body).await?;
+    let query = query.map(|Query(options)| options);
+    let (request, finding) = request(&app, model, query, caller, &headers, body).await?;
     let png = app.inference.heatmap(request, finding.as_deref()).await?;
     Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
 }
@@ -57,6 +84,7 @@ async fn request<E>(
     app: &App,
     model: String,
     query: Result<Options, E>,
+    caller: Caller,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(ScoreRequest, Option<String>), Fault> {
@@ -64,7 +92,7 @@ async fn request<E>(
         Fault::new(
             FaultKind::Invalid,
             "query",
-            "the query takes override=intended-use and, for a heat map, finding=NAME",
+            "the query takes override=intended-use, priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
         )
     })?;
     let override_intended_use = match query.overridden.as_deref() {
@@ -78,13 +106,18 @@ async fn request<E>(
             ));
         }
     };
-    let body = body::read(headers, body, app.limits.body_bytes).await?;
+    let call = Call {
+        priority: query.priority.map_or(Priority::Routine, Priority::from),
+        client: caller.0,
+        deadline: query.deadline_ms.map(Duration::from_millis),
+    };
+    let body = body::read(headers, body, app.limits.body_bytes, &app.intake, call.priority).await?;
     let image = body::image(headers, body).await?;
     Ok((
         ScoreRequest {
             model,
             version: None,
-            call: Call::default(),
+            call,
             image,
             override_intended_use,
         },

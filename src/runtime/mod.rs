@@ -11,7 +11,7 @@ mod prediction;
 pub mod proof;
 
 pub use device::Device;
-pub use onnx::{Engine, Runtime, Stop};
+pub use onnx::{Engine, Network, Runtime, Stop};
 pub use prediction::{HeadOutput, Prediction};
 
 use crate::fault::{Fault, FaultKind};

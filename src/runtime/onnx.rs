@@ -21,9 +21,11 @@ use crate::image::heatmap::ActivationMap;
 use crate::model::{Head, ModelManifest};
 
 mod bucket;
+mod network;
 mod stop;
 
 use bucket::Bucket;
+pub use network::Network;
 pub use stop::Stop;
 
 /// The opened ONNX Runtime library.
@@ -111,41 +113,17 @@ enum Sessions {
 }
 
 impl Engine {
-    /// Loads a network onto the runtime's device, and checks that it has the tensors that its manifest names. `threads` is how
-    /// many compute on the CPU.
+    /// Loads a network onto the runtime's device, and checks that it has the tensors that its manifest names. On the CPU it computes
+    /// in the thread of its caller.
     ///
     /// # Errors
     /// [`RuntimeError::Load`], [`RuntimeError::Tensor`], or [`RuntimeError::Device`] where a part of the network would run
     /// elsewhere.
-    pub fn load(
-        runtime: &Runtime,
-        model: &[u8],
-        manifest: &ModelManifest,
-        threads: usize,
-    ) -> Result<Self, RuntimeError> {
-        let device = runtime.device;
-        let load = |error: ort::Error| match device {
-            Device::Cpu => RuntimeError::Load(error.to_string()),
-            Device::Cuda(_) => RuntimeError::Device {
-                device,
-                cause: error.to_string(),
-            },
-        };
-        let session = || {
-            builder(runtime, threads)
-                .and_then(|mut builder| builder.commit_from_memory(model))
-                .map_err(load)
-        };
-        let sessions = match device {
-            Device::Cpu => Sessions::Cpu(session()?),
-            Device::Cuda(index) => {
-                let shape = manifest.preprocessing.input_shape();
-                let bucket = |size: &usize| Bucket::new(session()?, index, shape, *size).map_err(load);
-                Sessions::Gpu(device.buckets().iter().map(bucket).collect::<Result<_, _>>()?)
-            }
-        };
-        memory::trim();
+    pub fn load(runtime: &Runtime, model: &[u8], manifest: &ModelManifest) -> Result<Self, RuntimeError> {
+        Network::new(runtime, model, 1)?.engine(manifest)
+    }
 
+    fn new(device: Device, sessions: Sessions, manifest: &ModelManifest) -> Result<Self, RuntimeError> {
         let engine = Self {
             input: manifest.preprocessing.tensor.clone(),
             heads: manifest.heads.clone(),
@@ -260,9 +238,9 @@ impl Engine {
 }
 
 /// How sessions are made on the runtime's device.
-fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
+fn builder(runtime: &Runtime) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(&runtime.environment)?
-        .with_intra_threads(threads.max(1))?
+        .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_optimization_level(GraphOptimizationLevel::All)?;

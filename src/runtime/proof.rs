@@ -4,7 +4,7 @@ use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
 use crate::model::{GoldenInput, Package};
 
-use super::{Engine, Runtime};
+use super::{Engine, Network, Runtime};
 
 /// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
 /// as there are cores.
@@ -13,9 +13,11 @@ use super::{Engine, Runtime};
 /// One sentence that says what is off.
 pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Vec<Engine>, String> {
     let inputs = golden_inputs(package, |image| image)?;
+    let network = Network::new(runtime, &package.model, count).map_err(|error| error.to_string())?;
     let prove_one = || {
-        let mut engine =
-            Engine::load(runtime, &package.model, &package.manifest, 1).map_err(|error| error.to_string())?;
+        let mut engine = network
+            .engine(&package.manifest)
+            .map_err(|error| error.to_string())?;
         reproduce(package, &inputs, &mut engine)?;
         reproduce_in_batches(package, &inputs, &mut engine)?;
         Ok(engine)

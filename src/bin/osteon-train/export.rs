@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let labelled = load(rows, contract, || reading.inc(1))?;
         reading.finish_and_clear();
         let model = draft.files.get(MODEL).context("the draft has no model")?;
-        let mut engine = Engine::load(&runtime, model, &draft.manifest, 1)?;
+        let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
         let scoring = bar("scoring", labelled.samples.len() as u64);
         assessments = assess(&mut engine, contract, &labels, &labelled, &COVARIATES, || {
             scoring.inc(1);

@@ -88,7 +88,7 @@ fn structure(package: &Package) -> Result<String, String> {
 }
 
 fn engine(package: &Package, runtime: &Runtime) -> Result<Engine, String> {
-    Engine::load(runtime, &package.model, &package.manifest, 1).map_err(|error| error.to_string())
+    Engine::load(runtime, &package.model, &package.manifest).map_err(|error| error.to_string())
 }
 
 fn parity(package: &Package, runtime: &Runtime) -> Result<String, String> {
