@@ -15,6 +15,7 @@ mod grey;
 mod models;
 mod panics;
 mod repairs;
+mod scheduler;
 mod score;
 mod server;
 mod stow_client;
