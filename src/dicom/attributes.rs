@@ -55,6 +55,20 @@ impl Attributes {
     }
 }
 
+/// Whether whoever ordered the examination called it urgent: Requested Procedure Priority (0040,1003) is `STAT` or `HIGH`, or
+/// Scheduled Procedure Step Priority (0074,1200) is `HIGH`.
+#[must_use]
+pub fn is_urgent(instance: &Instance) -> bool {
+    let says = |tag| text(&instance.header, tag).map(|value| value.to_uppercase());
+    [
+        tags::REQUESTED_PROCEDURE_PRIORITY,
+        tags::SCHEDULED_PROCEDURE_STEP_PRIORITY,
+    ]
+    .into_iter()
+    .filter_map(says)
+    .any(|value| value == "STAT" || value == "HIGH")
+}
+
 fn first_code(object: &InMemDicomObject, sequence: Tag) -> Option<String> {
     let items = object.get(sequence)?.items()?;
     text(items.first()?, tags::CODE_VALUE)
