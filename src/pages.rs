@@ -53,13 +53,11 @@ impl Pages {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         // one that is much too large would be held for a small body
         let fits = |map: &MmapMut| map.len() >= length && map.len() <= length.saturating_mul(2);
-        match spare.iter().position(fits) {
-            Some(index) => Self::Mapped(spare.swap_remove(index), length),
-            None => {
-                drop(spare);
-                Self::zeroed(length)
-            }
+        if let Some(index) = spare.iter().position(fits) {
+            return Self::Mapped(spare.swap_remove(index), length);
         }
+        drop(spare);
+        Self::zeroed(length)
     }
 
     /// All of the bytes.
