@@ -1,6 +1,6 @@
 //! Which images a model may score.
 //!
-//! A model states modality, body part, view and age. An image that is outside, or whose header does not say, is a
+//! A model states modality, body part, view and age, and may state laterality and the size of the image. An image that is outside, or whose header does not say, is a
 //! violation with a code; nothing is guessed.
 
 use serde::{Deserialize, Serialize};
@@ -23,14 +23,31 @@ pub struct IntendedUse {
     pub views: Vec<String>,
     /// Youngest and oldest age in whole years, both included.
     pub age_years: [u16; 2],
+    /// Values of Image Laterality (0020,0062) and Laterality (0020,0060): `L`, `R`, `B` or `U`. Empty: not checked.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub laterality: Vec<String>,
+    /// How large the image may be. Absent: not checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image_size: Option<ImageSize>,
+}
+
+/// Fewest and most pixels in each direction, all included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSize {
+    /// Of Rows (0028,0010).
+    pub rows: [u32; 2],
+    /// Of Columns (0028,0011).
+    pub columns: [u32; 2],
 }
 
 /// One way in which an image is outside the intended use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// `modality`, `body-part`, `view`, `age`, or one of them with `-unknown`.
+    /// Of the intended use `modality`, `body-part`, `view`, `age` or `laterality`, each also with `-unknown`, or `image-size`;
+    /// of the other gates see [`super::Gate`].
     pub code: String,
-    /// What the header says and what the model takes.
+    /// What the image is and what the model takes.
     pub message: String,
 }
 
@@ -58,8 +75,66 @@ impl IntendedUse {
                 [&attributes.view_position, &attributes.view_code],
             ),
             self.age(attributes.age_years),
+            self.laterality(attributes),
+            self.size(attributes),
         ];
         known.into_iter().flatten().collect()
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, values) in [
+            ("modalities", &self.modalities),
+            ("body_parts", &self.body_parts),
+            ("views", &self.views),
+        ] {
+            if values.is_empty() {
+                return Err(format!("intended_use.{field} must name at least one value"));
+            }
+        }
+        if self
+            .laterality
+            .iter()
+            .any(|value| !["L", "R", "B", "U"].contains(&value.as_str()))
+        {
+            return Err("intended_use.laterality takes L, R, B and U".to_owned());
+        }
+        let rises = |[fewest, most]: [u32; 2]| fewest <= most;
+        if self
+            .image_size
+            .is_some_and(|size| !rises(size.rows) || !rises(size.columns))
+        {
+            return Err("intended_use.image_size must name the fewest pixels before the most".to_owned());
+        }
+        Ok(())
+    }
+
+    fn laterality(&self, attributes: &Attributes) -> Option<Violation> {
+        if self.laterality.is_empty() {
+            return None;
+        }
+        let values = [&attributes.image_laterality, &attributes.laterality];
+        one_of("laterality", "Laterality", &self.laterality, values)
+    }
+
+    /// An image without a size cannot be decoded, and is refused there.
+    fn size(&self, attributes: &Attributes) -> Option<Violation> {
+        let allowed = self.image_size?;
+        let (rows, columns) = (attributes.rows?, attributes.columns?);
+        let within = |[fewest, most]: [u32; 2], count| (fewest..=most).contains(&count);
+        if within(allowed.rows, rows) && within(allowed.columns, columns) {
+            return None;
+        }
+        let ([fewest_rows, most_rows], [fewest_columns, most_columns]) = (allowed.rows, allowed.columns);
+        Some(Violation {
+            code: "image-size".to_owned(),
+            message: format!(
+                "the image has {rows} rows and {columns} columns; the model is for {fewest_rows} to {most_rows} rows and {fewest_columns} to {most_columns} columns"
+            ),
+        })
     }
 
     fn age(&self, age: Option<u16>) -> Option<Violation> {
@@ -122,6 +197,8 @@ mod tests {
             body_parts: vec!["LSPINE".into(), "122496007".into()],
             views: vec!["LL".into()],
             age_years: [50, 110],
+            laterality: Vec::new(),
+            image_size: None,
         }
     }
 
@@ -133,6 +210,7 @@ mod tests {
             view_position: Some("LL".into()),
             view_code: None,
             age_years: Some(72),
+            ..Attributes::default()
         }
     }
 
@@ -206,6 +284,55 @@ mod tests {
         assert!(codes(&both("LSPINE", "122496007")).is_empty());
         assert_eq!(codes(&both("LSPINE", "85562004")), ["body-part"]);
         assert_eq!(codes(&both("HAND", "122496007")), ["body-part"]);
+    }
+
+    #[test]
+    fn laterality_and_size_are_checked_where_the_model_states_them() {
+        let hand = IntendedUse {
+            laterality: vec!["L".into(), "B".into()],
+            image_size: Some(ImageSize {
+                rows: [500, 5000],
+                columns: [400, 4000],
+            }),
+            ..spine()
+        };
+        let codes = |image: Option<&str>, series: Option<&str>, rows, columns| -> Vec<String> {
+            let attributes = Attributes {
+                image_laterality: image.map(Into::into),
+                laterality: series.map(Into::into),
+                rows: Some(rows),
+                columns: Some(columns),
+                ..fitting()
+            };
+            let violations = hand.violations(&attributes);
+            violations.into_iter().map(|violation| violation.code).collect()
+        };
+        let none: [String; 0] = [];
+        assert_eq!(codes(Some("L"), None, 500, 4000), none);
+        assert_eq!(codes(None, Some("B"), 5000, 400), none);
+        assert_eq!(codes(None, None, 500, 400), ["laterality-unknown"]);
+        assert_eq!(codes(Some("R"), None, 500, 400), ["laterality"]);
+        assert_eq!(
+            codes(Some("L"), Some("R"), 500, 400),
+            ["laterality"],
+            "they contradict each other"
+        );
+        assert_eq!(codes(Some("L"), None, 499, 400), ["image-size"]);
+        assert_eq!(codes(Some("L"), None, 500, 4001), ["image-size"]);
+        assert!(hand.check().is_ok());
+        let other = IntendedUse {
+            laterality: vec!["left".into()],
+            ..hand.clone()
+        };
+        assert!(other.check().unwrap_err().contains("L, R, B and U"));
+        let falling = IntendedUse {
+            image_size: Some(ImageSize {
+                rows: [2, 1],
+                columns: [1, 1],
+            }),
+            ..hand
+        };
+        assert!(falling.check().is_err());
     }
 
     #[test]

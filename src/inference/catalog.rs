@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::instance::Instances;
 use crate::fault::{Fault, FaultKind};
-use crate::finding::ModelReference;
+use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::model::{ModelManifest, Package};
 use crate::runtime::proof::prove;
 use crate::runtime::{Device, Runtime};
@@ -20,6 +20,8 @@ pub struct ServedModel {
     pub manifest: ModelManifest,
     /// Its package's digest.
     pub digest: String,
+    /// Where the features of the images that it knows lie, if its package says.
+    pub distribution: Option<EmbeddingStatistics>,
     /// What runs it.
     pub device: Device,
     /// Its threads.
@@ -244,6 +246,7 @@ fn serve(folder: &Path, runtime: &Runtime, settings: Settings) -> Result<ServedM
     Ok(ServedModel {
         manifest: package.manifest,
         digest: package.digest,
+        distribution: package.distribution,
         device: runtime.device,
         instances,
         proven_in: started.elapsed(),

@@ -1,9 +1,12 @@
 //! The only door to a model: bytes of one image in, one explicit outcome out.
 //!
-//! [`Inference::score`] parses, decodes, checks the intended use, preprocesses, waits its turn, runs and interprets.
+//! [`Inference::score`] parses, checks the intended use, decodes, preprocesses, measures the quality, waits its turn, runs, compares
+//! with what the model knows and interprets.
 //! Whatever happens, the answer is an [`InstanceResult`]; a number is in it only where everything held.
 
 pub mod catalog;
+mod explain;
+mod gates;
 mod instance;
 mod queue;
 mod request;
@@ -15,20 +18,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 pub use catalog::{Catalog, Indexed, Rejected, ServedModel, Settings, State};
+pub use explain::Heatmap;
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 
 use crate::dicom::{Attributes, Instance};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{
-    Finding, InstanceResult, IntendedUseCheck, ModelReference, NotAScore, Outcome, Reason, Timings,
-    Violation, interpret,
+    DistributionCheck, Finding, InstanceResult, IntendedUseCheck, ModelReference, NotAScore, Outcome,
+    QualityCheck, Reason, Timings, interpret,
 };
 use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
-use crate::image::{StoredImage, Tensor, heatmap};
+use crate::image::{Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
 use crate::runtime::{Prediction, Runtime};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Observed};
+use gates::Gates;
 
 /// A handle to every served model; clones share them.
 #[derive(Clone)]
@@ -48,7 +53,10 @@ struct Seen {
     uid: Option<String>,
     view: Option<String>,
     check: Option<IntendedUseCheck>,
+    quality: Option<QualityCheck>,
+    distribution: Option<DistributionCheck>,
     repairs: Vec<Reason>,
+    observed: Observed,
 }
 
 /// One image ready for a network.
@@ -112,83 +120,32 @@ impl Inference {
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
         let model = match self.catalog.find(&request.model, request.version) {
             Ok(model) => model,
-            Err(fault) => return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind)),
+            Err(fault) => {
+                let result = InstanceResult::unscored(&fault, None);
+                return self.counted(result, &Observed::default(), Some(fault.kind));
+            }
         };
         let started = Instant::now();
         match self.run(&model, request, Pixels::Dropped).await {
-            Ok((prepared, ran)) => {
+            Ok((mut prepared, ran)) => {
+                let observed = std::mem::take(&mut prepared.seen.observed);
                 let result = scored(&model, prepared, ran, started.elapsed());
                 let fault = (result.outcome == Outcome::Failed).then_some(FaultKind::Internal);
-                self.counted(result, fault)
+                self.counted(result, &observed, fault)
             }
             Err(unscored) => {
                 let result = InstanceResult {
                     view: unscored.seen.view,
                     intended_use: unscored.seen.check,
+                    quality: unscored.seen.quality,
+                    distribution: unscored.seen.distribution,
                     repairs: unscored.seen.repairs,
                     model: Some(model.reference()),
                     ..InstanceResult::unscored(&unscored.fault, unscored.seen.uid)
                 };
-                self.counted(result, Some(unscored.fault.kind))
+                self.counted(result, &unscored.seen.observed, Some(unscored.fault.kind))
             }
         }
-    }
-
-    /// The radiograph with the evidence for one finding over it, as a PNG; without a name, the first finding.
-    ///
-    /// # Errors
-    /// A [`Fault`] where the image cannot be scored, the finding is unknown or the model gives no map.
-    pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Vec<u8>, Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
-        let index = match finding {
-            None => 0,
-            Some(name) => model
-                .manifest
-                .labels()
-                .position(|label| label.name == name)
-                .ok_or_else(|| {
-                    let known = model
-                        .manifest
-                        .labels()
-                        .map(|label| label.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ");
-                    Fault::new(
-                        FaultKind::NotFound,
-                        "unknown-finding",
-                        format!("the model's findings are {known}"),
-                    )
-                })?,
-        };
-        let (prepared, (prediction, ..)) = self
-            .run(&model, request, Pixels::Kept)
-            .await
-            .map_err(|unscored| unscored.fault)?;
-        let image = prepared.image.ok_or_else(broken)?;
-        let maps = prediction
-            .heads
-            .into_iter()
-            .zip(&model.manifest.heads)
-            .flat_map(|(head, described)| {
-                let mut maps: Vec<_> = head.activation_maps.into_iter().map(Some).collect();
-                maps.resize(described.labels.len(), None);
-                maps
-            });
-        let map = maps.into_iter().nth(index).flatten().ok_or_else(|| {
-            Fault::new(
-                FaultKind::NotFound,
-                "no-heatmap",
-                "this model gives no activation map",
-            )
-        })?;
-        let contract = model.manifest.preprocessing.clone();
-        self.prepare(move || {
-            let picture = heatmap::overlay(&contract, &image, &map)?;
-            picture
-                .png()
-                .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
-        })
-        .await
     }
 
     /// Runs a network on a tensor that the caller prepared.
@@ -225,18 +182,25 @@ impl Inference {
         pixels: Pixels,
     ) -> Result<(Prepared, (Prediction, Duration, Duration)), Unscored> {
         let _inside = self.inside.try_acquire().map_err(|_| instance::overloaded())?;
-        let intended = model.manifest.intended_use.clone();
+        let gates = Arc::new(Gates::of(model, request.overrides));
         let contract = model.manifest.preprocessing.clone();
-        let mut prepared = self
-            .prepare(move || {
-                Ok(prepare(request.image, &contract, pixels, |attributes| {
-                    check(intended.violations(attributes), request.override_intended_use)
-                }))
-            })
-            .await??;
+        let mut prepared = {
+            let (gates, metrics) = (Arc::clone(&gates), self.metrics.clone());
+            self.prepare(move || Ok(prepare(request.image, &contract, pixels, &gates, &metrics)))
+                .await??
+        };
         let tensor = std::mem::take(&mut prepared.tensor);
-        match model.instances.run(tensor).await {
-            Ok(answer) => Ok((prepared, (answer.prediction, answer.waited, answer.inferred))),
+        let ran = model.instances.run(tensor).await.and_then(|answer| {
+            let embedding = answer.prediction.embedding.as_deref();
+            gates.features(
+                model.distribution.as_ref(),
+                embedding,
+                &mut prepared.seen.distribution,
+            )?;
+            Ok((answer.prediction, answer.waited, answer.inferred))
+        });
+        match ran {
+            Ok(ran) => Ok((prepared, ran)),
             Err(fault) => Err(Unscored {
                 fault,
                 seen: Box::new(prepared.seen),
@@ -258,9 +222,10 @@ impl Inference {
     fn counted(
         &self,
         result: InstanceResult,
+        observed: &Observed,
         fault: Option<FaultKind>,
     ) -> (InstanceResult, Option<FaultKind>) {
-        self.metrics.scored(&result);
+        self.metrics.scored(&result, observed);
         (result, fault)
     }
 }
@@ -295,6 +260,8 @@ fn scored(
         findings,
         model: Some(model.reference()),
         intended_use: prepared.seen.check,
+        quality: prepared.seen.quality,
+        distribution: prepared.seen.distribution,
         repairs: prepared.seen.repairs,
         timings_ms: Some(timings),
     }
@@ -306,43 +273,6 @@ fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Fin
         findings.extend(interpret(head.task, &head.labels, &output.values)?);
     }
     Ok(findings)
-}
-
-/// Whether to go on in spite of the violations, and what the answer will say.
-fn check(violations: Vec<Violation>, overridden: bool) -> Result<IntendedUseCheck, Fault> {
-    let Some(first) = violations.first() else {
-        return Ok(IntendedUseCheck::Met);
-    };
-    if overridden {
-        return Ok(IntendedUseCheck::Overridden { violations });
-    }
-    let all = violations
-        .iter()
-        .map(|violation| violation.message.as_str())
-        .collect::<Vec<_>>()
-        .join("; ");
-    let message = format!(
-        "outside the model's intended use: {all}; for research, ?override=intended-use scores it all the same"
-    );
-    Err(Fault::new(FaultKind::Refused, code(&first.code), message))
-}
-
-/// The violation's code as one of the codes that this crate documents.
-fn code(violation: &str) -> &'static str {
-    const CODES: [&str; 8] = [
-        "modality",
-        "modality-unknown",
-        "body-part",
-        "body-part-unknown",
-        "view",
-        "view-unknown",
-        "age",
-        "age-unknown",
-    ];
-    CODES
-        .into_iter()
-        .find(|code| *code == violation)
-        .unwrap_or("intended-use")
 }
 
 /// Whether the decoded pixels outlive preprocessing.
@@ -365,7 +295,8 @@ fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
     pixels: Pixels,
-    check: impl FnOnce(&Attributes) -> Result<IntendedUseCheck, Fault>,
+    gates: &Gates,
+    metrics: &Metrics,
 ) -> Result<Prepared, Unscored> {
     let mut timings = Timings::default();
     let mut clock = Instant::now();
@@ -389,7 +320,8 @@ fn prepare(
             seen.uid = Some(instance.uid.to_string());
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
             let attributes = Attributes::of(&instance);
-            let met = check(&attributes);
+            seen.observed.site = metrics.site(attributes.institution.as_deref());
+            let met = gates.header(&attributes);
             seen.view = attributes.view_position;
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
             contract
@@ -398,9 +330,15 @@ fn prepare(
         }
     };
     timings.decode = lap();
-    let (tensor, _) = contract
-        .apply(&image)
+    let (plane, placement) = contract
+        .plane(&image)
         .map_err(|error| unscored(error.into(), &mut seen))?;
+    let measured = Quality::of(&image, &plane, &placement);
+    seen.observed.quality = Some(measured);
+    gates
+        .pixels(measured, &mut seen.quality)
+        .map_err(|fault| unscored(fault, &mut seen))?;
+    let tensor = contract.tensor(&plane);
     timings.preprocess = lap();
     Ok(Prepared {
         seen,

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, StudyResult, StudyRule};
+use crate::finding::{InstanceResult, Overrides, StudyResult, StudyRule};
 use crate::inference::{Call, ImageBytes, Inference, ScoreRequest};
 use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
 
@@ -106,7 +106,7 @@ async fn score(
         version: None,
         call: Call::default(),
         image: ImageBytes::Dicom(bytes),
-        override_intended_use: false,
+        overrides: Overrides::default(),
     };
     let result = scorer.score(request).await;
     Ok(InstanceResult {
