@@ -95,35 +95,41 @@ impl Inference {
             }
         };
         let cells: Vec<usize> = occlusion.cells().collect();
-        let runs = cells.len();
-        let drops = tokio::time::timeout_at(until, gathered(cells, together, run))
-            .await
-            .map_err(|_| {
-                let message = format!(
-                    "this model gives no activation map, and the {runs} runs that show where its evidence lies did not end in time: wait longer, or try again when less is waiting"
-                );
-                Fault::new(FaultKind::Overloaded, "deadline", message)
-            })??;
+        let drops = gathered(cells, together, until, run).await?;
         Ok(occlusion.map(drops))
     }
 }
 
-/// Runs `run` for every cell, `together` at a time, until all are done or one fails; those that still run then are given up.
-async fn gathered<T, R>(cells: Vec<usize>, together: usize, run: impl Fn(usize) -> R) -> Result<Vec<T>, Fault>
+/// Runs `run` for every cell, `together` at a time, until all are done, one fails or the time is over; those that still run then are
+/// given up.
+async fn gathered<T, R>(
+    cells: Vec<usize>,
+    together: usize,
+    until: Instant,
+    run: impl Fn(usize) -> R,
+) -> Result<Vec<T>, Fault>
 where
     T: Send + 'static,
     R: Future<Output = Result<T, Fault>> + Send + 'static,
 {
-    let mut done = Vec::with_capacity(cells.len());
+    let runs = cells.len();
+    let mut done = Vec::with_capacity(runs);
     let mut cells = cells.into_iter();
     let mut running = JoinSet::new();
     loop {
         for cell in cells.by_ref().take(together.saturating_sub(running.len())) {
             running.spawn(run(cell));
         }
-        match running.join_next().await {
-            None => return Ok(done),
-            Some(ended) => done.push(ended.map_err(|_| broken())??),
+        match tokio::time::timeout_at(until, running.join_next()).await {
+            Ok(None) => return Ok(done),
+            Ok(Some(ended)) => done.push(ended.map_err(|_| broken())??),
+            Err(_) => {
+                let message = format!(
+                    "this model gives no activation map, and of the {runs} runs that show where its evidence lies {} ended in time: wait longer, or try again when less is waiting",
+                    done.len()
+                );
+                return Err(Fault::new(FaultKind::Overloaded, "deadline", message));
+            }
         }
     }
 }
@@ -174,6 +180,27 @@ mod tests {
 
     use super::*;
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    #[tokio::test]
+    async fn what_takes_longer_than_the_caller_waits_is_given_up() {
+        let run = |cell: usize| async move {
+            if cell == 3 {
+                std::future::pending::<()>().await;
+            }
+            Ok(cell)
+        };
+        let until = Instant::now() + Duration::from_millis(20);
+        let fault = gathered((0..8).collect(), 2, until, run).await.unwrap_err();
+        assert_eq!((fault.kind, fault.code), (FaultKind::Overloaded, "deadline"));
+        assert!(
+            fault.message.contains("of the 8 runs") && fault.message.contains("7 ended"),
+            "{fault}"
+        );
+    }
+
     #[tokio::test]
     async fn every_cell_is_run_and_no_more_together_than_may_be() {
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -186,7 +213,7 @@ mod tests {
                 Ok(cell)
             }
         };
-        let mut done = gathered((0..20).collect(), 3, run).await.unwrap();
+        let mut done = gathered((0..20).collect(), 3, later(), run).await.unwrap();
         done.sort_unstable();
         assert_eq!(done, (0..20).collect::<Vec<_>>());
         assert_eq!(most.load(Ordering::SeqCst), 3);
@@ -207,11 +234,14 @@ mod tests {
             }
         };
         assert_eq!(
-            gathered((0..1000).collect(), 1, run).await.unwrap_err().code,
+            gathered((0..1000).collect(), 1, later(), run)
+                .await
+                .unwrap_err()
+                .code,
             "overloaded"
         );
         assert_eq!(asked.load(Ordering::SeqCst), 3);
-        let fault = gathered(vec![0], 1, |_| async { panic!("as rehearsed") });
+        let fault = gathered(vec![0], 1, later(), |_| async { panic!("as rehearsed") });
         let fault: Result<Vec<()>, Fault> = fault.await;
         assert_eq!(fault.unwrap_err().kind, FaultKind::Internal);
     }
