@@ -241,7 +241,7 @@ mod tests {
 
     /// The covariance `[[2, 0.6, 0.2], [0.6, 1, 0.3], [0.2, 0.3, 0.5]]` has the inverse
     /// `[[205/336, -5/14, -5/168], [-5/14, 10/7, -5/7], [-5/168, -5/7, 205/84]]`, worked out in fractions; this is its factor, and
-    /// `[1, 1, 0.5]` then has the squared length 25/21.
+    /// `[1, 1, 0.5]` then has the squared length 25/21, and `[1, -1, 0.5]` 85/21.
     fn dependent() -> Precision {
         Precision::Cholesky(vec![
             0.781_101_176_301_154_7,
@@ -255,8 +255,11 @@ mod tests {
 
     #[test]
     fn the_distance_is_that_of_the_textbook() {
-        let near = statistics(dependent()).distance(&[2.0, -1.0, 1.0]).unwrap();
-        assert!((near - (25.0_f64 / 21.0).sqrt()).abs() < 1e-12, "{near}");
+        let dependent = statistics(dependent());
+        for (features, squared) in [([2.0, -1.0, 1.0], 25.0_f64), ([2.0, -3.0, 1.0], 85.0)] {
+            let near = dependent.distance(&features).unwrap();
+            assert!((near - (squared / 21.0).sqrt()).abs() < 1e-12, "{near}");
+        }
         let variances = statistics(Precision::Variances(vec![4.0, 1.0, 0.25]));
         let near = variances.distance(&[3.0, -2.0, 1.0]).unwrap();
         assert!((near - 2.0_f64.sqrt()).abs() < 1e-12, "{near}");
