@@ -1,14 +1,11 @@
 //! Where a model looks: its own map, or what hiding parts of the image shows; of an image that is sent, and of one that is stored.
 
-use std::path::Path;
-
-use osteon::config::Given;
 use osteon::model::onnx_format::{NodeProto, ValueInfoProto};
 use prost::Message;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::gates::picture;
+use crate::gates::{picture, serve};
 use crate::server::{TestServer, bytes, sample};
 use crate::tiny::Tiny;
 
@@ -30,13 +27,6 @@ fn tiny() -> Tiny {
         labels: vec![("bright", 60.0, -9.0)],
         ..Tiny::new("tiny", 1)
     }
-}
-
-async fn serve(models: &Path) -> TestServer {
-    let server = TestServer::with(models.to_owned(), Given::default()).await;
-    let (status, ready) = server.get("/health/ready").await;
-    assert_eq!(status, StatusCode::OK, "{ready}");
-    server
 }
 
 struct Answer {

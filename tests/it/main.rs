@@ -10,6 +10,7 @@ mod architecture;
 mod bad_input;
 mod decode;
 mod deidentify;
+mod distribution;
 mod explanations;
 mod fuzz_corpus;
 mod gates;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use osteon::finding::{Gate, InstanceResult, IntendedUseCheck, Outcome, Reading, Verdict};
+use osteon::image::heatmap::Explanation;
 use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, Settings};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
@@ -82,6 +83,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             } else {
                 beside(file, path)
             };
+            if !arguments.json {
+                say_where(&path, heatmap.explanation);
+            }
             std::fs::write(&path, heatmap.png)
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
@@ -127,6 +131,14 @@ fn said(reading: &Reading) -> String {
         }
         Reading::Quantity { value, unit } => format!("{value:.2} {unit}"),
     }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a picture has to say where its evidence comes from"
+)]
+fn say_where(path: &Path, explanation: Explanation) {
+    println!("  {}: {}", path.display(), explanation.name());
 }
 
 #[expect(clippy::print_stdout, reason = "the scores are what the command is run for")]
