@@ -43,7 +43,7 @@ impl Server {
         let store = Store::open(&config.data)
             .await
             .context("the data folder cannot be used")?;
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::new()?.with_sites(config.sites);
         let settings = Settings {
             cores: config.cores,
             instances: config.instances,

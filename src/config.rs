@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::runtime::Device;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, Sites};
 
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -59,6 +59,10 @@ pub struct Given {
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "OSTEON_LOG_FORMAT", value_parser = log_format, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// In the file only, `[sites]`: short names for values of Institution Name (0008,0080), by which the metrics tell images
+    /// apart; every other institution counts as `other`.
+    #[arg(skip)]
+    pub sites: Option<Sites>,
 }
 
 /// What holds.
@@ -92,6 +96,8 @@ pub struct Config {
     pub quiet: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Names for the sites that images come from.
+    pub sites: Sites,
 }
 
 /// Why the configuration cannot be used.
@@ -156,6 +162,7 @@ impl Config {
                 .map(|url| url.trim_end_matches('/').to_owned()),
             quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+            sites: given.sites.or(file.sites).unwrap_or_default(),
         };
         if config.cores == 0 || config.instances == 0 || config.queue == 0 {
             return Err(ConfigError::Range(
@@ -244,6 +251,16 @@ mod tests {
             ..Given::default()
         };
         assert!(Config::resolve(zero, None).is_err());
+    }
+
+    #[test]
+    fn sites_are_named_in_the_file() {
+        let (_folder, path) = file("queue = 7\n\n[sites]\n\"General Hospital\" = \"general\"\n");
+        let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+        assert_eq!(config.sites.of(Some("General Hospital")).name(), "general");
+        let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
+        let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
+        assert!(said.to_string().contains("lower-case"), "{said}");
     }
 
     #[test]

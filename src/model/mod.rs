@@ -6,5 +6,5 @@ pub mod onnx_format;
 pub mod package;
 
 pub use golden::{GoldenCase, GoldenInput, Goldens};
-pub use manifest::{Activation, Head, ModelManifest};
+pub use manifest::{Activation, DistributionEntry, Head, ModelManifest};
 pub use package::{Package, PackageError};

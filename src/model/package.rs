@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::golden::Goldens;
 use super::manifest::ModelManifest;
 use super::onnx_format::ModelProto;
+use crate::finding::EmbeddingStatistics;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 
 /// Name of the manifest.
@@ -39,6 +40,8 @@ pub struct Package {
     pub digest: String,
     /// The golden cases.
     pub goldens: Goldens,
+    /// Where the features of the images that the model knows lie, if it carries that.
+    pub distribution: Option<EmbeddingStatistics>,
     /// The bytes of the ONNX file.
     pub model: Vec<u8>,
 }
@@ -128,8 +131,14 @@ impl Package {
             )));
         }
         header(&model, &manifest)?;
+        let distribution = manifest
+            .distribution
+            .as_ref()
+            .map(|entry| statistics(&entry.file, &vouched(&entry.file)?))
+            .transpose()?;
         Ok(Self {
             folder: folder.to_owned(),
+            distribution,
             digest: sha256(&bytes),
             manifest,
             goldens,
@@ -265,6 +274,16 @@ fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Res
         file,
         cause: error.to_string(),
     })
+}
+
+/// The embedding's statistics, checked.
+fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageError> {
+    let statistics: EmbeddingStatistics = serde_json::from_slice(bytes)
+        .map_err(|error| PackageError::Contradiction(format!("{file} is not valid: {error}")))?;
+    statistics
+        .check()
+        .map_err(|what| PackageError::Contradiction(format!("{file}: {what}")))?;
+    Ok(statistics)
 }
 
 /// The folder's names must be the manifest's: a copy under another name would answer in the original's.

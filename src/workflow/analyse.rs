@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, StudyResult, StudyRule};
+use crate::finding::{InstanceResult, Overrides, StudyResult, StudyRule};
 use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
 use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
 
@@ -113,7 +113,7 @@ async fn score(
             ..Call::default()
         },
         image: ImageBytes::Dicom(bytes),
-        override_intended_use: false,
+        overrides: Overrides::default(),
     };
     let result = scorer.score(request).await;
     Ok(InstanceResult {

@@ -152,7 +152,11 @@ impl Tiny {
                 body_parts: vec!["LSPINE".into(), "122496007".into()],
                 views: ["LL", "RL", "399067008"].map(String::from).to_vec(),
                 age_years: [0, 120],
+                laterality: vec![],
+                image_size: None,
             },
+            quality: None,
+            distribution: None,
             study: StudyRule::default(),
             preprocessing: contract(),
             heads: vec![Head {
