@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import venv
 
 import pinned_wheels
 
@@ -41,7 +42,7 @@ def own_packages(name):
 
 def triton(work, folder):
     """Triton's wheel brings one stub for each version of Python; the backend wants it beside itself, and wheels make nothing
-    executable."""
+    executable. The stub looks for packages where the first Python on PATH does, and not in PYTHONPATH."""
     options = ["install", "--no-deps", "--target", str(folder), "--only-binary=:all:"]
     pinned_wheels.pip([*options, "--requirement", str(PINS / "peer-triton.txt")], work, PINS / "peer-triton.txt")
     server = folder / "pytriton" / "tritonserver"
@@ -50,6 +51,7 @@ def triton(work, folder):
     shutil.copy(server / "python_backend_stubs" / version / stub.name, stub)
     for program in (server / "bin" / "tritonserver", stub):
         program.chmod(0o755)
+    venv.create(folder / "venv", symlinks=True, with_pip=False)
 
 
 def command(name, servers, model):
@@ -79,6 +81,9 @@ def command(name, servers, model):
         started = [sys.executable, own / "bin" / "mlserver", "start", "mlserver_repo"]
     else:
         server = own / "pytriton" / "tritonserver"
+        settings["PATH"] = f"{own / 'venv' / 'bin'}{os.pathsep}{settings['PATH']}"
+        site = own / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        (site / "bench.pth").write_text("\n".join(path))
         settings["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
         started = [server / "bin" / "tritonserver", "--model-repository", servers / "triton" / "repo"]
         started += ["--backend-directory", server / "backends", "--http-address", "127.0.0.1", "--http-port", str(port)]
