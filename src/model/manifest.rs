@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::package::MANIFEST;
+use super::signature::SIGNATURE;
 use crate::finding::{IntendedUse, Label, StudyRule, Task};
 use crate::image::preprocess::Preprocessing;
 
@@ -199,11 +201,17 @@ impl ModelManifest {
             }
         }
         for name in self.files.keys() {
-            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            let strange = |letter: char| letter == '/' || letter == '\\' || letter.is_control();
+            if name.is_empty() || name.len() > 255 || name.starts_with('.') || name.contains(strange) {
                 return Err(format!(
                     "file name {name:?} must be a plain name inside the package"
                 ));
             }
+        }
+        if self.files.contains_key(MANIFEST) || self.files.contains_key(SIGNATURE) {
+            return Err(format!(
+                "files must not list {MANIFEST} or {SIGNATURE}: the manifest vouches for the others, and the signature for it"
+            ));
         }
         self.preprocessing.check().map_err(|error| error.to_string())
     }

@@ -4,7 +4,7 @@
 //! never a value from a header or a request's text.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::finding::{InstanceResult, Outcome};
@@ -24,6 +24,8 @@ pub struct Metrics {
     probabilities: HistogramVec,
     ready: IntGauge,
     rejected: IntGauge,
+    states: IntGaugeVec,
+    loads: IntCounterVec,
 }
 
 impl Metrics {
@@ -65,7 +67,19 @@ impl Metrics {
                 "osteon_models_ready",
                 "Models that proved themselves and are served",
             )?,
-            rejected: IntGauge::new("osteon_models_rejected", "Packages that are not served")?,
+            rejected: IntGauge::new("osteon_models_rejected", "Packages that did not prove themselves")?,
+            states: IntGaugeVec::new(
+                Opts::new(
+                    "osteon_model_state",
+                    "1 for the state that a package of the models folder is in",
+                ),
+                &["model", "version", "state"],
+            )?,
+            loads: counter(
+                "osteon_model_loads_total",
+                "Packages that were tried, by whether they proved themselves, and the stage at which they did not",
+                &["model", "outcome", "stage"],
+            )?,
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
         metrics.registry.register(Box::new(metrics.outcomes.clone()))?;
@@ -75,6 +89,8 @@ impl Metrics {
             .register(Box::new(metrics.probabilities.clone()))?;
         metrics.registry.register(Box::new(metrics.ready.clone()))?;
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
+        metrics.registry.register(Box::new(metrics.states.clone()))?;
+        metrics.registry.register(Box::new(metrics.loads.clone()))?;
         Ok(metrics)
     }
 
@@ -121,10 +137,27 @@ impl Metrics {
         }
     }
 
-    /// The models folder was loaded.
-    pub fn models(&self, ready: usize, rejected: usize) {
-        self.ready.set(ready as i64);
-        self.rejected.set(rejected as i64);
+    /// What became of the packages of the models folder: name, version and state of each, and every state that there is.
+    pub fn models(&self, packages: &[(String, u32, &str)], states: &[&str]) {
+        let count = |wanted| packages.iter().filter(|(.., state)| *state == wanted).count();
+        self.ready.set(count("ready") as i64);
+        self.rejected.set(count("failed") as i64);
+        self.states.reset();
+        for (model, version, found) in packages {
+            for state in states {
+                self.states
+                    .with_label_values(&[model, version.to_string().as_str(), *state])
+                    .set(i64::from(state == found));
+            }
+        }
+    }
+
+    /// A package was tried; `failed` is the stage at which it did not prove itself.
+    pub fn model_loaded(&self, model: &str, failed: Option<&str>) {
+        let outcome = if failed.is_some() { "failed" } else { "ready" };
+        self.loads
+            .with_label_values(&[model, outcome, failed.unwrap_or_default()])
+            .inc();
     }
 
     /// Everything in Prometheus' text format.
