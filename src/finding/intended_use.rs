@@ -3,12 +3,13 @@
 //! A model states modality, body part, view and age. An image that is outside, or whose header does not say, is a
 //! violation with a code; nothing is guessed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::Attributes;
 
 /// What a model is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntendedUse {
     /// In words, for people.

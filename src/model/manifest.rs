@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::package::MANIFEST;
@@ -16,7 +17,7 @@ use crate::image::preprocess::Preprocessing;
 pub const MANIFEST_VERSION: u32 = 2;
 
 /// `manifest.json` of `models/<name>/<version>/`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelManifest {
     /// [`MANIFEST_VERSION`].
@@ -50,7 +51,7 @@ pub struct ModelManifest {
 }
 
 /// One question that a network answers, with the tensors that hold its answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// Lower-case letters, digits, `-` and `_`; unique within the model.
@@ -124,7 +125,7 @@ impl Head {
 }
 
 /// What turns a model's scores into probabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// They are probabilities.
@@ -153,6 +154,15 @@ impl Activation {
 }
 
 impl ModelManifest {
+    /// The JSON schema of `manifest.json`, made from the docs of these types: what an editor or another program checks a manifest
+    /// with before osteon does.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Self);
+        schema.insert("title".into(), "osteon model manifest".into());
+        schema.into()
+    }
+
     /// The labels of every head, in their order.
     pub fn labels(&self) -> impl Iterator<Item = &Label> {
         self.heads.iter().flat_map(|head| &head.labels)

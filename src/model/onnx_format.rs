@@ -6,8 +6,10 @@
 use prost::{Enumeration, Message, Oneof};
 
 mod contents;
+mod summary;
 
 pub use contents::Contents;
+pub use summary::Summary;
 
 /// The whole file.
 #[derive(Clone, PartialEq, Message)]

@@ -171,6 +171,12 @@ impl Package {
                 "{GOLDENS} has no case: a model without proof is not served"
             )));
         }
+        if !(0.0..=1.0).contains(&goldens.tolerance) {
+            return Err(PackageError::Contradiction(format!(
+                "{GOLDENS} allows a difference of {}: that proves nothing, and 0 to 1 may be allowed",
+                goldens.tolerance
+            )));
+        }
         let signed = signed(folder, &bytes, policy)?;
         header::check(&model, &manifest, policy).map_err(PackageError::Header)?;
         Ok(Self {

@@ -137,11 +137,12 @@ impl Metrics {
         }
     }
 
-    /// What became of the packages of the models folder: name, version and state of each, and every state that there is.
-    pub fn models(&self, packages: &[(String, u32, &str)], states: &[&str]) {
-        let count = |wanted| packages.iter().filter(|(.., state)| *state == wanted).count();
-        self.ready.set(count("ready") as i64);
-        self.rejected.set(count("failed") as i64);
+    /// How many versions are served, and what became of the packages of the models folder: name, version and state of each, and every
+    /// state that there is.
+    pub fn models(&self, served: usize, packages: &[(String, u32, &str)], states: &[&str]) {
+        let failed = packages.iter().filter(|(.., state)| *state == "failed");
+        self.ready.set(served as i64);
+        self.rejected.set(failed.count() as i64);
         self.states.reset();
         for (model, version, found) in packages {
             for state in states {

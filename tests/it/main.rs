@@ -8,12 +8,15 @@
 
 mod architecture;
 mod bad_input;
+mod broken_models;
 mod decode;
 mod deidentify;
 mod fuzz_corpus;
 mod grey;
+mod model_commands;
 mod models;
 mod panics;
+mod reload;
 mod repairs;
 mod score;
 mod server;

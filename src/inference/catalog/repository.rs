@@ -246,7 +246,8 @@ impl Repository {
             .iter()
             .map(|package| (package.name.clone(), package.version, package.state.name()))
             .collect();
-        self.metrics.models(&states, &State::ALL.map(State::name));
+        let served = contents.models.values().map(BTreeMap::len).sum();
+        self.metrics.models(served, &states, &State::ALL.map(State::name));
         let serves = |old: &Arc<ServedModel>| {
             contents
                 .models

@@ -113,8 +113,8 @@ impl<T: Clone> Shelf<T> {
             }
             if enough || !self.wanted.allows(model, version) {
                 kept.let_go();
-                // why it failed, or that it may still be arriving, stays known
-                if !matches!(kept.state, State::Failed | State::Waiting) {
+                // why it failed stays known
+                if kept.state != State::Failed || kept.tried != Some(kept.fingerprint) {
                     kept.becomes(State::Idle, None, now);
                 }
                 continue;
