@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     }
     drop(engines);
 
-    let load = || prove(&package, &gpu, 1).map_err(anyhow::Error::msg);
+    let load = || prove(&package, &gpu, 1).map_err(anyhow::Error::from);
     drop(load()?);
     let (before, resident, started) = (gpu_mebibytes()?, resident_mebibytes()?, Instant::now());
     for _ in 0..arguments.reloads {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -13,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{self, App, Intake, Limits};
-use crate::inference::{Inference, Settings};
+use crate::inference::{Inference, RepositorySettings, Settings};
+use crate::model::{Policy, TrustedKeys};
 use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -32,6 +34,41 @@ pub struct Server {
     workers: JoinHandle<()>,
 }
 
+/// Which packages are served; keys that cannot be read stop the start, for without them the wrong ones would be.
+fn repository(config: &Config) -> anyhow::Result<RepositorySettings> {
+    let trusted = config
+        .trusted_keys
+        .as_deref()
+        .map(|place| TrustedKeys::read(place).map_err(anyhow::Error::msg))
+        .transpose()?
+        .unwrap_or_default();
+    Ok(RepositorySettings {
+        models: config.models.clone(),
+        versions: config.versions,
+        pins: config.pins.clone(),
+        policy: Policy {
+            trusted,
+            require_signature: config.require_signature,
+            allow_control_flow: config.allow_control_flow,
+        },
+    })
+}
+
+/// Looks at the models folder until the server stops; a look that takes longer than the time between two is never doubled.
+async fn watch(inference: Inference, every: Duration, stopping: CancellationToken) {
+    while stopping
+        .run_until_cancelled(tokio::time::sleep(every))
+        .await
+        .is_some()
+    {
+        let inference = inference.clone();
+        let look = tokio::task::spawn_blocking(move || inference.look());
+        if look.await.is_err() {
+            tracing::error!("models.look_failed");
+        }
+    }
+}
+
 impl Server {
     /// Starts to listen; the models load and prove themselves in the background.
     ///
@@ -43,6 +80,7 @@ impl Server {
         let store = Store::open(&config.data)
             .await
             .context("the data folder cannot be used")?;
+        let repository = repository(&config)?;
         let metrics = Metrics::new()?.with_sites(config.sites);
         let settings = Settings {
             cores: config.cores,
@@ -93,9 +131,12 @@ impl Server {
         );
 
         let loading = {
-            let (inference, models) = (inference.clone(), config.models.clone());
-            tokio::task::spawn_blocking(move || inference.load(&models, &runtime))
+            let inference = inference.clone();
+            tokio::task::spawn_blocking(move || inference.load(repository, &runtime))
         };
+        if let Some(every) = config.watch {
+            tokio::spawn(watch(inference.clone(), every, stopping.clone()));
+        }
         let workers = tokio::spawn(workflow.run(stopping.clone()));
         Ok(Self {
             address,

@@ -1,12 +1,15 @@
 //! Configuration, resolved once: a flag wins over its environment variable, that over the TOML file, that over the
 //! default. Only [`crate::app`] and the program read it; every module has its own settings beside its code.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::inference::Versions;
 use crate::runtime::Device;
 use crate::telemetry::{LogFormat, Sites};
 
@@ -20,6 +23,31 @@ pub struct Given {
     /// Folder of models, NAME/VERSION/ [default: models]
     #[arg(long, env = "OSTEON_MODELS", value_name = "DIR")]
     pub models: Option<PathBuf>,
+    /// Which versions of a model are served: latest (the newest that proves itself) or all [default: latest]
+    #[arg(long, env = "OSTEON_VERSIONS", value_name = "WHICH")]
+    pub versions: Option<Versions>,
+    /// Serve these versions of a model and no others; may be given for several models
+    #[arg(long, env = "OSTEON_PIN", value_name = "NAME=1,3", value_delimiter = ' ')]
+    #[serde(skip)]
+    pub pin: Vec<Pin>,
+    /// The same in the file: a table of lists of versions
+    #[arg(skip)]
+    #[serde(default)]
+    pub pins: BTreeMap<String, BTreeSet<u32>>,
+    /// Seconds between two looks at the models folder; 0 looks only once [default: 5]
+    #[arg(long, env = "OSTEON_WATCH_SECONDS", value_name = "SECONDS")]
+    pub watch_seconds: Option<u64>,
+    /// Public keys, as `minisign -G` writes them: a signed package must be signed by one of them
+    #[arg(long, env = "OSTEON_TRUSTED_KEYS", value_name = "FILE_OR_DIR")]
+    pub trusted_keys: Option<PathBuf>,
+    /// Refuse packages that are not signed
+    #[arg(long, env = "OSTEON_REQUIRE_SIGNATURE")]
+    #[serde(default)]
+    pub require_signature: bool,
+    /// Serve networks with loops and branches, which may run without end
+    #[arg(long, env = "OSTEON_ALLOW_CONTROL_FLOW")]
+    #[serde(default)]
+    pub allow_control_flow: bool,
     /// Folder for the database and the images that were sent [default: data]
     #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -65,6 +93,34 @@ pub struct Given {
     pub sites: Option<Sites>,
 }
 
+/// The versions of one model that are served, as `NAME=1,3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    name: String,
+    versions: BTreeSet<u32>,
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let versions = |list: &str| {
+            list.split(',')
+                .map(|version| version.parse().ok().filter(|version| *version > 0))
+                .collect::<Option<BTreeSet<u32>>>()
+        };
+        text.split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .and_then(|(name, list)| {
+                Some(Self {
+                    name: name.to_owned(),
+                    versions: versions(list)?,
+                })
+            })
+            .ok_or_else(|| "it must be a model and its versions, such as spine=1,3".to_owned())
+    }
+}
+
 /// What holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -72,6 +128,18 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of models.
     pub models: PathBuf,
+    /// Which versions are served, where no pin names them.
+    pub versions: Versions,
+    /// The versions of some models.
+    pub pins: BTreeMap<String, BTreeSet<u32>>,
+    /// Time between two looks at the models folder, if there is more than one.
+    pub watch: Option<Duration>,
+    /// Public keys of those who may sign packages.
+    pub trusted_keys: Option<PathBuf>,
+    /// Whether packages must be signed.
+    pub require_signature: bool,
+    /// Whether networks with loops and branches are served.
+    pub allow_control_flow: bool,
     /// Folder for the database and the images.
     pub data: PathBuf,
     /// The ONNX Runtime library, if it is not to be searched for.
@@ -139,6 +207,18 @@ impl Config {
                 .or(file.listen)
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             models: given.models.or(file.models).unwrap_or_else(|| "models".into()),
+            versions: given.versions.or(file.versions).unwrap_or_default(),
+            pins: {
+                let given = given.pin.into_iter().map(|pin| (pin.name, pin.versions));
+                file.pins.into_iter().chain(given).collect()
+            },
+            watch: match given.watch_seconds.or(file.watch_seconds).unwrap_or(5) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
+            trusted_keys: given.trusted_keys.or(file.trusted_keys),
+            require_signature: given.require_signature || file.require_signature,
+            allow_control_flow: given.allow_control_flow || file.allow_control_flow,
             data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
             device,
@@ -164,6 +244,11 @@ impl Config {
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             sites: given.sites.or(file.sites).unwrap_or_default(),
         };
+        if config.require_signature && config.trusted_keys.is_none() {
+            return Err(ConfigError::Range(
+                "require-signature needs trusted-keys: without a public key no signature can be checked",
+            ));
+        }
         if config.cores == 0 || config.instances == 0 || config.queue == 0 {
             return Err(ConfigError::Range(
                 "cores, instances and queue must be at least 1",
@@ -261,6 +346,36 @@ mod tests {
         let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
         let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
         assert!(said.to_string().contains("lower-case"), "{said}");
+    }
+
+    #[test]
+    fn versions_are_pinned_by_flag_and_file() {
+        let (_folder, path) = file("versions = \"all\"\n[pins]\nspine = [1]\nhip = [2, 4]\n");
+        let given = Given {
+            pin: vec!["spine=3,7".parse().unwrap()],
+            ..Given::default()
+        };
+        let config = Config::resolve(given, Some(&path)).unwrap();
+        assert_eq!(config.versions, Versions::All);
+        assert_eq!(config.pins["spine"], BTreeSet::from([3, 7]));
+        assert_eq!(config.pins["hip"], BTreeSet::from([2, 4]));
+        for wrong in ["spine", "spine=", "=1", "spine=0", "spine=1,x"] {
+            assert!(wrong.parse::<Pin>().unwrap_err().contains("spine=1,3"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn signatures_cannot_be_required_without_keys() {
+        let given = Given {
+            require_signature: true,
+            ..Given::default()
+        };
+        assert!(
+            Config::resolve(given, None)
+                .unwrap_err()
+                .to_string()
+                .contains("trusted-keys")
+        );
     }
 
     #[test]

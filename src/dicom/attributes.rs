@@ -5,12 +5,13 @@
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Instance, text};
 
 /// A coded entry (PS3.3 section 8.8): value, scheme, meaning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CodedValue {
     /// Coding Scheme Designator (0008,0102), for example `SCT`.

@@ -3,12 +3,13 @@
 //! A model states modality, body part, view and age, and may state laterality and the size of the image. An image that is outside, or whose header does not say, is a
 //! violation with a code; nothing is guessed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::Attributes;
 
 /// What a model is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntendedUse {
     /// In words, for people.
@@ -32,7 +33,7 @@ pub struct IntendedUse {
 }
 
 /// Fewest and most pixels in each direction, all included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSize {
     /// Of Rows (0028,0010).

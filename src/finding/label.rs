@@ -1,12 +1,13 @@
 //! What a model's outputs mean.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Task;
 use crate::dicom::CodedValue;
 
 /// One output of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
     /// Lower case, words joined by `-`: unique within a model.
@@ -33,7 +34,7 @@ fn one() -> f32 {
 }
 
 /// Sensitivity and specificity at a threshold, on the data that it was chosen on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatingPoint {
     /// Share of the diseased that are called positive.
@@ -43,7 +44,7 @@ pub struct OperatingPoint {
 }
 
 /// A number with a unit: `value = output * scale + offset`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantity {
     /// UCUM code, such as `a` for years or `g/cm2`; `1` for a number without one.

@@ -1,5 +1,6 @@
 //! How good an image has to be to be scored.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Overrides, Verdict, Violation};
@@ -7,7 +8,7 @@ use crate::fault::Fault;
 use crate::image::Quality;
 
 /// The limits of a model. Each is a share, 0 to 1, measured as [`Quality`] says; one that a manifest leaves out has its default.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QualityLimits {
     /// Most pixels of the field without a grey of their own. A half: beside a hand or a head there is much that is rightly black.

@@ -1,11 +1,12 @@
 //! From instances to a study: which of them count, and how their findings become one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, InstanceResult, Outcome, Reading, Reason};
 
 /// How the images of a study make one result.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudyRule {
     /// How the findings of several images become one.
@@ -26,7 +27,7 @@ impl StudyRule {
 }
 
 /// How the findings of several images become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregation {
     /// The finding of the image with the highest probability or value.

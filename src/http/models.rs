@@ -12,7 +12,7 @@ use crate::inference::ServedModel;
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     let catalog = app.inference.catalog();
     let models: Vec<Value> = catalog.all().iter().map(|model| summary(&app, model)).collect();
-    Json(json!({ "models": models, "rejected": catalog.rejected() }))
+    Json(json!({ "models": models, "rejected": catalog.rejected(), "packages": catalog.index() }))
 }
 
 /// `GET /v1/models/{model}`: the newest version with its manifest.
@@ -30,12 +30,14 @@ fn summary(app: &App, model: &ServedModel) -> Value {
         "title": model.manifest.title,
         "notice": model.manifest.notice,
         "digest": model.digest,
+        "signed": model.signed,
         "provider": model.device.provider(),
         "device": model.device,
         "state": "ready",
         "findings": model.manifest.labels().map(|label| &label.name).collect::<Vec<_>>(),
         "intended_use": model.manifest.intended_use,
         "waiting": app.inference.waiting(model),
+        "largest_golden_difference": model.difference,
         "proven_in_ms": model.proven_in.as_millis() as u64,
     })
 }

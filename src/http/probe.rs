@@ -13,7 +13,7 @@ pub(super) async fn live() -> Json<serde_json::Value> {
     Json(json!({ "live": true }))
 }
 
-/// `GET /health/ready`: every model reproduced its goldens, and the server is not about to stop.
+/// `GET /health/ready`: every model has a version that reproduced its goldens, and the server is not about to stop.
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let stopping = app
         .stopping

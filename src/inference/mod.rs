@@ -13,11 +13,11 @@ mod score;
 mod served;
 mod workers;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use catalog::{Catalog, Indexed, Rejected, Settings, State};
+pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, Versions};
+use catalog::{Patience, Repository};
 pub use explain::Heatmap;
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
@@ -30,12 +30,13 @@ use crate::telemetry::metrics::{Metrics, Observed};
 use batcher::Answer;
 use gates::Gates;
 use score::{Pixels, Prepared, Unscored, milliseconds};
-use workers::{Turn, Workers};
+use workers::{Turn, Workers, broken};
 
 /// A handle to every served model; clones share them.
 #[derive(Clone)]
 pub struct Inference {
     catalog: Arc<Catalog>,
+    repository: Arc<OnceLock<Repository>>,
     workers: Arc<Workers>,
     metrics: Metrics,
     settings: Settings,
@@ -49,17 +50,67 @@ impl Inference {
     pub fn new(settings: Settings, metrics: Metrics) -> std::io::Result<Self> {
         Ok(Self {
             catalog: Arc::default(),
+            repository: Arc::default(),
             workers: Arc::new(Workers::start(settings.cores, settings.queue)?),
             metrics,
             settings,
         })
     }
 
-    /// Loads and proves every package under `models`. Blocks.
-    pub fn load(&self, models: &Path, runtime: &Runtime) {
-        self.catalog.load(models, runtime, self.settings);
-        self.metrics
-            .models(self.catalog.all().len(), self.catalog.rejected().len());
+    /// Loads and proves what the settings want, and remembers them for [`Self::look`]: those of the first call hold. Blocks.
+    pub fn load(&self, repository: impl Into<RepositorySettings>, runtime: &Runtime) {
+        let repository = self.repository.get_or_init(|| {
+            let catalog = Arc::clone(&self.catalog);
+            Repository::new(
+                repository.into(),
+                self.settings,
+                runtime.clone(),
+                self.metrics.clone(),
+                catalog,
+            )
+        });
+        repository.look(Patience::AtOnce);
+    }
+
+    /// Looks at the models folder again: what is new, and was the same in the look before, is proven and takes the place of what is
+    /// old. Blocks.
+    pub fn look(&self) {
+        if let Some(repository) = self.repository.get() {
+            repository.look(Patience::SecondLook);
+        }
+    }
+
+    /// Loads a model that was unloaded, or tries again what failed.
+    ///
+    /// # Errors
+    /// `unknown-model`, or `model-failed` with the reason of its newest version; an older one may serve all the same.
+    pub async fn load_model(&self, name: &str) -> Result<(), Fault> {
+        self.in_repository(name, Repository::load).await
+    }
+
+    /// Takes a model away until [`Self::load_model`], whatever is copied into its folder; what it is answering it answers.
+    ///
+    /// # Errors
+    /// `unknown-model`.
+    pub async fn unload_model(&self, name: &str) -> Result<(), Fault> {
+        self.in_repository(name, Repository::unload).await
+    }
+
+    async fn in_repository(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Repository, &str) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let (repository, name) = (Arc::clone(&self.repository), name.to_owned());
+        let done = tokio::task::spawn_blocking(move || match repository.get() {
+            Some(repository) => work(repository, &name),
+            None => Err(Fault::new(
+                FaultKind::Unavailable,
+                "not-ready",
+                "the models are being loaded and proven",
+            )),
+        });
+        done.await.unwrap_or_else(|_| Err(broken()))
     }
 
     /// Which models there are.

@@ -9,7 +9,8 @@ use super::workers::{Turn, broken};
 use crate::fault::Fault;
 use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::image::Tensor;
-use crate::model::{ModelManifest, Package};
+use crate::model::{ModelManifest, Package, Signed};
+use crate::runtime::proof::Proven;
 use crate::runtime::{Device, Engine, Prediction};
 
 /// A model that proved itself and runs.
@@ -22,6 +23,10 @@ pub struct ServedModel {
     pub distribution: Option<EmbeddingStatistics>,
     /// What runs it.
     pub device: Device,
+    /// Who vouches for its package.
+    pub signed: Signed,
+    /// The largest difference of a golden case.
+    pub difference: f32,
     /// How long opening, loading and proof took.
     pub proven_in: Duration,
     /// The line that its work waits in.
@@ -44,10 +49,11 @@ impl ServedModel {
     /// One sentence where no thread could be started.
     pub(super) fn new(
         package: Package,
-        engines: Vec<Engine>,
+        proven: Proven,
         queue: usize,
         proven_in: Duration,
     ) -> Result<Self, String> {
+        let Proven { engines, difference } = proven;
         let device = engines.first().map(Engine::device).unwrap_or_default();
         let engines = match device {
             Device::Cpu => Engines::Cores(engines.into_iter().map(Mutex::new).collect()),
@@ -61,6 +67,8 @@ impl ServedModel {
             manifest: package.manifest,
             digest: package.digest,
             distribution: package.distribution,
+            signed: package.signed,
+            difference,
             device,
             proven_in,
             engines,

@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::package::MANIFEST;
+use super::signature::SIGNATURE;
 use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
 use crate::image::preprocess::Preprocessing;
 
@@ -14,7 +17,7 @@ use crate::image::preprocess::Preprocessing;
 pub const MANIFEST_VERSION: u32 = 2;
 
 /// `manifest.json` of `models/<name>/<version>/`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelManifest {
     /// [`MANIFEST_VERSION`].
@@ -54,7 +57,7 @@ pub struct ModelManifest {
 }
 
 /// The statistics of the model's embedding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DistributionEntry {
     /// The file of the package that holds [`crate::finding::EmbeddingStatistics`], usually `embedding.json`.
@@ -62,7 +65,7 @@ pub struct DistributionEntry {
 }
 
 /// One question that a network answers, with the tensors that hold its answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// Lower-case letters, digits, `-` and `_`; unique within the model.
@@ -136,7 +139,7 @@ impl Head {
 }
 
 /// What turns a model's scores into probabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// They are probabilities.
@@ -165,6 +168,15 @@ impl Activation {
 }
 
 impl ModelManifest {
+    /// The JSON schema of `manifest.json`, made from the docs of these types: what an editor or another program checks a manifest
+    /// with before osteon does.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Self);
+        schema.insert("title".into(), "osteon model manifest".into());
+        schema.into()
+    }
+
     /// The labels of every head, in their order.
     pub fn labels(&self) -> impl Iterator<Item = &Label> {
         self.heads.iter().flat_map(|head| &head.labels)
@@ -210,11 +222,17 @@ impl ModelManifest {
             return Err("distribution is about the embedding: embedding must name the tensor".to_owned());
         }
         for name in self.files.keys() {
-            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            let strange = |letter: char| letter == '/' || letter == '\\' || letter.is_control();
+            if name.is_empty() || name.len() > 255 || name.starts_with('.') || name.contains(strange) {
                 return Err(format!(
                     "file name {name:?} must be a plain name inside the package"
                 ));
             }
+        }
+        if self.files.contains_key(MANIFEST) || self.files.contains_key(SIGNATURE) {
+            return Err(format!(
+                "files must not list {MANIFEST} or {SIGNATURE}: the manifest vouches for the others, and the signature for it"
+            ));
         }
         self.preprocessing.check().map_err(|error| error.to_string())
     }

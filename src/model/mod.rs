@@ -1,10 +1,16 @@
 //! Model files: what a package holds, and the proof that it is what it says.
 
 pub mod golden;
+mod header;
 pub mod manifest;
 pub mod onnx_format;
 pub mod package;
+pub mod signature;
+mod stage;
 
 pub use golden::{GoldenCase, GoldenInput, Goldens};
+pub use header::OPSETS;
 pub use manifest::{Activation, DistributionEntry, Head, ModelManifest};
-pub use package::{Package, PackageError};
+pub use package::{Package, PackageError, Policy};
+pub use signature::{Signed, TrustedKeys};
+pub use stage::Stage;

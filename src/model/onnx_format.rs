@@ -5,6 +5,12 @@
 
 use prost::{Enumeration, Message, Oneof};
 
+mod contents;
+mod summary;
+
+pub use contents::Contents;
+pub use summary::Summary;
+
 /// The whole file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
@@ -35,6 +41,43 @@ pub struct ModelProto {
     /// Named texts about the model; here travels the preprocessing contract.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
+    /// How to train it further.
+    #[prost(message, repeated, tag = "20")]
+    pub training_info: Vec<TrainingInfoProto>,
+    /// Operators that the file itself defines.
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// How to train a model further; only its graphs are read here.
+#[derive(Clone, PartialEq, Message)]
+pub struct TrainingInfoProto {
+    /// What is run once.
+    #[prost(message, optional, tag = "1")]
+    pub initialization: Option<GraphProto>,
+    /// What is run for each step.
+    #[prost(message, optional, tag = "2")]
+    pub algorithm: Option<GraphProto>,
+}
+
+/// An operator that the file itself defines, by other operators.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    /// The operator's name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What it is made of.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    /// The operator sets that its nodes mean.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// The domain that its own name belongs to.
+    #[prost(string, tag = "10")]
+    pub domain: String,
+    /// Settings that a node may leave out, with what holds then.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
 }
 
 /// An operator set; the empty domain is ONNX's own.
@@ -83,6 +126,9 @@ pub struct GraphProto {
     /// Shapes between, as far as the writer knew them.
     #[prost(message, repeated, tag = "13")]
     pub value_info: Vec<ValueInfoProto>,
+    /// Weights of which most are zero.
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
 }
 
 /// One operation.
@@ -135,9 +181,21 @@ pub struct AttributeProto {
     /// Its value, where it is a list of whole numbers.
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    /// Its value, where it is a list of tensors.
+    #[prost(message, repeated, tag = "10")]
+    pub tensors: Vec<TensorProto>,
+    /// Its value, where it is a list of graphs.
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<GraphProto>,
     /// Which of these it is.
     #[prost(enumeration = "AttributeType", tag = "20")]
     pub r#type: i32,
+    /// Its value, where it is a sparse tensor.
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensorProto>,
+    /// Its value, where it is a list of sparse tensors.
+    #[prost(message, repeated, tag = "23")]
+    pub sparse_tensors: Vec<SparseTensorProto>,
 }
 
 /// Which kind of value an attribute has.
@@ -189,6 +247,20 @@ pub struct TensorProto {
     /// Whether the values are in this file.
     #[prost(enumeration = "DataLocation", tag = "14")]
     pub data_location: i32,
+}
+
+/// A constant of which only what is not zero is listed.
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {
+    /// What is not zero.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<TensorProto>,
+    /// Where it stands.
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<TensorProto>,
+    /// The sizes of the whole.
+    #[prost(int64, repeated, tag = "3")]
+    pub dims: Vec<i64>,
 }
 
 /// Where a tensor's values are.
@@ -314,30 +386,6 @@ impl ModelProto {
     pub fn opset(&self) -> Option<i64> {
         let own = |set: &&OperatorSetIdProto| set.domain.is_empty() || set.domain == "ai.onnx";
         self.opset_import.iter().find(own).map(|set| set.version)
-    }
-
-    /// The first tensor whose values lie in another file, graphs inside of nodes included.
-    #[must_use]
-    pub fn external_tensor(&self) -> Option<&TensorProto> {
-        self.graph.as_ref().and_then(GraphProto::external_tensor)
-    }
-}
-
-impl GraphProto {
-    fn external_tensor(&self) -> Option<&TensorProto> {
-        let outside = |tensor: &&TensorProto| tensor.data_location == DataLocation::External as i32;
-        let attributes = || self.node.iter().flat_map(|node| &node.attribute);
-        let constants = attributes().filter_map(|attribute| attribute.t.as_ref());
-        let inside = || {
-            attributes()
-                .filter_map(|attribute| attribute.g.as_ref())
-                .find_map(Self::external_tensor)
-        };
-        self.initializer
-            .iter()
-            .chain(constants)
-            .find(outside)
-            .or_else(inside)
     }
 }
 

@@ -1,20 +1,26 @@
 //! A model package on disk: `models/<name>/<version>/` with a manifest and the files it vouches for.
 //!
-//! [`Package::open`] takes nothing on trust: every file's digest, the header of the ONNX file and the contract inside
-//! it have to agree with the manifest. [`Package::publish`] makes a package appear whole or not at all.
+//! [`Package::open`] takes nothing on trust: every file's kind and digest, the signature where there are keys, the header of the
+//! ONNX file and the contract inside it have to agree with the manifest. Each file is read once, and what was checked is what is
+//! used. [`Package::publish`] makes a package appear whole or not at all.
 
-use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::golden::Goldens;
+use super::header;
 use super::manifest::ModelManifest;
-use super::onnx_format::ModelProto;
+use super::signature::{SIGNATURE, Signed, TrustedKeys};
+use super::stage::Stage;
 use crate::finding::EmbeddingStatistics;
-use crate::image::preprocess::{METADATA_KEY, Preprocessing};
+
+mod files;
+mod publish;
+
+use files::{identity, read};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -22,12 +28,21 @@ pub const MANIFEST: &str = "manifest.json";
 pub const MODEL: &str = "model.onnx";
 /// Name of the golden cases.
 pub const GOLDENS: &str = "goldens.json";
-/// The newest ONNX operator set that the pinned ONNX Runtime serves for certain.
-pub const NEWEST_OPSET: i64 = 21;
-/// Larger model files than this are not read into memory (2 GiB is the format's own limit).
-const MAX_BYTES: u64 = 2 << 30;
-/// Operators that hold graphs of their own: they can loop without end and hide other operators.
-const CONTROL_FLOW: [&str; 3] = ["If", "Loop", "Scan"];
+/// Largest manifest and signature, in bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
+/// Larger files than this are not read into memory (2 GiB is the ONNX format's own limit).
+const MAX_FILE: u64 = 2 << 30;
+
+/// What a package has to be, beyond agreeing with itself.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Whose signatures count; without a key none is looked at.
+    pub trusted: TrustedKeys,
+    /// Whether a package without a signature is refused.
+    pub require_signature: bool,
+    /// Whether networks with loops and branches may be served.
+    pub allow_control_flow: bool,
+}
 
 /// An opened and verified package.
 #[derive(Clone, Debug)]
@@ -38,6 +53,8 @@ pub struct Package {
     pub manifest: ModelManifest,
     /// SHA-256 of the manifest's bytes: with the digests inside it, it names the whole package.
     pub digest: String,
+    /// Who vouches for it.
+    pub signed: Signed,
     /// The golden cases.
     pub goldens: Goldens,
     /// Where the features of the images that the model knows lie, if it carries that.
@@ -62,9 +79,9 @@ pub enum PackageError {
     /// A JSON file does not hold what it should.
     #[error("{file} is not valid: {cause}")]
     Json {
-        /// Its name in the package.
+        /// Its name.
         file: &'static str,
-        /// What is wrong, with line and column.
+        /// Line, column and what was expected.
         cause: String,
     },
     /// A file is not the one that the manifest vouches for.
@@ -80,6 +97,24 @@ pub enum PackageError {
     /// Something contradicts something else.
     #[error("{0}")]
     Contradiction(String),
+    /// Nobody who is trusted vouches for the package.
+    #[error("{0}")]
+    Signature(String),
+    /// The network is none that may be run, or not the one that the manifest describes.
+    #[error("{0}")]
+    Header(String),
+}
+
+impl PackageError {
+    /// The stage of the proof that the package did not pass.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Signature(_) => Stage::Signature,
+            Self::Header(_) => Stage::Header,
+            _ => Stage::Digest,
+        }
+    }
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -95,52 +130,69 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 impl Package {
-    /// Opens `models/<name>/<version>/` and verifies all of it.
+    /// Opens `models/<name>/<version>/` and verifies all of it but who vouches for it.
     ///
     /// # Errors
     /// [`PackageError`], which names the file and what is off.
     pub fn open(folder: &Path) -> Result<Self, PackageError> {
-        let bytes = read(folder, MANIFEST)?;
+        Self::open_under(folder, &Policy::default())
+    }
+
+    /// Opens `models/<name>/<version>/` and verifies all of it.
+    ///
+    /// # Errors
+    /// [`PackageError`], which names the file and what is off.
+    pub fn open_under(folder: &Path, policy: &Policy) -> Result<Self, PackageError> {
+        let before = identity(folder);
+        let opened = Self::look(folder, policy);
+        if opened.is_err() && before != identity(folder) {
+            // replaced while it was read: what was seen may be half of each, and counts for nothing
+            return Self::look(folder, policy);
+        }
+        opened
+    }
+
+    fn look(folder: &Path, policy: &Policy) -> Result<Self, PackageError> {
+        let bytes = read(folder, MANIFEST, MAX_MANIFEST)?;
         let manifest: ModelManifest = json(MANIFEST, &bytes)?;
         manifest.check().map_err(PackageError::Contradiction)?;
         in_its_place(folder, &manifest)?;
 
-        let mut contents = BTreeMap::new();
-        for (name, expected) in &manifest.files {
-            let content = read(folder, name)?;
-            let found = sha256(&content);
-            if found != *expected {
-                return Err(PackageError::Digest {
-                    file: name.clone(),
-                    found,
-                    expected: expected.clone(),
-                });
+        let (mut model, mut goldens) = (None, None);
+        for name in manifest.files.keys() {
+            let content = vouched(folder, &manifest, name)?;
+            match name.as_str() {
+                MODEL => model = Some(content),
+                GOLDENS => goldens = Some(content),
+                _ => {}
             }
-            contents.insert(name.as_str(), content);
         }
-        let mut vouched = |name: &str| {
-            contents.remove(name).ok_or_else(|| {
-                PackageError::Contradiction(format!("the manifest's files do not list {name}"))
-            })
-        };
-        let model = vouched(MODEL)?;
-        let goldens: Goldens = json(GOLDENS, &vouched(GOLDENS)?)?;
+        let model = model.ok_or_else(|| not_listed(MODEL))?;
+        let goldens: Goldens = json(GOLDENS, &goldens.ok_or_else(|| not_listed(GOLDENS))?)?;
         if goldens.cases.is_empty() {
             return Err(PackageError::Contradiction(format!(
                 "{GOLDENS} has no case: a model without proof is not served"
             )));
         }
-        header(&model, &manifest)?;
+        if !(0.0..=1.0).contains(&goldens.tolerance) {
+            return Err(PackageError::Contradiction(format!(
+                "{GOLDENS} allows a difference of {}: that proves nothing, and 0 to 1 may be allowed",
+                goldens.tolerance
+            )));
+        }
+        let signed = signed(folder, &bytes, policy)?;
+        header::check(&model, &manifest, policy).map_err(PackageError::Header)?;
         let distribution = manifest
             .distribution
             .as_ref()
-            .map(|entry| statistics(&entry.file, &vouched(&entry.file)?))
+            .map(|entry| statistics(&entry.file, &vouched(folder, &manifest, &entry.file)?))
             .transpose()?;
         Ok(Self {
             folder: folder.to_owned(),
             distribution,
             digest: sha256(&bytes),
             manifest,
+            signed,
             goldens,
             model,
         })
@@ -151,69 +203,7 @@ impl Package {
     /// # Errors
     /// [`PackageError`] where it is not listed, was changed or cannot be read.
     pub fn file(&self, name: &str) -> Result<Vec<u8>, PackageError> {
-        let expected =
-            self.manifest.files.get(name).ok_or_else(|| {
-                PackageError::Contradiction(format!("the manifest's files do not list {name}"))
-            })?;
-        let content = read(&self.folder, name)?;
-        let found = sha256(&content);
-        if found != *expected {
-            return Err(PackageError::Digest {
-                file: name.to_owned(),
-                found,
-                expected: expected.clone(),
-            });
-        }
-        Ok(content)
-    }
-
-    /// Writes `files` and a manifest that vouches for them to `models/<name>/<version>/`, whole or not at all.
-    ///
-    /// # Errors
-    /// [`PackageError`]; a package of that name and version that is already there is not touched unless `replace`.
-    pub fn publish(
-        models: &Path,
-        mut manifest: ModelManifest,
-        files: &BTreeMap<String, Vec<u8>>,
-        replace: bool,
-    ) -> Result<Self, PackageError> {
-        manifest.files = files
-            .iter()
-            .map(|(name, content)| (name.clone(), sha256(content)))
-            .collect();
-        let parent = models.join(&manifest.name);
-        let folder = parent.join(manifest.version.to_string());
-        if folder.exists() && !replace {
-            return Err(PackageError::Contradiction(format!(
-                "version {} of {} is already there: choose another version, or replace it on purpose",
-                manifest.version, manifest.name
-            )));
-        }
-        // the version's name cannot begin with a dot, so a half-written package is never taken for one
-        let staging = parent.join(format!(".{}.partial", manifest.version));
-        let write = |file: &str, result: io::Result<()>| {
-            result.map_err(|source| PackageError::File {
-                file: file.to_owned(),
-                verb: "written",
-                source,
-            })
-        };
-        let _ = fs::remove_dir_all(&staging);
-        write(&manifest.name, fs::create_dir_all(&staging))?;
-        for (name, content) in files {
-            write(name, fs::write(staging.join(name), content))?;
-        }
-        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|error| PackageError::Json {
-            file: MANIFEST,
-            cause: error.to_string(),
-        })?;
-        text.push(b'\n');
-        write(MANIFEST, fs::write(staging.join(MANIFEST), text))?;
-        if replace && folder.exists() {
-            write(&manifest.name, fs::remove_dir_all(&folder))?;
-        }
-        write(&manifest.name, fs::rename(&staging, &folder))?;
-        Self::open(&folder)
+        vouched(&self.folder, &self.manifest, name)
     }
 
     /// The folders of every version of every model under `models`, in the order of their names; what begins with a
@@ -253,22 +243,6 @@ impl Package {
     }
 }
 
-fn read(folder: &Path, name: &str) -> Result<Vec<u8>, PackageError> {
-    let path = folder.join(name);
-    let failed = |source| PackageError::File {
-        file: name.to_owned(),
-        verb: "read",
-        source,
-    };
-    let length = fs::metadata(&path).map_err(failed)?.len();
-    if length > MAX_BYTES {
-        return Err(PackageError::Contradiction(format!(
-            "{name} has {length} bytes, more than a model may have"
-        )));
-    }
-    fs::read(&path).map_err(failed)
-}
-
 fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, PackageError> {
     serde_json::from_slice(bytes).map_err(|error| PackageError::Json {
         file,
@@ -286,13 +260,53 @@ fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageEr
     Ok(statistics)
 }
 
-/// The folder's names must be the manifest's: a copy under another name would answer in the original's.
+fn not_listed(name: &str) -> PackageError {
+    PackageError::Contradiction(format!("the manifest's files do not list {name}"))
+}
+
+/// A file as the manifest vouches for it.
+fn vouched(folder: &Path, manifest: &ModelManifest, name: &str) -> Result<Vec<u8>, PackageError> {
+    let expected = manifest.files.get(name).ok_or_else(|| not_listed(name))?;
+    let content = read(folder, name, MAX_FILE)?;
+    let found = sha256(&content);
+    if found == *expected {
+        return Ok(content);
+    }
+    Err(PackageError::Digest {
+        file: name.to_owned(),
+        found,
+        expected: expected.clone(),
+    })
+}
+
+/// Who vouches for the manifest, as far as the policy wants to know.
+fn signed(folder: &Path, manifest: &[u8], policy: &Policy) -> Result<Signed, PackageError> {
+    match read(folder, SIGNATURE, MAX_MANIFEST) {
+        Ok(signature) => policy
+            .trusted
+            .check(manifest, &signature)
+            .map_err(PackageError::Signature),
+        Err(PackageError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            if policy.require_signature {
+                return Err(PackageError::Signature(format!(
+                    "{SIGNATURE} is missing, and this server serves signed models only: sign the manifest with `minisign -S -m {MANIFEST}`"
+                )));
+            }
+            Ok(Signed::No)
+        }
+        Err(error) => Err(PackageError::Signature(error.to_string())),
+    }
+}
+
+/// The folder's names must be the manifest's: a copy under another name would answer in the original's, and an old version in the
+/// folder of a new one would be a step back that looks like one forward.
 fn in_its_place(folder: &Path, manifest: &ModelManifest) -> Result<(), PackageError> {
     let name = |path: Option<&Path>| {
         path.and_then(Path::file_name)
             .map(|name| name.to_string_lossy().into_owned())
     };
-    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    // as it is written, not where links lead: a link may stand for a package, and must have its name
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     if name(Some(&folder)) == Some(manifest.version.to_string())
         && name(folder.parent()) == Some(manifest.name.clone())
     {
@@ -302,54 +316,4 @@ fn in_its_place(folder: &Path, manifest: &ModelManifest) -> Result<(), PackageEr
         "the manifest is of {} version {}: it must lie in {}/{}/",
         manifest.name, manifest.version, manifest.name, manifest.version
     )))
-}
-
-/// What can be known of an ONNX file without running it.
-fn header(bytes: &[u8], manifest: &ModelManifest) -> Result<(), PackageError> {
-    let wrong = |what: String| Err(PackageError::Contradiction(format!("{MODEL} {what}")));
-    let Ok(model) = ModelProto::decode(bytes) else {
-        return wrong("is not an ONNX file".to_owned());
-    };
-    let Some(graph) = &model.graph else {
-        return wrong("has no graph".to_owned());
-    };
-    if let Some(opset) = model
-        .opset_import
-        .iter()
-        .find(|opset| opset.domain.is_empty() && opset.version > NEWEST_OPSET)
-    {
-        return wrong(format!(
-            "needs operator set {}, this program serves up to {NEWEST_OPSET}",
-            opset.version
-        ));
-    }
-    if graph
-        .initializer
-        .iter()
-        .any(|tensor| tensor.data_location != 0 || !tensor.external_data.is_empty())
-    {
-        return wrong("keeps weights in other files: export it with its weights inside".to_owned());
-    }
-    if let Some(node) = graph
-        .node
-        .iter()
-        .find(|node| CONTROL_FLOW.contains(&node.op_type.as_str()))
-    {
-        return wrong(format!(
-            "uses the operator {}: networks with control flow are not served",
-            node.op_type
-        ));
-    }
-    // a model from elsewhere carries no contract; its manifest alone holds it
-    if let Some(entry) = model
-        .metadata_props
-        .iter()
-        .find(|entry| entry.key == METADATA_KEY)
-    {
-        let inside: Result<Preprocessing, _> = serde_json::from_str(&entry.value);
-        if inside.ok().as_ref() != Some(&manifest.preprocessing) {
-            return wrong("was exported with another preprocessing than the manifest says".to_owned());
-        }
-    }
-    Ok(())
 }

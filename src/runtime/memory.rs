@@ -24,9 +24,9 @@ pub(super) fn return_large_blocks() {
     }
 }
 
-/// Gives back what is free already. Called after a model was loaded: loading parses it, folds and reorders its weights,
+/// Gives back what is free already. Called after a model was let go, and after one was loaded: loading parses it, folds and reorders its weights,
 /// and frees three times their size in small pieces.
-pub(super) fn trim() {
+pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim may be called at any time and from any thread (malloc_trim(3): MT-Safe)
     unsafe {

@@ -11,6 +11,7 @@ mod prediction;
 pub mod proof;
 
 pub use device::Device;
+pub use memory::trim as return_freed_memory;
 pub use onnx::{Engine, Network, Runtime, Stop};
 pub use prediction::{HeadOutput, Prediction};
 

@@ -2,44 +2,91 @@
 
 use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
-use crate::model::{GoldenInput, Package};
+use crate::model::{GoldenInput, Package, Stage};
 
 use super::{Engine, Network, Runtime};
+
+/// Engines that proved themselves.
+pub struct Proven {
+    /// One for each that was asked for.
+    pub engines: Vec<Engine>,
+    /// The largest difference of any golden case on any of them.
+    pub difference: f32,
+}
+
+/// Why a package did not prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unproven {
+    /// Where.
+    pub stage: Stage,
+    /// One sentence that says what is off.
+    pub reason: String,
+}
 
 /// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
 /// as there are cores.
 ///
 /// # Errors
-/// One sentence that says what is off.
-pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Vec<Engine>, String> {
-    let inputs = golden_inputs(package, |image| image)?;
-    let network = Network::new(runtime, &package.model, count).map_err(|error| error.to_string())?;
+/// [`Unproven`], by the first engine that is off.
+pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
+    let at = |stage| move |reason: String| Unproven { stage, reason };
+    let goldens = at(Stage::Goldens);
+    let inputs = golden_inputs(package, |image| image).map_err(goldens)?;
+    let network = Network::new(runtime, &package.model, count).map_err(|error| goldens(error.to_string()))?;
     let prove_one = || {
         let mut engine = network
             .engine(&package.manifest)
-            .map_err(|error| error.to_string())?;
-        reproduce(package, &inputs, &mut engine)?;
-        reproduce_in_batches(package, &inputs, &mut engine)?;
-        Ok(engine)
+            .map_err(|error| goldens(error.to_string()))?;
+        let alone = reproduce(package, &inputs, &mut engine).map_err(goldens)?;
+        let batched = reproduce_in_batches(package, &inputs, &mut engine).map_err(at(Stage::WarmUp))?;
+        Ok((engine, alone.max(batched)))
     };
     // what is wrong with a package is found by the first, and said once
-    let mut engines = vec![prove_one()?];
+    let (first, mut difference) = prove_one()?;
+    let mut engines = vec![first];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     while engines.len() < count {
         let more = (count - engines.len()).min(cores);
-        let proven: Vec<Result<Engine, String>> = std::thread::scope(|scope| {
+        let proven: Vec<Result<(Engine, f32), Unproven>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..more).map(|_| scope.spawn(prove_one)).collect();
-            let panicked = |_| Err("the proof itself failed; the server's log has the cause".to_owned());
+            let panicked = |_| {
+                Err(goldens(
+                    "the proof itself failed; the server's log has the cause".to_owned(),
+                ))
+            };
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(panicked))
                 .collect()
         });
-        for engine in proven {
-            engines.push(engine?);
+        for proven in proven {
+            let (engine, found) = proven?;
+            difference = difference.max(found);
+            engines.push(engine);
         }
     }
-    Ok(engines)
+    Ok(Proven { engines, difference })
+}
+
+/// Runs the golden cases two at a time on an engine that is thrown away afterwards: whether images beside each other change each
+/// other, which a device that takes one at a time would not show. Gives the largest difference.
+///
+/// # Errors
+/// [`Unproven`] with the first case that is off.
+pub fn reproduce_in_pairs(package: &Package, runtime: &Runtime) -> Result<f32, Unproven> {
+    let off = |reason: String| Unproven {
+        stage: Stage::WarmUp,
+        reason,
+    };
+    let inputs = golden_inputs(package, |image| image).map_err(off)?;
+    let mut engine =
+        Engine::load(runtime, &package.model, &package.manifest).map_err(|error| off(error.to_string()))?;
+    let cases = inputs.len();
+    (0..cases).try_fold(0.0, |worst: f32, case| {
+        let pair = [case, (case + 1) % cases];
+        Ok(worst.max(reproduce_batch(package, &inputs, &mut engine, &pair).map_err(off)?))
+    })
 }
 
 /// The tensors of the golden cases, through the same decoding and preprocessing that serving uses.
@@ -132,7 +179,14 @@ fn reproduce_batch(
         let difference = answers
             .get(index)
             .map_or(f32::INFINITY, |answer| case.difference(&answer.proof()));
-        if difference > tolerance {
+        if difference.is_infinite() {
+            return Err(format!(
+                "golden case {}{} gives what is no number, or too few of them: the model does not compute here what it computed in training",
+                case.name,
+                place(index)
+            ));
+        }
+        if tolerance.is_nan() || difference > tolerance {
             return Err(format!(
                 "golden case {}{} is off by {difference:e}, more than the {tolerance:e} that is allowed: the model does not compute here what it computed in training",
                 case.name,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::{Site, Sites};
@@ -31,6 +31,8 @@ pub struct Metrics {
     fields: HistogramVec,
     ready: IntGauge,
     rejected: IntGauge,
+    states: IntGaugeVec,
+    loads: IntCounterVec,
     sites: Arc<Sites>,
 }
 
@@ -100,7 +102,19 @@ impl Metrics {
                 "osteon_models_ready",
                 "Models that proved themselves and are served",
             )?,
-            rejected: IntGauge::new("osteon_models_rejected", "Packages that are not served")?,
+            rejected: IntGauge::new("osteon_models_rejected", "Packages that did not prove themselves")?,
+            states: IntGaugeVec::new(
+                Opts::new(
+                    "osteon_model_state",
+                    "1 for the state that a package of the models folder is in",
+                ),
+                &["model", "version", "state"],
+            )?,
+            loads: counter(
+                "osteon_model_loads_total",
+                "Packages that were tried, by whether they proved themselves, and the stage at which they did not",
+                &["model", "outcome", "stage"],
+            )?,
             sites: Arc::default(),
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
@@ -116,6 +130,8 @@ impl Metrics {
         }
         metrics.registry.register(Box::new(metrics.ready.clone()))?;
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
+        metrics.registry.register(Box::new(metrics.states.clone()))?;
+        metrics.registry.register(Box::new(metrics.loads.clone()))?;
         Ok(metrics)
     }
 
@@ -190,10 +206,28 @@ impl Metrics {
         }
     }
 
-    /// The models folder was loaded.
-    pub fn models(&self, ready: usize, rejected: usize) {
-        self.ready.set(ready as i64);
-        self.rejected.set(rejected as i64);
+    /// How many versions are served, and what became of the packages of the models folder: name, version and state of each, and every
+    /// state that there is.
+    pub fn models(&self, served: usize, packages: &[(String, u32, &str)], states: &[&str]) {
+        let failed = packages.iter().filter(|(.., state)| *state == "failed");
+        self.ready.set(served as i64);
+        self.rejected.set(failed.count() as i64);
+        self.states.reset();
+        for (model, version, found) in packages {
+            for state in states {
+                self.states
+                    .with_label_values(&[model, version.to_string().as_str(), *state])
+                    .set(i64::from(state == found));
+            }
+        }
+    }
+
+    /// A package was tried; `failed` is the stage at which it did not prove itself.
+    pub fn model_loaded(&self, model: &str, failed: Option<&str>) {
+        let outcome = if failed.is_some() { "failed" } else { "ready" };
+        self.loads
+            .with_label_values(&[model, outcome, failed.unwrap_or_default()])
+            .inc();
     }
 
     /// Everything in Prometheus' text format.

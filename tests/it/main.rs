@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod broken_models;
 mod decode;
 mod deidentify;
 mod distribution;
@@ -15,8 +16,10 @@ mod explanations;
 mod fuzz_corpus;
 mod gates;
 mod grey;
+mod model_commands;
 mod models;
 mod panics;
+mod reload;
 mod repairs;
 mod scheduler;
 mod score;

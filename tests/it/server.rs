@@ -8,6 +8,7 @@ use dicom_object::{FileDicomObject, InMemDicomObject};
 use osteon::app::Server;
 use osteon::config::{Config, Given};
 use osteon::image::phantom::{Recipe, to_dicom};
+use osteon::inference::Inference;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
@@ -55,6 +56,11 @@ impl TestServer {
             server: Some(server),
             _data: data,
         }
+    }
+
+    /// What runs its models.
+    pub(crate) fn inference(&self) -> Inference {
+        self.server.as_ref().unwrap().inference.clone()
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {

@@ -197,7 +197,7 @@ impl Tiny {
         &self,
         models: &Path,
         change: impl FnOnce(&mut ModelManifest, &mut BTreeMap<String, Vec<u8>>),
-    ) {
+    ) -> Package {
         let mut manifest = self.manifest();
         let mut files = BTreeMap::from([
             (MODEL.to_owned(), self.network().encode_to_vec()),
@@ -207,12 +207,12 @@ impl Tiny {
             ),
         ]);
         change(&mut manifest, &mut files);
-        Package::publish(models, manifest, &files, true).unwrap();
+        Package::publish(models, manifest, &files, true).unwrap()
     }
 
     /// Writes the package into `models`.
-    pub(crate) fn publish(&self, models: &Path) {
-        self.publish_with(models, |_, _| {});
+    pub(crate) fn publish(&self, models: &Path) -> Package {
+        self.publish_with(models, |_, _| {})
     }
 }
 

@@ -1,6 +1,7 @@
 //! `osteon`: serves radiograph classifiers. This file only dispatches.
 
 mod decode;
+mod models;
 mod score;
 mod serve;
 
@@ -25,11 +26,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the server
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// Score files without a server
     Score(score::Arguments),
     /// Write what a stage of the way from file to network makes of an image
     Decode(decode::Arguments),
+    /// List, check and describe model packages
+    #[command(subcommand)]
+    Models(models::Command),
     /// List the transfer syntaxes whose pixels can be decoded
     Formats,
 }
@@ -37,9 +41,10 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Serve(arguments) => serve::run(*arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Models(command) => models::run(&command),
         Command::Formats => Ok(decode::formats()),
     };
     ended.unwrap_or_else(|error| {

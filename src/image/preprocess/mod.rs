@@ -11,6 +11,7 @@ mod resample;
 mod tests;
 mod window;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::border::{Rectangle, exposed_field};
@@ -28,7 +29,7 @@ pub const METADATA_KEY: &str = "osteon.preprocessing";
 const MAX_SIDE: usize = 4096;
 
 /// How a stored image becomes the input of a network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
     /// [`CONTRACT_VERSION`].
@@ -66,7 +67,7 @@ pub struct Preprocessing {
 
 /// Leave to decode JPEG 2000 at a lower resolution. It is another image than the whole one resized (about 1 % of the grey scale
 /// at a quarter), so it is the model's to allow, and counts in training as in serving.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReducedResolution {
     /// The most by which a probability may differ from that of the whole image, above 0 and at most 1; `osteon-train validate`
@@ -75,7 +76,7 @@ pub struct ReducedResolution {
 }
 
 /// Where the part of the grey scale that is of interest comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VoiRule {
     /// The file's VOI LUT or window, or, where it has none, the percentiles.
@@ -87,7 +88,7 @@ pub enum VoiRule {
 }
 
 /// What happens to the aspect ratio when an image is brought to the input size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
     /// Kept; what is left over is black, half on either side.
@@ -97,7 +98,7 @@ pub enum Fit {
 }
 
 /// The resampling filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
     /// Mean over the source pixels of a target pixel.
@@ -109,7 +110,7 @@ pub enum Filter {
 }
 
 /// Order of a tensor's dimensions, after the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// Channels, rows, columns.

@@ -24,31 +24,94 @@ fn bytes_follow_the_specification() {
 }
 
 #[test]
-fn an_external_tensor_is_found_inside_of_a_branch() {
-    let tensor = TensorProto {
+fn an_external_tensor_is_found_wherever_it_hides() {
+    let outside = || TensorProto {
+        name: "outside".into(),
         data_location: DataLocation::External as i32,
         ..TensorProto::default()
     };
-    let branch = GraphProto {
-        initializer: vec![tensor.clone()],
+    let sparse = || SparseTensorProto {
+        indices: Some(outside()),
+        ..SparseTensorProto::default()
+    };
+    let with_attribute = |attribute: AttributeProto| {
+        vec![NodeProto {
+            attribute: vec![attribute],
+            ..NodeProto::default()
+        }]
+    };
+    let graph = |node| GraphProto {
+        node,
         ..GraphProto::default()
     };
-    let attribute = AttributeProto {
-        g: Some(branch),
-        ..AttributeProto::default()
-    };
-    let node = NodeProto {
-        attribute: vec![attribute],
-        ..NodeProto::default()
-    };
-    let graph = GraphProto {
-        node: vec![node],
-        ..GraphProto::default()
-    };
-    let model = ModelProto {
+    let model = |graph| ModelProto {
         graph: Some(graph),
         ..ModelProto::default()
     };
-    assert_eq!(model.external_tensor(), Some(&tensor));
+    let in_branch = || GraphProto {
+        initializer: vec![outside()],
+        ..GraphProto::default()
+    };
+    let attributes = [
+        AttributeProto {
+            t: Some(outside()),
+            ..AttributeProto::default()
+        },
+        AttributeProto {
+            tensors: vec![outside()],
+            ..AttributeProto::default()
+        },
+        AttributeProto {
+            sparse_tensor: Some(sparse()),
+            ..AttributeProto::default()
+        },
+        AttributeProto {
+            sparse_tensors: vec![sparse()],
+            ..AttributeProto::default()
+        },
+        AttributeProto {
+            g: Some(in_branch()),
+            ..AttributeProto::default()
+        },
+        AttributeProto {
+            graphs: vec![in_branch()],
+            ..AttributeProto::default()
+        },
+    ];
+    let mut models = vec![
+        model(in_branch()),
+        model(GraphProto {
+            sparse_initializer: vec![sparse()],
+            ..GraphProto::default()
+        }),
+        ModelProto {
+            training_info: vec![TrainingInfoProto {
+                algorithm: Some(in_branch()),
+                ..TrainingInfoProto::default()
+            }],
+            ..ModelProto::default()
+        },
+    ];
+    for attribute in attributes {
+        models.push(model(graph(with_attribute(attribute.clone()))));
+        models.push(ModelProto {
+            functions: vec![FunctionProto {
+                node: with_attribute(attribute.clone()),
+                ..FunctionProto::default()
+            }],
+            ..ModelProto::default()
+        });
+        models.push(ModelProto {
+            functions: vec![FunctionProto {
+                attribute_proto: vec![attribute],
+                ..FunctionProto::default()
+            }],
+            ..ModelProto::default()
+        });
+    }
+    for model in models {
+        let read = ModelProto::decode(model.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(read.external_tensor(), Some(&outside()), "{model:?}");
+    }
     assert_eq!(ModelProto::default().external_tensor(), None);
 }

@@ -1,0 +1,162 @@
+//! Which models are served, and what became of every package of the models folder.
+//!
+//! [`Catalog`] is what requests read: a snapshot that is exchanged whole. The repository behind it looks at the folder, and has the
+//! shelf decide what to prove and what to let go.
+
+mod fingerprint;
+mod repository;
+mod shelf;
+mod state;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+pub use repository::RepositorySettings;
+pub(super) use repository::{Patience, Repository};
+pub use state::{Indexed, Rejected, State};
+pub use versions::Versions;
+
+use super::served::ServedModel;
+use crate::fault::{Fault, FaultKind};
+
+/// How models are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Threads that decode images and, without a GPU, run networks.
+    pub cores: usize,
+    /// On a GPU: copies of each model, each with sessions of its own.
+    pub instances: usize,
+    /// Images that may wait for one model.
+    pub queue: usize,
+    /// How long an image may wait and run.
+    pub deadline: Duration,
+}
+
+/// Served models by name and version.
+type Served = BTreeMap<String, BTreeMap<u32, Arc<ServedModel>>>;
+
+#[derive(Clone, Default)]
+struct Contents {
+    /// Whether every package was looked at once.
+    loaded: bool,
+    /// Why the folder cannot be looked at.
+    fault: Option<String>,
+    models: Served,
+    packages: Vec<Indexed>,
+}
+
+/// Every served model by name and version.
+#[derive(Default)]
+pub struct Catalog {
+    contents: RwLock<Contents>,
+}
+
+impl Catalog {
+    /// A version of a model; the newest that is served where none is named.
+    ///
+    /// # Errors
+    /// `not-ready` while there is no model at all, `unknown-model` and `unknown-version` otherwise. The caller's text is not
+    /// repeated.
+    pub fn find(&self, name: &str, version: Option<u32>) -> Result<Arc<ServedModel>, Fault> {
+        let unknown = |code, what: &str, known: Vec<String>| {
+            let message = format!("there is no such {what}: this server has {}", known.join(", "));
+            Fault::new(FaultKind::NotFound, code, message)
+        };
+        let found = self.read(|contents| match contents.models.get(name) {
+            Some(versions) => {
+                let found = match version {
+                    None => versions.values().next_back(),
+                    Some(version) => versions.get(&version),
+                };
+                found
+                    .cloned()
+                    .ok_or_else(|| Some(versions.keys().map(u32::to_string).collect::<Vec<_>>()))
+            }
+            None => Err(None),
+        });
+        found.map_err(|versions| {
+            if let Some(known) = versions {
+                return unknown("unknown-version", "version", known);
+            }
+            let known: Vec<String> = self.read(|contents| contents.models.keys().cloned().collect());
+            match self.not_ready() {
+                Some(reason) if known.is_empty() => Fault::new(FaultKind::Unavailable, "not-ready", reason),
+                _ => unknown("unknown-model", "model", known),
+            }
+        })
+    }
+
+    /// Every package that was found, and what became of it.
+    #[must_use]
+    pub fn index(&self) -> Vec<Indexed> {
+        self.read(|contents| contents.packages.clone())
+    }
+
+    /// Every served version of every model, by name and version.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ServedModel>> {
+        self.read(|contents| {
+            contents
+                .models
+                .values()
+                .flat_map(|versions| versions.values().cloned())
+                .collect()
+        })
+    }
+
+    /// The packages that did not prove themselves.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.read(|contents| {
+            let folder = contents.fault.iter().map(|reason| Rejected {
+                package: "*".to_owned(),
+                stage: None,
+                reason: reason.clone(),
+                since: None,
+            });
+            folder
+                .chain(contents.packages.iter().filter_map(Indexed::rejected))
+                .collect()
+        })
+    }
+
+    /// Why requests cannot be served yet, or at all; `None` when every model that has packages has one that serves, and there is
+    /// one. A new version that fails takes nothing away while an older one serves.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.read(|contents| {
+            if !contents.loaded {
+                return Some("the models are being loaded and proven".to_owned());
+            }
+            // of a model that somebody took away on purpose, or that is still arriving, nobody waits for anything
+            let failed = |package: &&Indexed| {
+                package.state == State::Failed && !contents.models.contains_key(&package.name)
+            };
+            if let Some(package) = contents.packages.iter().rev().find(failed) {
+                let reason = package.reason.as_deref().unwrap_or_default();
+                return Some(format!("{} is not served: {reason}", package.place()));
+            }
+            if contents.models.is_empty() {
+                let reason =
+                    "there is no model: put a package into <models>/<name>/<version>/, or load one that was unloaded";
+                return Some(contents.fault.clone().unwrap_or_else(|| reason.to_owned()));
+            }
+            None
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
+        look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn exchange(&self, contents: Contents) {
+        let old = {
+            let mut place = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *place, contents)
+        };
+        // freeing sessions takes its time: not under the lock
+        drop(old);
+    }
+}

@@ -1,0 +1,308 @@
+//! The models folder: looked at, proven from, and watched. One look at a time; requests never wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Instant, SystemTime};
+
+use super::fingerprint::look;
+use super::shelf::{Candidate, Shelf};
+use super::state::State;
+use super::versions::{Versions, Wanted};
+use super::{Catalog, Contents, Settings};
+use crate::fault::{Fault, FaultKind};
+use crate::inference::served::ServedModel;
+use crate::model::{Package, Policy, Stage};
+use crate::runtime::proof::{Unproven, prove};
+use crate::runtime::{Device, Runtime};
+use crate::telemetry::metrics::Metrics;
+
+/// Which packages are served.
+#[derive(Clone, Debug, Default)]
+pub struct RepositorySettings {
+    /// The folder, with `<name>/<version>/` in it.
+    pub models: PathBuf,
+    /// Which versions, where no pin names them.
+    pub versions: Versions,
+    /// The versions of some models.
+    pub pins: BTreeMap<String, BTreeSet<u32>>,
+    /// What a package has to be.
+    pub policy: Policy,
+}
+
+impl From<&Path> for RepositorySettings {
+    fn from(models: &Path) -> Self {
+        Self {
+            models: models.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&PathBuf> for RepositorySettings {
+    fn from(models: &PathBuf) -> Self {
+        models.as_path().into()
+    }
+}
+
+/// Looks at the models folder and fills the catalog.
+pub(in crate::inference) struct Repository {
+    settings: RepositorySettings,
+    run: Settings,
+    runtime: Runtime,
+    metrics: Metrics,
+    catalog: Arc<Catalog>,
+    inside: Mutex<Inside>,
+}
+
+struct Inside {
+    shelf: Shelf<Arc<ServedModel>>,
+    /// What was served, and may still be answering.
+    draining: Vec<(String, u32, Weak<ServedModel>)>,
+    fault: Option<String>,
+    loaded: bool,
+}
+
+/// Whether what is new is tried at once, or when the next look finds it the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::inference) enum Patience {
+    AtOnce,
+    SecondLook,
+}
+
+impl Repository {
+    pub(in crate::inference) fn new(
+        settings: RepositorySettings,
+        run: Settings,
+        runtime: Runtime,
+        metrics: Metrics,
+        catalog: Arc<Catalog>,
+    ) -> Self {
+        let wanted = Wanted {
+            versions: settings.versions,
+            pins: settings.pins.clone(),
+        };
+        Self {
+            settings,
+            run,
+            runtime,
+            metrics,
+            catalog,
+            inside: Mutex::new(Inside {
+                shelf: Shelf::new(wanted),
+                draining: Vec::new(),
+                fault: None,
+                loaded: false,
+            }),
+        }
+    }
+
+    /// One look: what is new is proven, what is gone is let go. Blocks.
+    pub(in crate::inference) fn look(&self, patience: Patience) {
+        let mut inside = self.inside();
+        self.see(&mut inside, patience);
+        for model in inside.shelf.models() {
+            self.settle(&mut inside, &model);
+        }
+        inside.loaded = true;
+        self.show(&mut inside);
+        inside.drained();
+    }
+
+    /// Loads a model that was unloaded, or tries again what failed. Blocks.
+    ///
+    /// # Errors
+    /// `unknown-model`, or `model-failed` with the reason of its newest version.
+    pub(in crate::inference) fn load(&self, model: &str) -> Result<(), Fault> {
+        let mut inside = self.inside();
+        self.see(&mut inside, Patience::SecondLook);
+        if !inside.shelf.ask(model) {
+            return Err(unknown());
+        }
+        self.settle(&mut inside, model);
+        let mut packages = inside.shelf.index();
+        packages.retain(|package| package.name == model && package.state != State::Idle);
+        let newest = packages.into_iter().next_back();
+        match newest.filter(|package| package.state == State::Failed) {
+            None => Ok(()),
+            Some(package) => Err(Fault::new(
+                FaultKind::Unavailable,
+                "model-failed",
+                format!(
+                    "{} did not prove itself: {}",
+                    package.place(),
+                    package.reason.unwrap_or_default()
+                ),
+            )),
+        }
+    }
+
+    /// Takes a model away until it is loaded again, whatever is copied into its folder; what it is answering it answers.
+    ///
+    /// # Errors
+    /// `unknown-model`.
+    pub(in crate::inference) fn unload(&self, model: &str) -> Result<(), Fault> {
+        let mut inside = self.inside();
+        if !inside.shelf.unload(model) {
+            return Err(unknown());
+        }
+        tracing::info!(model, "model.unloaded");
+        self.settle(&mut inside, model);
+        Ok(())
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        // a panic while the lock was held leaves at worst a package that is tried again
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, inside: &mut Inside, patience: Patience) {
+        let fault = match look(&self.settings.models) {
+            // a share that is gone looks like an empty folder: what is proven serves on
+            Ok(found) if found.is_empty() && !inside.shelf.serving().is_empty() => Some(
+                "the models folder is empty; what was loaded from it serves on: is its share gone?"
+                    .to_owned(),
+            ),
+            Ok(found) => {
+                inside
+                    .shelf
+                    .see(found, patience == Patience::AtOnce, SystemTime::now());
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if fault != inside.fault {
+            if let Some(reason) = &fault {
+                tracing::error!(reason, "models.unreadable");
+            }
+            inside.fault = fault;
+        }
+    }
+
+    /// Proves what is new of a model, until it is known what serves; what is seen of it is exchanged after each proof.
+    fn settle(&self, inside: &mut Inside, model: &str) {
+        while let Some(candidate) = inside.shelf.next(model, SystemTime::now()) {
+            self.show(inside);
+            let known = inside.shelf.serving_of(&candidate);
+            let result = self.prove(&candidate, known);
+            inside.shelf.tried(&candidate, result, SystemTime::now());
+        }
+        self.show(inside);
+    }
+
+    fn prove(
+        &self,
+        candidate: &Candidate,
+        known: Option<Arc<ServedModel>>,
+    ) -> Result<Arc<ServedModel>, Unproven> {
+        let Candidate {
+            model,
+            version,
+            folder,
+            ..
+        } = candidate;
+        let started = Instant::now();
+        let opened = Package::open_under(folder, &self.settings.policy).map_err(|error| Unproven {
+            stage: error.stage(),
+            reason: error.to_string(),
+        });
+        let served = opened.and_then(|package| match known {
+            // only its dates changed
+            Some(known) if known.digest == package.digest => Ok(known),
+            _ => serve(package, &self.runtime, self.run, started).map(Arc::new),
+        });
+        match &served {
+            Ok(served) => {
+                self.metrics.model_loaded(model, None);
+                tracing::info!(
+                    model,
+                    version,
+                    digest = served.digest,
+                    device = %served.device,
+                    difference = served.difference,
+                    proven_in_ms = served.proven_in.as_millis() as u64,
+                    "model.ready"
+                );
+            }
+            Err(Unproven { stage, reason }) => {
+                self.metrics.model_loaded(model, Some(stage.name()));
+                tracing::error!(model, version, %stage, reason, "model.rejected");
+            }
+        }
+        served
+    }
+
+    /// Exchanges what requests see.
+    fn show(&self, inside: &mut Inside) {
+        let contents = Contents {
+            loaded: inside.loaded,
+            fault: inside.fault.clone(),
+            models: inside.shelf.serving(),
+            packages: inside.shelf.index(),
+        };
+        let before = self.catalog.all();
+        let states: Vec<(String, u32, &'static str)> = contents
+            .packages
+            .iter()
+            .map(|package| (package.name.clone(), package.version, package.state.name()))
+            .collect();
+        let served = contents.models.values().map(BTreeMap::len).sum();
+        self.metrics.models(served, &states, &State::ALL.map(State::name));
+        let serves = |old: &Arc<ServedModel>| {
+            contents
+                .models
+                .get(&old.manifest.name)
+                .and_then(|versions| versions.get(&old.manifest.version))
+                .is_some_and(|new| Arc::ptr_eq(new, old))
+        };
+        for old in before.iter().filter(|old| !serves(old)) {
+            let (name, version) = (old.manifest.name.clone(), old.manifest.version);
+            inside.draining.push((name, version, Arc::downgrade(old)));
+        }
+        self.catalog.exchange(contents);
+    }
+}
+
+impl Inside {
+    /// Notes what has given its last answer, and gives its memory back.
+    fn drained(&mut self) {
+        let before = self.draining.len();
+        self.draining.retain(|(model, version, served)| {
+            let answering = served.strong_count() > 0;
+            if !answering {
+                tracing::info!(model, version, "model.drained");
+            }
+            answering
+        });
+        if self.draining.len() < before {
+            crate::runtime::return_freed_memory();
+        }
+    }
+}
+
+fn unknown() -> Fault {
+    Fault::new(
+        FaultKind::NotFound,
+        "unknown-model",
+        "the models folder has no such model: put a package into <models>/<name>/<version>/",
+    )
+}
+
+/// Proves a package on the device that will serve it, and makes it one that can be asked.
+fn serve(
+    package: Package,
+    runtime: &Runtime,
+    settings: Settings,
+    started: Instant,
+) -> Result<ServedModel, Unproven> {
+    // on the CPU each worker has an engine of its own
+    let count = match runtime.device {
+        Device::Cpu => settings.cores,
+        Device::Cuda(_) => settings.instances,
+    };
+    let proven = prove(&package, runtime, count)?;
+    ServedModel::new(package, proven, settings.queue, started.elapsed()).map_err(|reason| Unproven {
+        stage: Stage::Swap,
+        reason,
+    })
+}

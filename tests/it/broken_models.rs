@@ -1,0 +1,651 @@
+//! Every way to break a model that is known is refused, at the stage and in the words that name it.
+//!
+//! The models are the tiny one of `tests/it/tiny.rs`, broken on purpose. What is said of a package is what `/v1/models` says.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use osteon::inference::{Inference, RepositorySettings, Settings, State};
+use osteon::model::onnx_format::{
+    AttributeProto, AttributeType, DataLocation, FunctionProto, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, SparseTensorProto, StringStringEntryProto, TensorProto, tensor_shape_proto,
+    type_proto,
+};
+use osteon::model::package::{GOLDENS, MANIFEST, MODEL, sha256};
+use osteon::model::{Goldens, Policy, Stage, TrustedKeys};
+use osteon::runtime::{Device, Runtime};
+use osteon::telemetry::metrics::Metrics;
+use prost::Message;
+
+use crate::tiny::Tiny;
+
+/// Models that are loaded once, and whatever is looked at later.
+pub(crate) fn loaded(settings: RepositorySettings) -> Inference {
+    let run = Settings {
+        cores: 1,
+        instances: 1,
+        queue: 8,
+        deadline: Duration::from_secs(30),
+    };
+    let inference = Inference::new(run, Metrics::new().unwrap()).unwrap();
+    inference.load(settings, &Runtime::open(None, Device::Cpu).unwrap());
+    inference
+}
+
+fn under(models: &Path) -> RepositorySettings {
+    models.into()
+}
+
+/// What is said of the only package in `models`.
+#[track_caller]
+fn refused(settings: RepositorySettings, stage: Stage, expected: &str) {
+    let inference = loaded(settings);
+    assert!(inference.catalog().all().is_empty(), "it is served");
+    let rejected = inference.catalog().rejected();
+    let [rejected] = &rejected[..] else {
+        panic!("{rejected:?}")
+    };
+    assert!(rejected.reason.contains(expected), "{rejected:?}");
+    assert_eq!(rejected.stage, Some(stage), "{rejected:?}");
+    assert!(inference.catalog().not_ready().unwrap().contains(expected));
+}
+
+/// Publishes a network as it is, whatever it is: the digests agree.
+fn put(models: &Path, version: u32, network: &[u8]) {
+    put_files(models, version, |_, files| {
+        files.insert(MODEL.into(), network.to_vec());
+    });
+}
+
+/// Writes a package by hand, as somebody who means no good would: nothing is checked.
+fn put_files(
+    models: &Path,
+    version: u32,
+    change: impl FnOnce(&mut serde_json::Value, &mut std::collections::BTreeMap<String, Vec<u8>>),
+) {
+    let tiny = Tiny::new("m", version);
+    let mut manifest = serde_json::to_value(tiny.manifest()).unwrap();
+    let mut files = std::collections::BTreeMap::from([
+        (MODEL.to_owned(), tiny.network().encode_to_vec()),
+        (GOLDENS.to_owned(), serde_json::to_vec(&tiny.goldens()).unwrap()),
+    ]);
+    change(&mut manifest, &mut files);
+    let folder = models.join("m").join(version.to_string());
+    fs::create_dir_all(&folder).unwrap();
+    for (name, content) in &files {
+        manifest["files"][name] = sha256(content).into();
+        fs::write(folder.join(name), content).unwrap();
+    }
+    fs::write(folder.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+/// Refused at the header, whatever is done to the network.
+#[track_caller]
+fn header(change: impl FnOnce(&mut ModelProto), expected: &str) {
+    let models = tempfile::tempdir().unwrap();
+    let mut network = Tiny::new("m", 1).network();
+    change(&mut network);
+    put(models.path(), 1, &network.encode_to_vec());
+    refused(under(models.path()), Stage::Header, expected);
+}
+
+fn graph(network: &mut ModelProto) -> &mut GraphProto {
+    network.graph.as_mut().unwrap()
+}
+
+#[test]
+fn what_is_not_broken_is_served() {
+    let models = tempfile::tempdir().unwrap();
+    put_files(models.path(), 1, |_, _| {});
+    // a stranger is never opened
+    fs::write(models.path().join("m/1/stranger.onnx"), "x").unwrap();
+    let inference = loaded(under(models.path()));
+    assert_eq!(
+        inference.catalog().all().len(),
+        1,
+        "{:?}",
+        inference.catalog().rejected()
+    );
+    assert_eq!(inference.catalog().not_ready(), None);
+}
+
+#[test]
+fn files_that_are_not_what_the_manifest_vouches_for() {
+    let broken = |change: &dyn Fn(&Path), expected: &str| {
+        let models = tempfile::tempdir().unwrap();
+        Tiny::new("m", 1).publish(models.path());
+        change(&models.path().join("m/1"));
+        refused(under(models.path()), Stage::Digest, expected);
+    };
+    broken(
+        &|package| {
+            let mut bytes = fs::read(package.join(MODEL)).unwrap();
+            bytes[40] ^= 1;
+            fs::write(package.join(MODEL), bytes).unwrap();
+        },
+        "model.onnx was changed: its SHA-256 is",
+    );
+    broken(
+        &|package| fs::remove_file(package.join(GOLDENS)).unwrap(),
+        "goldens.json cannot be read",
+    );
+    // a copy under way: the manifest is there, the network half
+    broken(
+        &|package| {
+            let bytes = fs::read(package.join(MODEL)).unwrap();
+            fs::write(package.join(MODEL), &bytes[..bytes.len() / 2]).unwrap();
+        },
+        "model.onnx was changed",
+    );
+    broken(
+        &|package| {
+            fs::rename(package.join(MODEL), package.join("../../elsewhere")).unwrap();
+            std::os::unix::fs::symlink("../../elsewhere", package.join(MODEL)).unwrap();
+        },
+        "model.onnx is a link: a package holds plain files only",
+    );
+    broken(
+        &|package| {
+            fs::remove_file(package.join(GOLDENS)).unwrap();
+            fs::create_dir(package.join(GOLDENS)).unwrap();
+        },
+        "goldens.json is no plain file",
+    );
+    broken(
+        &|package| {
+            let mut manifest: serde_json::Value =
+                serde_json::from_slice(&fs::read(package.join(MANIFEST)).unwrap()).unwrap();
+            manifest["treshold"] = 0.5.into();
+            fs::write(package.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        },
+        "unknown field `treshold`",
+    );
+    broken(
+        &|package| fs::write(package.join(MANIFEST), "{").unwrap(),
+        "manifest.json is not valid",
+    );
+}
+
+#[test]
+fn manifests_that_lead_out_of_the_package() {
+    for (name, expected) in [
+        ("../elsewhere", "must be a plain name inside the package"),
+        ("/etc/hostname", "must be a plain name inside the package"),
+        ("..", "must be a plain name inside the package"),
+        ("manifest.json", "files must not list manifest.json"),
+    ] {
+        let models = tempfile::tempdir().unwrap();
+        put_files(models.path(), 1, |manifest, _| {
+            manifest["files"][name] = sha256(b"").into();
+        });
+        refused(under(models.path()), Stage::Digest, expected);
+    }
+    let models = tempfile::tempdir().unwrap();
+    put_files(models.path(), 1, |_, files| {
+        files.remove(MODEL);
+    });
+    refused(under(models.path()), Stage::Digest, "do not list model.onnx");
+}
+
+#[test]
+fn packages_in_another_place_than_their_own() {
+    let moved = |from: &str, to: &str, expected: &str| {
+        let models = tempfile::tempdir().unwrap();
+        Tiny::new("m", 1).publish(models.path());
+        let to = models.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(models.path().join(from), to).unwrap();
+        refused(under(models.path()), Stage::Digest, expected);
+    };
+    moved("m", "other", "it must lie in m/1/");
+    // a step back that looks like one forward
+    moved(
+        "m/1",
+        "m/2",
+        "the manifest is of m version 1: it must lie in m/1/",
+    );
+    moved("m/1", "m/latest", "named by a whole number of 1 or more");
+}
+
+#[test]
+fn weights_in_other_files() {
+    let outside = |location: &str| TensorProto {
+        name: "features".into(),
+        external_data: vec![StringStringEntryProto {
+            key: "location".into(),
+            value: location.into(),
+        }],
+        data_location: DataLocation::External as i32,
+        dims: vec![1, 3],
+        data_type: 1,
+        ..TensorProto::default()
+    };
+    // up, absolute, through a link, through another name of the file: where it leads is not even looked at
+    for location in ["../weights", "/etc/hostname", "link", "weights"] {
+        header(
+            |network| graph(network).initializer[0] = outside(location),
+            "keeps the values of tensor \"features\" in another file",
+        );
+    }
+    let constant = |attribute: AttributeProto| NodeProto {
+        op_type: "Constant".into(),
+        output: vec!["constant".into()],
+        attribute: vec![attribute],
+        ..NodeProto::default()
+    };
+    let value = AttributeProto {
+        name: "value".into(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(outside("../weights")),
+        ..AttributeProto::default()
+    };
+    let sparse = SparseTensorProto {
+        values: Some(outside("../weights")),
+        ..SparseTensorProto::default()
+    };
+    let sparse_value = AttributeProto {
+        name: "sparse_value".into(),
+        sparse_tensor: Some(sparse.clone()),
+        ..AttributeProto::default()
+    };
+    for attribute in [value.clone(), sparse_value] {
+        header(
+            |network| graph(network).node.push(constant(attribute)),
+            "in another file",
+        );
+    }
+    header(
+        |network| graph(network).sparse_initializer.push(sparse),
+        "in another file",
+    );
+    header(
+        |network| {
+            network.functions.push(FunctionProto {
+                name: "f".into(),
+                domain: "own".into(),
+                node: vec![constant(value)],
+                ..FunctionProto::default()
+            });
+        },
+        "in another file",
+    );
+    // ONNX Runtime knows marks of its own for what lies in memory
+    header(
+        |network| graph(network).initializer[0].data_location = 7,
+        "in another file",
+    );
+}
+
+#[test]
+fn loops_and_branches_however_they_hide() {
+    let branch = |operator: &str| NodeProto {
+        op_type: operator.into(),
+        output: vec!["branched".into()],
+        attribute: vec![AttributeProto {
+            name: "then_branch".into(),
+            g: Some(GraphProto::default()),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    };
+    for operator in ["If", "Loop", "Scan"] {
+        header(
+            |network| graph(network).node.push(branch(operator)),
+            "networks with control flow are not served",
+        );
+        header(
+            |network| {
+                let node = vec![branch(operator)];
+                network.functions.push(FunctionProto {
+                    name: "Harmless".into(),
+                    domain: "own".into(),
+                    node,
+                    ..FunctionProto::default()
+                });
+            },
+            &format!("uses the operator {operator}"),
+        );
+    }
+    // whatever its name, what holds a graph is control flow
+    header(
+        |network| {
+            let mut node = branch("SequenceMap");
+            node.domain = "com.microsoft".into();
+            graph(network).node.push(node);
+        },
+        "control flow",
+    );
+}
+
+#[test]
+fn operators_and_formats_that_are_not_known() {
+    header(
+        |network| network.opset_import[0].version = 99,
+        "needs operator set 99, this program serves 7 to 21",
+    );
+    header(
+        |network| network.opset_import[0].version = 1,
+        "needs operator set 1",
+    );
+    // the second mention counts, too
+    header(
+        |network| {
+            network.opset_import.push(OperatorSetIdProto {
+                domain: "ai.onnx".into(),
+                version: 99,
+            });
+        },
+        "needs operator set 99",
+    );
+    header(
+        |network| network.opset_import.clear(),
+        "does not say which ONNX operator set",
+    );
+    header(|network| network.ir_version = 99, "version 99 of the file format");
+    header(
+        |network| graph(network).node[0].domain = "com.evil".into(),
+        "uses the operator GlobalAveragePool of \"com.evil\", which is not known here",
+    );
+    header(
+        |network| {
+            network
+                .training_info
+                .push(osteon::model::onnx_format::TrainingInfoProto::default())
+        },
+        "train it further",
+    );
+    header(|network| network.graph = None, "has no graph");
+}
+
+#[test]
+fn files_that_are_cut_off() {
+    let models = tempfile::tempdir().unwrap();
+    let network = Tiny::new("m", 1).network().encode_to_vec();
+    // the digest is of the cut file: whoever exported it ran out of space
+    put(models.path(), 1, &network[..network.len() - 9]);
+    refused(
+        under(models.path()),
+        Stage::Header,
+        "is not an ONNX file, or was cut off",
+    );
+}
+
+#[test]
+fn tensors_that_are_not_the_manifests() {
+    header(
+        |network| graph(network).input[0].name = "picture".into(),
+        "must have one input, image as the manifest says: it has picture",
+    );
+    header(
+        |network| {
+            let another = graph(network).input[0].clone();
+            graph(network).input.push(another);
+        },
+        "it has image, image",
+    );
+    header(
+        |network| graph(network).output[0].name = "scores".into(),
+        "has no output probabilities, as the manifest says: it has scores, logits, embedding",
+    );
+    fn tensor(value: &mut osteon::model::onnx_format::ValueInfoProto) -> &mut type_proto::Tensor {
+        let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_mut().unwrap().value.as_mut()
+        else {
+            panic!("a tensor")
+        };
+        tensor
+    }
+    let size = |place: usize, size: i64| {
+        move |value: &mut osteon::model::onnx_format::ValueInfoProto| {
+            tensor(value).shape.as_mut().unwrap().dim[place].value =
+                Some(tensor_shape_proto::Value::DimValue(size));
+        }
+    };
+    header(
+        |network| size(2, 17)(&mut graph(network).input[0]),
+        "has the input image of the shape [?, 1, 17, 16], the manifest says [batch, 1, 16, 16]",
+    );
+    header(
+        |network| size(1, 2)(&mut graph(network).output[0]),
+        "has the output probabilities of the shape [?, 2], the manifest says [batch, 1]",
+    );
+    header(
+        |network| size(0, 1)(&mut graph(network).input[0]),
+        "takes 1 images at a time and no other number",
+    );
+    header(
+        |network| tensor(&mut graph(network).input[0]).elem_type = 10,
+        "has the input image of another kind than 32-bit floats",
+    );
+}
+
+#[test]
+fn networks_that_compute_something_else() {
+    let goldens = |change: &dyn Fn(&mut Goldens), expected: &str| {
+        let models = tempfile::tempdir().unwrap();
+        let mut goldens = Tiny::new("m", 1).goldens();
+        change(&mut goldens);
+        put_files(models.path(), 1, |_, files| {
+            files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
+        });
+        let stage = if goldens.cases.is_empty() || goldens.tolerance > 1.0 {
+            Stage::Digest
+        } else {
+            Stage::Goldens
+        };
+        refused(under(models.path()), stage, expected);
+    };
+    goldens(
+        &|goldens| goldens.cases[1].scores[0] += 0.01,
+        "golden case constant 0.25 is off by",
+    );
+    goldens(
+        &|goldens| goldens.cases.clear(),
+        "a model without proof is not served",
+    );
+    goldens(&|goldens| goldens.tolerance = 50.0, "allows a difference of 50");
+    // NaN: the square root of a mean below zero
+    let models = tempfile::tempdir().unwrap();
+    let mut network = Tiny::new("m", 1).network();
+    graph(&mut network).node[4].op_type = "Sqrt".into();
+    graph(&mut network).node[3].output[0] = "before".into();
+    graph(&mut network).node.insert(
+        4,
+        NodeProto {
+            op_type: "Sqrt".into(),
+            input: vec!["before".into()],
+            output: vec!["logits".into()],
+            ..NodeProto::default()
+        },
+    );
+    put(models.path(), 1, &network.encode_to_vec());
+    refused(under(models.path()), Stage::Goldens, "gives what is no number");
+}
+
+/// A key pair, the folder of its public half, and what signs a manifest with it.
+struct Signer {
+    keys: minisign::KeyPair,
+    folder: tempfile::TempDir,
+}
+
+impl Signer {
+    fn new() -> Self {
+        let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let public = keys.pk.to_box().unwrap().to_string();
+        fs::write(folder.path().join("hospital.pub"), public).unwrap();
+        Self { keys, folder }
+    }
+
+    fn sign(&self, package: &Path) {
+        let manifest = fs::read(package.join(MANIFEST)).unwrap();
+        let signature = minisign::sign(None, &self.keys.sk, &manifest[..], None, None).unwrap();
+        fs::write(package.join("manifest.json.minisig"), signature.to_string()).unwrap();
+    }
+
+    fn settings(&self, models: &Path, require_signature: bool) -> RepositorySettings {
+        RepositorySettings {
+            policy: Policy {
+                trusted: TrustedKeys::read(self.folder.path()).unwrap(),
+                require_signature,
+                ..Policy::default()
+            },
+            ..models.into()
+        }
+    }
+}
+
+#[test]
+fn signatures() {
+    let (ours, others) = (Signer::new(), Signer::new());
+    let models = tempfile::tempdir().unwrap();
+    let package = models.path().join("m/1");
+    Tiny::new("m", 1).publish(models.path());
+    refused(
+        ours.settings(models.path(), true),
+        Stage::Signature,
+        "manifest.json.minisig is missing, and this server serves signed models only",
+    );
+    assert_eq!(
+        loaded(ours.settings(models.path(), false)).catalog().all().len(),
+        1
+    );
+
+    others.sign(&package);
+    for required in [false, true] {
+        refused(
+            ours.settings(models.path(), required),
+            Stage::Signature,
+            "is not of this manifest by a trusted key (hospital)",
+        );
+    }
+    fs::write(package.join("manifest.json.minisig"), "not a signature").unwrap();
+    refused(
+        ours.settings(models.path(), false),
+        Stage::Signature,
+        "is no minisign signature: make it with `minisign -S -m manifest.json`",
+    );
+
+    ours.sign(&package);
+    let served = loaded(ours.settings(models.path(), true)).catalog().all();
+    assert_eq!(
+        served.first().map(|model| model.signed.clone()),
+        Some(osteon::model::Signed::By("hospital".into()))
+    );
+
+    // another threshold: every digest agrees, the signature does not
+    let manifest = fs::read_to_string(package.join(MANIFEST)).unwrap();
+    fs::write(
+        package.join(MANIFEST),
+        manifest.replace("\"threshold\": 0.5", "\"threshold\": 0.9"),
+    )
+    .unwrap();
+    refused(
+        ours.settings(models.path(), true),
+        Stage::Signature,
+        "the manifest was changed after it was signed, or somebody else signed it",
+    );
+
+    // an old signed version in the folder of a newer one
+    fs::write(package.join(MANIFEST), manifest).unwrap();
+    fs::rename(&package, models.path().join("m/2")).unwrap();
+    refused(
+        ours.settings(models.path(), true),
+        Stage::Digest,
+        "the manifest is of m version 1: it must lie in m/1/",
+    );
+}
+
+#[test]
+fn keys_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(
+        TrustedKeys::read(folder.path())
+            .unwrap_err()
+            .contains("has no .pub file")
+    );
+    let file = folder.path().join("a.pub");
+    fs::write(&file, "no key").unwrap();
+    assert!(
+        TrustedKeys::read(&file)
+            .unwrap_err()
+            .contains("is no minisign public key")
+    );
+    assert!(
+        TrustedKeys::read(&folder.path().join("b.pub"))
+            .unwrap_err()
+            .contains("cannot be read")
+    );
+}
+
+#[test]
+fn a_broken_new_version_leaves_the_old_one_serving_and_says_why() {
+    type Break = fn(&Path);
+    let breaks: [(Break, Stage, &str); 4] = [
+        (
+            |models| {
+                put_files(models, 2, |_, _| {});
+                fs::write(models.join("m/2").join(MODEL), "half").unwrap();
+            },
+            Stage::Digest,
+            "model.onnx was changed",
+        ),
+        (|models| put(models, 2, b"half"), Stage::Header, "was cut off"),
+        (
+            |models| {
+                put_files(models, 2, |_, files| {
+                    let mut goldens = Tiny::new("m", 2).goldens();
+                    goldens.cases[0].scores[0] += 1.0;
+                    files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
+                });
+            },
+            Stage::Goldens,
+            "is off by",
+        ),
+        (
+            |models| {
+                fs::create_dir_all(models.join("m/2")).unwrap();
+                for entry in fs::read_dir(models.join("m/1")).unwrap() {
+                    let entry = entry.unwrap();
+                    fs::copy(entry.path(), models.join("m/2").join(entry.file_name())).unwrap();
+                }
+            },
+            Stage::Digest,
+            "it must lie in m/1/",
+        ),
+    ];
+    for (broken, stage, expected) in breaks {
+        let models = tempfile::tempdir().unwrap();
+        Tiny::new("m", 1).publish(models.path());
+        let inference = loaded(under(models.path()));
+        let catalog = inference.catalog();
+        let digest = catalog.find("m", None).unwrap().digest.clone();
+
+        broken(models.path());
+        inference.look();
+        assert_eq!(
+            catalog.index()[1].state,
+            State::Waiting,
+            "it may still be arriving"
+        );
+        inference.look();
+        let failed = catalog.index().remove(1);
+        assert_eq!(
+            (failed.state, failed.stage),
+            (State::Failed, Some(stage)),
+            "{failed:?}"
+        );
+        assert!(failed.reason.unwrap().contains(expected));
+        let serving = catalog.find("m", None).unwrap();
+        assert_eq!((serving.manifest.version, &serving.digest), (1, &digest));
+        assert_eq!(catalog.not_ready(), None, "the old one serves");
+
+        // mended, it takes over
+        fs::remove_dir_all(models.path().join("m/2")).unwrap();
+        Tiny::new("m", 2).publish(models.path());
+        inference.look();
+        inference.look();
+        assert_eq!(catalog.find("m", None).unwrap().manifest.version, 2);
+        assert_eq!(catalog.rejected(), []);
+    }
+}
