@@ -93,6 +93,7 @@ struct Contents {
     loaded: bool,
     models: BTreeMap<String, BTreeMap<u32, Arc<ServedModel>>>,
     rejected: Vec<Rejected>,
+    unloaded: BTreeMap<String, BTreeMap<u32, Arc<ServedModel>>>,
 }
 
 /// Every served model by name and version.
@@ -193,7 +194,43 @@ impl Catalog {
                 reason: Some(rejected.reason.clone()),
             })
         }));
+        index.extend(self.read(|contents| {
+            contents
+                .unloaded
+                .values()
+                .flat_map(BTreeMap::values)
+                .map(|model| Indexed {
+                    name: model.manifest.name.clone(),
+                    version: model.manifest.version,
+                    state: State::Unavailable,
+                    reason: Some("unloaded".to_owned()),
+                })
+                .collect::<Vec<_>>()
+        }));
         index
+    }
+
+    /// STAND-IN for the lifecycle that is written elsewhere: moves a model in or out of what is served.
+    pub(super) fn shift(&self, name: &str, serve: bool) -> Result<(), Fault> {
+        let mut guard = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+        let contents = &mut *guard;
+        let (from, to) = if serve {
+            (&mut contents.unloaded, &mut contents.models)
+        } else {
+            (&mut contents.models, &mut contents.unloaded)
+        };
+        match from.remove(name) {
+            Some(versions) => {
+                to.insert(name.to_owned(), versions);
+                Ok(())
+            }
+            None if to.contains_key(name) => Ok(()),
+            None => Err(Fault::new(
+                FaultKind::NotFound,
+                "unknown-model",
+                "there is no such model",
+            )),
+        }
     }
 
     /// The newest version of every model, by name.

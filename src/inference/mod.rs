@@ -102,6 +102,22 @@ impl Inference {
         &self.catalog
     }
 
+    /// STAND-IN for the lifecycle that is written elsewhere.
+    ///
+    /// # Errors
+    /// `unknown-model`.
+    pub async fn load_model(&self, name: &str) -> Result<(), Fault> {
+        self.catalog.shift(name, true)
+    }
+
+    /// STAND-IN for the lifecycle that is written elsewhere.
+    ///
+    /// # Errors
+    /// `unknown-model`.
+    pub async fn unload_model(&self, name: &str) -> Result<(), Fault> {
+        self.catalog.shift(name, false)
+    }
+
     /// The model that scores stored studies: the first by name.
     #[must_use]
     pub fn default_model(&self) -> Option<ModelReference> {
