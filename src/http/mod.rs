@@ -7,6 +7,7 @@ pub mod body;
 mod buffer;
 pub mod dicomweb;
 pub mod error;
+mod inference_protocol;
 mod models;
 mod page;
 mod probe;
@@ -51,6 +52,16 @@ pub struct App {
     pub stopping: CancellationToken,
 }
 
+impl App {
+    /// Why requests cannot be served: a model did not prove itself, or the server is about to stop.
+    fn not_ready(&self) -> Option<String> {
+        if self.stopping.is_cancelled() {
+            return Some("the server is stopping".to_owned());
+        }
+        self.inference.catalog().not_ready()
+    }
+}
+
 /// How much a request may bring.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -74,6 +85,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/models/{model}/score", post(score::score))
         .route("/v1/models/{model}/heatmap", post(score::heatmap))
         .merge(studies::routes())
+        .nest("/v2", inference_protocol::routes())
         .merge(dicomweb::stow::routes(stow))
         .route("/health/live", get(probe::live))
         .route("/health/ready", get(probe::ready))
