@@ -106,6 +106,7 @@ impl Inference {
     ///
     /// # Errors
     /// `unknown-model`.
+    #[expect(clippy::unused_async, reason = "what it stands for waits")]
     pub async fn load_model(&self, name: &str) -> Result<(), Fault> {
         self.catalog.shift(name, true)
     }
@@ -114,6 +115,7 @@ impl Inference {
     ///
     /// # Errors
     /// `unknown-model`.
+    #[expect(clippy::unused_async, reason = "what it stands for waits")]
     pub async fn unload_model(&self, name: &str) -> Result<(), Fault> {
         self.catalog.shift(name, false)
     }

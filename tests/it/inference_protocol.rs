@@ -7,7 +7,7 @@ use osteon::config::Given;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::server::{TestServer, bytes, phantom};
+use crate::server::{MODEL, TestServer, bytes, phantom, with};
 use crate::tiny::{SIDE, Tiny};
 
 const PIXELS: usize = SIDE * SIDE;
@@ -159,6 +159,88 @@ async fn a_batch_in_binary_comes_back_in_its_order() {
     server.stop().await;
 }
 
+/// A second head whose scores are the first one's logits: its answers are the same, under other names.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_head_answers_under_its_name() {
+    let models = tempfile::tempdir().unwrap();
+    let tiny = Tiny {
+        labels: vec![("bright", 1.0, 0.0), ("dark", -1.0, 0.0)],
+        ..Tiny::new("both", 3)
+    };
+    let mut goldens = tiny.goldens();
+    for case in &mut goldens.cases {
+        case.scores.extend_from_within(..);
+    }
+    tiny.publish_with(models.path(), |manifest, files| {
+        let mut second = manifest.heads[0].clone();
+        second.name = "second".into();
+        second.scores = second.logits.take().unwrap();
+        second.activation = osteon::model::Activation::Sigmoid;
+        for (label, name) in second.labels.iter_mut().zip(["light", "dim"]) {
+            label.name = name.into();
+        }
+        manifest.heads.push(second);
+        files.insert(
+            osteon::model::package::GOLDENS.to_owned(),
+            serde_json::to_vec(&goldens).unwrap(),
+        );
+    });
+    let server = TestServer::with(models.path().to_owned(), Given::default()).await;
+    let (_, metadata) = server.get("/v2/models/both").await;
+    let second = &metadata["outputs"][1];
+    assert_eq!(second["name"], "second", "{metadata}");
+    assert_eq!(second["parameters"]["labels"], json!(["light", "dim"]));
+    let (status, answer) = server.infer_files(&[&bytes(&phantom(1))], json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let [first, second] = [0, 1].map(|index| numbers(&answer["outputs"][index]["data"]));
+    same(&first, &second);
+    assert!(first[0] > 0.5 && first[1] < 0.5, "{first:?}");
+    let (status, answer) = server
+        .infer_json(&json!({
+            "inputs": [{
+                "name": "image", "datatype": "FP32", "shape": [1, 1, SIDE, SIDE], "data": constant(&[0.75]),
+            }],
+            "outputs": [{ "name": "second" }],
+        }))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    same(
+        &numbers(&answer["outputs"][0]["data"]),
+        &[sigmoid(0.75), sigmoid(-0.75)],
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn activation_maps_come_for_each_image_and_label() {
+    let server = TestServer::start().await;
+    let (_, model) = server.get(&format!("/v1/models/{MODEL}")).await;
+    let manifest = &model["manifest"];
+    let name = &manifest["heads"][0]["activation_map"];
+    let [rows, columns] =
+        ["rows", "columns"].map(|side| manifest["preprocessing"][side].as_u64().unwrap() as usize);
+    let pixels: Vec<f32> = (0..2 * rows * columns)
+        .map(|index| (index % 97) as f32 / 97.0)
+        .collect();
+    let request = json!({
+        "inputs": [{ "name": "image", "datatype": "FP32", "shape": [2, 1, rows, columns], "data": pixels }],
+        "outputs": [{ "name": name }],
+    });
+    let (status, answer) = server
+        .post(
+            &format!("/v2/models/{MODEL}/versions/1/infer"),
+            "application/json",
+            request.to_string().into(),
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let output = &answer["outputs"][0];
+    let shape: Vec<usize> = serde_json::from_value(output["shape"].clone()).unwrap();
+    assert_eq!((shape[0], shape[1], shape.len()), (2, 2, 4), "{shape:?}");
+    assert_eq!(numbers(&output["data"]).len(), shape.iter().product::<usize>());
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_takes_the_way_of_any_other() {
     let (server, _models) = start().await;
@@ -185,7 +267,7 @@ async fn a_file_that_is_refused_is_named_with_its_code() {
     let (server, _models) = start().await;
     let (good, hand) = (
         bytes(&phantom(1)),
-        crate::server::with(
+        with(
             &phantom(2),
             dicom_dictionary_std::tags::BODY_PART_EXAMINED,
             dicom_core::VR::CS,
@@ -225,7 +307,7 @@ async fn errors_have_the_protocols_form() {
             "no such output for the input dicom: there are findings (output)",
         ),
         (json!({ "inputs": [tensor, file] }), "(input)"),
-        (json!({ "inputs": [file] }), "(not-dicom)"),
+        (json!({ "inputs": [file] }), "(empty)"),
         (json!([]), "(request)"),
     ] {
         let (status, answer) = server.infer_json(&request).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::Address;
 use super::answer::{Column, HEADER_LENGTH, answer};
 use super::error::ProtocolError;
-use super::outputs::{self, DICOM, Source, of_findings, of_tensor};
+use super::outputs::{self, Output, Row, Source, of_findings, of_tensor};
 use super::request::{Asked, Expected, Input, Request, invalid};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, IntendedUseCheck};
@@ -107,39 +107,32 @@ async fn parse(model: &Arc<ServedModel>, body: Bytes, json: Option<usize>) -> Re
 
 /// The outputs that the answer has, in the order of the request.
 fn asked(model: &ServedModel, request: &mut Request) -> Result<Vec<(Asked, Source)>, Fault> {
-    let all = outputs::of(model);
+    let is_head = |output: &Output<'_>| matches!(output.source, Source::Head(_));
     // with files, there is no more than the findings: what the network said of them is not kept
     let dicom = matches!(request.input, Input::Dicom(_));
-    let available = || {
-        all.iter()
-            .filter(|output| !dicom || matches!(output.source, Source::Head(_)))
-    };
+    let mut available = outputs::of(model);
+    available.retain(|output| !dicom || is_head(output));
     if request.outputs.is_empty() {
         let binary = request.binary;
-        return Ok(all
+        let by_default = |output: &Output<'_>| {
+            let name = output.name.to_owned();
+            (Asked { name, binary }, output.source)
+        };
+        return Ok(available
             .iter()
-            .filter(|output| matches!(output.source, Source::Head(_)))
-            .map(|output| {
-                let name = output.name.to_owned();
-                (Asked { name, binary }, output.source)
-            })
+            .filter(|output| is_head(output))
+            .map(by_default)
             .collect());
     }
-    let named = |asked: Asked| match available().find(|output| output.name == asked.name) {
-        Some(output) => Ok((asked, output.source)),
-        None => {
-            let known: Vec<_> = available().map(|output| output.name).collect();
-            let for_input = if dicom {
-                format!(" for the input {DICOM}")
-            } else {
-                String::new()
-            };
-            let message = format!(
-                "there is no such output{for_input}: there are {}",
-                known.join(", ")
-            );
-            Err(invalid("output", message))
-        }
+    let unknown = || {
+        let known: Vec<_> = available.iter().map(|output| output.name).collect();
+        let place = if dicom { " for the input dicom" } else { "" };
+        let message = format!("there is no such output{place}: there are {}", known.join(", "));
+        invalid("output", message)
+    };
+    let named = |asked: Asked| {
+        let output = available.iter().find(|output| output.name == asked.name);
+        Ok((asked, output.ok_or_else(unknown)?.source))
     };
     std::mem::take(&mut request.outputs)
         .into_iter()
@@ -228,7 +221,7 @@ async fn of_files(
 
 fn columns(
     asked: Vec<(Asked, Source)>,
-    rows: impl Fn(Source) -> Result<Vec<outputs::Row>, ProtocolError>,
+    rows: impl Fn(Source) -> Result<Vec<Row>, ProtocolError>,
 ) -> Result<Vec<Column>, ProtocolError> {
     asked
         .into_iter()

@@ -1,5 +1,5 @@
-//! Open Inference Protocol v2 over HTTP: what clients of KServe and Triton speak, with its extensions for binary tensors and for the
-//! model repository.
+//! Open Inference Protocol v2 over HTTP: what clients of `KServe` and Triton speak, with its extensions for binary tensors and
+//! for the model repository.
 //!
 //! A client sends either the network's own input, prepared by itself, or whole DICOM files in the input [`outputs::DICOM`], which take
 //! the same way as any other image: gates, preprocessing, network, interpretation.
@@ -15,6 +15,7 @@ mod request;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::sync::Arc;
 

@@ -76,7 +76,9 @@ impl Numbers {
         };
         match self {
             Self::Fp32 => true,
-            Self::Fp16 => values.iter().all(|&value| f16::from_f32(value).to_f32() == value),
+            Self::Fp16 => values
+                .iter()
+                .all(|&value| f16::from_f32(value).to_f32().to_bits() == value.to_bits()),
             Self::Uint8 => whole(0.0..256.0),
             Self::Int8 => whole(-128.0..128.0),
             Self::Uint16 => whole(0.0..65536.0),

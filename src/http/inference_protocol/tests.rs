@@ -228,6 +228,9 @@ fn no_body_makes_it_panic() {
     for _ in 0..20_000 {
         let (mut body, mut length) = seeds[dice.random_range(0..seeds.len())].clone();
         for _ in 0..dice.random_range(1..4) {
+            if body.is_empty() {
+                break;
+            }
             let at = dice.random_range(0..body.len());
             match dice.random_range(0..6) {
                 0 => body[at] = dice.random(),
