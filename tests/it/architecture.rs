@@ -86,6 +86,7 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "dicom",
             "fault",
             "finding",
+            "image",
             "inference",
             "pages",
             "store",

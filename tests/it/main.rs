@@ -16,6 +16,7 @@ mod explanations;
 mod fuzz_corpus;
 mod gates;
 mod grey;
+mod inference_protocol;
 mod model_commands;
 mod models;
 mod panics;
