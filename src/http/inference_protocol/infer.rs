@@ -33,8 +33,9 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProtocolError> {
-    let json = header_length(&headers)?;
+    // first of all: whoever is refused while still sending does not hear why
     let body = body::read(&headers, body, app.limits.body_bytes).await?;
+    let json = header_length(&headers)?;
     let model = address.find(&app)?;
     let mut request = parse(&model, body, json).await?;
     let asked = asked(&model, &mut request)?;
