@@ -35,8 +35,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProtocolError> {
-    let json = header_length(&headers)?;
-    // how urgent it is stands in the body
+    // first of all: whoever is refused while still sending does not hear why; how urgent it is stands in the body
     let body = body::read(
         &headers,
         body,
@@ -45,6 +44,7 @@ pub(super) async fn infer(
         Priority::Routine,
     )
     .await?;
+    let json = header_length(&headers)?;
     let model = address.find(&app)?;
     let mut request = parse(&model, body, json).await?;
     let asked = asked(&model, &mut request)?;
