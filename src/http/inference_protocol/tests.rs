@@ -39,7 +39,10 @@ fn files(request: Request) -> Vec<Bytes> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a literal reads better without a reference")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a literal reads better without a reference"
+)]
 fn of_json(datatype: &str, images: i64, data: Value) -> Value {
     json!({ "inputs": [{ "name": "image", "datatype": datatype, "shape": [images, 1, 2, 3], "data": data }] })
 }
@@ -51,7 +54,10 @@ fn of_bytes(datatype: &str, images: i64, size: usize) -> Value {
     }] })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a literal reads better without a reference")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a literal reads better without a reference"
+)]
 fn of_files(shape: Value, size: usize) -> Value {
     json!({ "inputs": [{
         "name": "dicom", "datatype": "BYTES", "shape": shape, "parameters": { "binary_data_size": size },
