@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use super::process::Process;
 use crate::finding::{InstanceResult, Outcome};
 
 /// Seconds; from a fraction of a millisecond to a long wait.
@@ -75,6 +76,7 @@ impl Metrics {
             .register(Box::new(metrics.probabilities.clone()))?;
         metrics.registry.register(Box::new(metrics.ready.clone()))?;
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
+        metrics.registry.register(Box::new(Process::new()?))?;
         Ok(metrics)
     }
 

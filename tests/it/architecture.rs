@@ -165,7 +165,7 @@ fn each_crate_has_its_home() {
         ("multer::", &["http/", "dicom/multipart.rs"]),
         ("prometheus::", &["telemetry/"]),
         ("clap::", &["bin/", "config.rs"]),
-        ("indicatif::", &["bin/osteon-train/", "train/learn/progress.rs"]),
+        ("indicatif::", &["bin/", "train/learn/progress.rs"]),
     ];
     for (place, text) in sources() {
         let code = code(&text);

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod decode;
 mod deidentify;
 mod fuzz_corpus;
