@@ -1,12 +1,11 @@
 //! A server of the measurement's own: `osteon serve` as a process beside it, so that its figures are the server's alone.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 use super::client::{Connection, Target, reason};
 use super::suggest::Settings;
@@ -22,9 +21,9 @@ pub(super) struct Given {
 /// A running server; dropping it ends the process and takes its folder away.
 pub(super) struct OwnServer {
     // before the folder, which it writes to
-    child: Child,
+    _process: Process,
     // held, because a server whose words nobody can take ends
-    _said: Lines<BufReader<ChildStdout>>,
+    _said: BufReader<ChildStdout>,
     _folder: Folder,
     pub(super) target: Target,
 }
@@ -47,8 +46,7 @@ impl OwnServer {
             .env_remove("OSTEON_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log)?)
-            .kill_on_drop(true);
+            .stderr(std::fs::File::create(&log)?);
         if let Some(models) = &given.models {
             command.arg("--models").arg(models);
         }
@@ -64,22 +62,15 @@ impl OwnServer {
                 command.arg("--instances").arg(instances.to_string());
             }
         }
-        let mut child = command.spawn().context("a server cannot be started")?;
-        let stdout = child.stdout.take().context("a server cannot be listened to")?;
-        let mut said = BufReader::new(stdout).lines();
-        let target = loop {
-            // it says where it listens when its models are loaded
-            match said.next_line().await? {
-                Some(line) => {
-                    if let Some(target) = line
-                        .split_whitespace()
-                        .find_map(|word| word.parse::<Target>().ok())
-                    {
-                        break target;
-                    }
-                }
-                None => bail!("the server did not start: {}", last_words(&log)),
-            }
+        let mut process = Process(command.spawn().context("a server cannot be started")?);
+        let stdout = process
+            .0
+            .stdout
+            .take()
+            .context("a server cannot be listened to")?;
+        let (target, said) = tokio::task::spawn_blocking(move || address(BufReader::new(stdout))).await??;
+        let Some(target) = target else {
+            bail!("the server did not start: {}", last_words(&log));
         };
         let (status, body) = Connection::new(target.clone().into())
             .get("/health/ready")
@@ -88,17 +79,24 @@ impl OwnServer {
             bail!("the server is not ready: {}", not_ready(status, &body));
         }
         Ok(Self {
-            child,
+            _process: process,
             _said: said,
             _folder: folder,
             target,
         })
     }
+}
 
-    /// Ends it. There is nothing in its folder that anyone will read.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("the server cannot be ended")
+/// Where the server listens: it says so when its models are loaded, or ends without.
+fn address(mut said: BufReader<ChildStdout>) -> std::io::Result<(Option<Target>, BufReader<ChildStdout>)> {
+    let mut line = String::new();
+    while said.read_line(&mut line)? > 0 {
+        if let Some(target) = line.split_whitespace().find_map(|word| word.parse().ok()) {
+            return Ok((Some(target), said));
+        }
+        line.clear();
     }
+    Ok((None, said))
 }
 
 fn not_ready(status: hyper::StatusCode, body: &[u8]) -> String {
@@ -114,6 +112,17 @@ fn last_words(log: &Path) -> String {
     let last = log.lines().rev().find(|line| !line.trim().is_empty());
     last.map_or("it said nothing", |line| line.trim_start_matches("osteon: "))
         .to_owned()
+}
+
+/// A process that ends with its owner. There is nothing in the server's folder that anyone will read, so nothing waits.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // one that has ended already is what is wanted
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A folder of its own among the system's temporary ones, while it is needed.

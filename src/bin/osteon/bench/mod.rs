@@ -117,9 +117,6 @@ async fn measure(arguments: Arguments, files: Vec<Bytes>) -> anyhow::Result<Exit
         let (model, rows) = levels(&arguments, &target, &files, settings, &progress).await?;
         served = format!("{} version {} on {}", model.name, model.version, model.device);
         measured.push(rows);
-        if let Some(own) = own {
-            own.stop().await?;
-        }
     }
     progress.finish_and_clear();
 
@@ -201,10 +198,10 @@ async fn levels(
     for &callers in &arguments.concurrency {
         let before = client::usage(&mut connection).await;
         let said = settings.map_or_else(String::new, |settings| format!("{settings}, "));
-        let watching = watch(progress, &load, &format!("{said}concurrency {callers}"), time);
+        let level = format!("{said}concurrency {callers}");
         let tally = tokio::select! {
             tally = load.run(callers.into(), time) => tally,
-            never = watching => match never {},
+            never = watch(progress, &load, &level, time) => match never {},
         };
         let after = client::usage(&mut connection).await;
         rows.push(Row::new(settings, callers.into(), tally, before, after));
@@ -290,7 +287,6 @@ fn now() -> String {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    chrono::DateTime::from_timestamp(since.as_secs() as i64, 0).map_or_else(String::new, |time| {
-        time.naive_utc().format("%Y-%m-%d %H:%M UTC").to_string()
-    })
+    chrono::DateTime::from_timestamp(since.as_secs() as i64, 0)
+        .map_or_else(String::new, |time| format!("{} UTC", time.naive_utc()))
 }
