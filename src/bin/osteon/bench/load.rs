@@ -192,6 +192,6 @@ mod tests {
         let mut all = Tally::default();
         all.add(tally);
         assert_eq!(all.latencies, [20.0]);
-        assert_eq!(all.stages.each(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(all.stages.each().map(|sum| sum as u32), [1, 2, 3, 4, 5]);
     }
 }
