@@ -143,9 +143,8 @@ fn the_schema_is_current_and_the_bundled_manifest_fits_it() {
     let (well, schema) = models(&bundled_models(), &["schema"]);
     assert!(well);
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.schema.json");
-    assert_eq!(
-        fs::read_to_string(committed).unwrap(),
-        schema,
+    assert!(
+        fs::read_to_string(committed).unwrap() == schema,
         "run `osteon models schema > docs/manifest.schema.json`"
     );
     let schema: Value = serde_json::from_str(&schema).unwrap();
