@@ -209,8 +209,12 @@ fn violations(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<S
                     found.push(format!("{place} is no {rule}"));
                 }
             }
-            "minimum" if value.as_f64() < rule.as_f64() => found.push(format!("{place} is below {rule}")),
-            "maximum" if value.as_f64() > rule.as_f64() => found.push(format!("{place} is above {rule}")),
+            "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => {
+                found.push(format!("{place} is below {rule}"))
+            }
+            "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => {
+                found.push(format!("{place} is above {rule}"))
+            }
             "minItems" | "maxItems" => {
                 let (length, bound) = (
                     value.as_array().map_or(0, Vec::len) as u64,
