@@ -81,7 +81,7 @@ impl Server {
             .await
             .context("the data folder cannot be used")?;
         let repository = repository(&config)?;
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::new()?.with_sites(config.sites);
         let settings = Settings {
             cores: config.cores,
             instances: config.instances,

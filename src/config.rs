@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::inference::Versions;
 use crate::runtime::Device;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, Sites};
 
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -87,6 +87,10 @@ pub struct Given {
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "OSTEON_LOG_FORMAT", value_parser = log_format, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// In the file only, `[sites]`: short names for values of Institution Name (0008,0080), by which the metrics tell images
+    /// apart; every other institution counts as `other`.
+    #[arg(skip)]
+    pub sites: Option<Sites>,
 }
 
 /// The versions of one model that are served, as `NAME=1,3`.
@@ -160,6 +164,8 @@ pub struct Config {
     pub quiet: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Names for the sites that images come from.
+    pub sites: Sites,
 }
 
 /// Why the configuration cannot be used.
@@ -236,6 +242,7 @@ impl Config {
                 .map(|url| url.trim_end_matches('/').to_owned()),
             quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+            sites: given.sites.or(file.sites).unwrap_or_default(),
         };
         if config.require_signature && config.trusted_keys.is_none() {
             return Err(ConfigError::Range(
@@ -359,6 +366,16 @@ mod tests {
                 .to_string()
                 .contains("trusted-keys")
         );
+    }
+
+    #[test]
+    fn sites_are_named_in_the_file() {
+        let (_folder, path) = file("queue = 7\n\n[sites]\n\"General Hospital\" = \"general\"\n");
+        let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+        assert_eq!(config.sites.of(Some("General Hospital")).name(), "general");
+        let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
+        let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
+        assert!(said.to_string().contains("lower-case"), "{said}");
     }
 
     #[test]

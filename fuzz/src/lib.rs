@@ -8,7 +8,9 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use osteon::dicom::multipart::{MultipartReader, Step};
 use osteon::dicom::{Attributes, Instance, InstanceUid, PixelData, SeriesUid, StudyUid};
+use osteon::image::Quality;
 use osteon::image::decode::decode_frame;
+use osteon::image::occlusion::{GRID, Occlusion};
 use osteon::image::preprocess::{Fit, Preprocessing, ReducedResolution};
 
 /// The transfer syntaxes of `codec`, by the first byte of its input.
@@ -92,19 +94,29 @@ pub fn multipart(data: &[u8]) {
     let _ = reader.finish();
 }
 
-/// A whole file, as far as a network's input.
+/// A whole file, as far as a network's input, with what is measured of it and what is hidden of it.
 pub fn preprocess(data: &[u8]) {
     let Ok(instance) = Instance::parse(Bytes::copy_from_slice(data)) else {
         return;
     };
     let mut contract = Preprocessing::grey(9, 7);
-    if let Ok(image) = contract.decode(&instance) {
-        let _ = contract.apply(&image);
-    }
+    input(&contract, &instance);
     contract.fit = Fit::Stretch;
     contract.crop_border = false;
     contract.reduced_resolution = Some(ReducedResolution { bound: 1.0 });
-    if let Ok(image) = contract.decode(&instance) {
-        let _ = contract.apply(&image);
+    input(&contract, &instance);
+}
+
+fn input(contract: &Preprocessing, instance: &Instance) {
+    let Ok(image) = contract.decode(instance) else {
+        return;
+    };
+    let Ok((plane, placement)) = contract.plane(&image) else {
+        return;
+    };
+    let _ = Quality::of(&image, &plane, &placement);
+    let occlusion = Occlusion::new(contract, contract.tensor(&plane), placement.target, GRID);
+    if let Some(cell) = occlusion.cells().last() {
+        let _ = occlusion.tensor(cell);
     }
 }

@@ -22,7 +22,7 @@ pub struct CodedValue {
     pub meaning: String,
 }
 
-/// What the header says of the examination.
+/// What the header says of the examination and of the size of its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Modality (0008,0060), upper case.
@@ -37,6 +37,16 @@ pub struct Attributes {
     pub view_code: Option<String>,
     /// Patient's Age (0010,1010) in whole years, or the years between Patient's Birth Date and Study Date.
     pub age_years: Option<u16>,
+    /// Image Laterality (0020,0062), upper case.
+    pub image_laterality: Option<String>,
+    /// Laterality (0020,0060), of the series, upper case.
+    pub laterality: Option<String>,
+    /// Rows (0028,0010).
+    pub rows: Option<u32>,
+    /// Columns (0028,0011).
+    pub columns: Option<u32>,
+    /// Institution Name (0008,0080): only ever looked up in the server's own table of sites, and never shown.
+    pub institution: Option<String>,
 }
 
 impl Attributes {
@@ -45,6 +55,7 @@ impl Attributes {
     pub fn of(instance: &Instance) -> Self {
         let object = &instance.header;
         let upper = |tag| text(object, tag).map(|value| value.to_uppercase());
+        let count = |tag| object.get(tag)?.to_int::<u32>().ok();
         Self {
             modality: upper(tags::MODALITY),
             body_part: upper(tags::BODY_PART_EXAMINED),
@@ -52,8 +63,27 @@ impl Attributes {
             view_position: upper(tags::VIEW_POSITION),
             view_code: first_code(object, tags::VIEW_CODE_SEQUENCE),
             age_years: age(object),
+            image_laterality: upper(tags::IMAGE_LATERALITY),
+            laterality: upper(tags::LATERALITY),
+            rows: count(tags::ROWS),
+            columns: count(tags::COLUMNS),
+            institution: text(object, tags::INSTITUTION_NAME),
         }
     }
+}
+
+/// Whether whoever ordered the examination called it urgent: Requested Procedure Priority (0040,1003) is `STAT` or `HIGH`, or
+/// Scheduled Procedure Step Priority (0074,1200) is `HIGH`.
+#[must_use]
+pub fn is_urgent(instance: &Instance) -> bool {
+    let says = |tag| text(&instance.header, tag).map(|value| value.to_uppercase());
+    [
+        tags::REQUESTED_PROCEDURE_PRIORITY,
+        tags::SCHEDULED_PROCEDURE_STEP_PRIORITY,
+    ]
+    .into_iter()
+    .filter_map(says)
+    .any(|value| value == "STAT" || value == "HIGH")
 }
 
 fn first_code(object: &InMemDicomObject, sequence: Tag) -> Option<String> {

@@ -28,6 +28,8 @@ pub(super) fn scored(view: &str, probabilities: &[f32]) -> InstanceResult {
         findings: interpret(Task::Multilabel, &labels, probabilities).unwrap(),
         model: None,
         intended_use: None,
+        quality: None,
+        distribution: None,
         repairs: Vec::new(),
         timings_ms: None,
     }

@@ -1,6 +1,6 @@
 //! Which images a model may score.
 //!
-//! A model states modality, body part, view and age. An image that is outside, or whose header does not say, is a
+//! A model states modality, body part, view and age, and may state laterality and the size of the image. An image that is outside, or whose header does not say, is a
 //! violation with a code; nothing is guessed.
 
 use schemars::JsonSchema;
@@ -24,14 +24,31 @@ pub struct IntendedUse {
     pub views: Vec<String>,
     /// Youngest and oldest age in whole years, both included.
     pub age_years: [u16; 2],
+    /// Values of Image Laterality (0020,0062) and Laterality (0020,0060): `L`, `R`, `B` or `U`. Empty: not checked.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub laterality: Vec<String>,
+    /// How large the image may be. Absent: not checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image_size: Option<ImageSize>,
+}
+
+/// Fewest and most pixels in each direction, all included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSize {
+    /// Of Rows (0028,0010).
+    pub rows: [u32; 2],
+    /// Of Columns (0028,0011).
+    pub columns: [u32; 2],
 }
 
 /// One way in which an image is outside the intended use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// `modality`, `body-part`, `view`, `age`, or one of them with `-unknown`.
+    /// Of the intended use `modality`, `body-part`, `view`, `age` or `laterality`, each also with `-unknown`, or `image-size`;
+    /// of the other gates see [`super::Gate`].
     pub code: String,
-    /// What the header says and what the model takes.
+    /// What the image is and what the model takes.
     pub message: String,
 }
 
@@ -59,8 +76,66 @@ impl IntendedUse {
                 [&attributes.view_position, &attributes.view_code],
             ),
             self.age(attributes.age_years),
+            self.laterality(attributes),
+            self.size(attributes),
         ];
         known.into_iter().flatten().collect()
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, values) in [
+            ("modalities", &self.modalities),
+            ("body_parts", &self.body_parts),
+            ("views", &self.views),
+        ] {
+            if values.is_empty() {
+                return Err(format!("intended_use.{field} must name at least one value"));
+            }
+        }
+        if self
+            .laterality
+            .iter()
+            .any(|value| !["L", "R", "B", "U"].contains(&value.as_str()))
+        {
+            return Err("intended_use.laterality takes L, R, B and U".to_owned());
+        }
+        let rises = |[fewest, most]: [u32; 2]| fewest <= most;
+        if self
+            .image_size
+            .is_some_and(|size| !rises(size.rows) || !rises(size.columns))
+        {
+            return Err("intended_use.image_size must name the fewest pixels before the most".to_owned());
+        }
+        Ok(())
+    }
+
+    fn laterality(&self, attributes: &Attributes) -> Option<Violation> {
+        if self.laterality.is_empty() {
+            return None;
+        }
+        let values = [&attributes.image_laterality, &attributes.laterality];
+        one_of("laterality", "Laterality", &self.laterality, values)
+    }
+
+    /// An image without a size cannot be decoded, and is refused there.
+    fn size(&self, attributes: &Attributes) -> Option<Violation> {
+        let allowed = self.image_size?;
+        let (rows, columns) = (attributes.rows?, attributes.columns?);
+        let within = |[fewest, most]: [u32; 2], count| (fewest..=most).contains(&count);
+        if within(allowed.rows, rows) && within(allowed.columns, columns) {
+            return None;
+        }
+        let ([fewest_rows, most_rows], [fewest_columns, most_columns]) = (allowed.rows, allowed.columns);
+        Some(Violation {
+            code: "image-size".to_owned(),
+            message: format!(
+                "the image has {rows} rows and {columns} columns; the model is for {fewest_rows} to {most_rows} rows and {fewest_columns} to {most_columns} columns"
+            ),
+        })
     }
 
     fn age(&self, age: Option<u16>) -> Option<Violation> {
@@ -112,109 +187,4 @@ fn one_of(code: &str, what: &str, allowed: &[String], values: [&Option<String>; 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spine() -> IntendedUse {
-        IntendedUse {
-            statement: String::new(),
-            clinical: false,
-            modalities: vec!["DX".into(), "CR".into()],
-            body_parts: vec!["LSPINE".into(), "122496007".into()],
-            views: vec!["LL".into()],
-            age_years: [50, 110],
-        }
-    }
-
-    fn fitting() -> Attributes {
-        Attributes {
-            modality: Some("DX".into()),
-            body_part: Some("LSPINE".into()),
-            region_code: None,
-            view_position: Some("LL".into()),
-            view_code: None,
-            age_years: Some(72),
-        }
-    }
-
-    fn codes(attributes: &Attributes) -> Vec<String> {
-        spine()
-            .violations(attributes)
-            .into_iter()
-            .map(|violation| violation.code)
-            .collect()
-    }
-
-    #[test]
-    fn an_image_inside_has_no_violation_by_text_or_by_code() {
-        assert!(codes(&fitting()).is_empty());
-        let coded = Attributes {
-            body_part: None,
-            region_code: Some("122496007".into()),
-            ..fitting()
-        };
-        assert!(codes(&coded).is_empty());
-    }
-
-    #[test]
-    fn each_attribute_is_checked_and_silence_is_not_consent() {
-        assert_eq!(
-            codes(&Attributes {
-                modality: Some("CT".into()),
-                ..fitting()
-            }),
-            ["modality"]
-        );
-        assert_eq!(
-            codes(&Attributes {
-                body_part: Some("HAND".into()),
-                ..fitting()
-            }),
-            ["body-part"]
-        );
-        assert_eq!(
-            codes(&Attributes {
-                view_position: Some("AP".into()),
-                ..fitting()
-            }),
-            ["view"]
-        );
-        assert_eq!(
-            codes(&Attributes {
-                age_years: Some(49),
-                ..fitting()
-            }),
-            ["age"]
-        );
-        assert_eq!(
-            codes(&Attributes::default()),
-            [
-                "modality-unknown",
-                "body-part-unknown",
-                "view-unknown",
-                "age-unknown"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_header_that_contradicts_itself_is_outside() {
-        let both = |position: &str, code: &str| Attributes {
-            body_part: Some(position.into()),
-            region_code: Some(code.into()),
-            ..fitting()
-        };
-        assert!(codes(&both("LSPINE", "122496007")).is_empty());
-        assert_eq!(codes(&both("LSPINE", "85562004")), ["body-part"]);
-        assert_eq!(codes(&both("HAND", "122496007")), ["body-part"]);
-    }
-
-    #[test]
-    fn free_text_is_not_repeated() {
-        let odd = Attributes {
-            body_part: Some("JOHN SMITH BORN 1950".into()),
-            ..fitting()
-        };
-        assert!(!spine().violations(&odd)[0].message.contains("SMITH"));
-    }
-}
+mod tests;

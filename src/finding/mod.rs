@@ -3,8 +3,11 @@
 //! There is no score without a finding it belongs to, and no study without an outcome: scored, refused with a coded
 //! reason, or failed with the cause. These types are what REST answers and what the store keeps.
 
+mod distribution;
+mod gate;
 pub mod intended_use;
 pub mod label;
+mod quality;
 mod study;
 mod task;
 
@@ -12,8 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::dicom::{CodedValue, Repair};
 use crate::fault::Fault;
-pub use intended_use::{IntendedUse, Violation};
+pub use distribution::{DistributionCheck, EmbeddingStatistics, NoDistance, Precision, finite};
+pub use gate::{Gate, Overrides, Verdict};
+pub use intended_use::{ImageSize, IntendedUse, Violation};
 pub use label::Label;
+pub use quality::{QualityCheck, QualityLimits};
 pub use study::{Aggregation, StudyResult, StudyRule};
 pub use task::{NotAScore, Task, interpret};
 
@@ -171,6 +177,12 @@ pub struct InstanceResult {
     /// Whether the intended use was met.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub intended_use: Option<IntendedUseCheck>,
+    /// Whether the image was good enough, where the model has limits for that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quality: Option<QualityCheck>,
+    /// How far the image is from what the model knows, where it carries that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub distribution: Option<DistributionCheck>,
     /// What had to be put right in the file to read it; it is stored as it was sent.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub repairs: Vec<Reason>,
@@ -195,6 +207,8 @@ impl InstanceResult {
             findings: Vec::new(),
             model: None,
             intended_use: None,
+            quality: None,
+            distribution: None,
             repairs: Vec::new(),
             timings_ms: None,
         }

@@ -7,7 +7,7 @@ use crate::pages::Pages;
 
 /// Room for a body of a declared or unknown length.
 ///
-/// A large body of declared length goes into pages of its own: no memory is taken before bytes come.
+/// A large body of declared length goes into pages of its own; nobody sees what was in them before.
 pub(super) enum Buffer {
     Declared { pages: Pages, filled: usize },
     Growing(BytesMut),
@@ -19,7 +19,7 @@ impl Buffer {
         let length = declared.unwrap_or(0);
         if length >= Pages::FROM {
             return Self::Declared {
-                pages: Pages::zeroed(length),
+                pages: Pages::any(length),
                 filled: 0,
             };
         }

@@ -8,6 +8,7 @@ mod buffer;
 mod caller;
 pub mod dicomweb;
 pub mod error;
+mod heatmap;
 mod intake;
 mod models;
 mod page;
@@ -77,7 +78,11 @@ pub fn router(app: App) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/v1/models/{model}/score", post(score::score))
-        .route("/v1/models/{model}/heatmap", post(score::heatmap))
+        .route("/v1/models/{model}/heatmap", post(heatmap::sent))
+        .route(
+            "/v1/studies/{study}/instances/{instance}/heatmap",
+            get(heatmap::stored),
+        )
         .merge(studies::routes())
         .merge(dicomweb::stow::routes(stow))
         .route("/health/live", get(probe::live))

@@ -1,25 +1,24 @@
-//! `POST /v1/models/{model}/score` and `.../heatmap`: one image in, its outcome or its picture out.
+//! `POST /v1/models/{model}/score`: one image in, its outcome out.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::caller::Caller;
-use super::error::HttpError;
 use super::{App, body, error};
 use crate::fault::{Fault, FaultKind};
-use crate::finding::InstanceResult;
+use crate::finding::{InstanceResult, Overrides};
 use crate::inference::{Call, Priority, ScoreRequest};
 
 /// What the query may say.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// `intended-use`: score outside the intended use, for research.
+    /// Gates to set aside, for research: `intended-use`, `quality`, `distribution`, with commas between them.
     #[serde(rename = "override")]
     overridden: Option<String>,
     /// For the heat map: which finding.
@@ -65,22 +64,8 @@ pub(super) async fn score(
     error::result(result, fault)
 }
 
-/// `POST /v1/models/{model}/heatmap?finding=NAME`: a PNG.
-pub(super) async fn heatmap(
-    State(app): State<App>,
-    Path(model): Path<String>,
-    query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, HttpError> {
-    let query = query.map(|Query(options)| options);
-    let (request, finding) = request(&app, model, query, caller, &headers, body).await?;
-    let png = app.inference.heatmap(request, finding.as_deref()).await?;
-    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
-}
-
-async fn request<E>(
+/// The image in the body and what the query says of it, with the finding that a heat map is to show.
+pub(super) async fn request<E>(
     app: &App,
     model: String,
     query: Result<Options, E>,
@@ -89,23 +74,11 @@ async fn request<E>(
     body: Body,
 ) -> Result<(ScoreRequest, Option<String>), Fault> {
     let query = query.map_err(|_| {
-        Fault::new(
-            FaultKind::Invalid,
-            "query",
-            "the query takes override=intended-use, priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
+        invalid(
+            "the query takes override=GATE (intended-use, quality, distribution or several of them with commas), priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
         )
     })?;
-    let override_intended_use = match query.overridden.as_deref() {
-        None => false,
-        Some("intended-use") => true,
-        Some(_) => {
-            return Err(Fault::new(
-                FaultKind::Invalid,
-                "query",
-                "override takes the one value intended-use",
-            ));
-        }
-    };
+    let overrides = overrides(query.overridden.as_deref())?;
     let call = Call {
         priority: query.priority.map_or(Priority::Routine, Priority::from),
         client: caller.0,
@@ -119,8 +92,21 @@ async fn request<E>(
             version: None,
             call,
             image,
-            override_intended_use,
+            overrides,
         },
         query.finding,
     ))
+}
+
+/// The gates that a query sets aside.
+///
+/// # Errors
+/// `query`, with the names that there are.
+pub(super) fn overrides(list: Option<&str>) -> Result<Overrides, Fault> {
+    list.map_or(Ok(Overrides::default()), str::parse).map_err(invalid)
+}
+
+/// A query that cannot be understood.
+pub(super) fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Invalid, "query", message)
 }

@@ -73,7 +73,7 @@ pub fn exposed_field(image: &StoredImage) -> Rectangle {
 }
 
 /// The distance between the quantiles `tail` and `1 - tail`.
-fn span(mut values: Vec<i32>, tail: f64) -> i32 {
+pub(super) fn span(mut values: Vec<i32>, tail: f64) -> i32 {
     if values.is_empty() {
         return 0;
     }

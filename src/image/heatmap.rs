@@ -17,6 +17,42 @@ pub struct ActivationMap {
     pub values: Vec<f32>,
 }
 
+impl ActivationMap {
+    /// Whether there is a finite number for every place.
+    ///
+    /// # Errors
+    /// A sentence that says what is off.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.values.is_empty() || self.values.len() != self.rows * self.columns {
+            return Err("the model's activation map has not the size that it states");
+        }
+        if !self.values.iter().all(|value| value.is_finite()) {
+            return Err("the model's activation map holds what is no finite number, so it is not shown");
+        }
+        Ok(())
+    }
+}
+
+/// Where the evidence of a picture comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// The network gave it.
+    ActivationMap,
+    /// The answer was watched while parts of the image were hidden: see [`super::occlusion`].
+    Occlusion,
+}
+
+impl Explanation {
+    /// `activation-map` or `occlusion`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActivationMap => "activation-map",
+            Self::Occlusion => "occlusion",
+        }
+    }
+}
+
 /// A picture with three 8-bit channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -173,5 +209,18 @@ mod tests {
         assert!(coloured(84, 12), "bottom left");
         assert!(!coloured(12, 84), "top right");
         assert!(picture.png().unwrap().starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn a_map_without_a_number_for_every_place_is_not_shown() {
+        let map = |values: &[f32]| ActivationMap {
+            rows: 1,
+            columns: 2,
+            values: values.to_vec(),
+        };
+        assert!(map(&[-1.0, 1.0]).check().is_ok());
+        for odd in [&[0.0, f32::NAN][..], &[f32::INFINITY, 0.0], &[0.0], &[]] {
+            assert!(map(odd).check().is_err(), "{odd:?}");
+        }
     }
 }

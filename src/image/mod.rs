@@ -12,13 +12,16 @@ pub mod grey;
 pub mod heatmap;
 pub mod mask;
 pub mod npy;
+pub mod occlusion;
 pub mod phantom;
 pub mod preprocess;
 mod presentation;
+pub mod quality;
 pub mod reduce;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};
+pub use quality::Quality;
 
 /// One grey image after modality LUT, VOI LUT, polarity, crop and fit: bone bright, row-major, 0 is black and 65535
 /// white. No step before the tensor has fewer than 16 bits.

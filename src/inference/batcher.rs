@@ -103,26 +103,6 @@ impl Batcher {
         }
     }
 
-    /// The same for a thread that may block.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(super) fn run_blocking(
-        &self,
-        tensors: Vec<Tensor>,
-        call: &Call,
-        deadline: Instant,
-    ) -> Result<Vec<Prediction>, Fault> {
-        let answers: Vec<_> = tensors
-            .into_iter()
-            .map(|tensor| self.push(tensor, call, deadline))
-            .collect::<Result<_, _>>()?;
-        answers
-            .into_iter()
-            .map(|answer| Ok(answer.blocking_recv().unwrap_or_else(|_| Err(late()))?.prediction))
-            .collect()
-    }
-
     fn push(
         &self,
         tensor: Tensor,

@@ -3,7 +3,7 @@
 //! A plain struct without clock, lock or thread: `now` is an argument. What holds:
 //! - urgent work goes first; routine work that has waited for [`PATIENCE`] takes turns with it, so neither starves;
 //! - among equals, clients take turns, however much one of them sends (start-time fair queueing, Goyal 1996);
-//! - one client can take [three quarters](Line::push) of the places, so that another always finds some;
+//! - one client's routine work can take [three quarters](Line::push) of the places, so that others and urgent work find some;
 //! - work that is late, or that nobody waits for any more, is dropped before it costs anything, and holds no place.
 
 use std::collections::{HashMap, HashSet};
@@ -70,7 +70,8 @@ impl<T: Wanted> Line<T> {
         }
     }
 
-    /// Puts work in the line. One client gets at most three quarters of the places, rounded up.
+    /// Puts work in the line. The routine work of one client gets at most three quarters of the places, rounded up: the rest is for
+    /// others, and for what is urgent.
     ///
     /// # Errors
     /// Which bound was reached.
@@ -83,7 +84,8 @@ impl<T: Wanted> Line<T> {
         }
         let share = (self.capacity * 3).div_ceil(4);
         // counted only where it can matter
-        if self.waiting.len() >= share && self.of_client(&place.client) >= share {
+        let bounded = place.priority == Priority::Routine && self.waiting.len() >= share;
+        if bounded && self.of_client(&place.client) >= share {
             self.clear(now);
             if self.of_client(&place.client) >= share {
                 return Err(Full::Share);
@@ -305,11 +307,12 @@ mod tests {
         // the third caller hung up: its place is free again
         rehearsal.push("a3", "a", Routine, 0).unwrap();
         assert_eq!(rehearsal.push("a4", "a", Routine, 0), Err(Full::Share));
-        rehearsal.push("b1", "b", Routine, 0).unwrap();
+        rehearsal.push("a5", "a", Stat, 0).unwrap();
         assert_eq!(rehearsal.push("c1", "c", Routine, 0), Err(Full::Line));
+        assert_eq!(rehearsal.push("c2", "c", Stat, 0), Err(Full::Line));
         // all are late now
-        rehearsal.push("c2", "c", Routine, 31).unwrap();
-        assert_eq!(rehearsal.all(31), ["c2"]);
+        rehearsal.push("c3", "c", Routine, 31).unwrap();
+        assert_eq!(rehearsal.all(31), ["c3"]);
     }
 
     #[test]

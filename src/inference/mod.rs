@@ -1,10 +1,12 @@
 //! The only door to a model: bytes of one image in, one explicit outcome out.
 //!
-//! [`Inference::score`] waits its turn in the model's line; then one thread parses, decodes, checks the intended use, preprocesses,
-//! runs and interprets. Whatever happens, the answer is an [`InstanceResult`]; a number is in it only where everything held.
+//! [`Inference::score`] waits its turn in the model's line; then one thread parses, checks the intended use, decodes, preprocesses,
+//! measures the quality and runs; what the network says is compared with what it knows, and interpreted. Whatever happens, the answer is an [`InstanceResult`]; a number is in it only where everything held.
 
 mod batcher;
 pub mod catalog;
+mod explain;
+mod gates;
 mod line;
 mod request;
 mod score;
@@ -16,14 +18,17 @@ use std::time::{Duration, Instant};
 
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, Versions};
 use catalog::{Patience, Repository};
+pub use explain::Heatmap;
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
 
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, Timings};
-use crate::image::heatmap;
+use crate::image::Tensor;
 use crate::runtime::{Prediction, Runtime};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Observed};
+use batcher::Answer;
+use gates::Gates;
 use score::{Pixels, Prepared, Unscored, milliseconds};
 use workers::{Turn, Workers, broken};
 
@@ -35,13 +40,6 @@ pub struct Inference {
     workers: Arc<Workers>,
     metrics: Metrics,
     settings: Settings,
-}
-
-/// What a worker has done of an image.
-struct Done {
-    prepared: Prepared,
-    /// Where the network runs on the worker.
-    prediction: Option<Prediction>,
 }
 
 impl Inference {
@@ -135,130 +133,86 @@ impl Inference {
 
     /// Scores one image; every way this can end is an outcome. Beside it, the kind of the fault if there was one.
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
+        let started = Instant::now();
         let model = match self.catalog.find(&request.model, request.version) {
             Ok(model) => model,
-            Err(fault) => return self.counted(InstanceResult::unscored(&fault, None), Some(fault.kind)),
+            Err(fault) => {
+                let result = InstanceResult::unscored(&fault, None);
+                self.metrics.scored(&result, &Observed::default());
+                return (result, Some(fault.kind));
+            }
         };
-        match self.run(&model, request).await {
-            Ok(result) => {
+        let (result, observed, fault) = match self.run(&model, request, started, Pixels::Dropped).await {
+            Ok((mut prepared, prediction)) => {
+                let observed = std::mem::take(&mut prepared.seen.observed);
+                let timings = Timings {
+                    total: milliseconds(started.elapsed()),
+                    ..prepared.timings
+                };
+                let result = score::result(&model, prepared.seen, timings, &prediction);
                 let fault = (result.outcome == Outcome::Failed).then_some(FaultKind::Internal);
-                self.counted(result, fault)
+                (result, observed, fault)
             }
-            Err(unscored) => {
-                let result = score::unscored(&model, &unscored.fault, *unscored.seen);
-                self.counted(result, Some(unscored.fault.kind))
+            Err(Unscored { fault, mut seen }) => {
+                let observed = std::mem::take(&mut seen.observed);
+                (score::unscored(&model, &fault, *seen), observed, Some(fault.kind))
             }
-        }
+        };
+        self.metrics.scored(&result, &observed);
+        (result, fault)
     }
 
-    async fn run(&self, model: &Arc<ServedModel>, request: ScoreRequest) -> Result<InstanceResult, Unscored> {
-        let started = Instant::now();
+    /// Prepares an image and runs the network on it, between the gates.
+    async fn run(
+        &self,
+        model: &Arc<ServedModel>,
+        request: ScoreRequest,
+        started: Instant,
+        pixels: Pixels,
+    ) -> Result<(Prepared, Prediction), Unscored> {
         let deadline = self.deadline(&request.call, started);
-        let ScoreRequest {
-            image,
-            call,
-            override_intended_use: overridden,
-            ..
-        } = request;
-        let (served, own) = (Arc::clone(model), call.clone());
-        let work = move |turn: &Turn| {
-            let mut prepared = prepared(&served, image, overridden, Pixels::Dropped)?;
-            prepared.timings.queue = milliseconds(turn.waited);
-            if !served.runs_on_worker() {
-                return Ok(Done {
-                    prepared,
-                    prediction: None,
-                });
-            }
-            let begun = Instant::now();
-            let tensor = std::mem::take(&mut prepared.tensor);
-            match served.run_on_worker(turn, vec![tensor], &own, deadline) {
-                Ok(mut predictions) => {
-                    prepared.timings.infer = milliseconds(begun.elapsed());
-                    Ok(Done {
-                        prepared,
-                        prediction: predictions.pop(),
-                    })
+        let gates = Arc::new(Gates::of(model, request.overrides));
+        let ScoreRequest { image, call, .. } = request;
+        let work = {
+            let (served, metrics) = (Arc::clone(model), self.metrics.clone());
+            let gates = Arc::clone(&gates);
+            move |turn: &Turn| {
+                let contract = &served.manifest.preprocessing;
+                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics)?;
+                prepared.timings.queue = milliseconds(turn.waited);
+                if !served.runs_on_worker() {
+                    return Ok((prepared, None));
                 }
-                Err(fault) => Err(Unscored {
-                    fault,
-                    seen: Box::new(prepared.seen),
-                }),
+                let begun = Instant::now();
+                let tensor = std::mem::take(&mut prepared.tensor);
+                let ran = served.run_on_worker(turn, &tensor);
+                prepared.timings.infer = milliseconds(begun.elapsed());
+                match ran {
+                    Ok(prediction) => Ok((prepared, Some(prediction))),
+                    Err(fault) => Err(prepared.unscored(fault)),
+                }
             }
         };
-        let done = self.workers.run(&model.line, &call, deadline, work).await??;
-        let Done {
-            mut prepared,
-            prediction,
-        } = done;
-        let prediction = match prediction {
-            Some(prediction) => prediction,
-            None => match model.run_on_device(prepared.tensor, &call, deadline).await {
+        let (mut prepared, prediction) = self.workers.run(&model.line, &call, deadline, work).await??;
+        let prediction = if let Some(prediction) = prediction {
+            prediction
+        } else {
+            let tensor = std::mem::take(&mut prepared.tensor);
+            match model.run_on_device(tensor, &call, deadline).await {
                 Ok(answer) => {
                     prepared.timings.queue += milliseconds(answer.waited);
                     prepared.timings.infer = milliseconds(answer.inferred);
                     answer.prediction
                 }
-                Err(fault) => {
-                    return Err(Unscored {
-                        fault,
-                        seen: Box::new(prepared.seen),
-                    });
-                }
-            },
+                Err(fault) => return Err(prepared.unscored(fault)),
+            }
         };
-        let timings = Timings {
-            total: milliseconds(started.elapsed()),
-            ..prepared.timings
-        };
-        Ok(score::result(model, prepared.seen, timings, &prediction))
-    }
-
-    /// The radiograph with the evidence for one finding over it, as a PNG; without a name, the first finding.
-    ///
-    /// # Errors
-    /// A [`Fault`] where the image cannot be scored, the finding is unknown or the model gives no map.
-    pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Vec<u8>, Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
-        let index = finding_index(&model, finding)?;
-        let deadline = self.deadline(&request.call, Instant::now());
-        let ScoreRequest {
-            image,
-            call,
-            override_intended_use: overridden,
-            ..
-        } = request;
-        let (served, own) = (Arc::clone(&model), call.clone());
-        let work = move |turn: &Turn| {
-            let mut prepared =
-                prepared(&served, image, overridden, Pixels::Kept).map_err(|unscored| unscored.fault)?;
-            let image = prepared.image.take().ok_or_else(broken)?;
-            let tensors = vec![prepared.tensor];
-            let predictions = served.run_on_worker(turn, tensors, &own, deadline)?;
-            let prediction = predictions.into_iter().next().ok_or_else(broken)?;
-            let maps =
-                prediction
-                    .heads
-                    .into_iter()
-                    .zip(&served.manifest.heads)
-                    .flat_map(|(head, described)| {
-                        let mut maps: Vec<_> = head.activation_maps.into_iter().map(Some).collect();
-                        maps.resize(described.labels.len(), None);
-                        maps
-                    });
-            let map = maps.into_iter().nth(index).flatten().ok_or_else(|| {
-                Fault::new(
-                    FaultKind::NotFound,
-                    "no-heatmap",
-                    "this model gives no activation map",
-                )
-            })?;
-            let picture = heatmap::overlay(&served.manifest.preprocessing, &image, &map)?;
-            picture
-                .png()
-                .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
-        };
-        self.workers.run(&model.line, &call, deadline, work).await?
+        let embedding = prediction.embedding.as_deref();
+        let known = model.distribution.as_ref();
+        match gates.features(known, embedding, &mut prepared.seen.distribution) {
+            Ok(()) => Ok((prepared, prediction)),
+            Err(fault) => Err(prepared.unscored(fault)),
+        }
     }
 
     /// Runs a network on a tensor that the caller prepared.
@@ -278,70 +232,43 @@ impl Inference {
                 ),
             ));
         }
-        let TensorRequest { tensor, call, .. } = request;
-        let deadline = self.deadline(&call, Instant::now());
-        if !model.runs_on_worker() {
-            let answer = model.run_on_device(tensor, &call, deadline).await?;
-            return Ok(Inferred {
-                prediction: answer.prediction,
-                waited: answer.waited,
-                inferred: answer.inferred,
-                model,
-            });
-        }
-        let (served, own) = (Arc::clone(&model), call.clone());
-        let work = move |turn: &Turn| {
-            let begun = Instant::now();
-            let predictions = served.run_on_worker(turn, vec![tensor], &own, deadline)?;
-            let prediction = predictions.into_iter().next().ok_or_else(broken)?;
-            Ok::<_, Fault>((prediction, turn.waited, begun.elapsed()))
-        };
-        let (prediction, waited, inferred) = self.workers.run(&model.line, &call, deadline, work).await??;
+        let deadline = self.deadline(&request.call, Instant::now());
+        let answer = self
+            .tensor(&model, request.tensor, &request.call, deadline)
+            .await?;
         Ok(Inferred {
             model,
-            prediction,
-            waited,
-            inferred,
+            prediction: answer.prediction,
+            waited: answer.waited,
+            inferred: answer.inferred,
         })
+    }
+
+    /// Runs a network on a tensor of its shape.
+    async fn tensor(
+        &self,
+        model: &Arc<ServedModel>,
+        tensor: Tensor,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
+        if !model.runs_on_worker() {
+            return model.run_on_device(tensor, call, deadline).await;
+        }
+        let served = Arc::clone(model);
+        let work = move |turn: &Turn| {
+            let begun = Instant::now();
+            Ok(Answer {
+                prediction: served.run_on_worker(turn, &tensor)?,
+                waited: turn.waited,
+                inferred: begun.elapsed(),
+            })
+        };
+        self.workers.run(&model.line, call, deadline, work).await?
     }
 
     fn deadline(&self, call: &Call, now: Instant) -> Instant {
         let own = self.settings.deadline;
         now + call.deadline.map_or(own, |asked: Duration| asked.min(own))
     }
-
-    fn counted(
-        &self,
-        result: InstanceResult,
-        fault: Option<FaultKind>,
-    ) -> (InstanceResult, Option<FaultKind>) {
-        self.metrics.scored(&result);
-        (result, fault)
-    }
-}
-
-fn prepared(
-    model: &ServedModel,
-    image: ImageBytes,
-    overridden: bool,
-    pixels: Pixels,
-) -> Result<Prepared, Unscored> {
-    let manifest = &model.manifest;
-    score::prepare(image, &manifest.preprocessing, pixels, |attributes| {
-        score::check(manifest.intended_use.violations(attributes), overridden)
-    })
-}
-
-/// The place of a finding among the model's labels; the first without a name.
-fn finding_index(model: &ServedModel, finding: Option<&str>) -> Result<usize, Fault> {
-    let Some(name) = finding else { return Ok(0) };
-    let known = || model.manifest.labels().map(|label| label.name.as_str());
-    known().position(|label| label == name).ok_or_else(|| {
-        let known = known().collect::<Vec<_>>().join(", ");
-        Fault::new(
-            FaultKind::NotFound,
-            "unknown-finding",
-            format!("the model's findings are {known}"),
-        )
-    })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 
 use super::ServedModel;
+use crate::finding::Overrides;
 use crate::image::Tensor;
 use crate::runtime::Prediction;
 
@@ -60,8 +61,8 @@ pub struct ScoreRequest {
     pub version: Option<u32>,
     /// The image.
     pub image: ImageBytes,
-    /// Score it even outside the intended use, for research; the answer then says so.
-    pub override_intended_use: bool,
+    /// The gates to set aside, for research; the answer then says so.
+    pub overrides: Overrides,
     /// Who asks.
     pub call: Call,
 }

@@ -2,18 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use super::gates::Gates;
 use super::request::ImageBytes;
 use super::served::ServedModel;
 use crate::dicom::{Attributes, Instance};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::finding::{
-    Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, Reason, Timings, Violation, interpret,
+    DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
+    Timings, interpret,
 };
 use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
-use crate::image::{StoredImage, Tensor};
+use crate::image::{Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
 use crate::runtime::Prediction;
+use crate::telemetry::metrics::{Metrics, Observed};
 
 /// What is known of an image, whether it is scored or not.
 #[derive(Clone, Default)]
@@ -21,7 +24,10 @@ pub(super) struct Seen {
     uid: Option<String>,
     view: Option<String>,
     check: Option<IntendedUseCheck>,
+    quality: Option<QualityCheck>,
+    pub(super) distribution: Option<DistributionCheck>,
     repairs: Vec<Reason>,
+    pub(super) observed: Observed,
 }
 
 /// One image ready for a network.
@@ -31,6 +37,16 @@ pub(super) struct Prepared {
     pub(super) timings: Timings,
     /// Where a picture is to be made of it; otherwise the pixels are given up before the network runs.
     pub(super) image: Option<StoredImage>,
+}
+
+impl Prepared {
+    /// It will not be scored after all.
+    pub(super) fn unscored(self, fault: Fault) -> Unscored {
+        Unscored {
+            fault,
+            seen: Box::new(self.seen),
+        }
+    }
 }
 
 /// An image that will not be scored, and what is known of it.
@@ -60,7 +76,8 @@ pub(super) fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
     pixels: Pixels,
-    check: impl FnOnce(&Attributes) -> Result<IntendedUseCheck, Fault>,
+    gates: &Gates,
+    metrics: &Metrics,
 ) -> Result<Prepared, Unscored> {
     let mut timings = Timings::default();
     let mut clock = Instant::now();
@@ -84,7 +101,8 @@ pub(super) fn prepare(
             seen.uid = Some(instance.uid.to_string());
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
             let attributes = Attributes::of(&instance);
-            let met = check(&attributes);
+            seen.observed.site = metrics.site(attributes.institution.as_deref());
+            let met = gates.header(&attributes);
             seen.view = attributes.view_position;
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
             contract
@@ -93,9 +111,15 @@ pub(super) fn prepare(
         }
     };
     timings.decode = lap();
-    let (tensor, _) = contract
-        .apply(&image)
+    let (plane, placement) = contract
+        .plane(&image)
         .map_err(|error| unscored(error.into(), &mut seen))?;
+    let measured = Quality::of(&image, &plane, &placement);
+    seen.observed.quality = Some(measured);
+    gates
+        .pixels(measured, &mut seen.quality)
+        .map_err(|fault| unscored(fault, &mut seen))?;
+    let tensor = contract.tensor(&plane);
     timings.preprocess = lap();
     Ok(Prepared {
         seen,
@@ -130,6 +154,8 @@ pub(super) fn result(
         findings,
         model: Some(model.reference()),
         intended_use: seen.check,
+        quality: seen.quality,
+        distribution: seen.distribution,
         repairs: seen.repairs,
         timings_ms: Some(timings),
     }
@@ -140,55 +166,20 @@ pub(super) fn unscored(model: &ServedModel, fault: &Fault, seen: Seen) -> Instan
     InstanceResult {
         view: seen.view,
         intended_use: seen.check,
+        quality: seen.quality,
+        distribution: seen.distribution,
         repairs: seen.repairs,
         model: Some(model.reference()),
         ..InstanceResult::unscored(fault, seen.uid)
     }
 }
 
-fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Finding>, NotAScore> {
+pub(super) fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Finding>, NotAScore> {
     let mut findings = Vec::new();
     for (head, output) in manifest.heads.iter().zip(&prediction.heads) {
         findings.extend(interpret(head.task, &head.labels, &output.values)?);
     }
     Ok(findings)
-}
-
-/// Whether to go on in spite of the violations, and what the answer will say.
-pub(super) fn check(violations: Vec<Violation>, overridden: bool) -> Result<IntendedUseCheck, Fault> {
-    let Some(first) = violations.first() else {
-        return Ok(IntendedUseCheck::Met);
-    };
-    if overridden {
-        return Ok(IntendedUseCheck::Overridden { violations });
-    }
-    let all = violations
-        .iter()
-        .map(|violation| violation.message.as_str())
-        .collect::<Vec<_>>()
-        .join("; ");
-    let message = format!(
-        "outside the model's intended use: {all}; for research, ?override=intended-use scores it all the same"
-    );
-    Err(Fault::new(FaultKind::Refused, code(&first.code), message))
-}
-
-/// The violation's code as one of the codes that this crate documents.
-fn code(violation: &str) -> &'static str {
-    const CODES: [&str; 8] = [
-        "modality",
-        "modality-unknown",
-        "body-part",
-        "body-part-unknown",
-        "view",
-        "view-unknown",
-        "age",
-        "age-unknown",
-    ];
-    CODES
-        .into_iter()
-        .find(|code| *code == violation)
-        .unwrap_or("intended-use")
 }
 
 pub(super) fn milliseconds(duration: Duration) -> f64 {

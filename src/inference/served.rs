@@ -7,7 +7,7 @@ use super::batcher::{Answer, Batcher};
 use super::request::Call;
 use super::workers::{Turn, broken};
 use crate::fault::Fault;
-use crate::finding::ModelReference;
+use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::image::Tensor;
 use crate::model::{ModelManifest, Package, Signed};
 use crate::runtime::proof::Proven;
@@ -19,6 +19,8 @@ pub struct ServedModel {
     pub manifest: ModelManifest,
     /// Its package's digest.
     pub digest: String,
+    /// Where the features of the images that it knows lie, if its package says.
+    pub distribution: Option<EmbeddingStatistics>,
     /// What runs it.
     pub device: Device,
     /// Who vouches for its package.
@@ -66,6 +68,7 @@ impl ServedModel {
             digest: package.digest,
             signed: package.signed,
             difference,
+            distribution: package.distribution,
             device,
             proven_in,
             engines,
@@ -105,30 +108,19 @@ impl ServedModel {
         }
     }
 
-    /// Runs the network on a worker's thread, which waits where the network runs elsewhere.
+    /// Runs the network on a worker's thread.
     ///
     /// # Errors
     /// The engine's own fault, or that it was asked to stop.
-    pub(super) fn run_on_worker(
-        &self,
-        turn: &Turn,
-        tensors: Vec<Tensor>,
-        call: &Call,
-        deadline: Instant,
-    ) -> Result<Vec<Prediction>, Fault> {
-        match &self.engines {
-            Engines::Device(batcher) => batcher.run_blocking(tensors, call, deadline),
-            Engines::Cores(engines) => {
-                let engine = engines.get(turn.worker).ok_or_else(broken)?;
-                // a panic leaves a session usable: it holds nothing of a run
-                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut predictions = Vec::with_capacity(tensors.len());
-                for tensor in &tensors {
-                    predictions.extend(engine.run_until(&[tensor], &turn.stop)?);
-                }
-                Ok(predictions)
-            }
-        }
+    pub(super) fn run_on_worker(&self, turn: &Turn, tensor: &Tensor) -> Result<Prediction, Fault> {
+        let Engines::Cores(engines) = &self.engines else {
+            return Err(broken());
+        };
+        let engine = engines.get(turn.worker).ok_or_else(broken)?;
+        // a panic leaves a session usable: it holds nothing of a run
+        let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut predictions = engine.run_until(&[tensor], &turn.stop)?;
+        predictions.pop().ok_or_else(broken)
     }
 
     /// How many images wait for a thread of the device.

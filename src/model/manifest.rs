@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::package::MANIFEST;
 use super::signature::SIGNATURE;
-use crate::finding::{IntendedUse, Label, StudyRule, Task};
+use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
 use crate::image::preprocess::Preprocessing;
 
 /// The version of the manifest's own layout.
@@ -35,6 +35,12 @@ pub struct ModelManifest {
     pub licence: String,
     /// Which images it may score.
     pub intended_use: IntendedUse,
+    /// How good an image has to be. Absent: only a constant one is refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quality: Option<QualityLimits>,
+    /// Where the features of the images that the model knows lie. Absent: nothing is compared.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub distribution: Option<DistributionEntry>,
     /// How the images of a study make one result.
     #[serde(skip_serializing_if = "StudyRule::is_default", default)]
     pub study: StudyRule,
@@ -49,6 +55,14 @@ pub struct ModelManifest {
     pub lineage: BTreeMap<String, String>,
     /// SHA-256 in lower-case hexadecimal of every other file of the package, by its name.
     pub files: BTreeMap<String, String>,
+}
+
+/// The statistics of the model's embedding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DistributionEntry {
+    /// The file of the package that holds [`crate::finding::EmbeddingStatistics`], usually `embedding.json`.
+    pub file: String,
 }
 
 /// One question that a network answers, with the tensors that hold its answer.
@@ -205,15 +219,12 @@ impl ModelManifest {
         if let Some(twice) = self.labels().find(|label| !names.insert(&label.name)) {
             return Err(format!("label {} stands twice", twice.name));
         }
-        let use_of = &self.intended_use;
-        for (field, values) in [
-            ("modalities", &use_of.modalities),
-            ("body_parts", &use_of.body_parts),
-            ("views", &use_of.views),
-        ] {
-            if values.is_empty() {
-                return Err(format!("intended_use.{field} must name at least one value"));
-            }
+        self.intended_use.check()?;
+        if let Some(quality) = self.quality {
+            quality.check()?;
+        }
+        if self.distribution.is_some() && self.embedding.is_none() {
+            return Err("distribution is about the embedding: embedding must name the tensor".to_owned());
         }
         for name in self.files.keys() {
             let strange = |letter: char| letter == '/' || letter == '\\' || letter.is_control();

@@ -10,7 +10,7 @@ mod stage;
 
 pub use golden::{GoldenCase, GoldenInput, Goldens};
 pub use header::OPSETS;
-pub use manifest::{Activation, Head, ModelManifest};
+pub use manifest::{Activation, DistributionEntry, Head, ModelManifest};
 pub use package::{Package, PackageError, Policy};
 pub use signature::{Signed, TrustedKeys};
 pub use stage::Stage;

@@ -15,6 +15,7 @@ use super::header;
 use super::manifest::ModelManifest;
 use super::signature::{SIGNATURE, Signed, TrustedKeys};
 use super::stage::Stage;
+use crate::finding::EmbeddingStatistics;
 
 mod files;
 mod publish;
@@ -56,6 +57,8 @@ pub struct Package {
     pub signed: Signed,
     /// The golden cases.
     pub goldens: Goldens,
+    /// Where the features of the images that the model knows lie, if it carries that.
+    pub distribution: Option<EmbeddingStatistics>,
     /// The bytes of the ONNX file.
     pub model: Vec<u8>,
 }
@@ -179,8 +182,14 @@ impl Package {
         }
         let signed = signed(folder, &bytes, policy)?;
         header::check(&model, &manifest, policy).map_err(PackageError::Header)?;
+        let distribution = manifest
+            .distribution
+            .as_ref()
+            .map(|entry| statistics(&entry.file, &vouched(folder, &manifest, &entry.file)?))
+            .transpose()?;
         Ok(Self {
             folder: folder.to_owned(),
+            distribution,
             digest: sha256(&bytes),
             manifest,
             signed,
@@ -278,6 +287,16 @@ fn signed(folder: &Path, manifest: &[u8], policy: &Policy) -> Result<Signed, Pac
         }
         Err(error) => Err(PackageError::Signature(error.to_string())),
     }
+}
+
+/// The embedding's statistics, checked.
+fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageError> {
+    let statistics: EmbeddingStatistics = serde_json::from_slice(bytes)
+        .map_err(|error| PackageError::Contradiction(format!("{file} is not valid: {error}")))?;
+    statistics
+        .check()
+        .map_err(|what| PackageError::Contradiction(format!("{file}: {what}")))?;
+    Ok(statistics)
 }
 
 /// The folder's names must be the manifest's: a copy under another name would answer in the original's, and an old version in the

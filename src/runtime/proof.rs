@@ -194,6 +194,12 @@ fn reproduce_batch(
                 place(index)
             ));
         }
+        if let (Some(statistics), Some(answer)) = (&package.distribution, answers.get(index)) {
+            // a file about other features than the network's would refuse everything, or worse, nothing
+            statistics
+                .distance(answer.embedding.as_deref().unwrap_or_default())
+                .map_err(|error| format!("golden case {}: {error}", case.name))?;
+        }
         worst = worst.max(difference);
     }
     Ok(worst)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::tests::{open, send, uid};
+use super::tests::{instance, open, send, uid};
 use super::*;
 use crate::dicom::StudyUid;
 use crate::finding::{Outcome, Reason, StudyResult};
@@ -215,4 +215,26 @@ impl Store {
             .bind(generation);
         attempts.fetch_one(self.database.read()).await.unwrap().get(0)
     }
+}
+
+#[tokio::test]
+async fn an_urgent_study_is_analysed_before_one_that_came_earlier() {
+    let (_folder, store) = open().await;
+    for (study, urgent) in [("1.2.3", false), ("1.2.4", true)] {
+        let object = store.put_object(study.into()).await.unwrap();
+        let instance = NewInstance {
+            urgent,
+            ..instance(study, &format!("{study}.1"), object)
+        };
+        store.accept(&instance).await.unwrap();
+        let study = StudyUid::parse(study).unwrap();
+        assert!(store.enqueue(&study, 1).await.unwrap());
+        // they must not come in the same millisecond
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut order = Vec::new();
+    while let Some(job) = store.claim_job(LEASE, 3).await.unwrap() {
+        order.push(job.study.to_string());
+    }
+    assert_eq!(order, ["1.2.4", "1.2.3"]);
 }

@@ -16,6 +16,9 @@ use super::{Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
 use crate::finding::StudyResult;
 
+/// How much longer than an urgent study another must have waited to be analysed before it.
+const URGENT_BEFORE: Duration = Duration::from_mins(10);
+
 /// The studies that wait to be complete, and the database's time when they were looked at.
 #[derive(Clone, Debug)]
 pub struct WaitingStudies {
@@ -106,10 +109,13 @@ impl Store {
                 "INSERT INTO jobs (study_uid, generation, state, attempts, token, available_at) \
                  VALUES (?1, ?2, 'ready', 0, 0, ",
                 now!(),
+                // as if it had waited that long already: it goes first, and what really has waited for longer never starves
+                " - ?3 * EXISTS (SELECT 1 FROM instances WHERE study_uid = ?1 AND urgent = 1)",
                 ") ON CONFLICT (study_uid, generation) DO NOTHING"
             ))
             .bind(study.as_str())
             .bind(generation)
+            .bind(millis(URGENT_BEFORE))
             .execute(write.connection()?)
             .await?;
         }

@@ -143,6 +143,8 @@ pub struct NewInstance {
     pub object: Sha,
     /// How many bytes it has.
     pub bytes: i64,
+    /// Whether its study is to be analysed before others.
+    pub urgent: bool,
 }
 
 /// A stored instance.
@@ -167,6 +169,7 @@ impl InstanceRow {
             object: Sha::parse(row.try_get("object_sha256")?)
                 .ok_or_else(|| unreadable("the digest of an object is not a SHA-256"))?,
             bytes: row.try_get("bytes")?,
+            urgent: row.try_get::<i64, _>("urgent")? != 0,
         };
         Ok(Self {
             instance,

@@ -116,12 +116,12 @@ async fn content_changed(write: &mut Write, study: &str) -> Result<(), StoreErro
 async fn put_instance(write: &mut Write, instance: &NewInstance) -> Result<(), StoreError> {
     sqlx::query(sql!(
         "INSERT INTO instances \
-         (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, received_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ",
+         (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, urgent, received_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ",
         now!(),
         ") ON CONFLICT (sop_uid) DO UPDATE SET study_uid = excluded.study_uid, series_uid = excluded.series_uid, \
          sop_class = excluded.sop_class, transfer_syntax = excluded.transfer_syntax, \
-         object_sha256 = excluded.object_sha256, bytes = excluded.bytes, received_at = excluded.received_at"
+         object_sha256 = excluded.object_sha256, bytes = excluded.bytes, urgent = excluded.urgent, received_at = excluded.received_at"
     ))
     .bind(instance.uid.as_str())
     .bind(instance.study.as_str())
@@ -130,6 +130,7 @@ async fn put_instance(write: &mut Write, instance: &NewInstance) -> Result<(), S
     .bind(&instance.transfer_syntax)
     .bind(instance.object.as_str())
     .bind(instance.bytes)
+    .bind(i64::from(instance.urgent))
     .execute(write.connection()?)
     .await?;
     Ok(())

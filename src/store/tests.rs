@@ -12,7 +12,7 @@ pub(super) async fn open() -> (TempDir, Store) {
     (folder, store)
 }
 
-fn instance(study: &str, sop: &str, object: Sha) -> NewInstance {
+pub(super) fn instance(study: &str, sop: &str, object: Sha) -> NewInstance {
     NewInstance {
         uid: InstanceUid::parse(sop).unwrap(),
         study: StudyUid::parse(study).unwrap(),
@@ -21,6 +21,7 @@ fn instance(study: &str, sop: &str, object: Sha) -> NewInstance {
         transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
         object,
         bytes: 4,
+        urgent: false,
     }
 }
 

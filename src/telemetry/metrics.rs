@@ -1,13 +1,17 @@
 //! The metric registry and the named events that count in it.
 //!
-//! Every number is counted in one place. Labels are names of models, stages, outcomes and codes: bounded sets, and
-//! never a value from a header or a request's text.
+//! Every number is counted in one place. Labels are names of models, stages, outcomes, codes and sites: bounded sets, and
+//! never a value from a header or a request's text. What drifts (scores, refusals, distances, input) is told apart by site.
+
+use std::sync::Arc;
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::{Site, Sites};
 use crate::finding::{InstanceResult, Outcome};
+use crate::image::Quality;
 
 /// Seconds; from a fraction of a millisecond to a long wait.
 const BUCKETS: [f64; 14] = [
@@ -22,10 +26,23 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     stages: HistogramVec,
     probabilities: HistogramVec,
+    distances: HistogramVec,
+    greys: HistogramVec,
+    fields: HistogramVec,
     ready: IntGauge,
     rejected: IntGauge,
     states: IntGaugeVec,
     loads: IntCounterVec,
+    sites: Arc<Sites>,
+}
+
+/// What is counted of an image and is no part of its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Where it comes from.
+    pub site: Site,
+    /// What its pixels are like, where they could be decoded.
+    pub quality: Option<Quality>,
 }
 
 impl Metrics {
@@ -35,6 +52,10 @@ impl Metrics {
     /// What the registry says of a name that is wrong or stands twice.
     pub fn new() -> Result<Self, prometheus::Error> {
         let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let histogram = |name, help, buckets: Vec<f64>, labels: &[&str]| {
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)
+        };
+        let tenths = |last: u32| (1..=last).map(|tenth| f64::from(tenth) / 10.0).collect();
         let metrics = Self {
             registry: Registry::new(),
             requests: counter(
@@ -45,23 +66,37 @@ impl Metrics {
             outcomes: counter(
                 "osteon_images_total",
                 "Images that were asked to be scored, by what became of them",
-                &["model", "outcome", "reason"],
+                &["model", "outcome", "reason", "site"],
             )?,
-            stages: HistogramVec::new(
-                HistogramOpts::new(
-                    "osteon_stage_seconds",
-                    "Time that a scored image spent in each stage",
-                )
-                .buckets(BUCKETS.to_vec()),
+            stages: histogram(
+                "osteon_stage_seconds",
+                "Time that a scored image spent in each stage",
+                BUCKETS.to_vec(),
                 &["stage"],
             )?,
-            probabilities: HistogramVec::new(
-                HistogramOpts::new(
-                    "osteon_probability",
-                    "Probabilities that were given out: a shift is drift",
-                )
-                .buckets((1..=10).map(|tenth| f64::from(tenth) / 10.0).collect()),
-                &["model", "finding"],
+            probabilities: histogram(
+                "osteon_probability",
+                "Probabilities that were given out: a shift is drift",
+                tenths(10),
+                &["model", "finding", "site"],
+            )?,
+            distances: histogram(
+                "osteon_distance_ratio",
+                "Distances of images from what the model knows, as parts of its limit: a shift is drift",
+                tenths(20),
+                &["model", "site"],
+            )?,
+            greys: histogram(
+                "osteon_input_grey",
+                "Mean grey of inputs, 0 black to 1 white: a shift is drift",
+                tenths(10),
+                &["model", "site"],
+            )?,
+            fields: histogram(
+                "osteon_input_field",
+                "Share of images that is no border: a shift is drift",
+                tenths(10),
+                &["model", "site"],
             )?,
             ready: IntGauge::new(
                 "osteon_models_ready",
@@ -80,18 +115,37 @@ impl Metrics {
                 "Packages that were tried, by whether they proved themselves, and the stage at which they did not",
                 &["model", "outcome", "stage"],
             )?,
+            sites: Arc::default(),
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
         metrics.registry.register(Box::new(metrics.outcomes.clone()))?;
         metrics.registry.register(Box::new(metrics.stages.clone()))?;
-        metrics
-            .registry
-            .register(Box::new(metrics.probabilities.clone()))?;
+        for histogram in [
+            &metrics.probabilities,
+            &metrics.distances,
+            &metrics.greys,
+            &metrics.fields,
+        ] {
+            metrics.registry.register(Box::new(histogram.clone()))?;
+        }
         metrics.registry.register(Box::new(metrics.ready.clone()))?;
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
         metrics.registry.register(Box::new(metrics.states.clone()))?;
         metrics.registry.register(Box::new(metrics.loads.clone()))?;
         Ok(metrics)
+    }
+
+    /// The same metrics, with names for the sites that images come from.
+    #[must_use]
+    pub fn with_sites(mut self, sites: Sites) -> Self {
+        self.sites = Arc::new(sites);
+        self
+    }
+
+    /// The site of an image whose header names this institution.
+    #[must_use]
+    pub fn site(&self, institution: Option<&str>) -> Site {
+        self.sites.of(institution)
     }
 
     /// A request was answered; `route` is the pattern, never the path itself.
@@ -102,7 +156,8 @@ impl Metrics {
     }
 
     /// An image reached its outcome.
-    pub fn scored(&self, result: &InstanceResult) {
+    pub fn scored(&self, result: &InstanceResult, observed: &Observed) {
+        let site = observed.site.name();
         let model = result.model.as_ref().map_or("none", |model| model.name.as_str());
         let outcome = match result.outcome {
             Outcome::Scored => "scored",
@@ -110,15 +165,29 @@ impl Metrics {
             Outcome::Failed => "failed",
         };
         let reason = result.reason.as_ref().map_or("", |reason| reason.code.as_str());
-        self.outcomes.with_label_values(&[model, outcome, reason]).inc();
+        self.outcomes
+            .with_label_values(&[model, outcome, reason, site])
+            .inc();
         for finding in &result.findings {
             let Some(probability) = finding.probability() else {
                 continue;
             };
             let histogram = self
                 .probabilities
-                .with_label_values(&[model, finding.label.as_str()]);
+                .with_label_values(&[model, finding.label.as_str(), site]);
             histogram.observe(f64::from(probability));
+        }
+        if let Some(check) = &result.distribution {
+            self.distances
+                .with_label_values(&[model, site])
+                .observe(check.distance / check.limit);
+        }
+        if let Some(quality) = &observed.quality {
+            for (histogram, share) in [(&self.greys, quality.grey), (&self.fields, quality.field)] {
+                histogram
+                    .with_label_values(&[model, site])
+                    .observe(f64::from(share));
+            }
         }
         if let Some(timings) = &result.timings_ms {
             let stages = [

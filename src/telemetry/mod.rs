@@ -2,9 +2,11 @@
 
 #[cfg(feature = "serve")]
 pub mod metrics;
+mod sites;
 
 use std::io::IsTerminal;
 
+pub use sites::{Site, Sites};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.

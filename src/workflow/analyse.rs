@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, StudyResult, StudyRule};
-use crate::inference::{Call, ImageBytes, Inference, ScoreRequest};
+use crate::finding::{InstanceResult, Overrides, StudyResult, StudyRule};
+use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
 use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
 
 /// The answer that a [`Score`] is working on.
@@ -75,7 +75,10 @@ pub(super) async fn analyse(
     })?;
     let mut results = Vec::new();
     let mut renewed = Instant::now();
-    for row in store.instances(&job.study).await? {
+    let instances = store.instances(&job.study).await?;
+    let urgent = instances.iter().any(|row| row.instance.urgent);
+    let priority = if urgent { Priority::Stat } else { Priority::Routine };
+    for row in instances {
         if renewed.elapsed() > lease / 3 {
             if store.renew(job, lease).await? == Settled::Stale {
                 return Err(Stopped::Stale);
@@ -83,7 +86,7 @@ pub(super) async fn analyse(
             renewed = Instant::now();
         }
         // together with a third of the lease this ends before the lease does
-        let scored = tokio::time::timeout(lease / 2, score(store, scorer, &model, &row)).await;
+        let scored = tokio::time::timeout(lease / 2, score(store, scorer, &model, &row, priority)).await;
         results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
     }
     Ok(StudyResult::of(results, &scorer.study_rule(&model)))
@@ -94,6 +97,7 @@ async fn score(
     scorer: &dyn Score,
     model: &str,
     row: &InstanceRow,
+    priority: Priority,
 ) -> Result<InstanceResult, StoreError> {
     let uid = Some(row.instance.uid.to_string());
     let bytes = match store.object(&row.instance.object).await {
@@ -104,9 +108,12 @@ async fn score(
     let request = ScoreRequest {
         model: model.to_owned(),
         version: None,
-        call: Call::default(),
+        call: Call {
+            priority,
+            ..Call::default()
+        },
         image: ImageBytes::Dicom(bytes),
-        override_intended_use: false,
+        overrides: Overrides::default(),
     };
     let result = scorer.score(request).await;
     Ok(InstanceResult {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::Workflow;
+use crate::dicom::attributes::is_urgent;
 use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::image::decode::{DecodeError, is_supported};
@@ -21,6 +22,7 @@ pub struct Submission {
     instance: InstanceUid,
     class: String,
     transfer_syntax: String,
+    urgent: bool,
 }
 
 impl Submission {
@@ -34,6 +36,7 @@ impl Submission {
             if instance.pixels.is_some() && !is_supported(&instance.transfer_syntax) {
                 return Err(DecodeError::TransferSyntax(instance.transfer_syntax).into());
             }
+            let urgent = is_urgent(&instance);
             let Instance {
                 study,
                 series,
@@ -49,6 +52,7 @@ impl Submission {
                 instance: uid,
                 class,
                 transfer_syntax,
+                urgent,
             })
         });
         reading.await.unwrap_or_else(|_| {
@@ -93,6 +97,7 @@ impl Workflow {
             class: submission.class.clone(),
             transfer_syntax: submission.transfer_syntax.clone(),
             object,
+            urgent: submission.urgent,
             bytes: i64::try_from(submission.bytes.len()).unwrap_or(i64::MAX),
         };
         let accepted = self.store.accept(&instance).await?;

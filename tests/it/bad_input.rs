@@ -97,7 +97,7 @@ async fn each_mistake_has_its_reason() {
             "a constant image",
             constant,
             StatusCode::UNPROCESSABLE_ENTITY,
-            "constant-image",
+            "image-constant",
         ),
         (
             "no study UID",

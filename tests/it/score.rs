@@ -179,7 +179,7 @@ async fn the_heat_map_is_a_picture_and_the_metrics_count() {
         .unwrap();
     assert!(
         metrics.contains(&format!(
-            r#"osteon_images_total{{model="{MODEL}",outcome="scored",reason=""}} 1"#
+            r#"osteon_images_total{{model="{MODEL}",outcome="scored",reason="",site="other"}} 1"#
         )),
         "{metrics}"
     );

@@ -36,6 +36,8 @@ impl Score for Always {
                 findings: vec![],
                 model: None,
                 intended_use: None,
+                quality: None,
+                distribution: None,
                 repairs: vec![],
                 timings_ms: None,
             }

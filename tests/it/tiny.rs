@@ -19,6 +19,8 @@ use prost::Message;
 
 /// Rows and columns of its input.
 pub(crate) const SIDE: usize = 16;
+/// Side of the matrices that cost time.
+const LARGE: usize = 768;
 /// What each feature of the embedding is of the mean.
 const FEATURES: [f32; 3] = [0.5, 0.25, 0.25];
 
@@ -29,6 +31,8 @@ pub(crate) struct Tiny {
     pub(crate) version: u32,
     /// One label for each: its logit is `slope * mean + intercept`.
     pub(crate) labels: Vec<(&'static str, f32, f32)>,
+    /// How many products of large matrices it computes on the way, for nothing but time: some 15 ms each.
+    pub(crate) slow: usize,
 }
 
 impl Tiny {
@@ -38,6 +42,7 @@ impl Tiny {
             name,
             version,
             labels: vec![("bright", 1.0, 0.0)],
+            slow: 0,
         }
     }
 
@@ -49,7 +54,7 @@ impl Tiny {
             .flat_map(|_| self.labels.iter().map(|(_, slope, _)| *slope))
             .collect();
         let intercepts: Vec<f32> = self.labels.iter().map(|(.., intercept)| *intercept).collect();
-        let graph = GraphProto {
+        let mut graph = GraphProto {
             name: "tiny".into(),
             node: vec![
                 node("GlobalAveragePool", &["image"], "pooled", &[]),
@@ -71,6 +76,9 @@ impl Tiny {
             ],
             ..GraphProto::default()
         };
+        if self.slow > 0 {
+            self.slow_down(&mut graph);
+        }
         ModelProto {
             ir_version: 8,
             producer_name: "osteon tests".into(),
@@ -81,6 +89,39 @@ impl Tiny {
             }],
             ..ModelProto::default()
         }
+    }
+
+    /// Puts work between embedding and logits that adds zero.
+    fn slow_down(&self, graph: &mut GraphProto) {
+        let zeros = vec![0.0; LARGE * LARGE];
+        graph.initializer.push(weights("zeros", &[LARGE, LARGE], &zeros));
+        graph
+            .initializer
+            .push(weights("column", &[LARGE, 1], &zeros[..LARGE]));
+        graph
+            .initializer
+            .push(weights("row", &[1, LARGE], &zeros[..LARGE]));
+        let mut nodes = vec![
+            // depends on the input, so that nothing of it is computed beforehand
+            node("ReduceSum", &["embedding"], "sum", &[("keepdims", 1)]),
+            node("Add", &["zeros", "sum"], "product-0", &[]),
+        ];
+        for index in 0..self.slow {
+            let (from, to) = (format!("product-{index}"), format!("product-{}", index + 1));
+            nodes.push(node("MatMul", &[&from, "zeros"], &to, &[]));
+        }
+        let last = format!("product-{}", self.slow);
+        nodes.push(node("MatMul", &["row", &last], "as-row", &[]));
+        nodes.push(node("MatMul", &["as-row", "column"], "nothing", &[]));
+        nodes.push(node(
+            "Add",
+            &["embedding", "nothing"],
+            "embedding-and-nothing",
+            &[],
+        ));
+        let logits = graph.node.iter().position(|node| node.name == "logits").unwrap();
+        graph.node[logits].input[0] = "embedding-and-nothing".into();
+        graph.node.splice(logits..logits, nodes);
     }
 
     /// Its manifest; files and digests come with publication.
@@ -111,7 +152,11 @@ impl Tiny {
                 body_parts: vec!["LSPINE".into(), "122496007".into()],
                 views: ["LL", "RL", "399067008"].map(String::from).to_vec(),
                 age_years: [0, 120],
+                laterality: vec![],
+                image_size: None,
             },
+            quality: None,
+            distribution: None,
             study: StudyRule::default(),
             preprocessing: contract(),
             heads: vec![Head {

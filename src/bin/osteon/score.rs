@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use osteon::finding::{InstanceResult, IntendedUseCheck, Outcome, Reading};
+use osteon::finding::{Gate, InstanceResult, IntendedUseCheck, Outcome, Reading, Verdict};
+use osteon::image::heatmap::Explanation;
 use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, Settings};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
@@ -33,9 +34,9 @@ pub(crate) struct Arguments {
     /// One JSON object a line, as the server answers
     #[arg(long)]
     json: bool,
-    /// `intended-use`: score images outside the model's intended use, for research
-    #[arg(long = "override", value_parser = ["intended-use"], value_name = "CHECK")]
-    overridden: Option<String>,
+    /// Gates to set aside, for research: intended-use, quality, distribution
+    #[arg(long = "override", value_delimiter = ',', value_name = "GATE")]
+    overridden: Vec<Gate>,
     /// Write the radiograph with the evidence over it; with several files, each gets its name put in front
     #[arg(long, value_name = "PNG")]
     heatmap: Option<PathBuf>,
@@ -70,19 +71,23 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             version: None,
             call: Call::default(),
             image,
-            override_intended_use: arguments.overridden.is_some(),
+            overrides: arguments.overridden.iter().copied().collect(),
         };
         let (result, _) = inference.score(request.clone()).await;
         all_scored &= result.outcome == Outcome::Scored;
         print(file, &result, arguments.json)?;
         if let (Some(path), Outcome::Scored) = (&arguments.heatmap, result.outcome) {
-            let png = inference.heatmap(request, arguments.finding.as_deref()).await?;
+            let heatmap = inference.heatmap(request, arguments.finding.as_deref()).await?;
             let path = if arguments.files.len() == 1 {
                 path.clone()
             } else {
                 beside(file, path)
             };
-            std::fs::write(&path, png).with_context(|| format!("{} cannot be written", path.display()))?;
+            if !arguments.json {
+                say_where(&path, heatmap.explanation);
+            }
+            std::fs::write(&path, heatmap.png)
+                .with_context(|| format!("{} cannot be written", path.display()))?;
         }
     }
     Ok(if all_scored {
@@ -128,6 +133,14 @@ fn said(reading: &Reading) -> String {
     }
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "a picture has to say where its evidence comes from"
+)]
+fn say_where(path: &Path, explanation: Explanation) {
+    println!("  {}: {}", path.display(), explanation.name());
+}
+
 #[expect(clippy::print_stdout, reason = "the scores are what the command is run for")]
 fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()> {
     if json {
@@ -150,6 +163,22 @@ fn print(file: &Path, result: &InstanceResult, json: bool) -> anyhow::Result<()>
         for violation in violations {
             println!("  outside the intended use: {}", violation.message);
         }
+    }
+    if let Some(check) = &result.quality {
+        for violation in &check.violations {
+            println!("  not good enough: {}", violation.message);
+        }
+    }
+    if let Some(check) = &result.distribution {
+        let said = if check.status == Verdict::Met {
+            "within"
+        } else {
+            "beyond"
+        };
+        println!(
+            "  {:.2} from what the model knows, {said} the limit of {:.2}",
+            check.distance, check.limit
+        );
     }
     for repair in &result.repairs {
         println!("  repaired ({}): {}", repair.code, repair.message);

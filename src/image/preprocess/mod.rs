@@ -143,7 +143,7 @@ pub enum PreprocessError {
 impl From<PreprocessError> for Fault {
     fn from(error: PreprocessError) -> Self {
         match &error {
-            PreprocessError::Constant => Fault::new(FaultKind::Refused, "constant-image", error.to_string()),
+            PreprocessError::Constant => Fault::new(FaultKind::Refused, "image-constant", error.to_string()),
             PreprocessError::Contract(_) => Fault::new(FaultKind::Internal, "contract", error.to_string()),
         }
     }

@@ -13,7 +13,7 @@ use crate::dicom::{CodedValue, Instance};
 use crate::evaluation::calibration::fit_temperature;
 use crate::evaluation::roc::operating_point;
 use crate::finding::label::OperatingPoint;
-use crate::finding::{IntendedUse, Label, StudyRule, Task};
+use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
 use crate::image::Tensor;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 use crate::model::manifest::MANIFEST_VERSION;
@@ -48,6 +48,9 @@ pub struct Description {
     pub licence: String,
     /// Which images it may score.
     pub intended_use: IntendedUse,
+    /// How good an image has to be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quality: Option<QualityLimits>,
     /// One for each label of the recipe, in its order.
     pub labels: Vec<LabelDescription>,
 }
@@ -129,6 +132,8 @@ pub fn draft(
         notice: description.notice.clone(),
         licence: description.licence.clone(),
         intended_use: description.intended_use.clone(),
+        quality: description.quality,
+        distribution: None,
         study: StudyRule::default(),
         preprocessing: contract,
         heads: vec![Head {

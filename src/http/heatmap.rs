@@ -1,0 +1,106 @@
+//! `POST /v1/models/{model}/heatmap` and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a radiograph, sent or stored, with
+//! the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::App;
+use super::caller::Caller;
+use super::error::HttpError;
+use super::score::{self, invalid, overrides};
+use crate::dicom::{InstanceUid, StudyUid};
+use crate::fault::{Fault, FaultKind};
+use crate::inference::{Call, Heatmap, ImageBytes, ScoreRequest};
+
+/// `activation-map` or `occlusion`.
+const EXPLANATION: HeaderName = HeaderName::from_static("osteon-explanation");
+
+/// What the query for a stored image may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    #[serde(rename = "override")]
+    overridden: Option<String>,
+    finding: Option<String>,
+    model: Option<String>,
+}
+
+/// `POST /v1/models/{model}/heatmap?finding=NAME`: of the image in the body.
+pub(super) async fn sent(
+    State(app): State<App>,
+    Path(model): Path<String>,
+    query: Result<Query<score::Options>, QueryRejection>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, HttpError> {
+    let query = query.map(|Query(options)| options);
+    let (request, finding) = score::request(&app, model, query, caller, &headers, body).await?;
+    Ok(picture(app.inference.heatmap(request, finding.as_deref()).await?))
+}
+
+/// `GET /v1/studies/{study}/instances/{instance}/heatmap?finding=NAME&model=NAME`: of a stored image, by the model that scores
+/// stored studies where none is named.
+pub(super) async fn stored(
+    State(app): State<App>,
+    Path((study, instance)): Path<(String, String)>,
+    query: Result<Query<Options>, QueryRejection>,
+    caller: Caller,
+) -> Result<Response, HttpError> {
+    let Query(query) =
+        query.map_err(|_| invalid("the query takes finding=NAME, model=NAME and override=GATE"))?;
+    let overrides = overrides(query.overridden.as_deref())?;
+    let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
+    let model = query
+        .model
+        .or_else(|| app.inference.default_model().map(|model| model.name));
+    let request = ScoreRequest {
+        model: model.ok_or_else(|| {
+            let message = "no model is ready: wait until one is loaded";
+            Fault::new(FaultKind::Unavailable, "no-model", message)
+        })?,
+        version: None,
+        call: Call {
+            client: caller.0,
+            ..Call::default()
+        },
+        image,
+        overrides,
+    };
+    let heatmap = app.inference.heatmap(request, query.finding.as_deref()).await?;
+    Ok(picture(heatmap))
+}
+
+fn picture(heatmap: Heatmap) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "image/png"),
+        (EXPLANATION, heatmap.explanation.name()),
+    ];
+    (headers, heatmap.png).into_response()
+}
+
+/// The bytes of a stored instance.
+async fn object(app: &App, study: &str, instance: &str) -> Result<Bytes, Fault> {
+    let uid =
+        |code| move |error: crate::dicom::InvalidUid| Fault::new(FaultKind::Invalid, code, error.to_string());
+    let study = StudyUid::parse(study).map_err(uid("study-uid"))?;
+    let instance = InstanceUid::parse(instance).map_err(uid("instance-uid"))?;
+    let rows = app.store.instances(&study).await?;
+    let missing = |code, what| {
+        let message = format!("no {what} has been received: send it with POST /dicom-web/studies");
+        Fault::new(FaultKind::NotFound, code, message)
+    };
+    if rows.is_empty() {
+        return Err(missing("unknown-study", "instance of this study"));
+    }
+    let row = rows
+        .into_iter()
+        .find(|row| row.instance.uid == instance)
+        .ok_or_else(|| missing("unknown-instance", "such instance of this study"))?;
+    Ok(app.store.object(&row.instance.object).await?)
+}

@@ -1,0 +1,267 @@
+//! Why a model says what it says: the radiograph with the evidence for one finding over it.
+//!
+//! The evidence is the model's activation map; where it gives none, the network is run again with parts of the image hidden, as
+//! [`crate::image::occlusion`] lays them, as often as that has cells and for as long as the caller waits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::score::{Pixels, findings};
+use super::workers::broken;
+use super::{Call, Inference, ScoreRequest, ServedModel};
+use crate::fault::{Fault, FaultKind};
+use crate::finding::Reading;
+use crate::image::heatmap::{self, ActivationMap, Explanation};
+use crate::image::occlusion::{self, Answer, GRID, Occlusion};
+use crate::model::ModelManifest;
+use crate::runtime::Prediction;
+
+/// Occluded images that wait at the same time, at most: a picture must not take the whole line.
+const MOST_WAITING: usize = 8;
+
+/// The radiograph with the evidence over it.
+pub struct Heatmap {
+    /// As a PNG.
+    pub png: Vec<u8>,
+    /// Where the evidence comes from.
+    pub explanation: Explanation,
+}
+
+impl Inference {
+    /// The radiograph with the evidence for one finding over it; without a name, the first finding.
+    ///
+    /// # Errors
+    /// A [`Fault`] where the image cannot be scored, the finding is unknown, or the time does not suffice.
+    pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Heatmap, Fault> {
+        let model = self.catalog.find(&request.model, request.version)?;
+        let index = position(&model.manifest, finding)?;
+        let started = Instant::now();
+        let (call, until) = (request.call.clone(), self.deadline(&request.call, started));
+        let (prepared, prediction) = self
+            .run(&model, request, started, Pixels::Kept)
+            .await
+            .map_err(|unscored| unscored.fault)?;
+        let mut image = prepared.image.ok_or_else(broken)?;
+        // what is no score has no evidence either
+        let whole = answer(&model.manifest, &prediction, index)?;
+        let contract = model.manifest.preprocessing.clone();
+        let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
+            (map, Explanation::ActivationMap)
+        } else {
+            let contract = contract.clone();
+            let occlusion;
+            (image, occlusion) = self
+                .picture(&model, &call, until, move || {
+                    let (plane, placement) = contract.plane(&image)?;
+                    let tensor = contract.tensor(&plane);
+                    Ok((image, Occlusion::new(&contract, tensor, placement.target, GRID)))
+                })
+                .await?;
+            let map = self
+                .occluded(&model, occlusion, whole, index, &call, until)
+                .await?;
+            (map, Explanation::Occlusion)
+        };
+        map.check()
+            .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
+        let png = self
+            .picture(&model, &call, until, move || {
+                let picture = heatmap::overlay(&contract, &image, &map)?;
+                picture
+                    .png()
+                    .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
+            })
+            .await?;
+        Ok(Heatmap { png, explanation })
+    }
+
+    /// Draws on a worker, in the model's line.
+    async fn picture<T: Send + 'static>(
+        &self,
+        model: &ServedModel,
+        call: &Call,
+        until: Instant,
+        draw: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.workers
+            .run(&model.line, call, until, move |_| draw())
+            .await?
+    }
+
+    /// The map of what the answer depends on; runs the network once for each cell of the grid.
+    async fn occluded(
+        &self,
+        model: &Arc<ServedModel>,
+        occlusion: Occlusion,
+        whole: Answer,
+        index: usize,
+        call: &Call,
+        until: Instant,
+    ) -> Result<ActivationMap, Fault> {
+        let largest = model.device.buckets().last().copied().unwrap_or(1);
+        let together = largest.min(MOST_WAITING).min(self.settings.queue).max(1);
+        let occlusion = Arc::new(occlusion);
+        let run = |cell| {
+            let (inference, call) = (self.clone(), call.clone());
+            let (model, occlusion) = (Arc::clone(model), Arc::clone(&occlusion));
+            async move {
+                let tensor = occlusion.tensor(cell);
+                let ran = inference.tensor(&model, tensor, &call, until).await?;
+                let occluded = answer(&model.manifest, &ran.prediction, index)?;
+                Ok((cell, occlusion::drop(whole, occluded)))
+            }
+        };
+        let cells: Vec<usize> = occlusion.cells().collect();
+        let drops = gathered(cells, together, until, run).await?;
+        Ok(occlusion.map(drops))
+    }
+}
+
+/// Runs `run` for every cell, `together` at a time, until all are done, one fails or the time is over; those that still run then are
+/// given up.
+async fn gathered<T, R>(
+    cells: Vec<usize>,
+    together: usize,
+    until: Instant,
+    run: impl Fn(usize) -> R,
+) -> Result<Vec<T>, Fault>
+where
+    T: Send + 'static,
+    R: Future<Output = Result<T, Fault>> + Send + 'static,
+{
+    let runs = cells.len();
+    let mut done = Vec::with_capacity(runs);
+    let mut cells = cells.into_iter();
+    let mut running = JoinSet::new();
+    loop {
+        for cell in cells.by_ref().take(together.saturating_sub(running.len())) {
+            running.spawn(run(cell));
+        }
+        match tokio::time::timeout_at(until.into(), running.join_next()).await {
+            Ok(None) => return Ok(done),
+            Ok(Some(ended)) => done.push(ended.map_err(|_| broken())??),
+            Err(_) => {
+                let message = format!(
+                    "this model gives no activation map, and of the {runs} runs that show where its evidence lies {} ended in time: wait longer, or try again when less is waiting",
+                    done.len()
+                );
+                return Err(Fault::new(FaultKind::Overloaded, "deadline", message));
+            }
+        }
+    }
+}
+
+/// The place of a finding among the model's labels.
+fn position(manifest: &ModelManifest, finding: Option<&str>) -> Result<usize, Fault> {
+    let Some(name) = finding else { return Ok(0) };
+    let mut labels = manifest.labels();
+    labels.position(|label| label.name == name).ok_or_else(|| {
+        let known: Vec<&str> = manifest.labels().map(|label| label.name.as_str()).collect();
+        Fault::new(
+            FaultKind::NotFound,
+            "unknown-finding",
+            format!("the model's findings are {}", known.join(", ")),
+        )
+    })
+}
+
+/// What the network says for one label.
+fn answer(manifest: &ModelManifest, prediction: &Prediction, index: usize) -> Result<Answer, Fault> {
+    let findings = findings(manifest, prediction)
+        .map_err(|error| Fault::new(FaultKind::Internal, error.code(), error.to_string()))?;
+    let finding = findings.get(index).ok_or_else(broken)?;
+    Ok(match finding.reading {
+        Reading::Probability { probability, .. } => Answer::Probability(probability),
+        Reading::Quantity { value, .. } => Answer::Quantity(value),
+    })
+}
+
+/// The model's own map for one label, where it gives one.
+fn given(manifest: &ModelManifest, prediction: Prediction, index: usize) -> Option<ActivationMap> {
+    let maps = prediction
+        .heads
+        .into_iter()
+        .zip(&manifest.heads)
+        .flat_map(|(head, described)| {
+            let mut maps: Vec<_> = head.activation_maps.into_iter().map(Some).collect();
+            maps.resize(described.labels.len(), None);
+            maps
+        });
+    maps.into_iter().nth(index).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    #[tokio::test]
+    async fn what_takes_longer_than_the_caller_waits_is_given_up() {
+        let run = |cell: usize| async move {
+            if cell == 3 {
+                std::future::pending::<()>().await;
+            }
+            Ok(cell)
+        };
+        let until = Instant::now() + Duration::from_millis(20);
+        let fault = gathered((0..8).collect(), 2, until, run).await.unwrap_err();
+        assert_eq!((fault.kind, fault.code), (FaultKind::Overloaded, "deadline"));
+        assert!(
+            fault.message.contains("of the 8 runs") && fault.message.contains("7 ended"),
+            "{fault}"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_cell_is_run_and_no_more_together_than_may_be() {
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let run = |cell: usize| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(cell)
+            }
+        };
+        let mut done = gathered((0..20).collect(), 3, later(), run).await.unwrap();
+        done.sort_unstable();
+        assert_eq!(done, (0..20).collect::<Vec<_>>());
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn the_first_fault_ends_it_and_a_panic_is_one() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let run = |cell: usize| {
+            let asked = Arc::clone(&asked);
+            async move {
+                asked.fetch_add(1, Ordering::SeqCst);
+                if cell == 2 {
+                    Err(super::super::workers::late())
+                } else {
+                    Ok(cell)
+                }
+            }
+        };
+        assert_eq!(
+            gathered((0..1000).collect(), 1, later(), run)
+                .await
+                .unwrap_err()
+                .code,
+            "deadline"
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        let fault = gathered(vec![0], 1, later(), |_| async { panic!("as rehearsed") });
+        let fault: Result<Vec<()>, Fault> = fault.await;
+        assert_eq!(fault.unwrap_err().kind, FaultKind::Internal);
+    }
+}
