@@ -221,9 +221,10 @@ impl Package {
             let mut entries = Vec::new();
             for entry in fs::read_dir(folder).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
+                // every volume of its own has a `lost+found`, which nobody may read
                 let hidden = path
                     .file_name()
-                    .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+                    .is_none_or(|name| name.to_string_lossy().starts_with('.') || name == "lost+found");
                 if path.is_dir() && !hidden {
                     entries.push(path);
                 }
