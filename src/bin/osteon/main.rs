@@ -26,7 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the server
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// Score files without a server
     Score(score::Arguments),
     /// Write what a stage of the way from file to network makes of an image
@@ -41,7 +41,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Serve(arguments) => serve::run(*arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Models(command) => models::run(&command),

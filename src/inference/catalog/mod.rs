@@ -101,16 +101,14 @@ impl Catalog {
             }
             None => Err(None),
         });
-        found.map_err(|versions| match versions {
-            Some(known) => unknown("unknown-version", "version", known),
-            None => {
-                let known: Vec<String> = self.read(|contents| contents.models.keys().cloned().collect());
-                match self.not_ready() {
-                    Some(reason) if known.is_empty() => {
-                        Fault::new(FaultKind::Unavailable, "not-ready", reason)
-                    }
-                    _ => unknown("unknown-model", "model", known),
-                }
+        found.map_err(|versions| {
+            if let Some(known) = versions {
+                return unknown("unknown-version", "version", known);
+            }
+            let known: Vec<String> = self.read(|contents| contents.models.keys().cloned().collect());
+            match self.not_ready() {
+                Some(reason) if known.is_empty() => Fault::new(FaultKind::Unavailable, "not-ready", reason),
+                _ => unknown("unknown-model", "model", known),
             }
         })
     }
