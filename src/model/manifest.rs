@@ -20,7 +20,8 @@ pub const MANIFEST_VERSION: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelManifest {
-    /// [`MANIFEST_VERSION`].
+    /// Version of the manifest's own layout.
+    #[schemars(extend("const" = MANIFEST_VERSION))]
     pub manifest_version: u32,
     /// Lower-case letters, digits and `-`; the name of the outer folder.
     pub name: String,
@@ -74,7 +75,8 @@ pub struct Head {
     pub task: Task,
     /// The meaning of each number, in their order; of an ordinal head the grades, lowest first.
     pub labels: Vec<Label>,
-    /// The tensor `[batch, width]` that becomes the answer; see [`Head::width`].
+    /// The tensor `[batch, width]` that becomes the answer: one number for each label, but for the thresholds between the grades of an ordinal head
+    /// with a sigmoid, which are one fewer.
     pub scores: String,
     /// What turns `scores` into probabilities.
     pub activation: Activation,
@@ -174,7 +176,10 @@ impl ModelManifest {
     pub fn schema() -> serde_json::Value {
         let mut schema = schemars::schema_for!(Self);
         schema.insert("title".into(), "osteon model manifest".into());
-        schema.into()
+        let mut schema = serde_json::Value::from(schema);
+        // the order of keys is another where a crate of the same build wants it kept
+        schema.sort_all_objects();
+        schema
     }
 
     /// The labels of every head, in their order.

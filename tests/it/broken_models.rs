@@ -649,3 +649,39 @@ fn a_broken_new_version_leaves_the_old_one_serving_and_says_why() {
         assert_eq!(catalog.rejected(), []);
     }
 }
+
+#[test]
+fn a_share_that_is_gone_takes_nothing_away() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("m", 1).publish(models.path());
+    let inference = loaded(under(models.path()));
+    let catalog = inference.catalog();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(models.path().join("m"), elsewhere.path().join("m")).unwrap();
+    for _ in 0..3 {
+        inference.look();
+    }
+    assert!(catalog.find("m", None).is_ok());
+    assert!(catalog.rejected()[0].reason.contains("is its share gone?"));
+    fs::rename(elsewhere.path().join("m"), models.path().join("m")).unwrap();
+    inference.look();
+    assert_eq!(catalog.rejected(), []);
+}
+
+#[test]
+fn a_pin_that_names_no_version_is_said() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("m", 1).publish(models.path());
+    Tiny::new("other", 1).publish(models.path());
+    let settings = RepositorySettings {
+        pins: [("m".to_owned(), [7].into())].into(),
+        ..under(models.path())
+    };
+    let inference = loaded(settings);
+    let reason = inference.catalog().not_ready().unwrap();
+    assert!(
+        reason.contains("m is not served: its pin names no version that is there"),
+        "{reason}"
+    );
+    assert!(inference.catalog().find("other", Some(1)).is_ok());
+}

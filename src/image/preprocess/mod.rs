@@ -32,7 +32,8 @@ const MAX_SIDE: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// [`CONTRACT_VERSION`].
+    /// Version of the contract.
+    #[schemars(extend("const" = CONTRACT_VERSION))]
     pub version: u32,
     /// Where the part of the grey scale that is of interest comes from.
     pub voi: VoiRule,

@@ -47,6 +47,31 @@ struct Contents {
     packages: Vec<Indexed>,
 }
 
+impl Contents {
+    /// Why a model that has packages has none that serves. For one that was taken away on purpose, or that is still arriving, nobody
+    /// waits.
+    fn missing(&self) -> Option<String> {
+        let unserved = || {
+            self.packages
+                .iter()
+                .rev()
+                .filter(|package| !self.models.contains_key(&package.name))
+        };
+        if let Some(package) = unserved().find(|package| package.state == State::Failed) {
+            let reason = package.reason.as_deref().unwrap_or_default();
+            return Some(format!("{} is not served: {reason}", package.place()));
+        }
+        let comes =
+            |name: &str| unserved().any(|package| package.name == name && package.state != State::Idle);
+        unserved().find(|package| !comes(&package.name)).map(|package| {
+            format!(
+                "{} is not served: its pin names no version that is there",
+                package.name
+            )
+        })
+    }
+}
+
 /// Every served model by name and version.
 #[derive(Default)]
 pub struct Catalog {
@@ -130,13 +155,8 @@ impl Catalog {
             if !contents.loaded {
                 return Some("the models are being loaded and proven".to_owned());
             }
-            // of a model that somebody took away on purpose, or that is still arriving, nobody waits for anything
-            let failed = |package: &&Indexed| {
-                package.state == State::Failed && !contents.models.contains_key(&package.name)
-            };
-            if let Some(package) = contents.packages.iter().rev().find(failed) {
-                let reason = package.reason.as_deref().unwrap_or_default();
-                return Some(format!("{} is not served: {reason}", package.place()));
+            if let Some(reason) = contents.missing() {
+                return Some(reason);
             }
             if contents.models.is_empty() {
                 let reason =

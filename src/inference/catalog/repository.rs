@@ -1,6 +1,7 @@
 //! The models folder: looked at, proven from, and watched. One look at a time; requests never wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
@@ -122,18 +123,16 @@ impl Repository {
         self.settle(&mut inside, model);
         let mut packages = inside.shelf.index();
         packages.retain(|package| package.name == model && package.state != State::Idle);
-        let newest = packages.into_iter().next_back();
-        match newest.filter(|package| package.state == State::Failed) {
-            None => Ok(()),
-            Some(package) => Err(Fault::new(
-                FaultKind::Unavailable,
-                "model-failed",
-                format!(
-                    "{} did not prove itself: {}",
-                    package.place(),
-                    package.reason.unwrap_or_default()
-                ),
+        let failed = |what: String| Err(Fault::new(FaultKind::Unavailable, "model-failed", what));
+        match packages.pop() {
+            None => failed(format!(
+                "no version of {model} that is there is wanted: its pin names others"
             )),
+            Some(newest) if newest.state == State::Failed => {
+                let reason = newest.reason.as_deref().unwrap_or_default();
+                failed(format!("{} did not prove itself: {reason}", newest.place()))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -209,7 +208,11 @@ impl Repository {
         let served = opened.and_then(|package| match known {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
-            _ => serve(package, &self.runtime, self.run, started).map(Arc::new),
+            _ => catch_unwind(AssertUnwindSafe(|| {
+                serve(package, &self.runtime, self.run, started)
+            }))
+            .unwrap_or_else(|_| Err(broken()))
+            .map(Arc::new),
         });
         match &served {
             Ok(served) => {
@@ -277,6 +280,13 @@ impl Inside {
         if self.draining.len() < before {
             crate::runtime::return_freed_memory();
         }
+    }
+}
+
+fn broken() -> Unproven {
+    Unproven {
+        stage: Stage::Goldens,
+        reason: "the proof itself failed; the server's log has the cause".to_owned(),
     }
 }
 

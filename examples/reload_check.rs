@@ -1,0 +1,195 @@
+//! Publishes, replaces and takes away versions of a model under load, a thousand times: no request may fail, each answer names the
+//! package that it is of, and the memory stays where it was.
+//!
+//! `cargo run --release --example reload_check -- models/spine-osteoporosis-phantom/1`
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use osteon::app::Server;
+use osteon::config::{Config, Given};
+use osteon::model::{ModelManifest, Package};
+
+#[derive(Parser)]
+struct Arguments {
+    /// The package to publish again and again, with a `sample.dcm`
+    package: PathBuf,
+    /// Rounds; each is one publication
+    #[arg(long, default_value_t = 1000)]
+    rounds: u32,
+    /// Requests at the same time
+    #[arg(long, default_value_t = 4)]
+    clients: usize,
+}
+
+/// What the senders share.
+struct Load {
+    url: String,
+    sample: Vec<u8>,
+    /// Every digest that was ever published, with its notice, which every answer holds, too.
+    published: Mutex<BTreeMap<String, String>>,
+    going: AtomicBool,
+    answered: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let original = Package::open(&arguments.package)?;
+    let mut files = BTreeMap::new();
+    for name in original.manifest.files.keys() {
+        files.insert(name.clone(), original.file(name)?);
+    }
+    let folder = tempfile::tempdir()?;
+    let models = folder.path().join("models");
+    let published = Mutex::new(BTreeMap::new());
+    publish(&models, &original.manifest, &files, (1, 0), &published)?;
+
+    let given = Given {
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        models: Some(models.clone()),
+        data: Some(folder.path().join("data")),
+        // looked at by this program, as often as it likes
+        watch_seconds: Some(0),
+        ..Given::default()
+    };
+    let mut server = Server::start(Config::resolve(given, None)?).await?;
+    server.loaded().await?;
+    let name = original.manifest.name.clone();
+    let load = Arc::new(Load {
+        url: format!("http://{}/v1/models/{name}/score", server.address),
+        sample: files
+            .get("sample.dcm")
+            .context("the package has no sample.dcm")?
+            .clone(),
+        published,
+        going: AtomicBool::new(true),
+        answered: AtomicUsize::new(0),
+        failed: AtomicUsize::new(0),
+    });
+    let senders: Vec<_> = (0..arguments.clients)
+        .map(|_| tokio::spawn(send(Arc::clone(&load))))
+        .collect();
+
+    let started = Instant::now();
+    let mut version = 1;
+    for round in 1..=arguments.rounds {
+        // in turn a new version, and another package in the place of the one that serves
+        if round % 2 == 0 {
+            version += 1;
+        }
+        let digest = publish(
+            &models,
+            &original.manifest,
+            &files,
+            (version, round),
+            &load.published,
+        )?;
+        for _ in 0..2 {
+            let inference = server.inference.clone();
+            tokio::task::spawn_blocking(move || inference.look()).await?;
+        }
+        let serving = server.inference.catalog().find(&name, None)?;
+        anyhow::ensure!(
+            serving.digest == digest,
+            "round {round}: {} serves",
+            serving.manifest.version
+        );
+        if round % 2 == 0 {
+            std::fs::remove_dir_all(models.join(&name).join((version - 1).to_string()))?;
+        }
+        if round == 1 || round == 100 || round % 500 == 0 || round == arguments.rounds {
+            report(&load, round, started.elapsed())?;
+        }
+    }
+    load.going.store(false, Ordering::Relaxed);
+    for sender in senders {
+        sender.await?;
+    }
+    let failed = load.failed.load(Ordering::Relaxed);
+    server.stopping.cancel();
+    server.stopped().await?;
+    anyhow::ensure!(failed == 0, "{failed} requests failed");
+    Ok(())
+}
+
+/// Publishes a package that differs from every other in its notice, and gives its digest.
+fn publish(
+    models: &Path,
+    manifest: &ModelManifest,
+    files: &BTreeMap<String, Vec<u8>>,
+    (version, round): (u32, u32),
+    published: &Mutex<BTreeMap<String, String>>,
+) -> anyhow::Result<String> {
+    let notice = format!("Round {round}. {}", manifest.notice);
+    let manifest = ModelManifest {
+        version,
+        notice: notice.clone(),
+        ..manifest.clone()
+    };
+    // a server may answer in its name as soon as it is there: its digest has to be known before
+    let elsewhere = tempfile::tempdir()?;
+    let digest = Package::publish(elsewhere.path(), manifest.clone(), files, false)?.digest;
+    let mut known = published
+        .lock()
+        .map_err(|_| anyhow::anyhow!("a sender panicked"))?;
+    known.insert(digest.clone(), notice);
+    drop(known);
+    Package::publish(models, manifest, files, true)?;
+    Ok(digest)
+}
+
+async fn send(load: Arc<Load>) {
+    let client = reqwest::Client::new();
+    while load.going.load(Ordering::Relaxed) {
+        match once(&client, &load).await {
+            Ok(()) => load.answered.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                eprintln!("failed: {error:#}");
+                load.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+/// One request, whose answer has to be a score, in the name of a package that was published, with that package's notice.
+async fn once(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
+    let request = client
+        .post(&load.url)
+        .header("content-type", "application/dicom")
+        .body(load.sample.clone());
+    let answer: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    anyhow::ensure!(answer["outcome"] == "scored", "{answer}");
+    let known = load
+        .published
+        .lock()
+        .map_err(|_| anyhow::anyhow!("a sender panicked"))?;
+    let notice = known.get(&text(&answer["model"]["digest"]));
+    anyhow::ensure!(notice == Some(&text(&answer["model"]["notice"])), "{answer}");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the program is run for")]
+fn report(load: &Load, round: u32, since: Duration) -> anyhow::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("the system does not tell the resident memory")?;
+    println!(
+        "round {round}: {} requests, {} failed, {} resident, {} s",
+        load.answered.load(Ordering::Relaxed),
+        load.failed.load(Ordering::Relaxed),
+        resident.trim(),
+        since.as_secs()
+    );
+    Ok(())
+}
