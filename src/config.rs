@@ -339,6 +339,19 @@ mod tests {
     }
 
     #[test]
+<<<<<<< HEAD
+    fn sites_are_named_in_the_file() {
+        let (_folder, path) = file("queue = 7\n\n[sites]\n\"General Hospital\" = \"general\"\n");
+        let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+        assert_eq!(config.sites.of(Some("General Hospital")).name(), "general");
+        let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
+        let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
+        assert!(said.to_string().contains("lower-case"), "{said}");
+    }
+
+    #[test]
+=======
+>>>>>>> catalog
     fn versions_are_pinned_by_flag_and_file() {
         let (_folder, path) = file("versions = \"all\"\n[pins]\nspine = [1]\nhip = [2, 4]\n");
         let given = Given {
@@ -366,6 +379,8 @@ mod tests {
                 .to_string()
                 .contains("trusted-keys")
         );
+<<<<<<< HEAD
+=======
     }
 
     #[test]
@@ -376,6 +391,7 @@ mod tests {
         let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
         let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
         assert!(said.to_string().contains("lower-case"), "{said}");
+>>>>>>> catalog
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub fn result(result: InstanceResult, fault: Option<FaultKind>) -> Response {
     with_status(fault.map_or(StatusCode::OK, status), Json(result))
 }
 
-fn with_status(status: StatusCode, body: impl IntoResponse) -> Response {
+/// A body under a status, with what goes with it.
+pub(super) fn with_status(status: StatusCode, body: impl IntoResponse) -> Response {
     let mut response = (status, body).into_response();
     if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

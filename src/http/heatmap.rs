@@ -1,6 +1,8 @@
 //! `POST /v1/models/{model}/heatmap` and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a radiograph, sent or stored, with
 //! the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -28,6 +30,7 @@ pub(super) struct Options {
     overridden: Option<String>,
     finding: Option<String>,
     model: Option<String>,
+    deadline_ms: Option<u64>,
 }
 
 /// `POST /v1/models/{model}/heatmap?finding=NAME`: of the image in the body.
@@ -52,8 +55,9 @@ pub(super) async fn stored(
     query: Result<Query<Options>, QueryRejection>,
     caller: Caller,
 ) -> Result<Response, HttpError> {
-    let Query(query) =
-        query.map_err(|_| invalid("the query takes finding=NAME, model=NAME and override=GATE"))?;
+    let Query(query) = query.map_err(|_| {
+        invalid("the query takes finding=NAME, model=NAME, override=GATE and deadline_ms=MILLISECONDS")
+    })?;
     let overrides = overrides(query.overridden.as_deref())?;
     let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
     let model = query
@@ -67,6 +71,7 @@ pub(super) async fn stored(
         version: None,
         call: Call {
             client: caller.0,
+            deadline: query.deadline_ms.map(Duration::from_millis),
             ..Call::default()
         },
         image,

@@ -9,6 +9,7 @@ mod caller;
 pub mod dicomweb;
 pub mod error;
 mod heatmap;
+mod inference_protocol;
 mod intake;
 mod models;
 mod page;
@@ -57,6 +58,16 @@ pub struct App {
     pub stopping: CancellationToken,
 }
 
+impl App {
+    /// Why requests cannot be served: a model did not prove itself, or the server is about to stop.
+    fn not_ready(&self) -> Option<String> {
+        if self.stopping.is_cancelled() {
+            return Some("the server is stopping".to_owned());
+        }
+        self.inference.catalog().not_ready()
+    }
+}
+
 /// How much a request may bring.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -84,6 +95,7 @@ pub fn router(app: App) -> Router {
             get(heatmap::stored),
         )
         .merge(studies::routes())
+        .nest("/v2", inference_protocol::routes())
         .merge(dicomweb::stow::routes(stow))
         .route("/health/live", get(probe::live))
         .route("/health/ready", get(probe::ready))

@@ -15,11 +15,7 @@ pub(super) async fn live() -> Json<serde_json::Value> {
 
 /// `GET /health/ready`: every model has a version that reproduced its goldens, and the server is not about to stop.
 pub(super) async fn ready(State(app): State<App>) -> Response {
-    let stopping = app
-        .stopping
-        .is_cancelled()
-        .then(|| "the server is stopping".to_owned());
-    match stopping.or_else(|| app.inference.catalog().not_ready()) {
+    match app.not_ready() {
         None => Json(json!({ "ready": true })).into_response(),
         Some(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,

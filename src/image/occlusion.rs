@@ -153,29 +153,9 @@ impl Occlusion {
     }
 }
 
-/// By how much an answer dropped, in units of the logit: a probability is turned into its logit, because near 0 and 1 large
-/// changes of evidence are small changes of probability. Of a value with a unit, a tenth of it counts as one.
+/// A probability as a logit: near 0 and 1 large changes of evidence are small changes of probability.
 #[must_use]
-pub fn drop(whole: Answer, occluded: Answer) -> f32 {
-    match (whole, occluded) {
-        (Answer::Probability(whole), Answer::Probability(occluded)) => logit(whole) - logit(occluded),
-        (Answer::Quantity(whole), Answer::Quantity(occluded)) => {
-            (whole - occluded) / (whole.abs() / 10.0).max(f32::MIN_POSITIVE)
-        }
-        _ => 0.0,
-    }
-}
-
-/// What a network says for one label.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Answer {
-    /// 0 to 1.
-    Probability(f32),
-    /// In its own unit.
-    Quantity(f32),
-}
-
-fn logit(probability: f32) -> f32 {
+pub fn logit(probability: f32) -> f32 {
     // what f32 can tell from 0 and 1
     let probability = f64::from(probability).clamp(1e-7, 1.0 - 1e-7);
     (probability / (1.0 - probability)).ln() as f32
@@ -293,12 +273,11 @@ mod tests {
         assert!(occlusion.map([(1, f32::NAN), (9999, 1.0)]).check().is_err());
     }
 
+    /// `scipy.special.logit(0.7310585786)` = 1.
     #[test]
-    fn drops_are_in_units_of_the_logit() {
-        let probability = |whole, occluded| drop(Answer::Probability(whole), Answer::Probability(occluded));
-        assert!((probability(0.731_058_6, 0.5) - 1.0).abs() < 1e-5);
-        assert!(probability(1.0, 0.0).is_finite());
-        assert!((drop(Answer::Quantity(-2.0), Answer::Quantity(-2.4)) - 2.0).abs() < 1e-5);
-        assert!(probability(f32::NAN, 0.5).is_nan());
+    fn a_logit_is_finite_for_every_probability() {
+        assert!((logit(0.731_058_6) - 1.0).abs() < 1e-5);
+        assert!(logit(0.0).is_finite() && logit(1.0).is_finite());
+        assert!(logit(f32::NAN).is_nan());
     }
 }

@@ -40,11 +40,13 @@ impl Quality {
     pub fn of(image: &StoredImage, plane: &Plane, placement: &Placement) -> Self {
         let (lost, field) = stored(image);
         let shown = Shown::of(plane, placement.target);
+        // more digits than these are not known
+        let rounded = |share: f32| (share * 1e4).round() / 1e4;
         Self {
-            saturated: lost.max(shown.ends()),
-            contrast: shown.between(0.05, 0.95),
-            field,
-            grey: shown.mean(),
+            saturated: rounded(lost.max(shown.ends())),
+            contrast: rounded(shown.between(0.05, 0.95)),
+            field: rounded(field),
+            grey: rounded(shown.mean()),
         }
     }
 }

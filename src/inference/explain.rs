@@ -12,9 +12,9 @@ use super::score::{Pixels, findings};
 use super::workers::broken;
 use super::{Call, Inference, ScoreRequest, ServedModel};
 use crate::fault::{Fault, FaultKind};
-use crate::finding::Reading;
+use crate::finding::{Reading, Task};
 use crate::image::heatmap::{self, ActivationMap, Explanation};
-use crate::image::occlusion::{self, Answer, GRID, Occlusion};
+use crate::image::occlusion::{GRID, Occlusion, logit};
 use crate::model::ModelManifest;
 use crate::runtime::Prediction;
 
@@ -45,6 +45,8 @@ impl Inference {
             .map_err(|unscored| unscored.fault)?;
         let mut image = prepared.image.ok_or_else(broken)?;
         // what is no score has no evidence either
+        findings(&model.manifest, &prediction)
+            .map_err(|error| Fault::new(FaultKind::Internal, error.code(), error.to_string()))?;
         let whole = answer(&model.manifest, &prediction, index)?;
         let contract = model.manifest.preprocessing.clone();
         let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
@@ -95,7 +97,7 @@ impl Inference {
         &self,
         model: &Arc<ServedModel>,
         occlusion: Occlusion,
-        whole: Answer,
+        whole: f32,
         index: usize,
         call: &Call,
         until: Instant,
@@ -110,7 +112,7 @@ impl Inference {
                 let tensor = occlusion.tensor(cell);
                 let ran = inference.tensor(&model, tensor, &call, until).await?;
                 let occluded = answer(&model.manifest, &ran.prediction, index)?;
-                Ok((cell, occlusion::drop(whole, occluded)))
+                Ok((cell, whole - occluded))
             }
         };
         let cells: Vec<usize> = occlusion.cells().collect();
@@ -167,15 +169,36 @@ fn position(manifest: &ModelManifest, finding: Option<&str>) -> Result<usize, Fa
     })
 }
 
-/// What the network says for one label.
-fn answer(manifest: &ModelManifest, prediction: &Prediction, index: usize) -> Result<Answer, Fault> {
+/// What the network says for one label, on the scale of a map: the logit of a probability; of a value with a unit, tenths of the range
+/// that it can have. A value outside that range counts here: what is hidden may well lead there.
+fn answer(manifest: &ModelManifest, prediction: &Prediction, index: usize) -> Result<f32, Fault> {
+    let regression = manifest
+        .heads
+        .iter()
+        .zip(&prediction.heads)
+        .flat_map(|(head, said)| {
+            let labels = head
+                .labels
+                .iter()
+                .zip(said.values.iter().map(Some).chain(std::iter::repeat(None)));
+            labels.map(move |(label, value)| {
+                let quantity = label
+                    .quantity
+                    .as_ref()
+                    .filter(|_| head.task == Task::Regression)?;
+                let [low, high] = quantity.range;
+                Some(value? * quantity.scale * 10.0 / (high - low))
+            })
+        });
+    if let Some(Some(value)) = regression.into_iter().nth(index) {
+        return Ok(value);
+    }
     let findings = findings(manifest, prediction)
         .map_err(|error| Fault::new(FaultKind::Internal, error.code(), error.to_string()))?;
-    let finding = findings.get(index).ok_or_else(broken)?;
-    Ok(match finding.reading {
-        Reading::Probability { probability, .. } => Answer::Probability(probability),
-        Reading::Quantity { value, .. } => Answer::Quantity(value),
-    })
+    match findings.get(index).map(|finding| &finding.reading) {
+        Some(Reading::Probability { probability, .. }) => Ok(logit(*probability)),
+        _ => Err(broken()),
+    }
 }
 
 /// The model's own map for one label, where it gives one.

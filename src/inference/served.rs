@@ -66,9 +66,15 @@ impl ServedModel {
             line: package.manifest.name.as_str().into(),
             manifest: package.manifest,
             digest: package.digest,
+<<<<<<< HEAD
+            distribution: package.distribution,
+            signed: package.signed,
+            difference,
+=======
             signed: package.signed,
             difference,
             distribution: package.distribution,
+>>>>>>> catalog
             device,
             proven_in,
             engines,

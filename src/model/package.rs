@@ -251,6 +251,19 @@ fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Res
     })
 }
 
+<<<<<<< HEAD
+/// The embedding's statistics, checked.
+fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageError> {
+    let statistics: EmbeddingStatistics = serde_json::from_slice(bytes)
+        .map_err(|error| PackageError::Contradiction(format!("{file} is not valid: {error}")))?;
+    statistics
+        .check()
+        .map_err(|what| PackageError::Contradiction(format!("{file}: {what}")))?;
+    Ok(statistics)
+}
+
+=======
+>>>>>>> catalog
 fn not_listed(name: &str) -> PackageError {
     PackageError::Contradiction(format!("the manifest's files do not list {name}"))
 }
@@ -289,6 +302,8 @@ fn signed(folder: &Path, manifest: &[u8], policy: &Policy) -> Result<Signed, Pac
     }
 }
 
+<<<<<<< HEAD
+=======
 /// The embedding's statistics, checked.
 fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageError> {
     let statistics: EmbeddingStatistics = serde_json::from_slice(bytes)
@@ -299,6 +314,7 @@ fn statistics(file: &str, bytes: &[u8]) -> Result<EmbeddingStatistics, PackageEr
     Ok(statistics)
 }
 
+>>>>>>> catalog
 /// The folder's names must be the manifest's: a copy under another name would answer in the original's, and an old version in the
 /// folder of a new one would be a step back that looks like one forward.
 fn in_its_place(folder: &Path, manifest: &ModelManifest) -> Result<(), PackageError> {

@@ -9,6 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::process::Process;
 use super::{Site, Sites};
 use crate::finding::{InstanceResult, Outcome};
 use crate::image::Quality;
@@ -132,6 +133,7 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
         metrics.registry.register(Box::new(metrics.states.clone()))?;
         metrics.registry.register(Box::new(metrics.loads.clone()))?;
+        metrics.registry.register(Box::new(Process::new()?))?;
         Ok(metrics)
     }
 

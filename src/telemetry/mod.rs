@@ -2,6 +2,8 @@
 
 #[cfg(feature = "serve")]
 pub mod metrics;
+#[cfg(feature = "serve")]
+mod process;
 mod sites;
 
 use std::io::IsTerminal;

@@ -86,6 +86,7 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "dicom",
             "fault",
             "finding",
+            "image",
             "inference",
             "pages",
             "store",
@@ -167,7 +168,7 @@ fn each_crate_has_its_home() {
         ("prometheus::", &["telemetry/"]),
         ("minisign_verify::", &["model/signature.rs"]),
         ("clap::", &["bin/", "config.rs"]),
-        ("indicatif::", &["bin/osteon-train/", "train/learn/progress.rs"]),
+        ("indicatif::", &["bin/", "train/learn/progress.rs"]),
     ];
     for (place, text) in sources() {
         let code = code(&text);

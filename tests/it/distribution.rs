@@ -84,6 +84,12 @@ async fn an_image_unlike_those_that_the_model_knows_is_refused_and_counted_by_si
     let limit = answer["distribution"]["limit"].as_f64().unwrap();
     assert!((limit - expected / 2.0).abs() < 1e-9 * expected, "{limit}");
     assert_eq!(answer["distribution"]["status"], "refused");
+    // what has no score has no picture that explains it
+    let (status, picture) = server
+        .post("/v1/models/tiny/heatmap", "application/dicom", bright.clone())
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(picture["reason"]["code"], "out-of-distribution");
     let said = format!("{expected:.2}");
     let answer = refused(&server, bright, "out-of-distribution", &[&said], "distribution").await;
     assert_eq!(answer["distribution"]["status"], "overridden");

@@ -1,5 +1,7 @@
 //! Where a model looks: its own map, or what hiding parts of the image shows; of an image that is sent, and of one that is stored.
 
+use osteon::finding::Task;
+use osteon::finding::label::Quantity;
 use osteon::model::onnx_format::{NodeProto, ValueInfoProto};
 use prost::Message;
 use reqwest::StatusCode;
@@ -102,6 +104,44 @@ async fn without_a_map_hiding_parts_of_the_image_shows_where_the_evidence_is() {
         "{down} {across}"
     );
     assert!((0.01..0.4).contains(&count), "{count}");
+    server.stop().await;
+}
+
+/// A value that is no answer by itself, because it is out of its range, still says how much was hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measured_value_is_explained_as_well() {
+    let models = tempfile::tempdir().unwrap();
+    tiny().publish_with(models.path(), |manifest, _| {
+        let head = &mut manifest.heads[0];
+        head.task = Task::Regression;
+        head.scores = "logits".into();
+        head.labels[0].threshold = None;
+        head.labels[0].quantity = Some(Quantity {
+            unit: "1".into(),
+            scale: 1.0,
+            offset: 0.0,
+            range: [0.0, 5.0],
+        });
+    });
+    let server = serve(models.path()).await;
+    let (_, score) = server
+        .post("/v1/models/tiny/score", "application/dicom", bright_square())
+        .await;
+    let value = score["findings"][0]["value"].as_f64().unwrap();
+    assert!(
+        (0.0..1.5).contains(&value),
+        "hiding the square leads below the range: {score}"
+    );
+    let answer = sent(&server, "tiny", bright_square()).await;
+    assert_eq!(
+        (answer.status, answer.explanation.as_str()),
+        (StatusCode::OK, "occlusion")
+    );
+    let (down, across, _) = answer.colour();
+    assert!(
+        (down - 0.72).abs() < 0.08 && (across - 0.29).abs() < 0.08,
+        "{down} {across}"
+    );
     server.stop().await;
 }
 

@@ -197,6 +197,36 @@ async fn an_image_that_is_not_good_enough_is_refused_with_the_numbers() {
     server.stop().await;
 }
 
+/// A picture has no header, so its intended use is not checked; its pixels are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_without_a_header_has_to_be_good_enough_too() {
+    let (_models, server) = tiny(|manifest| manifest.quality = Some(QualityLimits::default())).await;
+    let png = |values: Vec<u8>| {
+        let mut png = std::io::Cursor::new(Vec::new());
+        let (grey, format) = (image::ExtendedColorType::L8, image::ImageFormat::Png);
+        image::write_buffer_with_format(&mut png, &values, 120, 160, grey, format).unwrap();
+        png.into_inner()
+    };
+    let good: Vec<u8> = (0..160 * 120)
+        .map(|place| (texture(place / 120, place % 120) >> 4) as u8)
+        .collect();
+    let saturated = good
+        .iter()
+        .enumerate()
+        .map(|(place, value)| if place % 3 == 0 { *value } else { 255 });
+    let (status, answer) = server.post(PATH, "image/png", png(good.clone())).await;
+    assert_eq!(
+        (status, &answer["quality"]["status"]),
+        (StatusCode::OK, &"met".into()),
+        "{answer}"
+    );
+    let (status, answer) = server.post(PATH, "image/png", png(saturated.collect())).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    assert_eq!(answer["reason"]["code"], "image-saturated");
+    assert_eq!(answer["intended_use"]["status"], "not-checked");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_constant_image_is_refused_whatever_the_manifest_and_the_caller_say() {
     for quality in [None, Some(QualityLimits::default())] {

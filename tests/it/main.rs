@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod broken_models;
 mod decode;
 mod deidentify;
@@ -16,6 +17,7 @@ mod explanations;
 mod fuzz_corpus;
 mod gates;
 mod grey;
+mod inference_protocol;
 mod model_commands;
 mod models;
 mod panics;

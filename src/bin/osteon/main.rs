@@ -1,5 +1,6 @@
 //! `osteon`: serves radiograph classifiers. This file only dispatches.
 
+mod bench;
 mod decode;
 mod models;
 mod score;
@@ -34,6 +35,8 @@ enum Command {
     /// List, check and describe model packages
     #[command(subcommand)]
     Models(models::Command),
+    /// Measure how fast a server is, and find the settings that suit this machine
+    Bench(bench::Arguments),
     /// List the transfer syntaxes whose pixels can be decoded
     Formats,
 }
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Models(command) => models::run(&command),
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Formats => Ok(decode::formats()),
     };
     ended.unwrap_or_else(|error| {

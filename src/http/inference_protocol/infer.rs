@@ -1,0 +1,258 @@
+//! `POST /v2/models/{model}/infer`: a batch in, its tensors out.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use tokio::task::JoinSet;
+
+use super::Address;
+use super::answer::{Column, HEADER_LENGTH, answer};
+use super::error::ProtocolError;
+use super::outputs::{self, Output, Row, Source, of_findings, of_tensor};
+use super::request::{Asked, Expected, Input, Request, invalid};
+use crate::fault::{Fault, FaultKind};
+use crate::finding::{InstanceResult, IntendedUseCheck};
+use crate::http::caller::Caller;
+use crate::http::score::overrides;
+use crate::http::{App, body};
+use crate::inference::{
+    Call, ImageBytes, Inference, Inferred, Priority, ScoreRequest, ServedModel, TensorRequest,
+};
+
+/// A body up to this size is read on the spot: it takes less time than handing it to another thread would be worth.
+const ON_THE_SPOT: usize = 1 << 20;
+/// The same for JSON, which takes longer.
+const JSON_ON_THE_SPOT: usize = 32 << 10;
+
+/// `POST .../infer`.
+pub(super) async fn infer(
+    State(app): State<App>,
+    address: Address,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ProtocolError> {
+    // first of all: whoever is refused while still sending does not hear why; how urgent it is stands in the body
+    let body = body::read(
+        &headers,
+        body,
+        app.limits.body_bytes,
+        &app.intake,
+        Priority::Routine,
+    )
+    .await?;
+    let json = header_length(&headers)?;
+    let model = address.find(&app)?;
+    let mut request = parse(&model, body, json).await?;
+    let asked = asked(&model, &mut request)?;
+    let id = request.id.take();
+    let call = Call {
+        priority: request.priority,
+        client: caller.0,
+        deadline: request.timeout,
+    };
+    let (intended_use, columns) = match request.input {
+        Input::Tensors(tensors) => {
+            let of = |tensor| TensorRequest {
+                model: model.manifest.name.clone(),
+                version: Some(model.manifest.version),
+                tensor,
+                call: call.clone(),
+            };
+            let requests = tensors.into_iter().map(of).collect();
+            (None, of_tensors(&app.inference, requests, asked).await?)
+        }
+        Input::Dicom(files) => {
+            let overrides = overrides(request.overridden.as_deref())?;
+            let of = |file| ScoreRequest {
+                model: model.manifest.name.clone(),
+                version: Some(model.manifest.version),
+                image: ImageBytes::Dicom(file),
+                overrides: overrides.clone(),
+                call: call.clone(),
+            };
+            let requests = files.into_iter().map(of).collect();
+            let (check, columns) = of_files(&app.inference, &model, requests, asked).await?;
+            (Some(check), columns)
+        }
+    };
+    Ok(answer(&model, id.as_deref(), intended_use, &columns))
+}
+
+/// How much of the body is JSON, where the client says so.
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity")
+    {
+        let message = "compressed bodies are not read: send the body as it is";
+        return Err(Fault::new(FaultKind::Unsupported, "content-encoding", message));
+    }
+    let Some(length) = headers.get(HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let length = length.to_str().ok().and_then(|length| length.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        let message = "Inference-Header-Content-Length must be the length of the JSON in bytes";
+        invalid("header-length", message)
+    })
+}
+
+/// Understands the request; away from the threads that answer, where that takes longer.
+async fn parse(model: &Arc<ServedModel>, body: Bytes, json: Option<usize>) -> Result<Request, Fault> {
+    fn of(model: &ServedModel, body: &Bytes, json: Option<usize>) -> Result<Request, Fault> {
+        let contract = &model.manifest.preprocessing;
+        let expected = Expected {
+            tensor: &contract.tensor,
+            shape: contract.input_shape(),
+        };
+        Request::parse(expected, body, json)
+    }
+    if body.len() <= ON_THE_SPOT && json.unwrap_or(body.len()) <= JSON_ON_THE_SPOT {
+        return of(model, &body, json);
+    }
+    let model = Arc::clone(model);
+    tokio::task::spawn_blocking(move || of(&model, &body, json))
+        .await
+        .unwrap_or_else(|_| Err(broken()))
+}
+
+/// The outputs that the answer has, in the order of the request.
+fn asked(model: &ServedModel, request: &mut Request) -> Result<Vec<(Asked, Source)>, Fault> {
+    let is_head = |output: &Output<'_>| matches!(output.source, Source::Head(_));
+    // with files, there is no more than the findings: what the network said of them is not kept
+    let dicom = matches!(request.input, Input::Dicom(_));
+    let mut available = outputs::of(model);
+    available.retain(|output| !dicom || is_head(output));
+    if request.outputs.is_empty() {
+        let binary = request.binary;
+        let by_default = |output: &Output<'_>| {
+            let name = output.name.to_owned();
+            (Asked { name, binary }, output.source)
+        };
+        return Ok(available
+            .iter()
+            .filter(|output| is_head(output))
+            .map(by_default)
+            .collect());
+    }
+    let unknown = || {
+        let known: Vec<_> = available.iter().map(|output| output.name).collect();
+        let place = if dicom { " for the input dicom" } else { "" };
+        let message = format!("there is no such output{place}: there are {}", known.join(", "));
+        invalid("output", message)
+    };
+    let named = |asked: Asked| {
+        let output = available.iter().find(|output| output.name == asked.name);
+        Ok((asked, output.ok_or_else(unknown)?.source))
+    };
+    std::mem::take(&mut request.outputs)
+        .into_iter()
+        .map(named)
+        .collect()
+}
+
+async fn of_tensors(
+    inference: &Inference,
+    requests: Vec<TensorRequest>,
+    asked: Vec<(Asked, Source)>,
+) -> Result<Vec<Column>, ProtocolError> {
+    let images = requests.len();
+    let results = together(requests, |request| {
+        let inference = inference.clone();
+        async move { inference.infer(request).await }
+    })
+    .await?;
+    let of_image =
+        |index, fault: Fault| ProtocolError::of_image(index, images, fault.kind, &fault.to_string());
+    let mut inferred: Vec<Inferred> = Vec::with_capacity(images);
+    for (index, result) in results.into_iter().enumerate() {
+        inferred.push(result.map_err(|fault| of_image(index, fault))?);
+    }
+    columns(asked, |source| {
+        let row = |(index, inferred)| of_tensor(inferred, source).map_err(|fault| of_image(index, fault));
+        inferred.iter().enumerate().map(row).collect()
+    })
+}
+
+/// The answers for files, and what was found of their intended use.
+async fn of_files(
+    inference: &Inference,
+    model: &ServedModel,
+    requests: Vec<ScoreRequest>,
+    asked: Vec<(Asked, Source)>,
+) -> Result<(&'static str, Vec<Column>), ProtocolError> {
+    let images = requests.len();
+    let results = together(requests, |request| {
+        let inference = inference.clone();
+        async move { inference.score(request).await }
+    })
+    .await?;
+    for (index, (result, fault)) in results.iter().enumerate() {
+        if let Some(kind) = fault {
+            let reason = result.reason.as_ref().map_or_else(String::new, |reason| {
+                format!("{} ({})", reason.message, reason.code)
+            });
+            return Err(ProtocolError::of_image(index, images, *kind, &reason));
+        }
+    }
+    let overridden = |(result, _): &(InstanceResult, _)| {
+        matches!(result.intended_use, Some(IntendedUseCheck::Overridden { .. }))
+    };
+    let check = if results.iter().any(overridden) {
+        "overridden"
+    } else {
+        "met"
+    };
+    let columns = columns(asked, |source| {
+        let Source::Head(head) = source else {
+            return Err(broken().into());
+        };
+        let row = |(result, _): &(InstanceResult, _)| of_findings(model, &result.findings, head);
+        Ok(results.iter().map(row).collect())
+    })?;
+    Ok((check, columns))
+}
+
+fn columns(
+    asked: Vec<(Asked, Source)>,
+    rows: impl Fn(Source) -> Result<Vec<Row>, ProtocolError>,
+) -> Result<Vec<Column>, ProtocolError> {
+    asked
+        .into_iter()
+        .map(|(asked, source)| Ok(Column::of(asked.name, asked.binary, rows(source)?)))
+        .collect()
+}
+
+/// Runs all at the same time, and gives the results in the order of the requests. Whoever hangs up ends what was not done yet.
+async fn together<R, T, F>(requests: Vec<R>, run: impl Fn(R) -> F) -> Result<Vec<T>, Fault>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    let mut results: Vec<Option<T>> = Vec::new();
+    for (index, request) in requests.into_iter().enumerate() {
+        let one = run(request);
+        running.spawn(async move { (index, one.await) });
+        results.push(None);
+    }
+    while let Some(ended) = running.join_next().await {
+        let (index, result) = ended.map_err(|_| broken())?;
+        if let Some(place) = results.get_mut(index) {
+            *place = Some(result);
+        }
+    }
+    results.into_iter().collect::<Option<_>>().ok_or_else(broken)
+}
+
+fn broken() -> Fault {
+    Fault::new(
+        FaultKind::Internal,
+        "panic",
+        "the server made a mistake; its log has the cause",
+    )
+}
