@@ -14,6 +14,8 @@ import venv
 import pinned_wheels
 
 PINS = pinned_wheels.pathlib.Path(__file__).resolve().parent / "pins"
+# raised when triton() makes something else of the same wheels, since the pins alone would not tell
+TRITON_LAYOUT = "layout 2"
 # the port and the address that says ready, by the name that the load knows each server by
 PLACES = {
     "fastapi": (18001, "/health"),
@@ -36,7 +38,8 @@ def own_packages(name):
     if not pins.exists():
         return None
     if name == "triton":
-        return pinned_wheels.keep(f"peer-{name}", [sys.implementation.cache_tag, *pinned_wheels.stated(pins)], triton)
+        decides = [sys.implementation.cache_tag, TRITON_LAYOUT, *pinned_wheels.stated(pins)]
+        return pinned_wheels.keep(f"peer-{name}", decides, triton)
     return pinned_wheels.keep_python_packages(f"peer-{name}", pins, "--no-deps")
 
 

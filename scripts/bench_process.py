@@ -1,6 +1,5 @@
 """Servers as processes: started, watched and stopped by scripts/bench."""
 
-import json
 import os
 import pathlib
 import signal
@@ -55,11 +54,15 @@ def share_of_a_core(server, seconds):
     return (used() - before) / seconds
 
 
-def stages(url, file, times):
-    """The median of each stage of one image after the other, in milliseconds, as the answers tell them."""
-    body, told = file.read_bytes(), []
-    for _ in range(times):
-        request = urllib.request.Request(url, body, {"Content-Type": "application/dicom"})
-        with urllib.request.urlopen(request) as answer:
-            told.append(json.load(answer)["timings_ms"])
-    return {stage: sorted(one[stage] for one in told)[times // 2] for stage in told[0]}
+def busy(seconds):
+    """The share of all cores that is in use, or taken by other machines on the same hardware, while nothing of ours runs."""
+
+    def ticks():
+        fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle, waiting = fields[3:5]
+        return sum(fields), idle + waiting
+
+    (all_before, idle_before) = ticks()
+    time.sleep(seconds)
+    (all_after, idle_after) = ticks()
+    return 1 - (idle_after - idle_before) / max(all_after - all_before, 1)
