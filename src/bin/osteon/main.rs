@@ -1,6 +1,7 @@
 //! `osteon`: serves radiograph classifiers. This file only dispatches.
 
 mod decode;
+mod models;
 mod score;
 mod serve;
 
@@ -30,6 +31,8 @@ enum Command {
     Score(score::Arguments),
     /// Write what a stage of the way from file to network makes of an image
     Decode(decode::Arguments),
+    /// Make model packages
+    Models(models::Arguments),
     /// List the transfer syntaxes whose pixels can be decoded
     Formats,
 }
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Models(arguments) => models::run(arguments),
         Command::Formats => Ok(decode::formats()),
     };
     ended.unwrap_or_else(|error| {
