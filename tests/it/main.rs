@@ -12,6 +12,7 @@ mod decode;
 mod deidentify;
 mod fuzz_corpus;
 mod grey;
+mod import;
 mod models;
 mod panics;
 mod repairs;
