@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{IntendedUse, Label, StudyRule, Task};
-use crate::image::preprocess::Preprocessing;
+use crate::image::preprocess::{Layout, Preprocessing};
 
 /// The version of the manifest's own layout.
 pub const MANIFEST_VERSION: u32 = 2;
@@ -204,6 +204,13 @@ impl ModelManifest {
                     "file name {name:?} must be a plain name inside the package"
                 ));
             }
+        }
+        let maps = self.heads.iter().any(|head| head.activation_map.is_some());
+        if maps && self.preprocessing.layout == Layout::Ncwh {
+            return Err(
+                "an image on its side (layout ncwh) can have no activation_map: it would lie across"
+                    .to_owned(),
+            );
         }
         self.preprocessing.check().map_err(|error| error.to_string())
     }

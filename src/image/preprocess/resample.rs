@@ -287,4 +287,30 @@ mod tests {
             ]
         );
     }
+
+    /// 10 pixels to 4. The Gaussian is scikit-image 0.26.0's: `resize(numpy.eye(10), (4, 10), mode="constant")`, first line.
+    #[test]
+    fn other_libraries_filters_weigh_as_they_do() {
+        let weights = |filter: Filter, index| {
+            let taps = filter.taps(10, 4, index, 1.0);
+            let mut all = vec![0.0; 10];
+            all[taps.source].copy_from_slice(&taps.weights);
+            all.push(taps.outside);
+            all
+        };
+        let near = |found: Vec<f32>, expected: [f32; 6]| {
+            let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            assert!(worst.fold(0.0, f32::max) < 1e-6, "{found:?}");
+            found[10]
+        };
+        let gaussian = weights(Filter::Gaussian, 0);
+        let expected = [0.296982, 0.453599, 0.167804, 0.01144, 0.000134, 0.0];
+        let outside = near(gaussian, expected);
+        assert!((outside - 0.070041).abs() < 1e-5, "{outside}");
+        let third = 1.0 / 3.0;
+        near(weights(Filter::Area, 0), [third, third, third, 0.0, 0.0, 0.0]);
+        near(weights(Filter::Area, 1), [0.0, 0.0, third, third, third, 0.0]);
+        let outside = near(weights(Filter::Linear, 0), [0.25, 0.75, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(outside, 0.0);
+    }
 }
