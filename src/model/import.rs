@@ -97,7 +97,7 @@ fn chosen<'a>(
     name: Option<&str>,
 ) -> Result<&'a ValueInfoProto, String> {
     match (name, values) {
-        (None, [only]) => Ok(only),
+        (None, [only]) => Ok(*only),
         (None, []) => Err(format!("the network has no tensor for its {what}")),
         (None, _) => Err(format!(
             "the network has several outputs: name the one with the scores with --{what}: {}",

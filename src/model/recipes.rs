@@ -40,10 +40,11 @@ pub struct Recipe {
     pub activation: Option<Activation>,
 }
 
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+const IMAGENET_MEAN: &[f32] = &[0.485, 0.456, 0.406];
+const IMAGENET_STD: &[f32] = &[0.229, 0.224, 0.225];
 
 /// Every recipe.
-pub const RECIPES: [Recipe; 5] = [
+pub static RECIPES: [Recipe; 5] = [
     Recipe {
         name: "torchvision",
         summary: "shorter side to size / 0.875, centre crop, ImageNet mean and standard deviation, 3 channels",
@@ -58,8 +59,8 @@ pub const RECIPES: [Recipe; 5] = [
         fit: Fit::Crop,
         filter: Filter::Bilinear,
         range: [0.0, 1.0],
-        mean: &IMAGENET.0,
-        std: &IMAGENET.1,
+        mean: IMAGENET_MEAN,
+        std: IMAGENET_STD,
         channels: &[3],
         layout: Layout::Nchw,
         activation: None,
@@ -78,8 +79,8 @@ pub const RECIPES: [Recipe; 5] = [
         fit: Fit::Crop,
         filter: Filter::Bicubic,
         range: [0.0, 1.0],
-        mean: &IMAGENET.0,
-        std: &IMAGENET.1,
+        mean: IMAGENET_MEAN,
+        std: IMAGENET_STD,
         channels: &[3],
         layout: Layout::Nchw,
         activation: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -150,11 +150,13 @@ fn manifest(
     model: &[u8],
 ) -> anyhow::Result<ModelManifest> {
     let [channels, rows, columns] = network.image(recipe.layout);
-    let side = |known: Option<usize>| match (known, arguments.size) {
-        (Some(known), Some(asked)) if known != asked => {
-            bail!("the network takes {known} pixels a side, not {asked}: leave --size out")
+    let side = |known: Option<usize>| -> anyhow::Result<usize> {
+        match (known, arguments.size) {
+            (Some(known), Some(asked)) if known != asked => {
+                bail!("the network takes {known} pixels a side, not {asked}: leave --size out")
+            }
+            (known, asked) => Ok(known.or(asked).unwrap_or(recipe.size)),
         }
-        (known, asked) => Ok(known.or(asked).unwrap_or(recipe.size)),
     };
     let sides = [side(rows)?, side(columns)?];
     let channels = channels.unwrap_or(recipe.channels[0]);
@@ -279,8 +281,7 @@ fn activation(
 /// The images by the names that they get in the package.
 fn samples(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let read = |(index, path): (usize, &PathBuf)| -> anyhow::Result<_> {
-        let bytes =
-            std::fs::read(path as &Path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         // a file's own name may name a patient
         Ok((format!("sample-{}.dcm", index + 1), bytes))
     };
