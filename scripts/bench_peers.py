@@ -40,7 +40,7 @@ def own_packages(name):
     if name == "triton":
         decides = [sys.implementation.cache_tag, TRITON_LAYOUT, *pinned_wheels.stated(pins)]
         return pinned_wheels.keep(f"peer-{name}", decides, triton)
-    return pinned_wheels.keep_python_packages(f"peer-{name}", pins, "--no-deps")
+    return pinned_wheels.keep_python_packages(f"peer-{name}", pins, options=["--no-deps"])
 
 
 def triton(work, folder):

@@ -151,18 +151,20 @@ def keep_wheel_files(name, pins, layout, fill):
     return keep(name, [architecture, f"layout {layout}", *stated(pins)], download_and_fill)
 
 
-def keep_python_packages(name, pins, *more):
-    """Installs a pins file into a folder of its own in the cache, for this interpreter; a path for PYTHONPATH. more: further
-    options for pip.
+def keep_python_packages(name, pins, options=(), finish=None):
+    """Installs a pins file into a folder of its own in the cache, for this interpreter; a path for PYTHONPATH.
 
+    options are pip's; finish(folder) changes what was installed before it is kept.
     Not a virtual environment: that needs a further system package on Debian, and would not work with its pip alone."""
     python = f"{sys.implementation.cache_tag}-{platform.machine()}"
 
     def install(work, folder):
-        options = ["install", "--target", str(folder), "--only-binary=:all:", *more, "--requirement", str(pins)]
-        pip(options, work, pins)
+        command = ["install", *options, "--target", str(folder), "--only-binary=:all:", "--requirement", str(pins)]
+        pip(command, work, pins)
+        if finish:
+            finish(folder)
 
-    return keep(f"{name}-{python}", [python, *stated(pins)], install)
+    return keep(f"{name}-{python}", [python, *options, *stated(pins)], install)
 
 
 def sizes(folder):

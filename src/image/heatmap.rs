@@ -116,6 +116,7 @@ pub fn magnified(contract: &Preprocessing, image: &StoredImage) -> Result<Plane,
     let larger = Preprocessing {
         rows: contract.rows * MAGNIFICATION,
         columns: contract.columns * MAGNIFICATION,
+        shorter_side: contract.shorter_side.map(|side| side * MAGNIFICATION),
         ..contract.clone()
     };
     Ok(larger.plane(image)?.0)

@@ -121,33 +121,31 @@ impl Occlusion {
 
     fn channels(&self) -> usize {
         match self.layout {
-            Layout::Nchw => self.tensor.shape[0],
+            Layout::Nchw | Layout::Ncwh => self.tensor.shape[0],
             Layout::Nhwc => self.tensor.shape[2],
         }
     }
 
     fn channel(&self, place: usize) -> usize {
         match self.layout {
-            Layout::Nchw => place / (self.tensor.shape[1] * self.tensor.shape[2]).max(1),
+            Layout::Nchw | Layout::Ncwh => place / (self.tensor.shape[1] * self.tensor.shape[2]).max(1),
             Layout::Nhwc => place % self.tensor.shape[2].max(1),
         }
     }
 
     /// Where the values of a rectangle lie in the tensor.
     fn places(&self, part: Rectangle) -> impl Iterator<Item = usize> + use<> {
-        let [first, second, third] = self.tensor.shape;
-        let (planes, columns, depth) = match self.layout {
-            Layout::Nchw => (first, third, 1),
-            Layout::Nhwc => (1, second, third),
+        let [_, second, third] = self.tensor.shape;
+        // how far the next channel, row and column are
+        let (channel, row, column) = match self.layout {
+            Layout::Nchw => (second * third, third, 1),
+            Layout::Nhwc => (1, second * third, third),
+            Layout::Ncwh => (second * third, 1, third),
         };
-        let rows = match self.layout {
-            Layout::Nchw => second,
-            Layout::Nhwc => first,
-        };
-        (0..planes).flat_map(move |plane| {
-            (part.top..part.top + part.rows).flat_map(move |row| {
-                let start = ((plane * rows + row) * columns + part.left) * depth;
-                start..start + part.columns * depth
+        (0..self.channels()).flat_map(move |of_channel| {
+            (part.top..part.top + part.rows).flat_map(move |of_row| {
+                let columns = part.left..part.left + part.columns;
+                columns.map(move |of_column| of_channel * channel + of_row * row + of_column * column)
             })
         })
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::package::MANIFEST;
 use super::signature::SIGNATURE;
 use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
-use crate::image::preprocess::Preprocessing;
+use crate::image::preprocess::{Layout, Preprocessing};
 
 /// The version of the manifest's own layout.
 pub const MANIFEST_VERSION: u32 = 2;
@@ -238,6 +238,13 @@ impl ModelManifest {
             return Err(format!(
                 "files must not list {MANIFEST} or {SIGNATURE}: the manifest vouches for the others, and the signature for it"
             ));
+        }
+        let maps = self.heads.iter().any(|head| head.activation_map.is_some());
+        if maps && self.preprocessing.layout == Layout::Ncwh {
+            return Err(
+                "an image on its side (layout ncwh) can have no activation_map: it would lie across"
+                    .to_owned(),
+            );
         }
         self.preprocessing.check().map_err(|error| error.to_string())
     }

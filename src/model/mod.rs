@@ -2,9 +2,11 @@
 
 pub mod golden;
 mod header;
+pub mod import;
 pub mod manifest;
 pub mod onnx_format;
 pub mod package;
+pub mod recipes;
 pub mod signature;
 mod stage;
 
@@ -12,5 +14,6 @@ pub use golden::{GoldenCase, GoldenInput, Goldens};
 pub use header::OPSETS;
 pub use manifest::{Activation, DistributionEntry, Head, ModelManifest};
 pub use package::{Package, PackageError, Policy};
+pub use recipes::{RECIPES, Recipe};
 pub use signature::{Signed, TrustedKeys};
 pub use stage::Stage;

@@ -9,6 +9,7 @@ mod memory;
 mod onnx;
 mod prediction;
 pub mod proof;
+pub mod record;
 
 pub use device::Device;
 pub use memory::trim as return_freed_memory;

@@ -17,6 +17,7 @@ mod explanations;
 mod fuzz_corpus;
 mod gates;
 mod grey;
+mod import;
 mod inference_protocol;
 mod model_commands;
 mod models;

@@ -6,11 +6,13 @@
 //! fixed: border crop is found on the stored values; then modality LUT, VOI LUT or window or percentiles, polarity
 //! last; then crop, fit, range, mean and standard deviation, channels.
 
+mod fit;
 mod resample;
 #[cfg(test)]
 mod tests;
 mod window;
 
+pub use fit::Fit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +49,10 @@ pub struct Preprocessing {
     pub columns: usize,
     /// What happens to the aspect ratio.
     pub fit: Fit,
-    /// The resampling filter; it is widened when shrinking, so that every source pixel counts.
+    /// With the fit `crop`, and only with it: what the shorter side becomes before the middle is cut out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shorter_side: Option<usize>,
+    /// The resampling filter; all but `linear` are widened when shrinking, so that every source pixel counts.
     pub filter: Filter,
     /// 1, or 3 for networks that expect colour: the grey value is then repeated.
     pub channels: usize,
@@ -88,16 +93,6 @@ pub enum VoiRule {
     FullRange,
 }
 
-/// What happens to the aspect ratio when an image is brought to the input size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fit {
-    /// Kept; what is left over is black, half on either side.
-    Pad,
-    /// Not kept.
-    Stretch,
-}
-
 /// The resampling filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -108,6 +103,13 @@ pub enum Filter {
     Bilinear,
     /// Catmull-Rom, as Pillow's `BICUBIC`.
     Bicubic,
+    /// The nearest two pixels in each direction whatever the ratio, as TensorFlow's and Keras's `bilinear` without antialiasing.
+    Linear,
+    /// Mean over every source pixel that a target pixel touches, each counted whole, as PyTorch's and MONAI's `area`.
+    Area,
+    /// A Gaussian of standard deviation (ratio - 1) / 2, then the nearest two pixels, as scikit-image's antialiased `resize`;
+    /// beyond the edge lies what the range calls 0.
+    Gaussian,
 }
 
 /// Order of a tensor's dimensions, after the batch.
@@ -118,6 +120,8 @@ pub enum Layout {
     Nchw,
     /// Rows, columns, channels.
     Nhwc,
+    /// Channels, columns, rows: the image lies on its side, as MONAI's readers lay it.
+    Ncwh,
 }
 
 /// Where the image lies in the network's input, so that a map over the input can be laid over the image.
@@ -162,6 +166,7 @@ impl Preprocessing {
             rows,
             columns,
             fit: Fit::Pad,
+            shorter_side: None,
             filter: Filter::Bilinear,
             channels: 1,
             range: [0.0, 1.0],
@@ -190,6 +195,8 @@ impl Preprocessing {
                 "rows and columns must be 1 to {MAX_SIDE}"
             )));
         }
+        self.check_fit()
+            .map_err(|what| PreprocessError::Contract(what.to_owned()))?;
         let [low, high] = self.percentiles;
         if !(0.0..100.0).contains(&low) || high <= low || high > 100.0 {
             return wrong("percentiles must rise and lie in 0 to 100");
@@ -257,14 +264,17 @@ impl Preprocessing {
             rows,
             columns,
         };
-        let target = self.target(whole);
-        let mut halve = (rows / target.rows).min(columns / target.columns).max(1).ilog2();
+        let place = self.place(whole);
+        let mut halve = (place.field.rows / place.resized[0])
+            .min(place.field.columns / place.resized[1])
+            .max(1)
+            .ilog2();
         loop {
             let (image, times) = halved(halve)?;
             // the border that is taken off is known only now
-            let field = self.field(&image);
-            let target = self.target(field);
-            if times == 0 || (field.rows >= target.rows && field.columns >= target.columns) {
+            let place = self.place(self.field(&image));
+            if times == 0 || (place.field.rows >= place.resized[0] && place.field.columns >= place.resized[1])
+            {
                 return Ok(image);
             }
             halve = times - 1;
@@ -287,9 +297,10 @@ impl Preprocessing {
     pub fn plane(&self, image: &StoredImage) -> Result<(Plane, Placement), PreprocessError> {
         let source = self.field(image);
         let table = self.shown(image, source)?;
-        let target = self.target(source);
-        let fitted = resample::resample(image, source, &table, target.rows, target.columns, self.filter)
+        let place = self.place(source);
+        let fitted = resample::resample(image, &place, &table, self.filter, self.zero())
             .ok_or(PreprocessError::Constant)?;
+        let target = place.target;
 
         let mut values = vec![0_u16; self.rows * self.columns];
         for (row, line) in fitted.chunks_exact(target.columns).enumerate() {
@@ -302,7 +313,10 @@ impl Preprocessing {
                 columns: self.columns,
                 values,
             },
-            Placement { source, target },
+            Placement {
+                source: place.seen(),
+                target,
+            },
         ))
     }
 
@@ -346,6 +360,16 @@ impl Preprocessing {
                     .flat_map(|value| (0..self.channels).map(move |channel| normalised(*value, channel)))
                     .collect(),
             },
+            Layout::Ncwh => Tensor {
+                shape: [self.channels, plane.columns, plane.rows],
+                values: (0..self.channels)
+                    .flat_map(|channel| (0..plane.columns).map(move |column| (channel, column)))
+                    .flat_map(|(channel, column)| {
+                        let down = plane.values.iter().skip(column).step_by(plane.columns);
+                        down.map(move |value| normalised(*value, channel))
+                    })
+                    .collect(),
+            },
         }
     }
 
@@ -355,7 +379,14 @@ impl Preprocessing {
         match self.layout {
             Layout::Nchw => [self.channels, self.rows, self.columns],
             Layout::Nhwc => [self.rows, self.columns, self.channels],
+            Layout::Ncwh => [self.channels, self.columns, self.rows],
         }
+    }
+
+    /// What of the displayed grey scale the range calls 0.
+    fn zero(&self) -> f32 {
+        let [low, high] = self.range;
+        (-low / (high - low)).clamp(0.0, 1.0) * f32::from(u16::MAX)
     }
 
     /// The part of an image that is used.
@@ -384,30 +415,6 @@ impl Preprocessing {
             .into_boxed_slice()
             .try_into()
             .map_err(|_| PreprocessError::Contract("the table has the wrong size".to_owned()))
-    }
-
-    /// Where a field of this shape comes to lie in the plane.
-    fn target(&self, source: Rectangle) -> Rectangle {
-        match self.fit {
-            Fit::Stretch => Rectangle {
-                top: 0,
-                left: 0,
-                rows: self.rows,
-                columns: self.columns,
-            },
-            Fit::Pad => {
-                let scale =
-                    (self.rows as f64 / source.rows as f64).min(self.columns as f64 / source.columns as f64);
-                let rows = ((source.rows as f64 * scale).round() as usize).clamp(1, self.rows);
-                let columns = ((source.columns as f64 * scale).round() as usize).clamp(1, self.columns);
-                Rectangle {
-                    top: (self.rows - rows) / 2,
-                    left: (self.columns - columns) / 2,
-                    rows,
-                    columns,
-                }
-            }
-        }
     }
 }
 

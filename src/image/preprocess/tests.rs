@@ -123,6 +123,23 @@ fn channels_and_layouts_repeat_the_grey() {
     };
     assert_eq!(last.tensor(&plane).values, [0.0, -1.0, -0.5, 1.0, 1.0, 0.0]);
     assert_eq!(last.tensor(&plane).shape, [1, 2, 3]);
+    let on_its_side = Preprocessing {
+        layout: Layout::Ncwh,
+        mean: vec![0.0],
+        std: vec![1.0],
+        ..Preprocessing::grey(2, 2)
+    };
+    let square = Plane {
+        rows: 2,
+        columns: 2,
+        values: vec![0, 65535, 0, 0],
+    };
+    assert_eq!(on_its_side.tensor(&square).values, [0.0, 0.0, 1.0, 0.0]);
+    let oblong = Preprocessing {
+        columns: 5,
+        ..on_its_side
+    };
+    assert_eq!(oblong.input_shape(), [1, 5, 2]);
 }
 
 #[test]
@@ -162,6 +179,14 @@ fn percentiles_follow_the_modality_lut() {
             .zip(&rescaled.values)
             .all(|(a, b)| a.abs_diff(*b) <= 1)
     );
+}
+
+#[test]
+fn a_contract_of_before_is_written_as_it_was() {
+    let text = serde_json::to_string(&Preprocessing::grey(8, 8)).unwrap();
+    assert!(!text.contains("shorter_side"), "{text}");
+    let read: Preprocessing = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, Preprocessing::grey(8, 8));
 }
 
 #[test]

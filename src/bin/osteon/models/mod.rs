@@ -1,5 +1,6 @@
 //! `osteon models`: what lies in the models folder, without a server.
 
+mod import;
 mod inspect;
 mod list;
 mod schema;
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     /// Show a package for people: manifest and network
     Inspect(inspect::Arguments),
+    /// Make a package of a network from elsewhere
+    Import(Box<import::Arguments>),
     /// Write the JSON schema of manifest.json
     Schema,
 }
@@ -28,6 +31,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::List(arguments) => list::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
         Command::Schema => schema::run(),
     }
 }
