@@ -90,7 +90,7 @@ pub static RECIPES: [Recipe; 5] = [
         summary: "centre square, resized by scikit-image, all stored bits to -1024 .. 1024, 1 channel",
         assumptions: &[
             "the image was read as read_xray_dcm reads it: no window, MONOCHROME1 inverted",
-            "the outputs are probabilities, as of the published weights with op_norm, whose operating point is 0.5",
+            "exported with apply_sigmoid=True and op_threshs=None: op_norm cannot be exported; its operating points are thresholds, for --labels",
         ],
         source: "TorchXRayVision 1.5.7, datasets.py: XRayCenterCrop, XRayResizer; utils.py: normalize",
         size: 224,

@@ -30,10 +30,14 @@ fn import(file: &Path, models: &Path, name: &str, options: &[&str]) -> Output {
             name,
             "--body-part",
             "LSPINE",
+            "--body-part",
+            "122496007",
             "--view",
             "LL",
             "--view",
             "RL",
+            "--view",
+            "399067008",
         ])
         .arg("--models")
         .arg(models)
