@@ -208,7 +208,7 @@ fn manifest(
             body_parts: arguments.body_part.clone(),
             views: arguments.view.clone(),
             age_years: [0, 130],
-            laterality: None,
+            laterality: Vec::new(),
             image_size: None,
         },
         quality: None,
