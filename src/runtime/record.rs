@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, Runtime};
+use super::{Engine, Prediction, Runtime};
 use crate::dicom::Instance;
 use crate::image::Tensor;
 use crate::model::{GoldenCase, GoldenInput, Goldens, ModelManifest};
@@ -86,7 +86,7 @@ pub fn record(
 /// The numbers that goldens are compared with, for each image; all of them finite.
 fn scores(engine: &mut Engine, batch: &[&Tensor]) -> Result<Vec<Vec<f32>>, String> {
     let answers = engine.run(batch).map_err(|error| error.to_string())?;
-    let scores: Vec<Vec<f32>> = answers.iter().map(|answer| answer.proof()).collect();
+    let scores: Vec<Vec<f32>> = answers.iter().map(Prediction::proof).collect();
     if scores.len() != batch.len() {
         return Err("the network gave no answer".to_owned());
     }
