@@ -69,7 +69,7 @@ async fn figures_of_a_running_server_agree_with_each_other() {
     let metrics = server.client.get(format!("{}/metrics", server.url));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();
     let images: u64 = rows.iter().map(|row| row["images"].as_u64().unwrap()).sum();
-    let counted = format!("outcome=\"scored\",reason=\"\"}} {}", images + 2);
+    let counted = format!("outcome=\"scored\",reason=\"\",site=\"other\"}} {}", images + 2);
     assert!(metrics.contains(&counted), "{counted} in {metrics}");
     server.stop().await;
 }
