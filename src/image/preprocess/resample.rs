@@ -146,11 +146,7 @@ impl Taps {
         }
     }
 
-<<<<<<< HEAD
-    /// scikit-image's `resize`: the Gaussian (`SciPy`'s, cut off at four standard deviations) around each of the nearest two
-=======
     /// scikit-image's `resize`: the Gaussian (cut off at four standard deviations) around each of the nearest two
->>>>>>> import2
     /// pixels. What of it lies beyond the edge counts as `zero`.
     fn gaussian(source: usize, target: usize, index: usize, zero: f32) -> Self {
         let ratio = source as f64 / target as f64;
