@@ -6,9 +6,9 @@
 //! ```text
 //!   root        config  app  bin/osteon                       bin/osteon-train
 //!   doors       http                                               |
-//!   services    workflow -> inference, store                     train
+//!   services    workflow -> inference, store, peer               train
 //!   execution   runtime  model  telemetry   <----------------------'
-//!   pure        deidentify  finding  evaluation  image  dicom  fault  pages
+//!   pure        deidentify  report  finding  evaluation  image  dicom  fault  pages
 //! ```
 //!
 //! Serving and training never import each other. They meet in the two lowest layers, above all in
@@ -41,6 +41,8 @@ pub mod telemetry;
 pub mod app;
 #[cfg(feature = "serve")]
 pub mod config;
+#[cfg(feature = "serve")]
+mod failpoint;
 #[cfg(feature = "serve")]
 pub mod http;
 #[cfg(feature = "serve")]
