@@ -10,9 +10,9 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use super::{Score, Scoring};
+use super::{Chosen, Score, Scoring};
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, Outcome};
+use crate::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use crate::inference::ScoreRequest;
 
 /// A DICOM file with this identity and some bytes of content.
@@ -99,8 +99,17 @@ impl Rehearsed {
 }
 
 impl Score for Rehearsed {
-    fn model(&self) -> Option<String> {
-        Some("rehearsed".to_owned())
+    fn model(&self) -> Option<Chosen> {
+        Some(Chosen {
+            model: ModelReference {
+                name: "rehearsed".to_owned(),
+                version: 1,
+                digest: "d1".to_owned(),
+                provider: "none".to_owned(),
+                notice: String::new(),
+            },
+            rule: StudyRule::default(),
+        })
     }
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {

@@ -14,7 +14,7 @@ use osteon::dicom::StudyUid;
 use osteon::finding::{InstanceResult, Outcome};
 use osteon::http::dicomweb::stow::{StowSettings, routes};
 use osteon::inference::ScoreRequest;
-use osteon::store::{Store, StudyState};
+use osteon::store::{Store, StoreSettings, StudyState};
 use osteon::workflow::{Score, Scoring, Workflow, WorkflowSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -89,9 +89,12 @@ fn bytes(object: &FileDicomObject<InMemDicomObject>) -> Vec<u8> {
 #[tokio::test]
 async fn a_real_client_stores_a_study_and_it_is_scored() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = Store::open(&StoreSettings::in_folder(folder.path())).await.unwrap();
     let settings = WorkflowSettings {
-        quiet: Duration::from_millis(50),
+        patience: Patience {
+            quiet: Duration::from_millis(50),
+            ..WorkflowSettings::default().patience
+        },
         ..WorkflowSettings::default()
     };
     let workflow = Workflow::new(store.clone(), Arc::new(Always), settings);

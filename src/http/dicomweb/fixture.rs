@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use super::stow::{StowSettings, routes};
 use crate::http::studies;
-use crate::store::Store;
+use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
 use crate::workflow::{Workflow, WorkflowSettings};
 
@@ -45,9 +45,12 @@ pub(in crate::http) struct TestServer {
 impl TestServer {
     pub(in crate::http) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
+        let store = Store::open(&StoreSettings::in_folder(folder.path())).await.unwrap();
         let settings = WorkflowSettings {
-            quiet: Duration::ZERO,
+            patience: Patience {
+                quiet: Duration::ZERO,
+                ..WorkflowSettings::default().patience
+            },
             ..WorkflowSettings::default()
         };
         let workflow = Workflow::new(store.clone(), Arc::new(Rehearsed::new(&[Act::Score])), settings);
