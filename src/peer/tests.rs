@@ -317,10 +317,10 @@ async fn a_webhook_that_refuses_says_whether_for_good() {
         (500, "unavailable", true),
         (503, "unavailable", true),
     ] {
-        let hook = Hook::start(status, &[("retry-after", "120")]).await;
+        let hook = Hook::start(status, &[("retry-after", "100")]).await;
         let error = refused(&hook.peer(), &parcel(&[])).await;
         assert_eq!((error.code, error.retry), (code, retry), "{status}");
-        let wait = retry.then_some(Duration::from_secs(120));
+        let wait = retry.then_some(Duration::from_secs(100));
         assert_eq!(error.retry_after, wait, "{status}");
     }
 }
