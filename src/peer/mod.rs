@@ -8,8 +8,6 @@ mod answer;
 mod destination;
 mod error;
 mod stow;
-#[cfg(test)]
-mod tests;
 mod webhook;
 
 use bytes::Bytes;
@@ -64,3 +62,6 @@ pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Deliv
         Kind::Webhook => webhook::deliver(destination, &secret, parcel).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,6 @@ mod element;
 mod groups;
 mod item;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 
@@ -151,3 +149,6 @@ fn root(result: &StudyResult, header: &InMemDicomObject, groups: Vec<Item>) -> I
     ));
     Item::contains(codes::IMAGING_MEASUREMENT_REPORT, Value::Container).with(children)
 }
+
+#[cfg(test)]
+mod tests;
