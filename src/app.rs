@@ -84,7 +84,9 @@ impl Server {
         } else {
             None
         };
-        let store = Store::open(&config.store).await.map_err(|error| explain(error, &config.store))?;
+        let store = Store::open(&config.store)
+            .await
+            .map_err(|error| explain(error, &config.store))?;
         let repository = repository(&config)?;
         let metrics = Metrics::new()?.with_sites(config.sites);
         let settings = Settings {
@@ -202,5 +204,7 @@ impl Server {
 /// Which part of the store it was.
 fn explain(error: StoreError, settings: &StoreSettings) -> anyhow::Error {
     let (database, objects) = (&settings.database, &settings.objects);
-    anyhow::Error::new(error).context(format!("the store cannot be used (database {database}, objects {objects})"))
+    anyhow::Error::new(error).context(format!(
+        "the store cannot be used (database {database}, objects {objects})"
+    ))
 }

@@ -205,7 +205,7 @@ impl FromStr for Pin {
 }
 
 /// What holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -299,9 +299,18 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let device = given.device.or(file.device).unwrap_or_default();
         let grace = seconds(given.grace_seconds.or(file.grace_seconds), 25.0, "grace-seconds")?;
-        let linger = seconds(given.linger_seconds.or(file.linger_seconds), 1.0, "linger-seconds")?.min(grace);
+        let linger = seconds(
+            given.linger_seconds.or(file.linger_seconds),
+            1.0,
+            "linger-seconds",
+        )?
+        .min(grace);
         let workflow = workflow(&given, &file, grace.saturating_sub(linger))?;
-        let destinations = given.destinations.clone().or(file.destinations.clone()).unwrap_or_default();
+        let destinations = given
+            .destinations
+            .clone()
+            .or(file.destinations.clone())
+            .unwrap_or_default();
         let store = store(&given, &file, &destinations)?;
         let config = Self {
             listen: given
@@ -390,10 +399,17 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
     let settings = WorkflowSettings {
         patience: Patience {
             quiet: seconds(given.quiet_seconds.or(file.quiet_seconds), 2.0, "quiet-seconds")?,
-            overdue: seconds(given.overdue_seconds.or(file.overdue_seconds), 300.0, "overdue-seconds")?,
+            overdue: seconds(
+                given.overdue_seconds.or(file.overdue_seconds),
+                300.0,
+                "overdue-seconds",
+            )?,
         },
         lease: seconds(given.lease_seconds.or(file.lease_seconds), 60.0, "lease-seconds")?,
-        max_attempts: given.max_attempts.or(file.max_attempts).unwrap_or(defaults.max_attempts),
+        max_attempts: given
+            .max_attempts
+            .or(file.max_attempts)
+            .unwrap_or(defaults.max_attempts),
         workers: given.analyses.or(file.analyses).unwrap_or(defaults.workers),
         delivery_attempts: given
             .delivery_attempts
@@ -404,7 +420,11 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
         keep_images: days.transpose()?,
         ..defaults
     };
-    if settings.max_attempts == 0 || settings.delivery_attempts == 0 || settings.workers == 0 || settings.lease.is_zero() {
+    if settings.max_attempts == 0
+        || settings.delivery_attempts == 0
+        || settings.workers == 0
+        || settings.lease.is_zero()
+    {
         return Err(ConfigError::Range(
             "max-attempts, delivery-attempts, analyses and lease-seconds must be more than 0",
         ));
@@ -413,12 +433,24 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
 }
 
 fn store(given: &Given, file: &Given, destinations: &Destinations) -> Result<StoreSettings, ConfigError> {
-    let data = given.data.clone().or(file.data.clone()).unwrap_or_else(|| "data".into());
+    let data = given
+        .data
+        .clone()
+        .or(file.data.clone())
+        .unwrap_or_else(|| "data".into());
     let defaults = StoreSettings::in_folder(&data);
     let keys = given.object_keys.as_ref().or(file.object_keys.as_ref());
     Ok(StoreSettings {
-        database: given.database.clone().or(file.database.clone()).unwrap_or(defaults.database),
-        objects: given.objects.clone().or(file.objects.clone()).unwrap_or(defaults.objects),
+        database: given
+            .database
+            .clone()
+            .or(file.database.clone())
+            .unwrap_or(defaults.database),
+        objects: given
+            .objects
+            .clone()
+            .or(file.objects.clone())
+            .unwrap_or(defaults.objects),
         keys: keys.map(|path| ObjectKeys::read(path)).transpose()?,
         destinations: destinations.iter().map(|one| one.name.clone()).collect(),
     })
@@ -431,7 +463,8 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    text.map(|text| text.parse().map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 fn read(path: &Path) -> Result<Given, ConfigError> {

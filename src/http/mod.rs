@@ -67,7 +67,10 @@ impl App {
             return Some("the server is stopping".to_owned());
         }
         // a door has no models to wait for
-        self.role.works().then(|| self.inference.catalog().not_ready()).flatten()
+        self.role
+            .works()
+            .then(|| self.inference.catalog().not_ready())
+            .flatten()
     }
 }
 
@@ -137,9 +140,9 @@ fn arrivals(stow: StowSettings) -> Router<App> {
 
 /// What another server of the same store does.
 fn elsewhere(paths: impl IntoIterator<Item = &'static str>) -> Router<App> {
-    paths
-        .into_iter()
-        .fold(Router::new(), |router, path| router.route(path, any(another_role)))
+    paths.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, any(another_role))
+    })
 }
 
 async fn another_role() -> HttpError {

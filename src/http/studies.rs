@@ -13,9 +13,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::finding::StudyResult;
 use crate::http::App;
 use crate::http::error::HttpError;
-use crate::store::{
-    Completeness, DeliveryRow, Event, ResultKey, Store, StudyRow, StudyState, Timestamp,
-};
+use crate::store::{Completeness, DeliveryRow, Event, ResultKey, Store, StudyRow, StudyState, Timestamp};
 use crate::workflow::{Workflow, account};
 
 /// How many studies the list has.
@@ -134,7 +132,10 @@ async fn order(
     } else {
         serde_json::from_slice(&body).map_err(|_| unreadable_order())?
     };
-    if order.expected_instances.is_some_and(|count| !(1..=MOST_EXPECTED).contains(&count)) {
+    if order
+        .expected_instances
+        .is_some_and(|count| !(1..=MOST_EXPECTED).contains(&count))
+    {
         return Err(HttpError(unreadable_order()));
     }
     let uid = parse(&study)?;

@@ -160,16 +160,28 @@ impl Store {
         let generation: i64 = row.try_get(0)?;
         set_due(&mut write, study.as_str(), patience).await?;
         let detail = json!({ "expected": expected });
-        happened(&mut write, study.as_str(), generation, EventKind::Ordered, &detail).await?;
+        happened(
+            &mut write,
+            study.as_str(),
+            generation,
+            EventKind::Ordered,
+            &detail,
+        )
+        .await?;
         write.commit().await?;
         Ok(Some(()))
     }
 }
 
 /// The study that an instance belongs to, the digest of its bytes, and whether these were removed.
-async fn study_of(write: &mut Write, instance: &NewInstance) -> Result<Option<(String, String, bool)>, StoreError> {
+async fn study_of(
+    write: &mut Write,
+    instance: &NewInstance,
+) -> Result<Option<(String, String, bool)>, StoreError> {
     let row = write
-        .query(sql!("SELECT study_uid, object_sha256, removed_at FROM instances WHERE sop_uid = $1"))
+        .query(sql!(
+            "SELECT study_uid, object_sha256, removed_at FROM instances WHERE sop_uid = $1"
+        ))
         .bind(instance.uid.to_string())
         .fetch_optional(write.connection()?)
         .await?;

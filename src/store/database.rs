@@ -131,10 +131,6 @@ impl Database {
         Ok(Self { pool, engine })
     }
 
-    pub(super) fn engine(&self) -> Engine {
-        self.engine
-    }
-
     /// A statement in this engine's words.
     pub(super) fn query(&self, sql: Sql) -> Statement {
         query(self.engine, sql)

@@ -54,7 +54,14 @@ pub(super) async fn queue_deliveries(
             .execute(write.connection()?)
             .await?;
         let detail = json!({ "destination": destination, "result_key": result });
-        happened(write, job.study.as_str(), job.generation, EventKind::DeliveryQueued, &detail).await?;
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::DeliveryQueued,
+            &detail,
+        )
+        .await?;
     }
     Ok(())
 }

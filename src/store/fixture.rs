@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::database::Engine;
 use super::{Accepted, NewInstance, Sha, Snapshot, Store, StoreSettings, Stored};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
@@ -45,7 +44,11 @@ impl Fixture {
             settings.database = url.parse().unwrap();
         }
         let store = Store::open(&settings).await.unwrap();
-        Self { folder, settings, store }
+        Self {
+            folder,
+            settings,
+            store,
+        }
     }
 
     /// Another handle, as of another process.
@@ -54,7 +57,7 @@ impl Fixture {
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
-        self.store.database.engine() == Engine::Sqlite
+        self.settings.database.file().is_some()
     }
 }
 
@@ -66,14 +69,20 @@ pub(crate) fn new_postgres_database() -> Option<String> {
         }
         let folder = std::env::temp_dir().join(format!("osteon-store-{}", std::process::id()));
         let cluster = Postgres::start(&folder, &[]).unwrap_or_else(|error| {
-            panic!("the store's tests need PostgreSQL: {error} (OSTEON_TEST_WITHOUT_POSTGRES=1 leaves them out)")
+            panic!(
+                "the store's tests need PostgreSQL: {error} (OSTEON_TEST_WITHOUT_POSTGRES=1 leaves them out)"
+            )
         });
         // statics are never dropped: whoever holds the other end of this pipe cleans up when the tests end
         let after = format!(
             "cat > /dev/null; kill -QUIT $(head -1 {0}/data/postmaster.pid); sleep 1; rm -rf {0}",
             folder.display()
         );
-        let waiting = Command::new("sh").args(["-c", &after]).stdin(Stdio::piped()).spawn().unwrap();
+        let waiting = Command::new("sh")
+            .args(["-c", &after])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         std::mem::forget(waiting);
         Some(cluster)
     });
@@ -115,10 +124,18 @@ pub(super) fn at_once(_: &Snapshot) -> std::time::Duration {
 }
 
 pub(super) async fn accept(store: &Store, instance: &NewInstance) -> Accepted {
-    store.accept(instance, Stored::Now, &at_once).await.unwrap().unwrap()
+    store
+        .accept(instance, Stored::Now, &at_once)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 pub(super) async fn send(store: &Store, sop: &str, content: &'static [u8]) -> Accepted {
     let (object, stored) = store.put_object(Bytes::from_static(content)).await.unwrap();
-    store.accept(&instance("1.2", sop, object), stored, &at_once).await.unwrap().unwrap()
+    store
+        .accept(&instance("1.2", sop, object), stored, &at_once)
+        .await
+        .unwrap()
+        .unwrap()
 }

@@ -34,7 +34,9 @@ pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
-pub use objects::{KeysError, ObjectKeys, ObjectPlace, ObjectState, PlaceError, Sha, Stored, StoredObject};
+pub use objects::{
+    KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
+};
 pub use oversight::Backlog;
 pub use place::DatabasePlace;
 pub use queue::{Job, JobRow, Kind, Settled, Work};
@@ -43,7 +45,6 @@ pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyStat
 pub use sweep::Swept;
 
 use database::Database;
-use objects::Objects;
 
 /// Where everything is kept.
 #[derive(Clone, Debug)]
@@ -96,7 +97,7 @@ impl Store {
 
     /// Keeps the bytes of one object; when this returns they survive a crash.
     pub async fn put_object(&self, bytes: Bytes) -> Result<(Sha, Stored), StoreError> {
-        self.objects.put(bytes).await
+        self.objects.keep(bytes).await
     }
 
     /// The bytes of an object, exactly as they were put.

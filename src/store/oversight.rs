@@ -83,13 +83,22 @@ impl Store {
             let destination: Option<String> = row.try_get("destination")?;
             if kind == "analyse" {
                 write
-                    .query(sql!("UPDATE studies SET state = 'analysing' WHERE study_uid = $1"))
+                    .query(sql!(
+                        "UPDATE studies SET state = 'analysing' WHERE study_uid = $1"
+                    ))
                     .bind(study.to_string())
                     .execute(write.connection()?)
                     .await?;
             }
             let detail = json!({ "job": kind, "destination": destination });
-            happened(&mut write, study.as_str(), generation, EventKind::Retried, &detail).await?;
+            happened(
+                &mut write,
+                study.as_str(),
+                generation,
+                EventKind::Retried,
+                &detail,
+            )
+            .await?;
         }
         write.commit().await?;
         Ok(rows.len())

@@ -88,13 +88,35 @@ mod tests {
     fn a_place_is_read_and_shown_without_its_password() {
         let file: DatabasePlace = "sqlite:data/osteon.sqlite".parse().unwrap();
         assert_eq!(file.file(), Some(Path::new("data/osteon.sqlite")));
-        assert!(file.url().ends_with("/data/osteon.sqlite?mode=rwc"), "{}", file.url());
+        assert!(
+            file.url().ends_with("/data/osteon.sqlite?mode=rwc"),
+            "{}",
+            file.url()
+        );
         let odd: DatabasePlace = "sqlite:/a?b#c%d".parse().unwrap();
         assert_eq!(odd.url(), "sqlite:/a%3Fb%23c%25d?mode=rwc");
-        let server: DatabasePlace = "postgres://osteon:s3cr3t@db:5432/osteon?sslmode=require".parse().unwrap();
-        assert_eq!(format!("{server} {server:?}"), "postgres://db:5432/osteon postgres://db:5432/osteon");
-        for wrong in ["", "osteon.sqlite", "sqlite:", "sqlite::memory:", "mysql://x/y", "postgres:x"] {
-            assert!(wrong.parse::<DatabasePlace>().unwrap_err().contains("sqlite:PATH"), "{wrong}");
+        let server: DatabasePlace = "postgres://osteon:s3cr3t@db:5432/osteon?sslmode=require"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            format!("{server} {server:?}"),
+            "postgres://db:5432/osteon postgres://db:5432/osteon"
+        );
+        for wrong in [
+            "",
+            "osteon.sqlite",
+            "sqlite:",
+            "sqlite::memory:",
+            "mysql://x/y",
+            "postgres:x",
+        ] {
+            assert!(
+                wrong
+                    .parse::<DatabasePlace>()
+                    .unwrap_err()
+                    .contains("sqlite:PATH"),
+                "{wrong}"
+            );
         }
     }
 }

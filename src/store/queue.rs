@@ -241,14 +241,18 @@ impl Store {
             .rows_affected();
         if changed == 1 {
             let (kind, detail) = match (&job.work, cause) {
-                (Work::Analyse, Some(cause)) => {
-                    (EventKind::AttemptFailed, json!({ "attempt": job.attempt, "cause": cause }))
-                }
+                (Work::Analyse, Some(cause)) => (
+                    EventKind::AttemptFailed,
+                    json!({ "attempt": job.attempt, "cause": cause }),
+                ),
                 (Work::Deliver { destination, .. }, Some(cause)) => (
                     EventKind::DeliveryFailed,
                     json!({ "attempt": job.attempt, "cause": cause, "destination": destination }),
                 ),
-                (_, None) => (EventKind::Released, json!({ "attempt": job.attempt, "job": job.kind().name() })),
+                (_, None) => (
+                    EventKind::Released,
+                    json!({ "attempt": job.attempt, "job": job.kind().name() }),
+                ),
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
         }
@@ -273,7 +277,10 @@ impl Job {
     }
 
     fn read(row: &AnyRow, attempt: i64, suspect: bool, token: i64) -> Result<Self, StoreError> {
-        let work = match (key(row, "result_key")?, row.try_get::<Option<String>, _>("destination")?) {
+        let work = match (
+            key(row, "result_key")?,
+            row.try_get::<Option<String>, _>("destination")?,
+        ) {
             (None, None) => Work::Analyse,
             (Some(result), Some(destination)) => Work::Deliver { result, destination },
             _ => return Err(unreadable("a delivery needs a result and a destination")),
@@ -317,7 +324,9 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
 
 async fn enqueue(write: &mut Write, due: &Due, completeness: String) -> Result<(), StoreError> {
     write
-        .query(sql!("UPDATE studies SET state = 'analysing', completeness = $2 WHERE study_uid = $1"))
+        .query(sql!(
+            "UPDATE studies SET state = 'analysing', completeness = $2 WHERE study_uid = $1"
+        ))
         .bind(due.study.clone())
         .bind(completeness.clone())
         .execute(write.connection()?)
@@ -344,7 +353,11 @@ async fn enqueue(write: &mut Write, due: &Due, completeness: String) -> Result<(
 async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, StoreError> {
     let (attempts, answered): (i64, i64) = (row.try_get("attempts")?, row.try_get("answered")?);
     let token = row.try_get::<i64, _>("token")? + 1;
-    let attempt = if failpoint::is_off("claim.no-count") { attempts } else { attempts + 1 };
+    let attempt = if failpoint::is_off("claim.no-count") {
+        attempts
+    } else {
+        attempts + 1
+    };
     let job = Job::read(row, attempt, attempts > answered, token)?;
     write
         .query(sql!(

@@ -68,7 +68,10 @@ pub struct Input {
 /// The digest of what a result was made from.
 #[must_use]
 pub fn input_digest(inputs: &[Input]) -> String {
-    let mut lines: Vec<_> = inputs.iter().map(|input| format!("{} {}\n", input.instance, input.object)).collect();
+    let mut lines: Vec<_> = inputs
+        .iter()
+        .map(|input| format!("{} {}\n", input.instance, input.object))
+        .collect();
     lines.sort();
     Sha::of(lines.concat().as_bytes()).to_string()
 }
@@ -129,7 +132,9 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let inputs = self
             .database
-            .query(sql!("SELECT sop_uid, object_sha256 FROM result_inputs WHERE result_key = $1 ORDER BY sop_uid"))
+            .query(sql!(
+                "SELECT sop_uid, object_sha256 FROM result_inputs WHERE result_key = $1 ORDER BY sop_uid"
+            ))
             .bind(key.to_string())
             .fetch_all(self.database.read())
             .await?;
@@ -194,11 +199,19 @@ impl Store {
         let job = Job::given_up(&row)?;
         if let super::Work::Deliver { destination, .. } = &job.work {
             let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
-            happened(&mut write, job.study.as_str(), job.generation, EventKind::DeliveryDead, &detail).await?;
+            happened(
+                &mut write,
+                job.study.as_str(),
+                job.generation,
+                EventKind::DeliveryDead,
+                &detail,
+            )
+            .await?;
             return write.commit().await;
         }
         let cause = cause.unwrap_or_else(|| "the server stopped or stalled during the analysis".to_owned());
-        let message = format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
+        let message =
+            format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
         let result = NewResult::failed(&job, "analysis-failed", message);
         set_outcome(&mut write, &job, &result, &self.destinations).await?;
         write.commit().await
@@ -259,14 +272,23 @@ async fn set_outcome(
     destinations: &[String],
 ) -> Result<(), StoreError> {
     let study = write
-        .query(sql!("SELECT latest_key, completeness FROM studies WHERE study_uid = $1 AND generation = $2"))
+        .query(sql!(
+            "SELECT latest_key, completeness FROM studies WHERE study_uid = $1 AND generation = $2"
+        ))
         .bind(job.study.to_string())
         .bind(job.generation)
         .fetch_optional(write.connection()?)
         .await?;
     let Some(study) = study else { return Ok(()) };
     let former = key(&study, "latest_key")?.filter(|former| *former != result.key);
-    put_result(write, job, result, study.try_get("completeness")?, former.as_ref()).await?;
+    put_result(
+        write,
+        job,
+        result,
+        study.try_get("completeness")?,
+        former.as_ref(),
+    )
+    .await?;
     let kind = match result.body.outcome {
         Outcome::Scored => EventKind::Scored,
         Outcome::Refused => EventKind::Refused,
@@ -347,7 +369,8 @@ async fn put_result(
 
 fn read_input(row: &AnyRow) -> Result<Input, StoreError> {
     Ok(Input {
-        instance: InstanceUid::parse(row.try_get("sop_uid")?).map_err(|error| StoreError::Database(error.into()))?,
+        instance: InstanceUid::parse(row.try_get("sop_uid")?)
+            .map_err(|error| StoreError::Database(error.into()))?,
         object: Sha::parse(row.try_get("object_sha256")?)
             .ok_or_else(|| unreadable("the digest of an object is not a SHA-256"))?,
     })

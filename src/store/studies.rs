@@ -31,7 +31,9 @@ impl Store {
     pub async fn instances(&self, study: &StudyUid) -> Result<Vec<InstanceRow>, StoreError> {
         let rows = self
             .database
-            .query(sql!("SELECT * FROM instances WHERE study_uid = $1 ORDER BY series_uid, sop_uid"))
+            .query(sql!(
+                "SELECT * FROM instances WHERE study_uid = $1 ORDER BY series_uid, sop_uid"
+            ))
             .bind(study.to_string())
             .fetch_all(self.database.read())
             .await?;

@@ -45,7 +45,11 @@ pub(super) async fn lock_object(write: &mut Write, object: &Sha, lock: Lock) -> 
         Lock::Shared => sql!("SELECT CAST(pg_advisory_xact_lock_shared(hashtextextended($1, 0)) AS TEXT)"),
         Lock::Exclusive => sql!("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 0)) AS TEXT)"),
     };
-    write.query(lock).bind(object.to_string()).execute(write.connection()?).await?;
+    write
+        .query(lock)
+        .bind(object.to_string())
+        .execute(write.connection()?)
+        .await?;
     Ok(())
 }
 
@@ -65,7 +69,10 @@ impl Store {
         while let Some(object) = objects.next().await {
             let object = object?;
             // most are named: that is found out without keeping a writer waiting
-            if is_old(&object, age) && !self.is_named(&object.sha).await? && self.remove_unnamed(&object).await? {
+            if is_old(&object, age)
+                && !self.is_named(&object.sha).await?
+                && self.remove_unnamed(&object).await?
+            {
                 swept.objects += 1;
                 swept.bytes += object.bytes;
             }

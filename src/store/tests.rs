@@ -29,10 +29,18 @@ fn timestamps_are_rfc_3339() {
 #[tokio::test]
 async fn a_crash_between_object_and_row_leaves_an_orphan_and_no_study() {
     for fixture in both().await {
-        fixture.store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
+        fixture
+            .store
+            .put_object(Bytes::from_static(b"DICM"))
+            .await
+            .unwrap();
         let store = fixture.reopened().await;
         assert!(store.studies(10).await.unwrap().is_empty());
-        assert_eq!(send(&store, "1.2.9", b"DICM").await, Accepted::New, "sending it again finds the object there");
+        assert_eq!(
+            send(&store, "1.2.9", b"DICM").await,
+            Accepted::New,
+            "sending it again finds the object there"
+        );
         assert_eq!(objects_on_disk(fixture.folder.path()), 1);
     }
 }
@@ -43,7 +51,10 @@ async fn what_was_accepted_is_there_after_reopening() {
         assert_eq!(send(&fixture.store, "1.2.9", b"DICM").await, Accepted::New);
         let store = fixture.reopened().await;
         let study = store.study(&uid()).await.unwrap().unwrap();
-        assert_eq!((study.state, study.generation, study.instances), (StudyState::Received, 1, 1));
+        assert_eq!(
+            (study.state, study.generation, study.instances),
+            (StudyState::Received, 1, 1)
+        );
         let rows = store.instances(&uid()).await.unwrap();
         assert_eq!(store.object(&rows[0].instance.object).await.unwrap(), "DICM");
     }
@@ -51,7 +62,10 @@ async fn what_was_accepted_is_there_after_reopening() {
 
 #[tokio::test]
 async fn the_same_bytes_change_nothing_and_other_bytes_replace() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         send(&store, "1.2.9", b"DICM").await;
         let before = store.study(&uid()).await.unwrap();
         assert_eq!(send(&store, "1.2.9", b"DICM").await, Accepted::Identical);
@@ -59,7 +73,10 @@ async fn the_same_bytes_change_nothing_and_other_bytes_replace() {
         assert_eq!(send(&store, "1.2.9", b"DICN").await, Accepted::Replaced);
         let after = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!((after.generation, after.instances), (2, 1));
-        assert_eq!(store.instances(&uid()).await.unwrap()[0].instance.object, Sha::of(b"DICN"));
+        assert_eq!(
+            store.instances(&uid()).await.unwrap()[0].instance.object,
+            Sha::of(b"DICN")
+        );
     }
 }
 
@@ -68,7 +85,11 @@ async fn fifty_equal_sends_at_once_are_one_change() {
     for fixture in both().await {
         let other = fixture.reopened().await;
         let sends = (0..50).map(|number| {
-            let store = if number % 2 == 0 { other.clone() } else { fixture.store.clone() };
+            let store = if number % 2 == 0 {
+                other.clone()
+            } else {
+                fixture.store.clone()
+            };
             tokio::spawn(async move { send(&store, "1.2.9", b"DICM").await })
         });
         let mut new = 0;
@@ -82,7 +103,10 @@ async fn fifty_equal_sends_at_once_are_one_change() {
 
 #[tokio::test]
 async fn an_instance_that_moves_changes_both_studies() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         send(&store, "1.2.9", b"DICM").await;
         let moved = instance("1.3", "1.2.9", Sha::of(b"DICN"));
         assert_eq!(accept(&store, &moved).await, Accepted::Replaced);
@@ -96,7 +120,10 @@ async fn an_instance_that_moves_changes_both_studies() {
 /// Two senders pull one instance to and fro: wherever it ends, every change of a study was counted, and nobody waits for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_is_sent_to_two_studies_at_once_is_in_one_of_them() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         let sends = (0..20).map(|number| {
             let store = store.clone();
             let study = if number % 2 == 0 { "1.2" } else { "1.3" };
@@ -155,12 +182,23 @@ async fn a_full_disk_is_said_so_loses_nothing_and_is_recovered_from() {
 async fn a_store_of_an_earlier_version_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let settings = StoreSettings::in_folder(folder.path());
-    let old = sqlx::SqlitePool::connect(&settings.database.to_string().replace("sqlite:", "sqlite://").add("?mode=rwc"))
-        .await
-        .unwrap();
+    let old = sqlx::SqlitePool::connect(
+        &settings
+            .database
+            .to_string()
+            .replace("sqlite:", "sqlite://")
+            .add("?mode=rwc"),
+    )
+    .await
+    .unwrap();
     let migrations = sqlx::migrate!("src/store/migrations");
     let first_two = sqlx::migrate::Migrator {
-        migrations: migrations.iter().filter(|one| one.version < 3).cloned().collect::<Vec<_>>().into(),
+        migrations: migrations
+            .iter()
+            .filter(|one| one.version < 3)
+            .cloned()
+            .collect::<Vec<_>>()
+            .into(),
         ..sqlx::migrate::Migrator::DEFAULT
     };
     first_two.run(&old).await.unwrap();
@@ -175,7 +213,10 @@ async fn a_store_of_an_earlier_version_is_brought_up_to_date() {
     old.close().await;
     let store = Store::open(&settings).await.unwrap();
     let study = store.study(&uid()).await.unwrap().unwrap();
-    assert_eq!((study.state, study.analysed_at, study.instances), (StudyState::Refused, Some(Timestamp(7)), 1));
+    assert_eq!(
+        (study.state, study.analysed_at, study.instances),
+        (StudyState::Refused, Some(Timestamp(7)), 1)
+    );
     assert_eq!(study.result.unwrap().outcome, crate::finding::Outcome::Refused);
     let lease = std::time::Duration::from_mins(1);
     let job = store.claim(Kind::Analyse, 1, lease, 3).await.unwrap().remove(0);

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::process::Process;
@@ -144,7 +144,10 @@ impl Metrics {
                 ),
                 &["kind"],
             )?,
-            dead: IntGauge::new("osteon_jobs_dead", "Jobs that were given up and wait for someone to look at them")?,
+            dead: IntGauge::new(
+                "osteon_jobs_dead",
+                "Jobs that were given up and wait for someone to look at them",
+            )?,
             oldest: Gauge::new(
                 "osteon_oldest_job_seconds",
                 "How long the job has waited that has waited longest",

@@ -22,11 +22,17 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
                 failed.detail["attempt"],
                 said(failed, "cause").unwrap_or_default()
             ),
-            (Some(claimed), _) => format!("Attempt {} of its analysis is under way.", claimed.detail["attempt"]),
+            (Some(claimed), _) => format!(
+                "Attempt {} of its analysis is under way.",
+                claimed.detail["attempt"]
+            ),
         },
         StudyState::Scored => {
             let model = last("scored").and_then(|scored| said(scored, "model"));
-            format!("It was scored by {}.", model.as_deref().unwrap_or("a model that is not known any more"))
+            format!(
+                "It was scored by {}.",
+                model.as_deref().unwrap_or("a model that is not known any more")
+            )
         }
         StudyState::Refused => format!("It must not be scored: {}.", reason(study)),
         StudyState::Failed => format!(
@@ -90,8 +96,14 @@ mod tests {
 
     fn study(state: StudyState) -> StudyRow {
         let fault = Fault::new(FaultKind::Refused, "modality", "it is CT");
-        let result = StudyResult::of(vec![InstanceResult::unscored(&fault, None)], &StudyRule::default());
-        let settled = matches!(state, StudyState::Scored | StudyState::Refused | StudyState::Failed);
+        let result = StudyResult::of(
+            vec![InstanceResult::unscored(&fault, None)],
+            &StudyRule::default(),
+        );
+        let settled = matches!(
+            state,
+            StudyState::Scored | StudyState::Refused | StudyState::Failed
+        );
         StudyRow {
             study: StudyUid::parse("1.2").unwrap(),
             state,
@@ -114,15 +126,26 @@ mod tests {
     #[test]
     fn every_state_is_accounted_for() {
         let claimed = event(1, "claimed", json!({ "attempt": 2 }));
-        let failed = event(2, "attempt-failed", json!({ "attempt": 2, "cause": "the engine stopped" }));
+        let failed = event(
+            2,
+            "attempt-failed",
+            json!({ "attempt": 2, "cause": "the engine stopped" }),
+        );
         let scored = event(3, "scored", json!({ "model": "spine 4" }));
         let of = |state, events: &[Event]| account(&study(state), events);
         assert!(of(StudyState::Received, &[]).contains("2 instances and waits to be complete"));
         assert!(of(StudyState::Analysing, &[]).contains("waits for a worker"));
-        assert!(of(StudyState::Analysing, std::slice::from_ref(&claimed)).contains("Attempt 2 of its analysis"));
-        assert!(of(StudyState::Analysing, &[claimed, failed]).contains("Attempt 2 failed: the engine stopped."));
+        assert!(
+            of(StudyState::Analysing, std::slice::from_ref(&claimed)).contains("Attempt 2 of its analysis")
+        );
+        assert!(
+            of(StudyState::Analysing, &[claimed, failed]).contains("Attempt 2 failed: the engine stopped.")
+        );
         let text = of(StudyState::Scored, &[scored]);
-        assert!(text.contains("scored by spine 4. It had 2 instances of 3"), "{text}");
+        assert!(
+            text.contains("scored by spine 4. It had 2 instances of 3"),
+            "{text}"
+        );
         assert!(of(StudyState::Refused, &[]).contains("must not be scored: it is CT (modality)."));
         assert!(of(StudyState::Failed, &[]).contains("osteon jobs retry 1.2"));
     }

@@ -10,9 +10,7 @@ use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, StudyResult, StudyRule};
 use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
-use crate::store::{
-    Input, InstanceRow, Job, NewResult, ResultKey, Settled, Store, StoreError, input_digest,
-};
+use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Settled, Store, StoreError, input_digest};
 
 /// The answer that a [`Score`] is working on.
 pub type Scoring<'a> = Pin<Box<dyn Future<Output = InstanceResult> + Send + 'a>>;
@@ -82,10 +80,16 @@ pub(super) async fn analyse(
         inputs,
         body,
     };
-    if let Some(known) = store.result(&key).await?.filter(|known| known.body.outcome != Outcome::Failed) {
+    if let Some(known) = store
+        .result(&key)
+        .await?
+        .filter(|known| known.body.outcome != Outcome::Failed)
+    {
         return Ok(of(known.body));
     }
-    failpoint::reach("analyse.start").await.map_err(StoreError::from)?;
+    failpoint::reach("analyse.start")
+        .await
+        .map_err(StoreError::from)?;
     failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
     let mut renewed = Instant::now();
@@ -99,10 +103,13 @@ pub(super) async fn analyse(
             renewed = Instant::now();
         }
         // together with a third of the lease this ends before the lease does
-        let scored = tokio::time::timeout(lease / 2, score(store, scorer, &chosen.model, &row, priority)).await;
+        let scored =
+            tokio::time::timeout(lease / 2, score(store, scorer, &chosen.model, &row, priority)).await;
         results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
     }
-    failpoint::reach("analyse.before-settle").await.map_err(StoreError::from)?;
+    failpoint::reach("analyse.before-settle")
+        .await
+        .map_err(StoreError::from)?;
     Ok(of(StudyResult::of(results, &chosen.rule)))
 }
 
@@ -126,7 +133,10 @@ async fn score(
             "image-removed",
             "the image was removed by the retention policy: send it again",
         );
-        return Ok(InstanceResult::unscored(&removed, Some(row.instance.uid.to_string())));
+        return Ok(InstanceResult::unscored(
+            &removed,
+            Some(row.instance.uid.to_string()),
+        ));
     }
     score_object(store, scorer, model, &input(row), priority).await
 }
@@ -156,7 +166,11 @@ pub(super) async fn score_object(
         overrides: Overrides::default(),
     };
     let result = scorer.score(request).await;
-    if result.reason.as_ref().is_some_and(|reason| REPLACED.contains(&reason.code.as_str())) {
+    if result
+        .reason
+        .as_ref()
+        .is_some_and(|reason| REPLACED.contains(&reason.code.as_str()))
+    {
         // a newer version has taken over since the study was begun: it is begun anew
         return Err(no_model());
     }

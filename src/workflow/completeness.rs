@@ -19,7 +19,7 @@ pub struct Patience {
 
 /// How long a study is waited for from its last change on.
 #[must_use]
-pub fn wait(snapshot: &Snapshot, patience: &Patience) -> Duration {
+pub(super) fn wait(snapshot: &Snapshot, patience: &Patience) -> Duration {
     match basis(snapshot) {
         Basis::Ordered | Basis::Expected => Duration::ZERO,
         Basis::Quiet => patience.quiet,
@@ -29,7 +29,7 @@ pub fn wait(snapshot: &Snapshot, patience: &Patience) -> Duration {
 
 /// How complete a study is whose time has come.
 #[must_use]
-pub fn describe(snapshot: &Snapshot) -> Completeness {
+pub(super) fn describe(snapshot: &Snapshot) -> Completeness {
     Completeness {
         basis: basis(snapshot),
         instances: snapshot.instances,

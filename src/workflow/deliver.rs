@@ -89,7 +89,10 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
             Ok(pause) => pause,
             Err(error) => {
                 let fault = Fault::from(error);
-                tracing::warn!(code = fault.code, "the outbox could not be looked at; it is tried again");
+                tracing::warn!(
+                    code = fault.code,
+                    "the outbox could not be looked at; it is tried again"
+                );
                 POLL
             }
         };
@@ -173,16 +176,28 @@ async fn settle(
             (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
         }
     };
-    let outcome = if settled == Settled::Stale { "superseded" } else { outcome };
+    let outcome = if settled == Settled::Stale {
+        "superseded"
+    } else {
+        outcome
+    };
     workflow.metrics.delivery(destination, outcome);
-    tracing::info!(destination, attempt = job.attempt, elapsed_ms, outcome, "workflow.delivery");
+    tracing::info!(
+        destination,
+        attempt = job.attempt,
+        elapsed_ms,
+        outcome,
+        "workflow.delivery"
+    );
     Ok(())
 }
 
 /// Doubles with every attempt, and differs from job to job between half of that and all of it, so that what failed together does
 /// not come back together.
 fn backoff(job: &Job) -> Duration {
-    let doubled = RETRY.saturating_mul(1 << job.attempt.saturating_sub(1).min(16)).min(LONGEST_RETRY);
+    let doubled = RETRY
+        .saturating_mul(1 << job.attempt.saturating_sub(1).min(16))
+        .min(LONGEST_RETRY);
     let hash = Sha256::digest(format!("{}/{}", job.id, job.attempt).as_bytes());
     doubled.mul_f64(0.5 + f64::from(hash[0]) / 512.0)
 }
@@ -192,7 +207,9 @@ async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
         return Err(Undelivered::lasting("it is no delivery"));
     };
     let Some(destination) = workflow.destinations.named(destination) else {
-        return Err(Undelivered::passing("this destination is not in the configuration any more"));
+        return Err(Undelivered::passing(
+            "this destination is not in the configuration any more",
+        ));
     };
     let Some(row) = workflow.store.result(result).await? else {
         return Err(Undelivered::lasting("its result is not stored any more"));
@@ -207,9 +224,13 @@ async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
         json: Bytes::from(body(&row).to_string()),
         objects,
     };
-    failpoint::reach("deliver.before-send").await.map_err(StoreError::from)?;
+    failpoint::reach("deliver.before-send")
+        .await
+        .map_err(StoreError::from)?;
     peer::deliver(destination, &parcel).await?;
-    failpoint::reach("deliver.after-send").await.map_err(StoreError::from)?;
+    failpoint::reach("deliver.after-send")
+        .await
+        .map_err(StoreError::from)?;
     Ok(())
 }
 
@@ -226,7 +247,11 @@ fn body(row: &ResultRow) -> serde_json::Value {
 }
 
 /// What an archive gets.
-async fn structured_report(store: &Store, key: &ResultKey, row: &ResultRow) -> Result<ParcelObject, Undelivered> {
+async fn structured_report(
+    store: &Store,
+    key: &ResultKey,
+    row: &ResultRow,
+) -> Result<ParcelObject, Undelivered> {
     let mut inputs = row.inputs.clone();
     if inputs.is_empty() {
         // a study that was given up before it was looked at
@@ -264,5 +289,7 @@ async fn structured_report(store: &Store, key: &ResultKey, row: &ResultRow) -> R
 }
 
 fn made_at(row: &ResultRow) -> DateTime<FixedOffset> {
-    DateTime::from_timestamp_millis(row.made_at.0).unwrap_or_default().fixed_offset()
+    DateTime::from_timestamp_millis(row.made_at.0)
+        .unwrap_or_default()
+        .fixed_offset()
 }

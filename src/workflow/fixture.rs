@@ -10,10 +10,13 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use super::{Chosen, Score, Scoring};
+use super::{Chosen, Score, Scoring, Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use crate::inference::ScoreRequest;
+use crate::peer::Destinations;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 /// A DICOM file with this identity and some bytes of content.
 pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
@@ -85,6 +88,18 @@ impl Rehearsed {
             acts: Arc::new(Mutex::new(acts.iter().rev().copied().collect())),
             asked: Arc::default(),
         }
+    }
+
+    /// A workflow with this engine and without destinations.
+    pub(crate) fn workflow(&self, store: &Store, settings: WorkflowSettings) -> Workflow {
+        let metrics = Metrics::new().unwrap();
+        Workflow::new(
+            store.clone(),
+            Arc::new(self.clone()),
+            Destinations::default(),
+            metrics,
+            settings,
+        )
     }
 
     fn next(&self) -> Act {

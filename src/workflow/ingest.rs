@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::{Workflow, completeness};
 use crate::dicom::attributes::{is_urgent, study_instances};
 use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
+use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::image::decode::{DecodeError, is_supported};
-use crate::failpoint;
 use crate::store::{Accepted, NewInstance, Snapshot, StoreError, Stored};
 
 /// The bytes of one instance whose identity has been read and checked.
@@ -93,9 +93,13 @@ impl Workflow {
     /// A [`Fault`] of the store; then nothing was accepted, and the sender should send it again.
     pub async fn accept(&self, submission: &Submission) -> Result<Accepted, Fault> {
         loop {
-            failpoint::reach("accept.before-object").await.map_err(StoreError::from)?;
+            failpoint::reach("accept.before-object")
+                .await
+                .map_err(StoreError::from)?;
             let (object, stored) = self.store.put_object(submission.bytes.clone()).await?;
-            failpoint::reach("accept.after-object").await.map_err(StoreError::from)?;
+            failpoint::reach("accept.after-object")
+                .await
+                .map_err(StoreError::from)?;
             let instance = NewInstance {
                 uid: submission.instance.clone(),
                 study: submission.study.clone(),
@@ -111,7 +115,9 @@ impl Workflow {
                 return Ok(self.accept_carelessly(instance));
             }
             if let Some(accepted) = self.record(&instance, stored).await? {
-                failpoint::reach("accept.after-commit").await.map_err(StoreError::from)?;
+                failpoint::reach("accept.after-commit")
+                    .await
+                    .map_err(StoreError::from)?;
                 if accepted != Accepted::Identical {
                     self.arrival.notify_one();
                 }

@@ -51,14 +51,24 @@ pub async fn replay(
             .inputs
             .iter()
             .find(|input| then.sop_instance_uid.as_deref() == Some(input.instance.as_str()))
-            .ok_or_else(|| Fault::new(FaultKind::NotFound, "input", "the result does not say what it was made from"))?;
+            .ok_or_else(|| {
+                Fault::new(
+                    FaultKind::NotFound,
+                    "input",
+                    "the result does not say what it was made from",
+                )
+            })?;
         let scored = score_object(store, scorer, &chosen.model, input, Priority::Routine);
         let scored = tokio::time::timeout(LONGEST, scored).await;
         instances.push(match scored {
             Ok(Ok(result)) => result,
             Ok(Err(Stopped::Fault(fault))) => return Err(fault),
             Ok(Err(Stopped::Stale)) | Err(_) => {
-                return Err(Fault::new(FaultKind::Internal, "timeout", "an image took longer than five minutes"));
+                return Err(Fault::new(
+                    FaultKind::Internal,
+                    "timeout",
+                    "an image took longer than five minutes",
+                ));
             }
         });
     }
@@ -73,7 +83,13 @@ fn compare(then: &StudyResult, now: StudyResult) -> Replay {
         }
     };
     differs("outcome", then.outcome.name(), now.outcome.name());
-    let code = |result: &InstanceResult| result.reason.as_ref().map_or("none", |reason| &reason.code).to_owned();
+    let code = |result: &InstanceResult| {
+        result
+            .reason
+            .as_ref()
+            .map_or("none", |reason| &reason.code)
+            .to_owned()
+    };
     for (then, now) in then.instances.iter().zip(&now.instances) {
         let what = format!("instance {}", then.sop_instance_uid.as_deref().unwrap_or("?"));
         differs(&what, then.outcome.name(), now.outcome.name());
@@ -93,11 +109,21 @@ fn apart(then: &[Finding], now: &[Finding]) -> f32 {
     if then.len() != now.len() {
         return f32::INFINITY;
     }
-    let pairs = then.iter().zip(now).map(|(then, now)| match (&then.reading, &now.reading) {
-        _ if then.label != now.label => f32::INFINITY,
-        (Reading::Probability { probability: then, .. }, Reading::Probability { probability: now, .. })
-        | (Reading::Quantity { value: then, .. }, Reading::Quantity { value: now, .. }) => (then - now).abs(),
-        _ => f32::INFINITY,
-    });
+    let pairs = then
+        .iter()
+        .zip(now)
+        .map(|(then, now)| match (&then.reading, &now.reading) {
+            _ if then.label != now.label => f32::INFINITY,
+            (
+                Reading::Probability {
+                    probability: then, ..
+                },
+                Reading::Probability { probability: now, .. },
+            )
+            | (Reading::Quantity { value: then, .. }, Reading::Quantity { value: now, .. }) => {
+                (then - now).abs()
+            }
+            _ => f32::INFINITY,
+        });
     pairs.fold(0.0, f32::max)
 }

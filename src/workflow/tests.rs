@@ -20,7 +20,9 @@ const QUICK: WorkflowSettings = WorkflowSettings {
     max_attempts: 3,
     retry: Duration::from_millis(10),
     workers: 2,
+    delivery_attempts: 3,
     drain: Duration::from_millis(400),
+    keep_images: None,
 };
 
 struct Running {
@@ -35,7 +37,7 @@ impl Running {
     async fn start(folder: &Path, acts: &[Act], settings: WorkflowSettings) -> Self {
         let store = Store::open(&StoreSettings::in_folder(folder)).await.unwrap();
         let engine = Rehearsed::new(acts);
-        let workflow = Workflow::new(store.clone(), Arc::new(engine.clone()), settings);
+        let workflow = engine.workflow(&store, settings);
         let stop = CancellationToken::new();
         let task = tokio::spawn(workflow.clone().run(stop.clone()));
         Self {

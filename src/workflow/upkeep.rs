@@ -25,7 +25,10 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
             tidied = Some(Instant::now());
             if let Err(error) = tidy(&workflow).await {
                 let fault = Fault::from(error);
-                tracing::warn!(code = fault.code, "the store could not be tidied; it is tried again in an hour");
+                tracing::warn!(
+                    code = fault.code,
+                    "the store could not be tidied; it is tried again in an hour"
+                );
             }
         }
         if let Err(error) = counted {
@@ -45,7 +48,9 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
         ("analyse", backlog.analyses),
         ("deliver", backlog.deliveries),
     ];
-    workflow.metrics.backlog(&waiting, backlog.dead, backlog.oldest_ms);
+    workflow
+        .metrics
+        .backlog(&waiting, backlog.dead, backlog.oldest_ms);
     Ok(())
 }
 

@@ -112,10 +112,14 @@ async fn start(
         let one = jobs.len() == 1;
         for job in jobs {
             if !job.suspect {
-                hands.running.spawn(run_job(workflow.clone(), job, abandon.clone()));
+                hands
+                    .running
+                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
             } else if one && hands.running.is_empty() {
                 (hands.alone, hands.wary) = (true, false);
-                hands.running.spawn(run_job(workflow.clone(), job, abandon.clone()));
+                hands
+                    .running
+                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
             } else {
                 hands.wary = true;
                 // whether it was put back or is another's now: it is not this worker's

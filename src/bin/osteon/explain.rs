@@ -53,7 +53,10 @@ async fn deliveries(store: &Store, uid: &StudyUid) -> anyhow::Result<()> {
         println!("\nIts results on their way:");
     }
     for delivery in deliveries {
-        let cause = delivery.cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = delivery
+            .cause
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
         println!(
             "  {:<16} {} after {} attempts{cause}",
             delivery.destination, delivery.state, delivery.attempts

@@ -63,7 +63,14 @@ async fn list(arguments: List, dead: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if jobs.is_empty() {
-        println!("{}", if dead { "No job was given up." } else { "No job waits or runs." });
+        println!(
+            "{}",
+            if dead {
+                "No job was given up."
+            } else {
+                "No job waits or runs."
+            }
+        );
     }
     for job in &jobs {
         println!("{}", line(job));
@@ -72,8 +79,16 @@ async fn list(arguments: List, dead: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn line(job: &JobRow) -> String {
-    let to = job.destination.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
-    let cause = job.cause.as_ref().map(|cause| format!("\n    {cause}")).unwrap_or_default();
+    let to = job
+        .destination
+        .as_ref()
+        .map(|name| format!(" to {name}"))
+        .unwrap_or_default();
+    let cause = job
+        .cause
+        .as_ref()
+        .map(|cause| format!("\n    {cause}"))
+        .unwrap_or_default();
     format!(
         "{}  {}{to}  {}, {} attempts, queued {}{cause}",
         job.study, job.kind, job.state, job.attempts, job.queued_at

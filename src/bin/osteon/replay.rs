@@ -41,10 +41,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     osteon::telemetry::start_logging(osteon::telemetry::LogFormat::Text);
     let store = super::store::open(arguments.places).await?;
     let row = find(&store, &arguments.result).await?;
-    let digest = row
-        .model_digest
-        .clone()
-        .with_context(|| format!("result {} was made by no model: the study could not be analysed", row.key))?;
+    let digest = row.model_digest.clone().with_context(|| {
+        format!(
+            "result {} was made by no model: the study could not be analysed",
+            row.key
+        )
+    })?;
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), arguments.device)?;
     let settings = Settings {
         cores: 1,
@@ -59,12 +61,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     inference.load(repository, &runtime);
     let served = inference.catalog().all();
-    let model = served.iter().find(|model| model.digest == digest).with_context(|| {
-        format!(
-            "{} has no package that proves itself here with the digest {digest}, which made this result",
-            arguments.models.display()
-        )
-    })?;
+    let model = served
+        .iter()
+        .find(|model| model.digest == digest)
+        .with_context(|| {
+            format!(
+                "{} has no package that proves itself here with the digest {digest}, which made this result",
+                arguments.models.display()
+            )
+        })?;
     let chosen = Chosen {
         model: model.reference(),
         rule: model.manifest.study.clone(),
@@ -83,8 +88,9 @@ async fn find(store: &Store, result: &str) -> anyhow::Result<ResultRow> {
     let key = if let Some(key) = ResultKey::parse(result) {
         key
     } else {
-        let study = StudyUid::parse(result)
-            .map_err(|_| anyhow::anyhow!("{result} is neither a result_key (64 hexadecimal digits) nor a UID"))?;
+        let study = StudyUid::parse(result).map_err(|_| {
+            anyhow::anyhow!("{result} is neither a result_key (64 hexadecimal digits) nor a UID")
+        })?;
         let row = store.study(&study).await?;
         let row = row.with_context(|| format!("no instance of study {study} has been received"))?;
         row.result_key
@@ -94,16 +100,29 @@ async fn find(store: &Store, result: &str) -> anyhow::Result<ResultRow> {
     row.with_context(|| format!("there is no result {key}"))
 }
 
-#[expect(clippy::print_stdout, reason = "the comparison is what the command is run for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the comparison is what the command is run for"
+)]
 fn say(row: &ResultRow, chosen: &Chosen, replay: &Replay, tolerance: f32) {
     println!("result   {}", row.key);
     println!("study    {}", row.study);
-    println!("made     {} by {} version {}", row.made_at, chosen.model.name, chosen.model.version);
+    println!(
+        "made     {} by {} version {}",
+        row.made_at, chosen.model.name, chosen.model.version
+    );
     println!("digest   {}", chosen.model.digest);
     println!("images   {}", row.body.instances.len());
     for other in &replay.other {
         println!("differs  {other}");
     }
-    let verdict = if replay.is_same(tolerance) { "the same" } else { "NOT the same" };
-    println!("{verdict}: numbers differ by at most {:e} (allowed: {tolerance:e})", replay.difference);
+    let verdict = if replay.is_same(tolerance) {
+        "the same"
+    } else {
+        "NOT the same"
+    };
+    println!(
+        "{verdict}: numbers differ by at most {:e} (allowed: {tolerance:e})",
+        replay.difference
+    );
 }

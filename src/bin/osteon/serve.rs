@@ -63,7 +63,9 @@ fn welcome(server: &Server, models: &std::path::Path, role: Role, started: Insta
         started.elapsed().as_millis()
     );
     if !role.works() {
-        println!("  It takes studies in, by POST {url}/dicom-web/studies; workers on the same database score them.\n");
+        println!(
+            "  It takes studies in, by POST {url}/dicom-web/studies; workers on the same database score them.\n"
+        );
         return;
     }
     for model in server.inference.catalog().all() {

@@ -43,11 +43,17 @@ pub(crate) async fn open(places: Places) -> anyhow::Result<Store> {
     let settings = places.resolve()?;
     if let Some(file) = settings.database.file().filter(|file| !file.exists()) {
         // a misspelt folder would become a new, empty store
-        anyhow::bail!("there is no database {}: name the server's with --data or --database", file.display());
+        anyhow::bail!(
+            "there is no database {}: name the server's with --data or --database",
+            file.display()
+        );
     }
-    Store::open(&settings)
-        .await
-        .with_context(|| format!("the store cannot be opened (database {}, objects {})", settings.database, settings.objects))
+    Store::open(&settings).await.with_context(|| {
+        format!(
+            "the store cannot be opened (database {}, objects {})",
+            settings.database, settings.objects
+        )
+    })
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -74,7 +80,11 @@ async fn check(arguments: Check) -> anyhow::Result<ExitCode> {
 
 #[expect(clippy::print_stdout, reason = "the report is what the command is run for")]
 fn say(report: &StoreReport, deep: bool) {
-    let how = if deep { "read and compared with their digests" } else { "there" };
+    let how = if deep {
+        "read and compared with their digests"
+    } else {
+        "there"
+    };
     println!("{} instances, whose images must be {how}", report.instances);
     println!(
         "{} objects, {:.1} MiB; {} of them no row names (a crash or the retention policy left them; the sweeper removes them)",

@@ -1,6 +1,5 @@
 //! For tests of the doors: a router over a real store and a rehearsed engine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +15,7 @@ use super::stow::{StowSettings, routes};
 use crate::http::studies;
 use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
-use crate::workflow::{Workflow, WorkflowSettings};
+use crate::workflow::{Patience, Workflow, WorkflowSettings};
 
 #[derive(Clone)]
 pub(in crate::http) struct Doors {
@@ -45,7 +44,9 @@ pub(in crate::http) struct TestServer {
 impl TestServer {
     pub(in crate::http) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreSettings::in_folder(folder.path())).await.unwrap();
+        let store = Store::open(&StoreSettings::in_folder(folder.path()))
+            .await
+            .unwrap();
         let settings = WorkflowSettings {
             patience: Patience {
                 quiet: Duration::ZERO,
@@ -53,7 +54,7 @@ impl TestServer {
             },
             ..WorkflowSettings::default()
         };
-        let workflow = Workflow::new(store.clone(), Arc::new(Rehearsed::new(&[Act::Score])), settings);
+        let workflow = Rehearsed::new(&[Act::Score]).workflow(&store, settings);
         let doors = Doors { workflow, store };
         let stow = StowSettings {
             instance_limit: 20_000,
