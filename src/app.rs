@@ -1,7 +1,7 @@
 //! The root of the server: every handle is built here, once, and started and stopped in order.
 //!
-//! Start: ONNX Runtime, store, listener, models. Stop: readiness turns false, the listener closes, answers under way
-//! are finished, the workers put back what they hold.
+//! Start: ONNX Runtime, store, listener, models. Stop: readiness turns false and nothing more is claimed; a little later the listener
+//! closes, answers under way are finished, the workers put back what they hold; when the grace period is over, what is left is cut off.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::failpoint;
 use crate::http::{self, App, Intake, Limits};
 use crate::inference::{Inference, RepositorySettings, Settings};
 use crate::model::{Policy, TrustedKeys};
 use crate::runtime::Runtime;
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoreSettings};
 use crate::telemetry::metrics::Metrics;
-use crate::workflow::{Workflow, WorkflowSettings};
+use crate::workflow::Workflow;
 
 /// A server that runs.
 pub struct Server {
@@ -29,7 +30,8 @@ pub struct Server {
     pub inference: Inference,
     /// Cancel it to stop the server.
     pub stopping: CancellationToken,
-    loading: JoinHandle<()>,
+    loading: Option<JoinHandle<()>>,
+    grace: Duration,
     serving: JoinHandle<std::io::Result<()>>,
     workers: JoinHandle<()>,
 }
@@ -75,11 +77,16 @@ impl Server {
     /// # Errors
     /// A sentence for whoever starts the server: the library, the folder or the address that is missing or taken.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let (asked, device) = (config.onnxruntime.clone(), config.device);
-        let runtime = tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref(), device)).await??;
-        let store = Store::open(&config.data)
+        failpoint::start();
+        let runtime = if config.role.works() {
+            let (asked, device) = (config.onnxruntime.clone(), config.device);
+            Some(tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref(), device)).await??)
+        } else {
+            None
+        };
+        let store = Store::open(&config.store)
             .await
-            .context("the data folder cannot be used")?;
+            .map_err(|error| explain(error, &config.store))?;
         let repository = repository(&config)?;
         let metrics = Metrics::new()?.with_sites(config.sites);
         let settings = Settings {
@@ -93,10 +100,9 @@ impl Server {
         let workflow = Workflow::new(
             store.clone(),
             Arc::new(inference.clone()),
-            WorkflowSettings {
-                quiet: config.quiet,
-                ..WorkflowSettings::default()
-            },
+            config.destinations,
+            metrics.clone(),
+            config.workflow,
         );
 
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
@@ -118,9 +124,14 @@ impl Server {
             limits,
             intake: Intake::new(config.body_memory_bytes, config.deadline),
             public_url: config.public_url,
+            role: config.role,
             stopping: stopping.clone(),
         };
-        let shutdown = stopping.clone().cancelled_owned();
+        let closing = stopping.clone();
+        let shutdown = async move {
+            closing.cancelled().await;
+            tokio::time::sleep(config.linger).await;
+        };
         let serving = tokio::spawn(
             axum::serve(
                 listener,
@@ -130,42 +141,70 @@ impl Server {
             .into_future(),
         );
 
-        let loading = {
+        let loading = runtime.map(|runtime| {
             let inference = inference.clone();
             tokio::task::spawn_blocking(move || inference.load(repository, &runtime))
-        };
-        if let Some(every) = config.watch {
+        });
+        if let Some(every) = config.watch.filter(|_| config.role.works()) {
             tokio::spawn(watch(inference.clone(), every, stopping.clone()));
         }
-        let workers = tokio::spawn(workflow.run(stopping.clone()));
+        let workers = if config.role.works() {
+            tokio::spawn(workflow.run(stopping.clone()))
+        } else {
+            tokio::spawn(stopping.clone().cancelled_owned())
+        };
         Ok(Self {
             address,
             inference,
             stopping,
             loading,
+            grace: config.grace,
             serving,
             workers,
         })
     }
 
-    /// Waits until every package was loaded and proven, or rejected.
+    /// Waits until every package was loaded and proven, or rejected; a door has none.
     ///
     /// # Errors
     /// Where loading itself failed.
     pub async fn loaded(&mut self) -> anyhow::Result<()> {
-        (&mut self.loading)
-            .await
-            .context("the models could not be loaded")
+        match &mut self.loading {
+            Some(loading) => loading.await.context("the models could not be loaded"),
+            None => Ok(()),
+        }
     }
 
-    /// Waits until the server was stopped and everything under way has ended.
+    /// Waits until the server was stopped and everything under way has ended, or its grace period is over.
     ///
     /// # Errors
     /// Where the listener failed.
-    pub async fn stopped(self) -> anyhow::Result<()> {
-        let served = self.serving.await;
-        self.stopping.cancel();
-        self.workers.await.context("a worker failed")?;
-        Ok(served??)
+    pub async fn stopped(mut self) -> anyhow::Result<()> {
+        let stopping = self.stopping.clone();
+        let over = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(self.grace).await;
+        };
+        let ended = async {
+            let served = (&mut self.serving).await;
+            self.stopping.cancel();
+            (&mut self.workers).await.context("a worker failed")?;
+            Ok(served??)
+        };
+        tokio::select! {
+            ended = ended => ended,
+            () = over => {
+                tracing::warn!("server.grace_over: what still ran was cut off; nothing that was acknowledged is lost");
+                Ok(())
+            }
+        }
     }
+}
+
+/// Which part of the store it was.
+fn explain(error: StoreError, settings: &StoreSettings) -> anyhow::Error {
+    let (database, objects) = (&settings.database, &settings.objects);
+    anyhow::Error::new(error).context(format!(
+        "the store cannot be used (database {database}, objects {objects})"
+    ))
 }

@@ -10,8 +10,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::inference::Versions;
+use crate::peer::Destinations;
 use crate::runtime::Device;
+use crate::store::{DatabasePlace, KeysError, ObjectKeys, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
+use crate::workflow::{Patience, Role, WorkflowSettings};
 
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -51,6 +54,25 @@ pub struct Given {
     /// Folder for the database and the images that were sent [default: data]
     #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The database: sqlite:PATH for one server, postgres://USER:PASSWORD@HOST:PORT/NAME for any number
+    /// [default: sqlite:DATA/osteon.sqlite]
+    #[arg(long, env = "OSTEON_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[serde(default, deserialize_with = "parsed")]
+    pub database: Option<DatabasePlace>,
+    /// Where the images are kept: file:DIR or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+    /// AWS_ENDPOINT_URL in the environment [default: file:DATA/objects]
+    #[arg(long, env = "OSTEON_OBJECTS", value_name = "URL")]
+    #[serde(default, deserialize_with = "parsed")]
+    pub objects: Option<ObjectPlace>,
+    /// Encrypt the images with the first of the keys in this file: 64 hexadecimal digits a line; the others can still be read
+    #[arg(long, env = "OSTEON_OBJECT_KEYS", value_name = "FILE")]
+    pub object_keys: Option<PathBuf>,
+    /// Days after which the images of a finished study are removed; its result and events stay [default: never]
+    #[arg(long, env = "OSTEON_KEEP_IMAGES_DAYS", value_name = "DAYS")]
+    pub keep_images_days: Option<f64>,
+    /// What this server does: door (takes studies in), worker (scores them, and answers score requests) or all [default: all]
+    #[arg(long, env = "OSTEON_ROLE", value_name = "ROLE")]
+    pub role: Option<Role>,
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
@@ -83,7 +105,28 @@ pub struct Given {
     pub public_url: Option<String>,
     /// Seconds without a new image after which a study counts as complete [default: 2]
     #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
-    pub quiet_seconds: Option<u64>,
+    pub quiet_seconds: Option<f64>,
+    /// The same for a study of which fewer images came than its sender or an order had said [default: 300]
+    #[arg(long, env = "OSTEON_OVERDUE_SECONDS", value_name = "SECONDS")]
+    pub overdue_seconds: Option<f64>,
+    /// Studies that are analysed at the same time [default: 2]
+    #[arg(long, env = "OSTEON_ANALYSES", value_name = "N")]
+    pub analyses: Option<usize>,
+    /// Seconds without progress after which another worker takes an analysis over [default: 60]
+    #[arg(long, env = "OSTEON_LEASE_SECONDS", value_name = "SECONDS")]
+    pub lease_seconds: Option<f64>,
+    /// How often an analysis is tried before the study counts as failed [default: 5]
+    #[arg(long, env = "OSTEON_MAX_ATTEMPTS", value_name = "N")]
+    pub max_attempts: Option<u32>,
+    /// How often a result is sent to a destination before that is given up; the waits grow to ten minutes [default: 12]
+    #[arg(long, env = "OSTEON_DELIVERY_ATTEMPTS", value_name = "N")]
+    pub delivery_attempts: Option<u32>,
+    /// Seconds that a stopping server still takes connections, so that a balancer sees that it is not ready [default: 1]
+    #[arg(long, env = "OSTEON_LINGER_SECONDS", value_name = "SECONDS")]
+    pub linger_seconds: Option<f64>,
+    /// Seconds within which a stopping server is gone: requests are answered, analyses ended or put back [default: 25]
+    #[arg(long, env = "OSTEON_GRACE_SECONDS", value_name = "SECONDS")]
+    pub grace_seconds: Option<f64>,
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "OSTEON_LOG_FORMAT", value_parser = log_format, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -91,6 +134,46 @@ pub struct Given {
     /// apart; every other institution counts as `other`.
     #[arg(skip)]
     pub sites: Option<Sites>,
+    /// In the file only, `[[destinations]]`: archives and webhooks that every result is sent to.
+    #[arg(skip)]
+    pub destinations: Option<Destinations>,
+}
+
+/// What a command that looks at the store needs to find it: the same settings as the server's.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Places {
+    /// Folder for the database and the images that were sent [default: data]
+    #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The database [default: sqlite:DATA/osteon.sqlite]
+    #[arg(long, env = "OSTEON_DATABASE", value_name = "URL", hide_env_values = true)]
+    pub database: Option<DatabasePlace>,
+    /// Where the images are kept [default: file:DATA/objects]
+    #[arg(long, env = "OSTEON_OBJECTS", value_name = "URL")]
+    pub objects: Option<ObjectPlace>,
+    /// The keys of the images, if they are encrypted
+    #[arg(long, env = "OSTEON_OBJECT_KEYS", value_name = "FILE")]
+    pub object_keys: Option<PathBuf>,
+    /// A TOML file with the server's settings
+    #[arg(long, env = "OSTEON_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Places {
+    /// The store that a server with these settings has.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file or the setting.
+    pub fn resolve(self) -> Result<StoreSettings, ConfigError> {
+        let given = Given {
+            data: self.data,
+            database: self.database,
+            objects: self.objects,
+            object_keys: self.object_keys,
+            ..Given::default()
+        };
+        Config::resolve(given, self.config.as_deref()).map(|config| config.store)
+    }
 }
 
 /// The versions of one model that are served, as `NAME=1,3`.
@@ -122,7 +205,7 @@ impl FromStr for Pin {
 }
 
 /// What holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -140,8 +223,10 @@ pub struct Config {
     pub require_signature: bool,
     /// Whether networks with loops and branches are served.
     pub allow_control_flow: bool,
-    /// Folder for the database and the images.
-    pub data: PathBuf,
+    /// Where rows and images are kept.
+    pub store: StoreSettings,
+    /// What this server does.
+    pub role: Role,
     /// The ONNX Runtime library, if it is not to be searched for.
     pub onnxruntime: Option<PathBuf>,
     /// What the models run on.
@@ -160,8 +245,14 @@ pub struct Config {
     pub body_memory_bytes: usize,
     /// Where clients find this server, without a slash at its end.
     pub public_url: Option<String>,
-    /// Quiet time after which a study is complete.
-    pub quiet: Duration,
+    /// How studies become results and results arrive.
+    pub workflow: WorkflowSettings,
+    /// Where results are sent.
+    pub destinations: Destinations,
+    /// How long a stopping server still takes connections.
+    pub linger: Duration,
+    /// Within which time it is gone.
+    pub grace: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Names for the sites that images come from.
@@ -190,6 +281,12 @@ pub enum ConfigError {
     /// A value is out of its range.
     #[error("{0}")]
     Range(&'static str),
+    /// A time is none.
+    #[error("{0} must be a number that is not negative")]
+    Seconds(&'static str),
+    /// The keys of the images cannot be used.
+    #[error("object-keys: {0}")]
+    Keys(#[from] KeysError),
 }
 
 impl Config {
@@ -201,6 +298,20 @@ impl Config {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let device = given.device.or(file.device).unwrap_or_default();
+        let grace = seconds(given.grace_seconds.or(file.grace_seconds), 25.0, "grace-seconds")?;
+        let linger = seconds(
+            given.linger_seconds.or(file.linger_seconds),
+            1.0,
+            "linger-seconds",
+        )?
+        .min(grace);
+        let workflow = workflow(&given, &file, grace.saturating_sub(linger))?;
+        let destinations = given
+            .destinations
+            .clone()
+            .or(file.destinations.clone())
+            .unwrap_or_default();
+        let store = store(&given, &file, &destinations)?;
         let config = Self {
             listen: given
                 .listen
@@ -219,7 +330,8 @@ impl Config {
             trusted_keys: given.trusted_keys.or(file.trusted_keys),
             require_signature: given.require_signature || file.require_signature,
             allow_control_flow: given.allow_control_flow || file.allow_control_flow,
-            data: given.data.or(file.data).unwrap_or_else(|| "data".into()),
+            store,
+            role: given.role.or(file.role).unwrap_or_default(),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
             device,
             cores: given.cores.or(file.cores).unwrap_or(cores),
@@ -240,7 +352,10 @@ impl Config {
                 .public_url
                 .or(file.public_url)
                 .map(|url| url.trim_end_matches('/').to_owned()),
-            quiet: Duration::from_secs(given.quiet_seconds.or(file.quiet_seconds).unwrap_or(2)),
+            workflow,
+            destinations,
+            linger,
+            grace,
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             sites: given.sites.or(file.sites).unwrap_or_default(),
         };
@@ -270,6 +385,86 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+fn seconds(given: Option<f64>, default: f64, name: &'static str) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(given.unwrap_or(default)).map_err(|_| ConfigError::Seconds(name))
+}
+
+/// `left` is the time that a stopping server has for what runs.
+fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSettings, ConfigError> {
+    let defaults = WorkflowSettings::default();
+    let days = given.keep_images_days.or(file.keep_images_days);
+    let days = days.map(|days| seconds(Some(days * 86_400.0), 0.0, "keep-images-days"));
+    let settings = WorkflowSettings {
+        patience: Patience {
+            quiet: seconds(given.quiet_seconds.or(file.quiet_seconds), 2.0, "quiet-seconds")?,
+            overdue: seconds(
+                given.overdue_seconds.or(file.overdue_seconds),
+                300.0,
+                "overdue-seconds",
+            )?,
+        },
+        lease: seconds(given.lease_seconds.or(file.lease_seconds), 60.0, "lease-seconds")?,
+        max_attempts: given
+            .max_attempts
+            .or(file.max_attempts)
+            .unwrap_or(defaults.max_attempts),
+        workers: given.analyses.or(file.analyses).unwrap_or(defaults.workers),
+        delivery_attempts: given
+            .delivery_attempts
+            .or(file.delivery_attempts)
+            .unwrap_or(defaults.delivery_attempts),
+        // what is put back must be written before the time is over
+        drain: left.mul_f64(0.8),
+        keep_images: days.transpose()?,
+        ..defaults
+    };
+    if settings.max_attempts == 0
+        || settings.delivery_attempts == 0
+        || settings.workers == 0
+        || settings.lease.is_zero()
+    {
+        return Err(ConfigError::Range(
+            "max-attempts, delivery-attempts, analyses and lease-seconds must be more than 0",
+        ));
+    }
+    Ok(settings)
+}
+
+fn store(given: &Given, file: &Given, destinations: &Destinations) -> Result<StoreSettings, ConfigError> {
+    let data = given
+        .data
+        .clone()
+        .or(file.data.clone())
+        .unwrap_or_else(|| "data".into());
+    let defaults = StoreSettings::in_folder(&data);
+    let keys = given.object_keys.as_ref().or(file.object_keys.as_ref());
+    Ok(StoreSettings {
+        database: given
+            .database
+            .clone()
+            .or(file.database.clone())
+            .unwrap_or(defaults.database),
+        objects: given
+            .objects
+            .clone()
+            .or(file.objects.clone())
+            .unwrap_or(defaults.objects),
+        keys: keys.map(|path| ObjectKeys::read(path)).transpose()?,
+        destinations: destinations.iter().map(|one| one.name.clone()).collect(),
+    })
+}
+
+/// A value of the file that has the form of its flag.
+fn parsed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 fn read(path: &Path) -> Result<Given, ConfigError> {

@@ -4,7 +4,7 @@
 //! `return(...)` may hold is an [`Act`].
 
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::{poison, reach, start};
+pub(crate) use armed::{is_off, poison, reach, start};
 
 /// Reads `FAILPOINTS`; without the feature, nothing.
 #[cfg(not(feature = "failpoints"))]
@@ -18,6 +18,13 @@ pub(crate) fn start() {}
 #[inline]
 pub(crate) fn reach(_place: &'static str) -> std::future::Ready<std::io::Result<()>> {
     std::future::ready(Ok(()))
+}
+
+/// Whether a fault test has switched a protection off, to see the damage that it prevents: never, without the feature.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub(crate) fn is_off(_protection: &'static str) -> bool {
+    false
 }
 
 /// Whether a study is one that a fault test has poisoned: never, without the feature.
@@ -106,6 +113,11 @@ mod armed {
     fn asked(place: &'static str) -> Option<String> {
         fail::fail_point!(place, |act| act);
         None
+    }
+
+    /// Whether a fault test has switched a protection off, to see the damage that it prevents.
+    pub(crate) fn is_off(protection: &'static str) -> bool {
+        asked(protection).is_some()
     }
 
     /// A study whose UID ends with `.666.N` is poison: its analysis aborts the process (1), hangs (2), asks for more memory than

@@ -34,6 +34,7 @@ pub mod finding;
 pub mod image;
 pub mod model;
 mod pages;
+pub mod report;
 pub mod runtime;
 pub mod telemetry;
 
@@ -47,6 +48,8 @@ mod failpoint;
 pub mod http;
 #[cfg(feature = "serve")]
 pub mod inference;
+#[cfg(feature = "serve")]
+pub mod peer;
 #[cfg(feature = "serve")]
 pub mod store;
 #[cfg(feature = "serve")]

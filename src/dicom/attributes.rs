@@ -86,6 +86,17 @@ pub fn is_urgent(instance: &Instance) -> bool {
     .any(|value| value == "STAT" || value == "HIGH")
 }
 
+/// How many instances the study of this one has, where its sender says so: Number of Study Related Instances (0020,1208).
+#[must_use]
+pub fn study_instances(instance: &Instance) -> Option<i64> {
+    let count = instance
+        .header
+        .get(tags::NUMBER_OF_STUDY_RELATED_INSTANCES)?
+        .to_int::<i64>()
+        .ok()?;
+    (count > 0).then_some(count)
+}
+
 fn first_code(object: &InMemDicomObject, sequence: Tag) -> Option<String> {
     let items = object.get(sequence)?.items()?;
     text(items.first()?, tags::CODE_VALUE)

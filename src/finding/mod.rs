@@ -35,6 +35,18 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The name by which it is counted, stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scored => "scored",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Why there is no score, or what had to be put right for one: a stable code and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {

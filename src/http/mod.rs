@@ -23,7 +23,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -32,7 +32,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::inference::Inference;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
-use crate::workflow::Workflow;
+use crate::workflow::{Role, Workflow};
 use dicomweb::stow::StowSettings;
 use error::HttpError;
 pub use intake::Intake;
@@ -54,6 +54,8 @@ pub struct App {
     pub intake: Intake,
     /// Where clients find this server, if it is not the host that they name.
     pub public_url: Option<String>,
+    /// What this server does.
+    pub role: Role,
     /// Cancelled when the server is asked to stop.
     pub stopping: CancellationToken,
 }
@@ -64,7 +66,11 @@ impl App {
         if self.stopping.is_cancelled() {
             return Some("the server is stopping".to_owned());
         }
-        self.inference.catalog().not_ready()
+        // a door has no models to wait for
+        self.role
+            .works()
+            .then(|| self.inference.catalog().not_ready())
+            .flatten()
     }
 }
 
@@ -84,19 +90,18 @@ pub fn router(app: App) -> Router {
         request_limit: app.limits.stow_bytes,
         public_url: app.public_url.as_ref().map(|url| format!("{url}/dicom-web")),
     };
+    let (scores, arrivals) = if app.role == Role::All {
+        (scores(), arrivals(stow))
+    } else if app.role.works() {
+        (scores(), elsewhere(ARRIVALS))
+    } else {
+        (elsewhere(SCORES), arrivals(stow))
+    };
     Router::new()
         .route("/", get(page::index))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{model}", get(models::one))
-        .route("/v1/models/{model}/score", post(score::score))
-        .route("/v1/models/{model}/heatmap", post(heatmap::sent))
-        .route(
-            "/v1/studies/{study}/instances/{instance}/heatmap",
-            get(heatmap::stored),
-        )
+        .merge(scores)
+        .merge(arrivals)
         .merge(studies::routes())
-        .nest("/v2", inference_protocol::routes())
-        .merge(dicomweb::stow::routes(stow))
         .route("/health/live", get(probe::live))
         .route("/health/ready", get(probe::ready))
         .route("/metrics", get(probe::metrics))
@@ -108,6 +113,44 @@ pub fn router(app: App) -> Router {
                 .layer(axum::middleware::from_fn_with_state(app.clone(), observe)),
         )
         .with_state(app)
+}
+
+/// Where [`scores`] and [`arrivals`] are, for a server that does not have them.
+const SCORES: [&str; 3] = ["/v1/models", "/v1/models/{*path}", "/v2/{*path}"];
+const ARRIVALS: [&str; 2] = ["/dicom-web/studies", "/dicom-web/studies/{study}"];
+
+/// What needs models.
+fn scores() -> Router<App> {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::one))
+        .route("/v1/models/{model}/score", post(score::score))
+        .route("/v1/models/{model}/heatmap", post(heatmap::sent))
+        .route(
+            "/v1/studies/{study}/instances/{instance}/heatmap",
+            get(heatmap::stored),
+        )
+        .nest("/v2", inference_protocol::routes())
+}
+
+/// What takes studies in.
+fn arrivals(stow: StowSettings) -> Router<App> {
+    dicomweb::stow::routes(stow)
+}
+
+/// What another server of the same store does.
+fn elsewhere(paths: impl IntoIterator<Item = &'static str>) -> Router<App> {
+    paths.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, any(another_role))
+    })
+}
+
+async fn another_role() -> HttpError {
+    HttpError(Fault::new(
+        FaultKind::Unavailable,
+        "role",
+        "this server has another role: studies go to a door, requests for scores to a worker",
+    ))
 }
 
 async fn unknown_route() -> HttpError {

@@ -1,19 +1,25 @@
-//! `GET /v1/studies` and `GET /v1/studies/{study}`: where a study stands, and what came of it.
+//! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline, and `POST /v1/studies/{study}/score`: where a study stands, what
+//! came of it, how, and the wish to have it now.
 
+use axum::body::Bytes;
 use axum::extract::{FromRef, Path, State};
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dicom::StudyUid;
 use crate::fault::{Fault, FaultKind};
 use crate::finding::StudyResult;
 use crate::http::App;
 use crate::http::error::HttpError;
-use crate::store::{Store, StudyRow, StudyState, Timestamp};
+use crate::store::{Completeness, DeliveryRow, Event, ResultKey, Store, StudyRow, StudyState, Timestamp};
+use crate::workflow::{Workflow, account};
 
 /// How many studies the list has.
 const NEWEST: u32 = 100;
+/// More instances than any study has.
+const MOST_EXPECTED: i64 = 1_000_000;
 
 /// A study, as REST shows it.
 #[derive(Debug, Serialize)]
@@ -22,8 +28,14 @@ pub(super) struct StudyBody {
     state: StudyState,
     received_at: Timestamp,
     analysed_at: Option<Timestamp>,
+    generation: i64,
     instances: i64,
+    completeness: Option<Completeness>,
     result: Option<StudyResult>,
+    result_key: Option<ResultKey>,
+    supersedes: Option<ResultKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliveries: Option<Vec<DeliveryRow>>,
 }
 
 impl From<StudyRow> for StudyBody {
@@ -33,10 +45,33 @@ impl From<StudyRow> for StudyBody {
             state: row.state,
             received_at: row.received_at,
             analysed_at: row.analysed_at,
+            generation: row.generation,
             instances: row.instances,
+            completeness: row.completeness,
             result: row.result,
+            result_key: row.result_key,
+            supersedes: row.supersedes,
+            deliveries: None,
         }
     }
+}
+
+/// What happened to a study.
+#[derive(Debug, Serialize)]
+pub(super) struct TimelineBody {
+    study_instance_uid: StudyUid,
+    state: StudyState,
+    /// In a sentence: why there is a score, or why there is none.
+    account: String,
+    events: Vec<Event>,
+}
+
+/// What may be said with an order.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    /// How many instances the study has: it is analysed when they are there.
+    expected_instances: Option<i64>,
 }
 
 impl FromRef<App> for Store {
@@ -50,29 +85,85 @@ pub(super) fn routes<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Store: FromRef<S>,
+    Workflow: FromRef<S>,
 {
     Router::new()
         .route("/v1/studies", get(newest))
         .route("/v1/studies/{study}", get(one))
+        .route("/v1/studies/{study}/timeline", get(timeline))
+        .route("/v1/studies/{study}/score", post(order))
 }
 
 async fn newest(State(store): State<Store>) -> Result<Json<Vec<StudyBody>>, HttpError> {
-    let rows = store
-        .studies(NEWEST)
-        .await
-        .map_err(|error| HttpError(error.into()))?;
+    let rows = store.studies(NEWEST).await.map_err(Fault::from)?;
     Ok(Json(rows.into_iter().map(StudyBody::from).collect()))
 }
 
 async fn one(State(store): State<Store>, Path(study): Path<String>) -> Result<Json<StudyBody>, HttpError> {
-    let uid = StudyUid::parse(&study)
-        .map_err(|error| HttpError(Fault::new(FaultKind::Invalid, "study-uid", error.to_string())))?;
-    let row = store.study(&uid).await.map_err(|error| HttpError(error.into()))?;
-    let row = row.ok_or_else(|| {
-        let message = "no instance of this study has been received: send it with POST /dicom-web/studies";
-        HttpError(Fault::new(FaultKind::NotFound, "unknown-study", message))
-    })?;
-    Ok(Json(row.into()))
+    let (uid, row) = known(&store, &study).await?;
+    let mut body = StudyBody::from(row);
+    body.deliveries = Some(store.deliveries(&uid).await.map_err(Fault::from)?);
+    Ok(Json(body))
+}
+
+async fn timeline(
+    State(store): State<Store>,
+    Path(study): Path<String>,
+) -> Result<Json<TimelineBody>, HttpError> {
+    let (uid, row) = known(&store, &study).await?;
+    let events = store.events(&uid).await.map_err(Fault::from)?;
+    Ok(Json(TimelineBody {
+        study_instance_uid: uid,
+        state: row.state,
+        account: account(&row, &events),
+        events,
+    }))
+}
+
+/// Asks for the result of a study now.
+async fn order(
+    State(store): State<Store>,
+    State(workflow): State<Workflow>,
+    Path(study): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<StudyBody>), HttpError> {
+    let order = if body.is_empty() {
+        Order::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|_| unreadable_order())?
+    };
+    if order
+        .expected_instances
+        .is_some_and(|count| !(1..=MOST_EXPECTED).contains(&count))
+    {
+        return Err(HttpError(unreadable_order()));
+    }
+    let uid = parse(&study)?;
+    if !workflow.order(&uid, order.expected_instances).await? {
+        return Err(HttpError(unknown()));
+    }
+    let (_, row) = known(&store, &study).await?;
+    Ok((StatusCode::ACCEPTED, Json(row.into())))
+}
+
+fn unreadable_order() -> Fault {
+    let message = "the body must be empty or {\"expected_instances\": N} with N from 1 to 1000000";
+    Fault::new(FaultKind::Invalid, "order", message)
+}
+
+fn parse(study: &str) -> Result<StudyUid, Fault> {
+    StudyUid::parse(study).map_err(|error| Fault::new(FaultKind::Invalid, "study-uid", error.to_string()))
+}
+
+fn unknown() -> Fault {
+    let message = "no instance of this study has been received: send it with POST /dicom-web/studies";
+    Fault::new(FaultKind::NotFound, "unknown-study", message)
+}
+
+async fn known(store: &Store, study: &str) -> Result<(StudyUid, StudyRow), Fault> {
+    let uid = parse(study)?;
+    let row = store.study(&uid).await?.ok_or_else(unknown)?;
+    Ok((uid, row))
 }
 
 #[cfg(test)]

@@ -1,56 +1,126 @@
-//! The SQLite database: how it is opened, and how it is written.
+//! The database, SQLite or PostgreSQL: how it is opened, how it is written, and the one place where their SQL differs.
 //!
-//! Invariant: a write that does not commit costs its connection. Closing a connection rolls back whatever state SQLite
+//! Invariant: a write that does not commit costs its connection. Closing a connection rolls back whatever state the engine
 //! is in; an explicit ROLLBACK fails after a full disk, where SQLite has rolled back already, and would leave the pool
 //! with a connection that believes it is inside a transaction.
 
-use std::path::Path;
 use std::time::Duration;
 
+use sqlx::any::{AnyArguments, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor};
 
-use super::StoreError;
+use super::{DatabasePlace, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
-/// How long a writer waits for another one.
+/// How long a writer waits for another one, and everyone for a connection.
 const BUSY: Duration = Duration::from_secs(5);
-/// SQLite has one writer at a time; the others are readers.
+/// SQLite has one writer at a time, the others are readers; PostgreSQL shares its limit (100 by default) among all replicas.
 pub(super) const CONNECTIONS: u32 = 8;
+/// A connection that was idle for longer is tried before it is used: the database may have been restarted.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// One statement from parts that are all known when the crate is built.
-macro_rules! sql {
-    ($($part:tt)*) => { concat!($($part)*) };
+/// What every SQLite connection is set to. FULL: a commit survives a power cut.
+const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                               PRAGMA busy_timeout = 5000";
+/// What every PostgreSQL connection is set to: a commit survives a crash of the server, whatever its default is. A statement
+/// that waits for a lock or runs for too long is an error, and not a hanging sender.
+const POSTGRES_SETTINGS: &str = "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '60s'; \
+                                 SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning";
+
+/// Which engine answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    Sqlite,
+    Postgres,
 }
-/// The database's clock in milliseconds since 1970, as an SQL expression.
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+
+/// One statement in the words of both engines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sql {
+    pub(super) sqlite: &'static str,
+    pub(super) postgres: &'static str,
+}
+
+/// One statement from literals and from the words in which the engines differ:
+/// - `now`: the database's clock in milliseconds since 1970;
+/// - `skip_locked`: rows that another transaction is about to take are passed over (SQLite has one writer);
+/// - `for_update`: the row is locked until the transaction ends (the same);
+/// - `study_columns`: the beginning of every query for a `StudyRow`.
+macro_rules! sql {
+    ($($part:tt)*) => {
+        $crate::store::database::Sql {
+            sqlite: concat!($($crate::store::database::part!(sqlite $part)),*),
+            postgres: concat!($($crate::store::database::part!(postgres $part)),*),
+        }
     };
 }
-pub(super) use {now, sql};
+macro_rules! part {
+    ($engine:ident $text:literal) => {
+        $text
+    };
+    (sqlite now) => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+    (postgres now) => {
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    };
+    (sqlite skip_locked) => {
+        ""
+    };
+    (postgres skip_locked) => {
+        " FOR UPDATE SKIP LOCKED"
+    };
+    (sqlite for_update) => {
+        ""
+    };
+    (postgres for_update) => {
+        " FOR NO KEY UPDATE"
+    };
+    ($engine:ident study_columns) => {
+        "SELECT studies.study_uid, state, received_at, last_arrival_at, studies.generation, studies.result_key, \
+         results.made_at, results.body, results.completeness, results.supersedes, \
+         (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
+         FROM studies LEFT JOIN results ON results.result_key = studies.result_key "
+    };
+}
+pub(super) use {part, sql};
+
+/// A statement on its way, with what is bound to it.
+pub(super) type Statement = Query<'static, Any, AnyArguments>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Database {
-    pool: SqlitePool,
+    pool: AnyPool,
+    engine: Engine,
 }
 
 impl Database {
-    pub(super) async fn open(file: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new()
+    pub(super) async fn open(place: &DatabasePlace) -> Result<Self, StoreError> {
+        install_default_drivers();
+        let (engine, settings) = match place {
+            DatabasePlace::Sqlite(_) => (Engine::Sqlite, SQLITE_SETTINGS),
+            DatabasePlace::Postgres(_) => (Engine::Postgres, POSTGRES_SETTINGS),
+        };
+        let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY)
-            .connect_with(options)
+            .test_before_acquire(false)
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(settings).await.map(drop) })
+            })
+            .connect(&place.url())
             .await?;
         MIGRATIONS.run(&pool).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
@@ -58,11 +128,16 @@ impl Database {
             }
             other => StoreError::Database(other.into()),
         })?;
-        Ok(Self { pool })
+        Ok(Self { pool, engine })
+    }
+
+    /// A statement in this engine's words.
+    pub(super) fn query(&self, sql: Sql) -> Statement {
+        query(self.engine, sql)
     }
 
     /// For statements that only read.
-    pub(super) fn read(&self) -> &SqlitePool {
+    pub(super) fn read(&self) -> &AnyPool {
         &self.pool
     }
 
@@ -70,16 +145,19 @@ impl Database {
     pub(super) async fn write(&self) -> Result<Write, StoreError> {
         let mut write = Write {
             connection: Some(self.pool.acquire().await?),
+            engine: self.engine,
         };
         // IMMEDIATE: wait for the other writer here and not in the middle, where SQLite would refuse at once
-        sqlx::query("BEGIN IMMEDIATE")
-            .execute(write.connection()?)
-            .await?;
+        let begin = match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
+        };
+        write.connection()?.execute(begin).await?;
         Ok(write)
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        self.pool.acquire().await?.ping().await?;
         Ok(())
     }
 
@@ -90,12 +168,22 @@ impl Database {
 
 /// A write transaction.
 pub(super) struct Write {
-    connection: Option<PoolConnection<Sqlite>>,
+    connection: Option<PoolConnection<Any>>,
+    engine: Engine,
 }
 
 impl Write {
+    /// A statement in this engine's words.
+    pub(super) fn query(&self, sql: Sql) -> Statement {
+        query(self.engine, sql)
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
+    }
+
     /// The connection, for one statement.
-    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+    pub(super) fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
         self.connection
             .as_deref_mut()
             .ok_or_else(|| sqlx::Error::PoolClosed.into())
@@ -103,7 +191,7 @@ impl Write {
 
     /// Makes everything that was written durable.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(self.connection()?).await?;
+        self.connection()?.execute("COMMIT").await?;
         // committed: the connection goes back to the pool
         drop(self.connection.take());
         Ok(())
@@ -116,4 +204,16 @@ impl Drop for Write {
             drop(connection.detach());
         }
     }
+}
+
+fn query(engine: Engine, sql: Sql) -> Statement {
+    sqlx::query(match engine {
+        Engine::Sqlite => sql.sqlite,
+        Engine::Postgres => sql.postgres,
+    })
+}
+
+/// A duration as the database counts it.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
 }

@@ -9,11 +9,11 @@ use crate::fault::{Fault, FaultKind};
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk, or the quota on it, is full.
-    #[error("there is no room left to store this: free space on the data folder and send it again")]
+    /// The disk or the bucket, or the quota on it, is full.
+    #[error("there is no room left to store this: free space in the store and send it again")]
     Full(#[source] Cause),
-    /// The data folder or the database may not be written.
-    #[error("the data folder cannot be written: make it writable for the server and try again")]
+    /// The data folder, the bucket or the database may not be written.
+    #[error("the store cannot be written: give the server the right to write it and try again")]
     ReadOnly(#[source] Cause),
     /// Another writer held the database for too long.
     #[error("the database is busy: try again in a moment")]
@@ -24,6 +24,11 @@ pub enum StoreError {
     /// An object is gone or is not what was stored.
     #[error("a stored object is missing or damaged: send the instance again")]
     Damaged,
+    /// An object is encrypted and its key is not among those of the server.
+    #[error(
+        "a stored object is encrypted with a key that this server does not have: add the key to its file of keys"
+    )]
+    KeyMissing,
     /// The database answered something that this version does not understand.
     #[error("the database could not be used: it may be damaged or belong to another version")]
     Database(#[source] Cause),
@@ -48,25 +53,54 @@ impl From<io::Error> for StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let primary = error.as_database_error().and_then(primary_code);
-        match (primary, error) {
-            // https://sqlite.org/rescode.html: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
-            (Some(5 | 6), error) | (None, error @ sqlx::Error::PoolTimedOut) => Self::Busy(error.into()),
-            (Some(8), error) => Self::ReadOnly(error.into()),
-            (Some(13), error) => Self::Full(error.into()),
-            (Some(10 | 14), error)
-            | (None, error @ (sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed)) => {
-                Self::Unavailable(error.into())
-            }
-            (None, sqlx::Error::Io(error)) => Self::from(error),
-            (_, error) => Self::Database(error.into()),
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        let Some(code) = code.map(|code| code.to_string()) else {
+            return match error {
+                sqlx::Error::PoolTimedOut => Self::Busy(error.into()),
+                sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_) => Self::Unavailable(error.into()),
+                sqlx::Error::Io(error) => Self::from(error),
+                error => Self::Database(error.into()),
+            };
+        };
+        if code.len() == SQLSTATE {
+            return Self::postgres(&code, error);
+        }
+        // SQLite's primary result code is the low byte of the extended one; https://sqlite.org/rescode.html
+        match code.parse::<i32>().map(|extended| extended & 0xff) {
+            // BUSY, LOCKED
+            Ok(5 | 6) => Self::Busy(error.into()),
+            // READONLY
+            Ok(8) => Self::ReadOnly(error.into()),
+            // FULL
+            Ok(13) => Self::Full(error.into()),
+            // IOERR, CANTOPEN
+            Ok(10 | 14) => Self::Unavailable(error.into()),
+            _ => Self::Database(error.into()),
         }
     }
 }
 
-/// SQLite's primary result code: the low byte of the extended one.
-fn primary_code(error: &dyn DatabaseError) -> Option<i32> {
-    error.code()?.parse::<i32>().ok().map(|extended| extended & 0xff)
+/// Characters of a code of PostgreSQL; SQLite's have fewer.
+const SQLSTATE: usize = 5;
+
+impl StoreError {
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    fn postgres(code: &str, error: sqlx::Error) -> Self {
+        match (&code[..2], code) {
+            // disk full
+            (_, "53100") => Self::Full(error.into()),
+            // read only transaction (a standby), insufficient privilege
+            (_, "25006" | "42501") => Self::ReadOnly(error.into()),
+            // serialization failure, deadlock, lock not available, query canceled, too many connections
+            ("40", _) | (_, "55P03" | "57014" | "53300") => Self::Busy(error.into()),
+            // connection exception, invalid authorization, insufficient resources, operator intervention, system error
+            ("08" | "28" | "53" | "57" | "58", _) => Self::Unavailable(error.into()),
+            _ => Self::Database(error.into()),
+        }
+    }
 }
 
 impl From<StoreError> for Fault {
@@ -77,6 +111,7 @@ impl From<StoreError> for Fault {
             StoreError::Busy(_) => (FaultKind::Overloaded, "store-busy"),
             StoreError::Unavailable(_) => (FaultKind::Unavailable, "store-unavailable"),
             StoreError::Damaged => (FaultKind::Internal, "object-damaged"),
+            StoreError::KeyMissing => (FaultKind::Internal, "object-key-missing"),
             StoreError::Database(_) => (FaultKind::Internal, "database"),
         };
         let message = error.to_string();

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
-use super::{Sha, StoreError};
+use super::{ResultKey, Sha, StoreError};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
-use crate::finding::{Outcome, StudyResult};
+use crate::finding::StudyResult;
 
 /// Milliseconds since 1970 in UTC; shown as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,15 +78,6 @@ impl StudyState {
     }
 }
 
-/// The name under which a study with this outcome is kept.
-pub(super) const fn settled_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Scored => "scored",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "failed",
-    }
-}
-
 /// A study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StudyRow {
@@ -100,28 +91,62 @@ pub struct StudyRow {
     pub last_arrival_at: Timestamp,
     /// When its result was made.
     pub analysed_at: Option<Timestamp>,
-    /// How many times its content has changed.
+    /// How many times its content has changed, or its result was ordered anew.
     pub generation: i64,
     /// How many instances it has.
     pub instances: i64,
     /// What came of it, once it is settled.
     pub result: Option<StudyResult>,
+    /// The name of that result.
+    pub result_key: Option<ResultKey>,
+    /// The result of this study that it takes the place of.
+    pub supersedes: Option<ResultKey>,
+    /// How complete the study was when it was analysed.
+    pub completeness: Option<Completeness>,
+}
+
+/// How complete a study was when its analysis was queued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completeness {
+    /// Why it counted as complete.
+    pub basis: Basis,
+    /// How many instances it had.
+    pub instances: i64,
+    /// How many someone had said that it has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected: Option<i64>,
+}
+
+/// Why a study counted as complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// Nothing of it had arrived for a while.
+    Quiet,
+    /// As many instances had arrived as were expected.
+    Expected,
+    /// Fewer had arrived than were expected, and no more came for long.
+    Overdue,
+    /// Someone asked for its result.
+    Ordered,
 }
 
 impl StudyRow {
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
-        let result: Option<String> = row.try_get("result")?;
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let body: Option<String> = row.try_get("body")?;
+        let completeness: Option<String> = row.try_get("completeness")?;
         Ok(Self {
             study: study_uid(row)?,
             state: StudyState::parse(row.try_get("state")?)?,
             received_at: Timestamp(row.try_get("received_at")?),
             last_arrival_at: Timestamp(row.try_get("last_arrival_at")?),
-            analysed_at: row.try_get::<Option<i64>, _>("analysed_at")?.map(Timestamp),
+            analysed_at: row.try_get::<Option<i64>, _>("made_at")?.map(Timestamp),
             generation: row.try_get("generation")?,
             instances: row.try_get("instances")?,
-            result: result
-                .map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Database(error.into())))
-                .transpose()?,
+            result: body.as_deref().map(from_json).transpose()?,
+            result_key: key(row, "result_key")?,
+            supersedes: key(row, "supersedes")?,
+            completeness: completeness.as_deref().map(from_json).transpose()?,
         })
     }
 }
@@ -145,6 +170,8 @@ pub struct NewInstance {
     pub bytes: i64,
     /// Whether its study is to be analysed before others.
     pub urgent: bool,
+    /// How many instances its study has, where it says so.
+    pub expected: Option<i64>,
 }
 
 /// A stored instance.
@@ -154,10 +181,12 @@ pub struct InstanceRow {
     pub instance: NewInstance,
     /// When.
     pub received_at: Timestamp,
+    /// When its bytes were removed by the retention policy.
+    pub removed_at: Option<Timestamp>,
 }
 
 impl InstanceRow {
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let instance = NewInstance {
             uid: InstanceUid::parse(row.try_get("sop_uid")?)
                 .map_err(|error| StoreError::Database(error.into()))?,
@@ -170,19 +199,36 @@ impl InstanceRow {
                 .ok_or_else(|| unreadable("the digest of an object is not a SHA-256"))?,
             bytes: row.try_get("bytes")?,
             urgent: row.try_get::<i64, _>("urgent")? != 0,
+            expected: None,
         };
         Ok(Self {
             instance,
             received_at: Timestamp(row.try_get("received_at")?),
+            removed_at: row.try_get::<Option<i64>, _>("removed_at")?.map(Timestamp),
         })
     }
 }
 
 /// The Study Instance UID of a row.
-pub(super) fn study_uid(row: &SqliteRow) -> Result<StudyUid, StoreError> {
+pub(super) fn study_uid(row: &AnyRow) -> Result<StudyUid, StoreError> {
     StudyUid::parse(row.try_get("study_uid")?).map_err(|error| StoreError::Database(error.into()))
 }
 
-fn unreadable(message: &'static str) -> StoreError {
+/// A result's name in a column.
+pub(super) fn key(row: &AnyRow, column: &str) -> Result<Option<ResultKey>, StoreError> {
+    Ok(row.try_get::<Option<String>, _>(column)?.map(ResultKey::stored))
+}
+
+/// A column of JSON.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Database(error.into()))
+}
+
+/// What goes into a column of JSON.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Database(error.into()))
+}
+
+pub(super) fn unreadable(message: &'static str) -> StoreError {
     StoreError::Database(message.into())
 }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::process::Process;
@@ -34,6 +35,12 @@ pub struct Metrics {
     rejected: IntGauge,
     states: IntGaugeVec,
     loads: IntCounterVec,
+    studies: IntCounterVec,
+    fenced: IntCounter,
+    deliveries: IntCounterVec,
+    waiting: IntGaugeVec,
+    dead: IntGauge,
+    oldest: Gauge,
     sites: Arc<Sites>,
 }
 
@@ -116,6 +123,35 @@ impl Metrics {
                 "Packages that were tried, by whether they proved themselves, and the stage at which they did not",
                 &["model", "outcome", "stage"],
             )?,
+            studies: counter(
+                "osteon_studies_total",
+                "Studies that reached their outcome",
+                &["outcome"],
+            )?,
+            fenced: IntCounter::new(
+                "osteon_fenced_total",
+                "Attempts whose result was not written, because a later claim or arrival had overtaken them",
+            )?,
+            deliveries: counter(
+                "osteon_deliveries_total",
+                "Attempts to send a result, by what became of them",
+                &["destination", "outcome"],
+            )?,
+            waiting: IntGaugeVec::new(
+                Opts::new(
+                    "osteon_work_waiting",
+                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver), of all replicas",
+                ),
+                &["kind"],
+            )?,
+            dead: IntGauge::new(
+                "osteon_jobs_dead",
+                "Jobs that were given up and wait for someone to look at them",
+            )?,
+            oldest: Gauge::new(
+                "osteon_oldest_job_seconds",
+                "How long the job has waited that has waited longest",
+            )?,
             sites: Arc::default(),
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
@@ -133,6 +169,13 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
         metrics.registry.register(Box::new(metrics.states.clone()))?;
         metrics.registry.register(Box::new(metrics.loads.clone()))?;
+        for counter in [&metrics.studies, &metrics.deliveries] {
+            metrics.registry.register(Box::new(counter.clone()))?;
+        }
+        metrics.registry.register(Box::new(metrics.fenced.clone()))?;
+        metrics.registry.register(Box::new(metrics.waiting.clone()))?;
+        metrics.registry.register(Box::new(metrics.dead.clone()))?;
+        metrics.registry.register(Box::new(metrics.oldest.clone()))?;
         metrics.registry.register(Box::new(Process::new()?))?;
         Ok(metrics)
     }
@@ -161,11 +204,7 @@ impl Metrics {
     pub fn scored(&self, result: &InstanceResult, observed: &Observed) {
         let site = observed.site.name();
         let model = result.model.as_ref().map_or("none", |model| model.name.as_str());
-        let outcome = match result.outcome {
-            Outcome::Scored => "scored",
-            Outcome::Refused => "refused",
-            Outcome::Failed => "failed",
-        };
+        let outcome = result.outcome.name();
         let reason = result.reason.as_ref().map_or("", |reason| reason.code.as_str());
         self.outcomes
             .with_label_values(&[model, outcome, reason, site])
@@ -230,6 +269,30 @@ impl Metrics {
         self.loads
             .with_label_values(&[model, outcome, failed.unwrap_or_default()])
             .inc();
+    }
+
+    /// A study reached its outcome.
+    pub fn study_settled(&self, outcome: Outcome) {
+        self.studies.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// The result of an attempt was not written, because something had overtaken it.
+    pub fn fenced(&self) {
+        self.fenced.inc();
+    }
+
+    /// An attempt to send a result to `destination`, a name of the configuration, ended.
+    pub fn delivery(&self, destination: &str, outcome: &str) {
+        self.deliveries.with_label_values(&[destination, outcome]).inc();
+    }
+
+    /// How much work waits, by its kind, how many jobs are dead, and for how long the oldest has waited.
+    pub fn backlog(&self, waiting: &[(&str, i64)], dead: i64, oldest_ms: i64) {
+        for (kind, count) in waiting {
+            self.waiting.with_label_values(&[kind]).set(*count);
+        }
+        self.dead.set(dead);
+        self.oldest.set(oldest_ms as f64 / 1e3);
     }
 
     /// Everything in Prometheus' text format.

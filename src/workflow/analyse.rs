@@ -6,36 +6,40 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, Overrides, StudyResult, StudyRule};
+use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, StudyResult, StudyRule};
 use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
-use crate::store::{InstanceRow, Job, Settled, Store, StoreError};
+use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Settled, Store, StoreError, input_digest};
 
 /// The answer that a [`Score`] is working on.
 pub type Scoring<'a> = Pin<Box<dyn Future<Output = InstanceResult> + Send + 'a>>;
 
+/// The model that is asked about a study: one version of it for all images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Which it is.
+    pub model: ModelReference,
+    /// How its findings on the images of a study become one.
+    pub rule: StudyRule,
+}
+
 /// What looks at an image: the inference service, or a rehearsed one in fault tests.
 pub trait Score: Send + Sync {
-    /// The name of the model to ask, once one is ready.
-    fn model(&self) -> Option<String>;
-    /// How that model's findings on the images of a study become one.
-    fn study_rule(&self, _model: &str) -> StudyRule {
-        StudyRule::default()
-    }
+    /// The model to ask, once one is ready.
+    fn model(&self) -> Option<Chosen>;
     /// Scores one image.
     fn score(&self, request: ScoreRequest) -> Scoring<'_>;
 }
 
 impl Score for Inference {
-    fn model(&self) -> Option<String> {
-        self.default_model().map(|model| model.name)
-    }
-
-    fn study_rule(&self, model: &str) -> StudyRule {
-        self.catalog()
-            .find(model, None)
-            .map(|model| model.manifest.study.clone())
-            .unwrap_or_default()
+    fn model(&self) -> Option<Chosen> {
+        let name = self.default_model()?.name;
+        let served = self.catalog().find(&name, None).ok()?;
+        Some(Chosen {
+            model: served.reference(),
+            rule: served.manifest.study.clone(),
+        })
     }
 
     fn score(&self, request: ScoreRequest) -> Scoring<'_> {
@@ -59,23 +63,36 @@ impl From<StoreError> for Stopped {
 }
 
 /// Scores every instance of the job's study. The lease is renewed from instance to instance, so it bounds the time
-/// without progress and not the size of a study.
+/// without progress and not the size of a study. What the same model has made of the same images before stands.
 pub(super) async fn analyse(
     store: &Store,
     scorer: &dyn Score,
     job: &Job,
     lease: Duration,
-) -> Result<StudyResult, Stopped> {
-    let model = scorer.model().ok_or_else(|| {
-        Stopped::Fault(Fault::new(
-            FaultKind::Unavailable,
-            "no-model",
-            "no model is ready: wait until one is loaded",
-        ))
-    })?;
+) -> Result<NewResult, Stopped> {
+    let chosen = scorer.model().ok_or_else(no_model)?;
+    let instances = store.instances(&job.study).await?;
+    let inputs: Vec<Input> = instances.iter().map(input).collect();
+    let key = ResultKey::of(&job.study, &chosen.model.digest, &input_digest(&inputs));
+    let of = |body| NewResult {
+        key: key.clone(),
+        model: Some(chosen.model.clone()),
+        inputs,
+        body,
+    };
+    if let Some(known) = store
+        .result(&key)
+        .await?
+        .filter(|known| known.body.outcome != Outcome::Failed)
+    {
+        return Ok(of(known.body));
+    }
+    failpoint::reach("analyse.start")
+        .await
+        .map_err(StoreError::from)?;
+    failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
     let mut renewed = Instant::now();
-    let instances = store.instances(&job.study).await?;
     let urgent = instances.iter().any(|row| row.instance.urgent);
     let priority = if urgent { Priority::Stat } else { Priority::Routine };
     for row in instances {
@@ -86,28 +103,61 @@ pub(super) async fn analyse(
             renewed = Instant::now();
         }
         // together with a third of the lease this ends before the lease does
-        let scored = tokio::time::timeout(lease / 2, score(store, scorer, &model, &row, priority)).await;
+        let scored =
+            tokio::time::timeout(lease / 2, score(store, scorer, &chosen.model, &row, priority)).await;
         results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
     }
-    Ok(StudyResult::of(results, &scorer.study_rule(&model)))
+    failpoint::reach("analyse.before-settle")
+        .await
+        .map_err(StoreError::from)?;
+    Ok(of(StudyResult::of(results, &chosen.rule)))
+}
+
+fn input(row: &InstanceRow) -> Input {
+    Input {
+        instance: row.instance.uid.clone(),
+        object: row.instance.object.clone(),
+    }
 }
 
 async fn score(
     store: &Store,
     scorer: &dyn Score,
-    model: &str,
+    model: &ModelReference,
     row: &InstanceRow,
     priority: Priority,
-) -> Result<InstanceResult, StoreError> {
-    let uid = Some(row.instance.uid.to_string());
-    let bytes = match store.object(&row.instance.object).await {
+) -> Result<InstanceResult, Stopped> {
+    if row.removed_at.is_some() {
+        let removed = Fault::new(
+            FaultKind::NotFound,
+            "image-removed",
+            "the image was removed by the retention policy: send it again",
+        );
+        return Ok(InstanceResult::unscored(
+            &removed,
+            Some(row.instance.uid.to_string()),
+        ));
+    }
+    score_object(store, scorer, model, &input(row), priority).await
+}
+
+/// Scores what is stored of one image.
+pub(super) async fn score_object(
+    store: &Store,
+    scorer: &dyn Score,
+    model: &ModelReference,
+    input: &Input,
+    priority: Priority,
+) -> Result<InstanceResult, Stopped> {
+    let uid = Some(input.instance.to_string());
+    let bytes = match store.object(&input.object).await {
         Ok(bytes) => bytes,
         Err(damaged @ StoreError::Damaged) => return Ok(InstanceResult::unscored(&damaged.into(), uid)),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let request = ScoreRequest {
-        model: model.to_owned(),
-        version: None,
+        model: model.name.clone(),
+        version: Some(model.version),
         call: Call {
             priority,
             ..Call::default()
@@ -116,10 +166,29 @@ async fn score(
         overrides: Overrides::default(),
     };
     let result = scorer.score(request).await;
+    if result
+        .reason
+        .as_ref()
+        .is_some_and(|reason| REPLACED.contains(&reason.code.as_str()))
+    {
+        // a newer version has taken over since the study was begun: it is begun anew
+        return Err(no_model());
+    }
     Ok(InstanceResult {
         sop_instance_uid: uid,
         ..result
     })
+}
+
+/// The codes of a model that is no longer served.
+const REPLACED: [&str; 2] = ["unknown-version", "unknown-model"];
+
+fn no_model() -> Stopped {
+    Stopped::Fault(Fault::new(
+        FaultKind::Unavailable,
+        "not-ready",
+        "no model is ready: wait until one is loaded",
+    ))
 }
 
 fn timed_out(limit: Duration) -> Fault {

@@ -1,38 +1,48 @@
-//! When a study is complete. Pure: the time is an argument.
+//! When a study is complete. Pure.
 //!
 //! DICOM does not say how many instances a study will have, so a study counts as complete when nothing of it has
-//! arrived for a while. A later image is never lost: it makes a new generation, which is decided anew.
+//! arrived for a while, unless someone knows more: its header or an order says how many there are, or its result is asked for
+//! now. A later image is never lost: it makes a new generation, which is decided anew.
 
 use std::time::Duration;
 
-use crate::store::Timestamp;
+use crate::store::{Basis, Completeness, Snapshot};
 
-/// What is known of a study when the decision is made.
+/// How long studies are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// When its content last changed.
-    pub last_arrival_at: Timestamp,
+pub struct Patience {
+    /// Without a new image, where nobody has said how many there are.
+    pub quiet: Duration,
+    /// Without a new image, where fewer have arrived than someone said.
+    pub overdue: Duration,
 }
 
-/// Whether to analyse a study now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Not before this time; an arrival before it moves it on.
-    Wait(Timestamp),
-    /// Now.
-    Ready,
-}
-
-/// Decides for one study, whose sender must have been quiet for `quiet`.
+/// How long a study is waited for from its last change on.
 #[must_use]
-pub fn decide(snapshot: &Snapshot, quiet: Duration, now: Timestamp) -> Decision {
-    let quiet = i64::try_from(quiet.as_millis()).unwrap_or(i64::MAX);
-    let until = Timestamp(snapshot.last_arrival_at.0.saturating_add(quiet));
-    // an arrival in the future means that the clock was set back: waiting for it could take hours
-    if now >= until || snapshot.last_arrival_at > now {
-        Decision::Ready
-    } else {
-        Decision::Wait(until)
+pub(super) fn wait(snapshot: &Snapshot, patience: &Patience) -> Duration {
+    match basis(snapshot) {
+        Basis::Ordered | Basis::Expected => Duration::ZERO,
+        Basis::Quiet => patience.quiet,
+        Basis::Overdue => patience.overdue,
+    }
+}
+
+/// How complete a study is whose time has come.
+#[must_use]
+pub(super) fn describe(snapshot: &Snapshot) -> Completeness {
+    Completeness {
+        basis: basis(snapshot),
+        instances: snapshot.instances,
+        expected: snapshot.expected,
+    }
+}
+
+fn basis(snapshot: &Snapshot) -> Basis {
+    match snapshot.expected {
+        _ if snapshot.ordered => Basis::Ordered,
+        Some(expected) if snapshot.instances >= expected => Basis::Expected,
+        Some(_) => Basis::Overdue,
+        None => Basis::Quiet,
     }
 }
 
@@ -40,41 +50,29 @@ pub fn decide(snapshot: &Snapshot, quiet: Duration, now: Timestamp) -> Decision 
 mod tests {
     use super::*;
 
-    const QUIET: Duration = Duration::from_secs(2);
+    const PATIENCE: Patience = Patience {
+        quiet: Duration::from_secs(2),
+        overdue: Duration::from_mins(5),
+    };
 
-    fn at(now: i64) -> Decision {
-        decide(
-            &Snapshot {
-                last_arrival_at: Timestamp(10_000),
-            },
-            QUIET,
-            Timestamp(now),
-        )
+    fn of(instances: i64, expected: Option<i64>, ordered: bool) -> (Duration, Basis) {
+        let snapshot = Snapshot {
+            instances,
+            expected,
+            ordered,
+        };
+        let described = describe(&snapshot);
+        assert_eq!((described.instances, described.expected), (instances, expected));
+        (wait(&snapshot, &PATIENCE), described.basis)
     }
 
     #[test]
-    fn waits_until_the_sender_has_been_quiet() {
-        assert_eq!(at(10_000), Decision::Wait(Timestamp(12_000)));
-        assert_eq!(at(11_999), Decision::Wait(Timestamp(12_000)));
-        assert_eq!(at(12_000), Decision::Ready);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_hold_a_study_up() {
-        assert_eq!(at(9_999), Decision::Ready);
-    }
-
-    #[test]
-    fn without_a_quiet_time_a_study_is_ready_at_once() {
-        assert_eq!(
-            decide(
-                &Snapshot {
-                    last_arrival_at: Timestamp(1)
-                },
-                Duration::ZERO,
-                Timestamp(1)
-            ),
-            Decision::Ready
-        );
+    fn the_sender_is_waited_for_unless_someone_knows_more() {
+        assert_eq!(of(1, None, false), (PATIENCE.quiet, Basis::Quiet));
+        assert_eq!(of(1, Some(2), false), (PATIENCE.overdue, Basis::Overdue));
+        assert_eq!(of(2, Some(2), false), (Duration::ZERO, Basis::Expected));
+        assert_eq!(of(3, Some(2), false), (Duration::ZERO, Basis::Expected));
+        assert_eq!(of(1, Some(2), true), (Duration::ZERO, Basis::Ordered));
+        assert_eq!(of(1, None, true), (Duration::ZERO, Basis::Ordered));
     }
 }

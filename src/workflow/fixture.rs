@@ -10,10 +10,13 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use super::{Score, Scoring};
+use super::{Chosen, Score, Scoring, Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, Outcome};
+use crate::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use crate::inference::ScoreRequest;
+use crate::peer::Destinations;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 /// A DICOM file with this identity and some bytes of content.
 pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
@@ -87,6 +90,18 @@ impl Rehearsed {
         }
     }
 
+    /// A workflow with this engine and without destinations.
+    pub(crate) fn workflow(&self, store: &Store, settings: WorkflowSettings) -> Workflow {
+        let metrics = Metrics::new().unwrap();
+        Workflow::new(
+            store.clone(),
+            Arc::new(self.clone()),
+            Destinations::default(),
+            metrics,
+            settings,
+        )
+    }
+
     fn next(&self) -> Act {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut acts = self.acts.lock().unwrap();
@@ -99,8 +114,17 @@ impl Rehearsed {
 }
 
 impl Score for Rehearsed {
-    fn model(&self) -> Option<String> {
-        Some("rehearsed".to_owned())
+    fn model(&self) -> Option<Chosen> {
+        Some(Chosen {
+            model: ModelReference {
+                name: "rehearsed".to_owned(),
+                version: 1,
+                digest: "d1".to_owned(),
+                provider: "none".to_owned(),
+                notice: String::new(),
+            },
+            rule: StudyRule::default(),
+        })
     }
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {

@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 
-use super::Workflow;
-use crate::dicom::attributes::is_urgent;
+use super::{Workflow, completeness};
+use crate::dicom::attributes::{is_urgent, study_instances};
 use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
+use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::image::decode::{DecodeError, is_supported};
-use crate::store::{Accepted, NewInstance};
+use crate::store::{Accepted, NewInstance, Snapshot, StoreError, Stored};
 
 /// The bytes of one instance whose identity has been read and checked.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct Submission {
     class: String,
     transfer_syntax: String,
     urgent: bool,
+    expected: Option<i64>,
 }
 
 impl Submission {
@@ -36,7 +38,7 @@ impl Submission {
             if instance.pixels.is_some() && !is_supported(&instance.transfer_syntax) {
                 return Err(DecodeError::TransferSyntax(instance.transfer_syntax).into());
             }
-            let urgent = is_urgent(&instance);
+            let (urgent, expected) = (is_urgent(&instance), study_instances(&instance));
             let Instance {
                 study,
                 series,
@@ -53,6 +55,7 @@ impl Submission {
                 class,
                 transfer_syntax,
                 urgent,
+                expected,
             })
         });
         reading.await.unwrap_or_else(|_| {
@@ -89,21 +92,65 @@ impl Workflow {
     /// # Errors
     /// A [`Fault`] of the store; then nothing was accepted, and the sender should send it again.
     pub async fn accept(&self, submission: &Submission) -> Result<Accepted, Fault> {
-        let object = self.store.put_object(submission.bytes.clone()).await?;
-        let instance = NewInstance {
-            uid: submission.instance.clone(),
-            study: submission.study.clone(),
-            series: submission.series.clone(),
-            class: submission.class.clone(),
-            transfer_syntax: submission.transfer_syntax.clone(),
-            object,
-            urgent: submission.urgent,
-            bytes: i64::try_from(submission.bytes.len()).unwrap_or(i64::MAX),
-        };
-        let accepted = self.store.accept(&instance).await?;
-        if accepted != Accepted::Identical {
-            self.arrival.notify_one();
+        loop {
+            failpoint::reach("accept.before-object")
+                .await
+                .map_err(StoreError::from)?;
+            let (object, stored) = self.store.put_object(submission.bytes.clone()).await?;
+            failpoint::reach("accept.after-object")
+                .await
+                .map_err(StoreError::from)?;
+            let instance = NewInstance {
+                uid: submission.instance.clone(),
+                study: submission.study.clone(),
+                series: submission.series.clone(),
+                class: submission.class.clone(),
+                transfer_syntax: submission.transfer_syntax.clone(),
+                object,
+                urgent: submission.urgent,
+                expected: submission.expected,
+                bytes: i64::try_from(submission.bytes.len()).unwrap_or(i64::MAX),
+            };
+            if failpoint::is_off("accept.no-fsync-order") {
+                return Ok(self.accept_carelessly(instance));
+            }
+            if let Some(accepted) = self.record(&instance, stored).await? {
+                failpoint::reach("accept.after-commit")
+                    .await
+                    .map_err(StoreError::from)?;
+                if accepted != Accepted::Identical {
+                    self.arrival.notify_one();
+                }
+                return Ok(accepted);
+            }
+            // it was there, nobody needed it until this moment, and the sweeper was faster
         }
-        Ok(accepted)
+    }
+
+    async fn record(&self, instance: &NewInstance, stored: Stored) -> Result<Option<Accepted>, StoreError> {
+        let patience = |snapshot: &Snapshot| completeness::wait(snapshot, &self.settings.patience);
+        self.store.accept(instance, stored, &patience).await
+    }
+
+    /// Asks for the result of a study now, or, with `expected`, when that many instances are there. `false` where the study is not
+    /// known.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the store.
+    pub async fn order(&self, study: &StudyUid, expected: Option<i64>) -> Result<bool, Fault> {
+        let patience = |snapshot: &Snapshot| completeness::wait(snapshot, &self.settings.patience);
+        let known = self.store.order(study, expected, &patience).await?.is_some();
+        self.arrival.notify_one();
+        Ok(known)
+    }
+
+    /// For the fault tests' control: what would be lost if an instance were acknowledged before its row is committed.
+    fn accept_carelessly(&self, instance: NewInstance) -> Accepted {
+        let workflow = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            workflow.record(&instance, Stored::Now).await
+        });
+        Accepted::New
     }
 }

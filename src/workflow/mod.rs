@@ -5,9 +5,13 @@
 //! - all state is in the store: a worker that dies anywhere loses nothing, and any other one goes on from there;
 //! - a result is written once, by the claim that holds the job.
 
+mod account;
 mod analyse;
 mod completeness;
+mod deliver;
 mod ingest;
+mod replay;
+mod upkeep;
 mod worker;
 
 use std::sync::Arc;
@@ -16,16 +20,60 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::peer::Destinations;
 use crate::store::Store;
-pub use analyse::{Score, Scoring};
-pub use completeness::{Decision, Snapshot, decide};
+use crate::telemetry::metrics::Metrics;
+pub use account::account;
+pub use analyse::{Chosen, Score, Scoring};
+pub use completeness::Patience;
 pub use ingest::Submission;
+pub use replay::{Replay, replay};
+
+/// What a server does of the way from arrival to result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It takes studies in and shows what became of them; it has no models.
+    Door,
+    /// It scores what others have taken in, sends results, and answers requests for scores.
+    Worker,
+    /// All of it.
+    #[default]
+    All,
+}
+
+impl Role {
+    /// Whether studies are taken in.
+    #[must_use]
+    pub fn takes_studies(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether models are loaded and work is done.
+    #[must_use]
+    pub fn works(self) -> bool {
+        self != Self::Door
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "door" => Ok(Self::Door),
+            "worker" => Ok(Self::Worker),
+            "all" => Ok(Self::All),
+            _ => Err("the roles are door, worker and all"),
+        }
+    }
+}
 
 /// How the workflow behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkflowSettings {
-    /// A study is complete when nothing of it has arrived for this long.
-    pub quiet: Duration,
+    /// How long studies are waited for.
+    pub patience: Patience,
     /// How long a worker may be silent about a job before another one takes it.
     pub lease: Duration,
     /// How often an analysis is tried.
@@ -34,19 +82,28 @@ pub struct WorkflowSettings {
     pub retry: Duration,
     /// How many studies are analysed at the same time.
     pub workers: usize,
-    /// How long a stopping worker waits for the analyses that run.
+    /// How often a delivery is tried.
+    pub delivery_attempts: u32,
+    /// How long a stopping worker waits for what runs.
     pub drain: Duration,
+    /// How long images are kept after the last arrival of their study; for ever, without it.
+    pub keep_images: Option<Duration>,
 }
 
 impl Default for WorkflowSettings {
     fn default() -> Self {
         Self {
-            quiet: Duration::from_secs(2),
+            patience: Patience {
+                quiet: Duration::from_secs(2),
+                overdue: Duration::from_mins(5),
+            },
             lease: Duration::from_mins(1),
             max_attempts: 5,
             retry: Duration::from_secs(1),
             workers: 2,
+            delivery_attempts: 12,
             drain: Duration::from_secs(10),
+            keep_images: None,
         }
     }
 }
@@ -57,25 +114,43 @@ pub struct Workflow {
     store: Store,
     scorer: Arc<dyn Score>,
     settings: WorkflowSettings,
+    destinations: Arc<Destinations>,
+    metrics: Metrics,
     /// Wakes the worker.
     arrival: Arc<Notify>,
+    /// Wakes whoever empties the outbox.
+    outbox: Arc<Notify>,
 }
 
 impl Workflow {
-    /// A workflow over `store`, whose images `scorer` looks at. Nothing is analysed until [`Workflow::run`].
-    pub fn new(store: Store, scorer: Arc<dyn Score>, settings: WorkflowSettings) -> Self {
+    /// A workflow over `store`, whose images `scorer` looks at and whose results go to `destinations`. Nothing is analysed or sent
+    /// until [`Workflow::run`].
+    pub fn new(
+        store: Store,
+        scorer: Arc<dyn Score>,
+        destinations: Destinations,
+        metrics: Metrics,
+        settings: WorkflowSettings,
+    ) -> Self {
         Self {
             store,
             scorer,
             settings,
+            destinations: Arc::new(destinations),
+            metrics,
             arrival: Arc::default(),
+            outbox: Arc::default(),
         }
     }
 
-    /// Analyses what is complete until `stop` is cancelled; then no job is begun, those that run are given
-    /// [`WorkflowSettings::drain`] to end, and the rest are put back for another worker.
+    /// Analyses what is complete and sends what is finished until `stop` is cancelled; then nothing is begun, what runs is given
+    /// [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
     pub async fn run(self, stop: CancellationToken) {
-        worker::run(self, stop).await;
+        tokio::join!(
+            worker::run(self.clone(), stop.clone()),
+            deliver::run(self.clone(), stop.clone()),
+            upkeep::run(self, stop),
+        );
     }
 }
 

@@ -9,15 +9,20 @@ use tokio::task::JoinHandle;
 use super::fixture::{Act, Rehearsed, dicom};
 use super::*;
 use crate::dicom::StudyUid;
-use crate::store::{Accepted, StudyRow, StudyState};
+use crate::store::{Accepted, StoreSettings, StudyRow, StudyState};
 
 const QUICK: WorkflowSettings = WorkflowSettings {
-    quiet: Duration::from_millis(20),
+    patience: Patience {
+        quiet: Duration::from_millis(20),
+        overdue: Duration::from_secs(60),
+    },
     lease: Duration::from_millis(1200),
     max_attempts: 3,
     retry: Duration::from_millis(10),
     workers: 2,
+    delivery_attempts: 3,
     drain: Duration::from_millis(400),
+    keep_images: None,
 };
 
 struct Running {
@@ -30,9 +35,9 @@ struct Running {
 
 impl Running {
     async fn start(folder: &Path, acts: &[Act], settings: WorkflowSettings) -> Self {
-        let store = Store::open(folder).await.unwrap();
+        let store = Store::open(&StoreSettings::in_folder(folder)).await.unwrap();
         let engine = Rehearsed::new(acts);
-        let workflow = Workflow::new(store.clone(), Arc::new(engine.clone()), settings);
+        let workflow = engine.workflow(&store, settings);
         let stop = CancellationToken::new();
         let task = tokio::spawn(workflow.clone().run(stop.clone()));
         Self {
@@ -196,7 +201,10 @@ async fn a_passing_failure_is_tried_again_and_an_overload_costs_no_attempt() {
 async fn a_study_may_take_longer_than_the_lease_while_it_makes_progress() {
     let folder = folder();
     let settings = WorkflowSettings {
-        quiet: Duration::from_millis(300),
+        patience: Patience {
+            quiet: Duration::from_millis(300),
+            ..QUICK.patience
+        },
         ..QUICK
     };
     let run = Running::start(folder.path(), &[Act::Slow(150)], settings).await;

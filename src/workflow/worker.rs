@@ -2,7 +2,8 @@
 //!
 //! Invariants: a panic or a hang in an analysis is a failed attempt and nothing more; an engine that is
 //! overloaded or still loading costs no attempt; what cannot be settled because the store is out of reach is settled when it is back, or done again when
-//! the lease has run out.
+//! the lease has run out; a job whose last attempt ended without a word, perhaps because it took the server down, runs alone, so that it
+//! cannot take the attempts of others with it.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +13,37 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::analyse::{Stopped, analyse};
-use super::completeness::{Decision, Snapshot, decide};
+use super::completeness::describe;
 use super::{Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{Outcome, Reason, StudyResult};
-use crate::store::{Job, Settled, StoreError};
+use crate::finding::{Outcome, Reason};
+use crate::store::{Job, Kind, NewResult, Settled, StoreError};
 
 /// The longest time between two looks at the database, where other processes may have changed something.
-const POLL: Duration = Duration::from_secs(1);
-/// How many waiting studies one look takes.
+pub(super) const POLL: Duration = Duration::from_millis(500);
+/// How many complete studies are queued at once.
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// The codes of a full queue and of a model that is still loading: nothing was tried, and waiting is all that is needed.
 const NOT_TRIED: [&str; 3] = ["overloaded", "too-many-requests", "not-ready"];
 
+/// What a worker is at.
+#[derive(Default)]
+struct Hands {
+    running: JoinSet<()>,
+    /// A job runs that may take the server down: nothing else is begun.
+    alone: bool,
+    /// Such a job waits until nothing else runs.
+    wary: bool,
+}
+
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    let mut running = JoinSet::new();
+    let mut hands = Hands::default();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {
-        while running.try_join_next().is_some() {}
-        let pause = match look(&workflow, &mut running, &abandon).await {
+        while hands.running.try_join_next().is_some() {}
+        let pause = match look(&workflow, &mut hands, &abandon).await {
             Ok(pause) => pause,
             Err(error) => {
                 // the conversion logs the cause
@@ -47,10 +58,11 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = workflow.arrival.notified() => {}
-            Some(_) = running.join_next() => {}
+            Some(_) = hands.running.join_next() => {}
             () = sleep(pause) => {}
         }
     }
+    let mut running = hands.running;
     let drained = timeout(workflow.settings.drain, async {
         while running.join_next().await.is_some() {}
     })
@@ -68,53 +80,69 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
 /// Queues what is complete, starts as many jobs as there is room for, and says how long nothing will be due.
 async fn look(
     workflow: &Workflow,
-    running: &mut JoinSet<()>,
+    hands: &mut Hands,
     abandon: &CancellationToken,
 ) -> Result<Duration, StoreError> {
-    let mut pause = POLL;
-    let waiting = workflow.store.waiting(LOOK).await?;
-    if waiting.studies.len() >= LOOK as usize {
-        pause = Duration::ZERO;
-    }
-    for study in &waiting.studies {
-        let snapshot = Snapshot {
-            last_arrival_at: study.last_arrival_at,
-        };
-        match decide(&snapshot, workflow.settings.quiet, waiting.now) {
-            Decision::Ready => {
-                workflow.store.enqueue(&study.study, study.generation).await?;
-            }
-            Decision::Wait(until) => {
-                let millis = u64::try_from(until.0 - waiting.now.0).unwrap_or(0);
-                // the oldest come first: the others wait at least as long
-                pause = POLL.min(Duration::from_millis(millis));
-                break;
-            }
-        }
-    }
-    Ok(pause.min(start(workflow, running, abandon).await?))
+    let store = &workflow.store;
+    while store.enqueue_due(LOOK, describe).await? >= LOOK as usize {}
+    let complete = store.next_due_in().await?.unwrap_or(POLL);
+    Ok(POLL.min(complete).min(start(workflow, hands, abandon).await?))
 }
 
 /// Starts as many jobs as there are and there is room for, and says how long the next one will not be due.
 async fn start(
     workflow: &Workflow,
-    running: &mut JoinSet<()>,
+    hands: &mut Hands,
     abandon: &CancellationToken,
 ) -> Result<Duration, StoreError> {
-    let WorkflowSettings {
-        lease,
-        max_attempts,
-        workers,
-        ..
-    } = workflow.settings;
+    let settings = &workflow.settings;
     // without a model nothing is claimed, so that waiting for one costs no attempt
-    while running.len() < workers && workflow.scorer.model().is_some() {
-        match workflow.store.claim_job(lease, max_attempts).await? {
-            Some(job) => running.spawn(run_job(workflow.clone(), job, abandon.clone())),
-            None => return Ok(workflow.store.due_in().await?.unwrap_or(POLL)),
-        };
+    while workflow.scorer.model().is_some() {
+        let room = hands.room(settings.workers);
+        if room == 0 {
+            break;
+        }
+        let jobs = workflow
+            .store
+            .claim(Kind::Analyse, room, settings.lease, settings.max_attempts)
+            .await?;
+        if jobs.is_empty() {
+            return Ok(workflow.store.due_in(Kind::Analyse).await?.unwrap_or(POLL));
+        }
+        let one = jobs.len() == 1;
+        for job in jobs {
+            if !job.suspect {
+                hands
+                    .running
+                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
+            } else if one && hands.running.is_empty() {
+                (hands.alone, hands.wary) = (true, false);
+                hands
+                    .running
+                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
+            } else {
+                hands.wary = true;
+                // whether it was put back or is another's now: it is not this worker's
+                let _ = workflow.store.release(&job, Duration::ZERO).await?;
+            }
+        }
     }
     Ok(POLL)
+}
+
+impl Hands {
+    /// How many jobs may be begun now.
+    fn room(&mut self, workers: usize) -> usize {
+        let running = self.running.len();
+        if running == 0 {
+            self.alone = false;
+        }
+        match (self.alone, self.wary) {
+            (true, _) => 0,
+            (false, true) => usize::from(running == 0),
+            (false, false) => workers.saturating_sub(running),
+        }
+    }
 }
 
 async fn run_job(workflow: Workflow, job: Job, abandon: CancellationToken) {
@@ -136,9 +164,9 @@ async fn run_job(workflow: Workflow, job: Job, abandon: CancellationToken) {
 #[derive(Debug)]
 enum Verdict {
     /// The study's outcome.
-    Complete(StudyResult),
+    Complete(NewResult),
     /// The study's outcome, for want of further attempts.
-    Bury(StudyResult),
+    Bury(NewResult),
     /// Another attempt, for this cause, after this delay.
     Retry(String, Duration),
     /// Not an attempt at all; again after this delay.
@@ -147,22 +175,18 @@ enum Verdict {
     Leave,
 }
 
-fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<StudyResult, Stopped>) -> Verdict {
+fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<NewResult, Stopped>) -> Verdict {
     let result = match ended {
         Ok(result) => result,
         Err(Stopped::Stale) => return Verdict::Leave,
-        Err(Stopped::Fault(fault)) => StudyResult {
-            outcome: Outcome::Failed,
-            reason: Some(Reason::from(&fault)),
-            findings: Vec::new(),
-            instances: Vec::new(),
-        },
+        Err(Stopped::Fault(fault)) => NewResult::failed(job, fault.code, fault.message),
     };
-    let instances = result
+    let body = &result.body;
+    let instances = body
         .instances
         .iter()
         .filter(|instance| instance.outcome == Outcome::Failed);
-    let of_study = result.reason.iter().filter(|_| result.outcome == Outcome::Failed);
+    let of_study = body.reason.iter().filter(|_| body.outcome == Outcome::Failed);
     let failures: Vec<&Reason> = instances
         .filter_map(|instance| instance.reason.as_ref())
         .chain(of_study)
@@ -183,7 +207,7 @@ fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<StudyResult, Stop
         return Verdict::Retry(first.message.clone(), doubled.min(LONGEST_RETRY));
     }
     // some instances may have been scored all the same
-    if result.outcome == Outcome::Failed {
+    if body.outcome == Outcome::Failed {
         Verdict::Bury(result)
     } else {
         Verdict::Complete(result)
@@ -208,7 +232,10 @@ async fn settle(
             Verdict::Leave => Ok(Settled::Stale),
         };
         match settled {
-            Ok(settled) => return log(job, &verdict, settled, began),
+            Ok(settled) => {
+                workflow.outbox.notify_one();
+                return report(workflow, job, &verdict, settled, began);
+            }
             Err(error) => {
                 let fault = Fault::from(error);
                 tracing::warn!(
@@ -224,10 +251,11 @@ async fn settle(
     }
 }
 
-fn log(job: &Job, verdict: &Verdict, settled: Settled, began: Instant) {
+fn report(workflow: &Workflow, job: &Job, verdict: &Verdict, settled: Settled, began: Instant) {
     let (attempt, elapsed_ms) = (job.attempt, began.elapsed().as_millis() as u64);
     match (settled, verdict) {
         (Settled::Stale, _) | (_, Verdict::Leave) => {
+            workflow.metrics.fenced();
             tracing::info!(
                 attempt,
                 elapsed_ms,
@@ -235,7 +263,8 @@ fn log(job: &Job, verdict: &Verdict, settled: Settled, began: Instant) {
             );
         }
         (_, Verdict::Complete(result) | Verdict::Bury(result)) => {
-            let (outcome, instances) = (result.outcome, result.instances.len());
+            let (outcome, instances) = (result.body.outcome, result.body.instances.len());
+            workflow.metrics.study_settled(outcome);
             tracing::info!(
                 attempt,
                 elapsed_ms,

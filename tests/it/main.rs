@@ -28,6 +28,7 @@ mod scheduler;
 mod score;
 mod server;
 mod stow_client;
+mod structured_report;
 mod studies;
 mod tiny;
 mod trainer;

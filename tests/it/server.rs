@@ -43,7 +43,8 @@ impl TestServer {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             models: Some(models),
             data: Some(data.path().to_owned()),
-            quiet_seconds: Some(1),
+            quiet_seconds: Some(0.5),
+            linger_seconds: Some(0.0),
             ..given
         };
         let mut server = Server::start(Config::resolve(given, None).unwrap())

@@ -11,19 +11,30 @@ use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_web::DicomWebClient;
 use futures_util::stream;
 use osteon::dicom::StudyUid;
-use osteon::finding::{InstanceResult, Outcome};
+use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use osteon::http::dicomweb::stow::{StowSettings, routes};
 use osteon::inference::ScoreRequest;
-use osteon::store::{Store, StudyState};
-use osteon::workflow::{Score, Scoring, Workflow, WorkflowSettings};
+use osteon::peer::Destinations;
+use osteon::store::{Store, StoreSettings, StudyState};
+use osteon::telemetry::metrics::Metrics;
+use osteon::workflow::{Chosen, Patience, Score, Scoring, Workflow, WorkflowSettings};
 use tokio_util::sync::CancellationToken;
 
 /// An engine that scores whatever it is given.
 struct Always;
 
 impl Score for Always {
-    fn model(&self) -> Option<String> {
-        Some("always".to_owned())
+    fn model(&self) -> Option<Chosen> {
+        Some(Chosen {
+            model: ModelReference {
+                name: "always".to_owned(),
+                version: 1,
+                digest: "none".to_owned(),
+                provider: "none".to_owned(),
+                notice: String::new(),
+            },
+            rule: StudyRule::default(),
+        })
     }
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
@@ -89,12 +100,23 @@ fn bytes(object: &FileDicomObject<InMemDicomObject>) -> Vec<u8> {
 #[tokio::test]
 async fn a_real_client_stores_a_study_and_it_is_scored() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = Store::open(&StoreSettings::in_folder(folder.path()))
+        .await
+        .unwrap();
     let settings = WorkflowSettings {
-        quiet: Duration::from_millis(50),
+        patience: Patience {
+            quiet: Duration::from_millis(50),
+            ..WorkflowSettings::default().patience
+        },
         ..WorkflowSettings::default()
     };
-    let workflow = Workflow::new(store.clone(), Arc::new(Always), settings);
+    let workflow = Workflow::new(
+        store.clone(),
+        Arc::new(Always),
+        Destinations::default(),
+        Metrics::new().unwrap(),
+        settings,
+    );
     let stop = CancellationToken::new();
     let worker = tokio::spawn(workflow.clone().run(stop.clone()));
     let stow = StowSettings {

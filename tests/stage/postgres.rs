@@ -73,7 +73,10 @@ impl Postgres {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        command.current_dir(&self.folder).env("LC_ALL", "C").stdin(Stdio::null());
+        command
+            .current_dir(&self.folder)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
         if rustix::process::getuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -99,7 +102,10 @@ impl Postgres {
             return Ok(());
         }
         let log = fs::read_to_string(self.folder.join("postgres.log")).unwrap_or_default();
-        Err(format!("PostgreSQL did not start: {}", log.lines().last().unwrap_or_default()))
+        Err(format!(
+            "PostgreSQL did not start: {}",
+            log.lines().last().unwrap_or_default()
+        ))
     }
 
     /// Stops it: `immediate` is as if the machine were lost, `fast` is in order.
@@ -112,7 +118,15 @@ impl Postgres {
     /// Makes an empty database, and says how it is reached.
     pub(crate) fn database(&self, name: &str) -> Result<String, String> {
         let mut command = self.command("createdb");
-        command.args(["-h", "127.0.0.1", "-U", "osteon", "-p", &self.port.to_string(), name]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "osteon",
+            "-p",
+            &self.port.to_string(),
+            name,
+        ]);
         finish(&mut command)?;
         Ok(format!("postgres://osteon@127.0.0.1:{}/{name}", self.port))
     }
@@ -130,5 +144,8 @@ fn finish(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{name}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }

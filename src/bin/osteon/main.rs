@@ -2,9 +2,13 @@
 
 mod bench;
 mod decode;
+mod explain;
+mod jobs;
 mod models;
+mod replay;
 mod score;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,16 @@ enum Command {
     Models(models::Command),
     /// Measure how fast a server is, and find the settings that suit this machine
     Bench(bench::Arguments),
+    /// Say what became of a study, and why
+    Explain(explain::Arguments),
+    /// List what waits and what was given up, and put it back
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Make a stored result again, from the same bytes by the same model, and compare
+    Replay(replay::Arguments),
+    /// Check and tidy what is stored
+    #[command(subcommand)]
+    Store(store::Command),
     /// List the transfer syntaxes whose pixels can be decoded
     Formats,
 }
@@ -49,6 +63,10 @@ async fn main() -> ExitCode {
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Models(command) => models::run(&command),
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments).await,
+        Command::Jobs(command) => jobs::run(command).await,
+        Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Store(command) => store::run(command).await,
         Command::Formats => Ok(decode::formats()),
     };
     ended.unwrap_or_else(|error| {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use osteon::app::Server;
 use osteon::config::{Config, Given};
+use osteon::workflow::Role;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
@@ -26,11 +27,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::resolve(arguments.given, arguments.config.as_deref())?;
     osteon::telemetry::start_logging(config.log_format);
     let models = config.models.clone();
-    let mut server = Server::start(config).await?;
-    server.loaded().await?;
-    welcome(&server, &models, started);
-
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let role = config.role;
+    let mut server = Server::start(config).await?;
     let stopping = server.stopping.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -40,6 +39,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::info!("server.stopping");
         stopping.cancel();
     });
+    let stopping = server.stopping.clone();
+    tokio::select! {
+        loaded = server.loaded() => {
+            loaded?;
+            welcome(&server, &models, role, started);
+        }
+        () = stopping.cancelled() => {}
+    }
     server.stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -49,12 +56,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     clippy::print_stdout,
     reason = "this screen is what the command is started for"
 )]
-fn welcome(server: &Server, models: &std::path::Path, started: Instant) {
+fn welcome(server: &Server, models: &std::path::Path, role: Role, started: Instant) {
     let url = format!("http://{}", server.address);
     println!(
         "\nosteon listens on {url} (ready after {} ms)\n",
         started.elapsed().as_millis()
     );
+    if !role.works() {
+        println!(
+            "  It takes studies in, by POST {url}/dicom-web/studies; workers on the same database score them.\n"
+        );
+        return;
+    }
     for model in server.inference.catalog().all() {
         println!(
             "  model    {} version {} on {}",

@@ -1,6 +1,5 @@
 //! For tests of the doors: a router over a real store and a rehearsed engine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +13,9 @@ use tower::ServiceExt;
 
 use super::stow::{StowSettings, routes};
 use crate::http::studies;
-use crate::store::Store;
+use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
-use crate::workflow::{Workflow, WorkflowSettings};
+use crate::workflow::{Patience, Workflow, WorkflowSettings};
 
 #[derive(Clone)]
 pub(in crate::http) struct Doors {
@@ -45,12 +44,17 @@ pub(in crate::http) struct TestServer {
 impl TestServer {
     pub(in crate::http) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
+        let store = Store::open(&StoreSettings::in_folder(folder.path()))
+            .await
+            .unwrap();
         let settings = WorkflowSettings {
-            quiet: Duration::ZERO,
+            patience: Patience {
+                quiet: Duration::ZERO,
+                ..WorkflowSettings::default().patience
+            },
             ..WorkflowSettings::default()
         };
-        let workflow = Workflow::new(store.clone(), Arc::new(Rehearsed::new(&[Act::Score])), settings);
+        let workflow = Rehearsed::new(&[Act::Score]).workflow(&store, settings);
         let doors = Doors { workflow, store };
         let stow = StowSettings {
             instance_limit: 20_000,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::fixture::{TestServer, code};
 use crate::dicom::StudyUid;
-use crate::store::Store;
+use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{dicom, video};
 
 const TYPE: &str = "multipart/related; type=\"application/dicom\"; boundary=b";
@@ -59,7 +59,9 @@ async fn stored_instances_are_durable_and_come_back_byte_for_byte() {
     let url = "http://pacs.example:8080/dicom-web/studies/1.2/instances/1.2.1";
     assert_eq!(values(&body, "00081199", "00081190")[0], url);
     assert!(body.get("00081198").is_none());
-    let reopened = Store::open(server.folder.path()).await.unwrap();
+    let reopened = Store::open(&StoreSettings::in_folder(server.folder.path()))
+        .await
+        .unwrap();
     let rows = reopened
         .instances(&StudyUid::parse("1.2").unwrap())
         .await

@@ -1,0 +1,308 @@
+//! What the configuration says of a peer.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Url};
+use serde::Deserialize;
+
+use super::PeerError;
+
+/// More than an hour for one request is no time-out.
+const LONGEST_TIMEOUT: u64 = 3600;
+
+/// What kind of peer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An archive: objects are stored with STOW-RS (PS3.18 section 10.5) and looked for afterwards.
+    Stow,
+    /// The result is posted in JSON.
+    Webhook,
+}
+
+/// A peer to which results are delivered: a `[[destinations]]` table of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Destination {
+    /// By which it is called: lower case, unique.
+    pub name: String,
+    /// What kind of peer it is.
+    pub kind: Kind,
+    /// The base URL of the archive's DICOMweb services, or the webhook's own.
+    pub url: String,
+    /// File with a token that is sent with each request (RFC 6750); it is read anew for each delivery.
+    pub bearer_token_file: Option<PathBuf>,
+    /// User for Basic authentication (RFC 7617), instead of a token.
+    pub user: Option<String>,
+    /// File with the user's password; it is read anew for each delivery.
+    pub password_file: Option<PathBuf>,
+    /// Seconds that one request may take.
+    #[serde(default = "thirty")]
+    pub timeout_seconds: u64,
+}
+
+fn thirty() -> u64 {
+    30
+}
+
+/// All of them, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<Destination>")]
+pub struct Destinations(Vec<Destination>);
+
+impl TryFrom<Vec<Destination>> for Destinations {
+    type Error = String;
+
+    /// Checks what the types cannot; the error is a sentence that names the destination.
+    fn try_from(destinations: Vec<Destination>) -> Result<Self, String> {
+        let mut names = BTreeSet::new();
+        for destination in &destinations {
+            destination.check()?;
+            if !names.insert(destination.name.as_str()) {
+                return Err(format!("there are two destinations named {}", destination.name));
+            }
+        }
+        Ok(Self(destinations))
+    }
+}
+
+impl Destinations {
+    /// Each, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Destination> {
+        self.0.iter()
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Destination> {
+        self.iter().find(|destination| destination.name == name)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// How a request says who sends it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Secret {
+    None,
+    Bearer(String),
+    Basic(String, String),
+}
+
+impl Secret {
+    pub(super) fn sign(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::None => request,
+            Self::Bearer(token) => request.bearer_auth(token),
+            Self::Basic(user, password) => request.basic_auth(user, Some(password)),
+        }
+    }
+}
+
+impl Destination {
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !(1..=64).contains(&name.len()) || !name.chars().all(lower) {
+            return Err(
+                "the name of a destination is 1 to 64 of a to z, 0 to 9 and -, such as pacs".to_owned(),
+            );
+        }
+        let wrong = |what: &str| Err(format!("destination {name}: {what}"));
+        // neither sentence shows the URL, which may hold what it should not
+        let Ok(url) = Url::parse(&self.url) else {
+            return wrong("url must be one, such as https://pacs.example/dicom-web");
+        };
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return wrong("url must begin with http:// or https:// and name a host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong("url must not hold a user or a password: use user and password-file");
+        }
+        if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
+            return wrong("url must end with its path");
+        }
+        if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
+            return wrong("timeout-seconds must be 1 to 3600");
+        }
+        if self.user.is_some() != self.password_file.is_some() {
+            return wrong("user and password-file belong together");
+        }
+        if self.user.is_some() && self.bearer_token_file.is_some() {
+            return wrong("a destination has a bearer-token-file or a user, not both");
+        }
+        if self
+            .user
+            .as_ref()
+            .is_some_and(|user| user.is_empty() || user.contains(':'))
+        {
+            return wrong("user must not be empty or hold a colon (RFC 7617)");
+        }
+        Ok(())
+    }
+
+    /// How long one request may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
+    }
+
+    /// The URL without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        self.url.trim_end_matches('/')
+    }
+
+    /// A client that goes nowhere else: it follows no redirect.
+    pub(super) fn client(&self) -> Result<Client, PeerError> {
+        Client::builder()
+            .redirect(Policy::none())
+            .timeout(self.timeout())
+            .user_agent(concat!("osteon/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| PeerError::passing("unreachable", "no connection could be prepared"))
+    }
+
+    /// Reads what the requests are signed with, as it is now: tokens change while a server runs.
+    pub(super) async fn secret(&self) -> Result<Secret, PeerError> {
+        if let Some(file) = &self.bearer_token_file {
+            return Ok(Secret::Bearer(read(file).await?));
+        }
+        match (&self.user, &self.password_file) {
+            (Some(user), Some(file)) => Ok(Secret::Basic(user.clone(), read(file).await?)),
+            _ => Ok(Secret::None),
+        }
+    }
+}
+
+async fn read(file: &Path) -> Result<String, PeerError> {
+    let file = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
+    let text = read.ok().and_then(Result::ok).unwrap_or_default();
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.chars().any(char::is_control) {
+        return Err(PeerError::passing(
+            "no-credentials",
+            "the file with the token or password of this destination cannot be read, or does not hold one line",
+        ));
+    }
+    Ok(secret.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        destinations: Destinations,
+    }
+
+    fn parsed(toml: &str) -> Result<Destinations, String> {
+        toml::from_str::<File>(toml)
+            .map(|file| file.destinations)
+            .map_err(|error| error.message().to_owned())
+    }
+
+    fn one(lines: &str) -> Result<Destinations, String> {
+        parsed(&format!("[[destinations]]\n{lines}"))
+    }
+
+    #[test]
+    fn reads_what_the_documentation_shows() {
+        let both = parsed(
+            r#"
+            [[destinations]]
+            name = "pacs"
+            kind = "stow"
+            url = "https://pacs.example/dicom-web"
+            bearer-token-file = "/run/secrets/pacs"
+            timeout-seconds = 10
+            [[destinations]]
+            name = "ris"
+            kind = "webhook"
+            url = "https://ris.example/hooks/osteon?from=osteon"
+            user = "osteon"
+            password-file = "/run/secrets/ris"
+            "#,
+        )
+        .unwrap();
+        assert!(!both.is_empty() && both.iter().count() == 2);
+        assert_eq!(both.named("pacs").unwrap().timeout(), Duration::from_secs(10));
+        let ris = both.named("ris").unwrap();
+        assert_eq!((ris.kind, ris.timeout_seconds), (Kind::Webhook, 30));
+        assert!(both.named("other").is_none());
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_never_shows_the_url() {
+        let good = "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n";
+        assert!(one(good).is_ok());
+        for (lines, says) in [
+            (good.replace("\"a\"", "\"A\""), "the name of a destination"),
+            (good.replace("http://h/d", "h/secret"), "url must be one"),
+            (
+                good.replace("http://h/d", "ftp://h/secret"),
+                "http:// or https://",
+            ),
+            (
+                good.replace("http://h/d", "http://u:secret@h/d"),
+                "user or a password",
+            ),
+            (
+                good.replace("http://h/d", "http://h/d?t=secret"),
+                "end with its path",
+            ),
+            (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}user = \"u\""), "belong together"),
+            (
+                format!("{good}user = \"u\"\npassword-file = \"p\"\nbearer-token-file = \"t\""),
+                "not both",
+            ),
+            (format!("{good}user = \"u:v\"\npassword-file = \"p\""), "colon"),
+            (format!("{good}pasword = \"u\""), "unknown field"),
+            (
+                format!("{good}[[destinations]]\n{good}"),
+                "two destinations named a",
+            ),
+        ] {
+            let error = one(&lines).unwrap_err();
+            assert!(error.contains(says), "{lines}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_are_read_anew_and_must_be_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let lines = format!(
+            "name = \"a\"\nkind = \"stow\"\nurl = \"http://h\"\nbearer-token-file = {:?}",
+            file.display().to_string()
+        );
+        let destinations = one(&lines).unwrap();
+        let destination = destinations.named("a").unwrap();
+        let missing = destination.secret().await.err().unwrap();
+        assert_eq!((missing.code, missing.retry), ("no-credentials", true));
+        assert!(!missing.message.contains("token\""));
+        for (text, token) in [
+            ("one\n", Some("one")),
+            ("two", Some("two")),
+            ("a\nb", None),
+            ("\n", None),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let read = destination.secret().await.ok();
+            assert!(
+                read == token.map(|token| Secret::Bearer(token.to_owned())),
+                "{text:?}"
+            );
+        }
+    }
+}

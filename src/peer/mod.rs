@@ -1,0 +1,67 @@
+//! Peers to which a finished result is delivered: archives and webhooks, named in the configuration and nowhere else.
+//!
+//! Invariants: no connection is made to an address that the configuration does not hold; what counts as delivered to an archive was
+//! found there afterwards; an attempt whose outcome is unknown can be made again, for the archive is asked first and objects keep
+//! their UIDs; no error shows an address, a secret or what a peer said.
+
+mod answer;
+mod destination;
+mod error;
+mod stow;
+mod webhook;
+
+use bytes::Bytes;
+
+use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
+pub use destination::{Destination, Destinations, Kind};
+pub use error::PeerError;
+
+/// A finished result, as it is sent.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Identifies the result: the same one has the same key, whenever and however often it is sent.
+    pub key: String,
+    /// The study that it is about.
+    pub study: StudyUid,
+    /// The result for webhooks, in JSON.
+    pub json: Bytes,
+    /// The result for archives.
+    pub objects: Vec<ParcelObject>,
+}
+
+/// One DICOM object of a parcel.
+#[derive(Clone, Debug)]
+pub struct ParcelObject {
+    /// SOP Class UID.
+    pub class: String,
+    /// Series Instance UID.
+    pub series: SeriesUid,
+    /// SOP Instance UID.
+    pub uid: InstanceUid,
+    /// The whole file.
+    pub file: Bytes,
+}
+
+/// What became of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Objects that were sent in this attempt; a webhook takes one.
+    pub sent: usize,
+    /// Objects that the archive held already, from an earlier attempt.
+    pub already_there: usize,
+}
+
+/// Delivers `parcel`. It may be called again after any error, and after an attempt that was cut off.
+///
+/// # Errors
+/// [`PeerError`], which says whether another attempt may succeed.
+pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Delivered, PeerError> {
+    let secret = destination.secret().await?;
+    match destination.kind {
+        Kind::Stow => stow::deliver(destination, &secret, parcel).await,
+        Kind::Webhook => webhook::deliver(destination, &secret, parcel).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! Delivery to peers that behave and to peers that do not: real servers on the loopback interface.
+
+#[path = "../../tests/stage/archive.rs"]
+mod archive;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use archive::{Archive, Mode, Requests};
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use bytes::Bytes;
+use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_dictionary_std::{tags, uids};
+use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+
+use super::*;
+
+fn destination(kind: Kind, url: String) -> Destination {
+    Destination {
+        name: "peer".into(),
+        kind,
+        url,
+        bearer_token_file: None,
+        user: None,
+        password_file: None,
+        timeout_seconds: 5,
+    }
+}
+
+fn archive_at(archive: &Archive) -> Destination {
+    destination(Kind::Stow, archive.url())
+}
+
+/// A small object whose text looks like the end of a part.
+fn object(uid: &str) -> ParcelObject {
+    let class = uids::COMPREHENSIVE3_DSR_STORAGE;
+    let element = |tag, value: &str| DataElement::new(tag, VR::UI, PrimitiveValue::from(value));
+    let data_set = InMemDicomObject::from_element_iter([
+        element(tags::SOP_CLASS_UID, class),
+        element(tags::SOP_INSTANCE_UID, uid),
+        element(tags::STUDY_INSTANCE_UID, "1.2"),
+        element(tags::SERIES_INSTANCE_UID, "1.2.3"),
+        DataElement::new(
+            tags::TEXT_VALUE,
+            VR::UT,
+            PrimitiveValue::from("\r\n--2.25.\r\n\r\n--"),
+        ),
+    ]);
+    let meta = FileMetaTableBuilder::new()
+        .media_storage_sop_class_uid(class)
+        .media_storage_sop_instance_uid(uid)
+        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let mut file = Vec::new();
+    data_set.with_meta(meta).unwrap().write_all(&mut file).unwrap();
+    ParcelObject {
+        class: class.into(),
+        series: SeriesUid::parse("1.2.3").unwrap(),
+        uid: InstanceUid::parse(uid).unwrap(),
+        file: file.into(),
+    }
+}
+
+fn parcel(uids: &[&str]) -> Parcel {
+    Parcel {
+        key: "0f".repeat(32),
+        study: StudyUid::parse("1.2").unwrap(),
+        json: Bytes::from_static(br#"{"outcome":"scored"}"#),
+        objects: uids.iter().map(|uid| object(uid)).collect(),
+    }
+}
+
+fn delivered(sent: usize, already_there: usize) -> Delivered {
+    Delivered { sent, already_there }
+}
+
+/// The error of an attempt that must fail, which shows nothing of the peer.
+async fn refused(destination: &Destination, parcel: &Parcel) -> PeerError {
+    let error = deliver(destination, parcel).await.unwrap_err();
+    for secret in ["127.0.0.1", "http", "1.2.3", "welcome", "elsewhere"] {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    error
+}
+
+#[tokio::test]
+async fn an_archive_gets_every_object_once_and_unchanged() {
+    let archive = Archive::start(Mode::Accepting).await;
+    let peer = archive_at(&archive);
+    let parcel = parcel(&["1.2.3.1", "1.2.3.2"]);
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(2, 0));
+    assert_eq!(archive.file("1.2.3.1").unwrap(), parcel.objects[0].file);
+    assert_eq!(archive.file("1.2.3.2").unwrap(), parcel.objects[1].file);
+    // again, as after an answer that was lost
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(0, 2));
+    assert!(archive.copies().values().all(|copies| *copies == 1));
+    let requests = Requests {
+        searches: 6,
+        metadata: 0,
+        stores: 1,
+    };
+    assert_eq!(archive.requests(), requests);
+}
+
+#[tokio::test]
+async fn what_is_there_in_part_is_completed() {
+    let archive = Archive::start(Mode::Accepting).await;
+    let peer = archive_at(&archive);
+    deliver(&peer, &parcel(&["1.2.3.1"])).await.unwrap();
+    let both = parcel(&["1.2.3.1", "1.2.3.2"]);
+    assert_eq!(deliver(&peer, &both).await.unwrap(), delivered(1, 1));
+    assert!(archive.copies().values().all(|copies| *copies == 1));
+}
+
+#[tokio::test]
+async fn archives_search_in_their_own_ways() {
+    for mode in [Mode::WithoutSearch, Mode::SilentSearch, Mode::FilterlessSearch] {
+        let archive = Archive::start(Mode::Accepting).await;
+        let peer = archive_at(&archive);
+        // something else that is listed first
+        deliver(&peer, &parcel(&["1.2.3.0"])).await.unwrap();
+        archive.set(mode.clone());
+        let parcel = parcel(&["1.2.3.1"]);
+        assert_eq!(
+            deliver(&peer, &parcel).await.unwrap(),
+            delivered(1, 0),
+            "{mode:?}"
+        );
+        assert_eq!(
+            deliver(&peer, &parcel).await.unwrap(),
+            delivered(0, 1),
+            "{mode:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_is_down_or_slow_gets_another_attempt() {
+    let archive = Archive::start(Mode::Slow(Duration::from_secs(30))).await;
+    let mut peer = archive_at(&archive);
+    peer.timeout_seconds = 1;
+    let parcel = parcel(&["1.2.3.1"]);
+    let start = Instant::now();
+    let error = refused(&peer, &parcel).await;
+    assert_eq!((error.code, error.retry), ("timeout", true));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let address = archive.address;
+    drop(archive);
+    let error = loop {
+        // the port closes a moment later
+        let error = refused(&peer, &parcel).await;
+        if error.code != "timeout" {
+            break error;
+        }
+    };
+    assert_eq!((error.code, error.retry), ("unreachable", true));
+    let archive = Archive::start_at(address, Mode::Accepting).await;
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(1, 0));
+    assert_eq!(archive.copies()["1.2.3.1"], 1);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_busy_says_when_to_come_back() {
+    let archive = Archive::start(Mode::Unavailable).await;
+    let peer = archive_at(&archive);
+    let parcel = parcel(&["1.2.3.1"]);
+    for mode in [Mode::Unavailable, Mode::StoresNothingNow] {
+        archive.set(mode);
+        let error = refused(&peer, &parcel).await;
+        assert_eq!((error.code, error.retry), ("unavailable", true));
+        assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
+    }
+    archive.set(Mode::Accepting);
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(1, 0));
+}
+
+#[tokio::test]
+async fn a_rejection_lasts_where_the_object_is_the_reason() {
+    let archive = Archive::start(Mode::Accepting).await;
+    let peer = archive_at(&archive);
+    let parcel = parcel(&["1.2.3.1"]);
+    for (mode, retry) in [
+        (Mode::Rejecting(0xC000), false),
+        (Mode::Rejecting(0x0122), false),
+        (Mode::Rejecting(0xA700), true),
+        (Mode::RejectingSilently, true),
+    ] {
+        archive.set(mode.clone());
+        let error = refused(&peer, &parcel).await;
+        assert_eq!((error.code, error.retry), ("rejected", retry), "{mode:?}");
+    }
+    archive.set(Mode::Unauthorised);
+    let error = refused(&peer, &parcel).await;
+    assert_eq!((error.code, error.retry), ("unauthorised", false));
+    assert!(archive.copies().is_empty());
+}
+
+#[tokio::test]
+async fn an_archive_that_says_stored_and_stores_nothing_is_found_out() {
+    let archive = Archive::start(Mode::Lying).await;
+    let peer = archive_at(&archive);
+    let parcel = parcel(&["1.2.3.1"]);
+    let error = refused(&peer, &parcel).await;
+    assert_eq!((error.code, error.retry), ("not-verified", true));
+    assert!(archive.copies().is_empty());
+    // and one that says of an object that it has it already, and has it not
+    archive.set(Mode::Rejecting(0x0111));
+    assert_eq!(refused(&peer, &parcel).await.code, "not-verified");
+    archive.set(Mode::Accepting);
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(1, 0));
+}
+
+#[tokio::test]
+async fn after_a_cut_connection_the_retry_finds_what_was_stored() {
+    let archive = Archive::start(Mode::CutAfterStoring).await;
+    let peer = archive_at(&archive);
+    let parcel = parcel(&["1.2.3.1"]);
+    let error = refused(&peer, &parcel).await;
+    assert_eq!((error.code, error.retry), ("unreachable", true));
+    assert_eq!(archive.copies()["1.2.3.1"], 1);
+    archive.set(Mode::Accepting);
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(0, 1));
+    assert_eq!((archive.copies()["1.2.3.1"], archive.requests().stores), (1, 1));
+
+    let archive = Archive::start(Mode::CutBeforeStoring).await;
+    let peer = archive_at(&archive);
+    assert!(refused(&peer, &parcel).await.retry);
+    archive.set(Mode::Accepting);
+    assert_eq!(deliver(&peer, &parcel).await.unwrap(), delivered(1, 0));
+}
+
+#[tokio::test]
+async fn nonsense_is_no_delivery() {
+    let archive = Archive::start(Mode::Babbling).await;
+    let error = refused(&archive_at(&archive), &parcel(&["1.2.3.1"])).await;
+    assert_eq!((error.code, error.retry), ("bad-answer", true));
+}
+
+#[tokio::test]
+async fn requests_are_signed() {
+    let archive = Archive::start(Mode::Accepting).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "open\n").unwrap();
+    let mut peer = archive_at(&archive);
+    peer.bearer_token_file = Some(file.clone());
+    deliver(&peer, &parcel(&["1.2.3.1"])).await.unwrap();
+    assert_eq!(archive.authorization().unwrap(), "Bearer open");
+    let mut peer = archive_at(&archive);
+    (peer.user, peer.password_file) = (Some("Aladdin".into()), Some(file.clone()));
+    // RFC 7617 section 2
+    std::fs::write(&file, "open sesame").unwrap();
+    deliver(&peer, &parcel(&["1.2.3.2"])).await.unwrap();
+    assert_eq!(
+        archive.authorization().unwrap(),
+        "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    );
+}
+
+/// Answers every POST with `status`, and keeps what came.
+struct Hook {
+    address: SocketAddr,
+    came: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+}
+
+impl Hook {
+    async fn start(status: u16, headers: &'static [(&'static str, &'static str)]) -> Self {
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let kept = came.clone();
+        let answer = move |sent: HeaderMap, body: Bytes| async move {
+            kept.lock().unwrap().push((sent, body));
+            let mut response = StatusCode::from_u16(status).unwrap().into_response();
+            for (name, value) in headers {
+                response.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            response
+        };
+        let router = Router::new().route("/{*path}", post(answer));
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, came }
+    }
+
+    fn peer(&self) -> Destination {
+        destination(Kind::Webhook, format!("http://{}/hook", self.address))
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_gets_the_result_with_its_key() {
+    for status in [200, 201, 202, 204] {
+        let hook = Hook::start(status, &[]).await;
+        let parcel = parcel(&[]);
+        assert_eq!(deliver(&hook.peer(), &parcel).await.unwrap(), delivered(1, 0));
+        let came = hook.came.lock().unwrap();
+        let (headers, body) = &came[0];
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["idempotency-key"], parcel.key.as_str());
+        assert_eq!((came.len(), body), (1, &parcel.json));
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_refuses_says_whether_for_good() {
+    for (status, code, retry) in [
+        (400, "rejected", false),
+        (401, "unauthorised", false),
+        (404, "rejected", false),
+        (408, "unavailable", true),
+        (409, "rejected", false),
+        (425, "unavailable", true),
+        (429, "unavailable", true),
+        (500, "unavailable", true),
+        (503, "unavailable", true),
+    ] {
+        let hook = Hook::start(status, &[("retry-after", "100")]).await;
+        let error = refused(&hook.peer(), &parcel(&[])).await;
+        assert_eq!((error.code, error.retry), (code, retry), "{status}");
+        let wait = retry.then_some(Duration::from_secs(100));
+        assert_eq!(error.retry_after, wait, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    let hook = Hook::start(307, &[("location", "/elsewhere")]).await;
+    let error = refused(&hook.peer(), &parcel(&[])).await;
+    assert_eq!((error.code, error.retry), ("bad-answer", true));
+    assert_eq!(hook.came.lock().unwrap().len(), 1);
+    // nor from an archive
+    let elsewhere = Archive::start(Mode::Accepting).await;
+    let url = format!("{}/instances", elsewhere.url());
+    let archive = Archive::start(Mode::Redirecting(url)).await;
+    let error = refused(&archive_at(&archive), &parcel(&["1.2.3.1"])).await;
+    assert_eq!((error.code, error.retry), ("bad-answer", true));
+    assert_eq!(elsewhere.requests(), Requests::default());
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_silent_or_gone_gets_another_attempt() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let mut peer = destination(Kind::Webhook, url);
+    peer.timeout_seconds = 1;
+    // connected, and never answered
+    let error = refused(&peer, &parcel(&[])).await;
+    assert_eq!((error.code, error.retry), ("timeout", true));
+    drop(listener);
+    let error = refused(&peer, &parcel(&[])).await;
+    assert_eq!((error.code, error.retry), ("unreachable", true));
+}

@@ -1,0 +1,33 @@
+//! Results for a webhook: one POST, which its receiver can tell from another of the same result.
+
+use reqwest::header::CONTENT_TYPE;
+
+use super::destination::Secret;
+use super::{Delivered, Destination, Parcel, PeerError};
+
+/// Posts the JSON of `parcel`; every success status counts. The key goes along as `Idempotency-Key`, for the answer to an earlier
+/// attempt may have been lost.
+pub(super) async fn deliver(
+    destination: &Destination,
+    secret: &Secret,
+    parcel: &Parcel,
+) -> Result<Delivered, PeerError> {
+    let request = destination
+        .client()?
+        .post(&destination.url)
+        .header(CONTENT_TYPE, "application/json")
+        .header("Idempotency-Key", &parcel.key)
+        .body(parcel.json.clone());
+    let response = secret
+        .sign(request)
+        .send()
+        .await
+        .map_err(|error| PeerError::from(&error))?;
+    if response.status().is_success() {
+        return Ok(Delivered {
+            sent: 1,
+            already_there: 0,
+        });
+    }
+    Err(PeerError::status(response.status()).after(response.headers()))
+}

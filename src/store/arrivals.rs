@@ -1,0 +1,299 @@
+//! What arrives: an instance becomes a row of a study, and the study's time of completion is set anew.
+//!
+//! Invariants:
+//! - whoever changes a study holds its row for as long as its transaction lasts, and takes it before any row of its jobs, so
+//!   that no two writers wait for each other;
+//! - a change of content takes the token of every analysis that waits or runs, so that no worker can settle it for what it was.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::Row;
+
+use super::database::{Write, millis, sql};
+use super::events::{EventKind, happened};
+use super::sweep::{Lock, lock_object};
+use super::{NewInstance, ObjectState, Store, StoreError, Stored};
+use crate::dicom::StudyUid;
+use crate::failpoint;
+
+/// What became of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It was not there before.
+    New,
+    /// The same bytes were there already; nothing changed.
+    Identical,
+    /// Other bytes were stored under this UID; the newest are kept.
+    Replaced,
+}
+
+/// What is known of a study when its time of completion is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// How many instances it has.
+    pub instances: i64,
+    /// How many someone said that it has.
+    pub expected: Option<i64>,
+    /// Whether someone asked for its result now.
+    pub ordered: bool,
+}
+
+/// How long a study of which this is known is waited for, from now on.
+pub type Patience<'a> = &'a (dyn Fn(&Snapshot) -> Duration + Sync);
+
+/// What became of an attempt to accept an instance.
+enum Attempt {
+    Settled(Accepted),
+    /// Its object is gone.
+    Swept,
+    /// Its UID moved to another study at this moment.
+    Again,
+}
+
+impl Store {
+    /// Records an instance whose object is stored; when this returns, it may be acknowledged. `None` where that object was there
+    /// before and the sweeper has taken it since: store it again, and call this again.
+    pub async fn accept(
+        &self,
+        instance: &NewInstance,
+        stored: Stored,
+        patience: Patience<'_>,
+    ) -> Result<Option<Accepted>, StoreError> {
+        for _ in 0..10 {
+            match self.try_accept(instance, stored, patience).await? {
+                Attempt::Settled(accepted) => return Ok(Some(accepted)),
+                Attempt::Swept => return Ok(None),
+                Attempt::Again => {}
+            }
+        }
+        Err(StoreError::Busy("an instance moves from study to study".into()))
+    }
+
+    async fn try_accept(
+        &self,
+        instance: &NewInstance,
+        stored: Stored,
+        patience: Patience<'_>,
+    ) -> Result<Attempt, StoreError> {
+        let mut write = self.database.write().await?;
+        if stored == Stored::Before {
+            // until the transaction ends the sweeper keeps off
+            lock_object(&mut write, &instance.object, Lock::Shared).await?;
+            if self.objects.check(&instance.object, false).await? != ObjectState::Present {
+                return Ok(Attempt::Swept);
+            }
+        }
+        let study = instance.study.as_str();
+        let former = study_of(&mut write, instance).await?.map(|(study, ..)| study);
+        // in one order, so that two transactions with the same studies never wait for each other
+        let mut held = vec![study];
+        held.extend(former.as_deref().filter(|former| *former != study));
+        held.sort_unstable();
+        for study in held {
+            hold(&mut write, study).await?;
+        }
+        // again, now that nobody else can change it
+        let known = study_of(&mut write, instance).await?;
+        if known.as_ref().map(|(study, ..)| study) != former.as_ref() {
+            return Ok(Attempt::Again);
+        }
+        let accepted = match &known {
+            None => Accepted::New,
+            Some((of, object, removed)) if of == study && object == instance.object.as_str() => {
+                if *removed {
+                    put_instance(&mut write, instance, study).await?;
+                }
+                write.commit().await?;
+                return Ok(Attempt::Settled(Accepted::Identical));
+            }
+            Some(_) => Accepted::Replaced,
+        };
+        if !put_instance(&mut write, instance, former.as_deref().unwrap_or(study)).await? {
+            return Ok(Attempt::Again);
+        }
+        if let Some(former) = former.filter(|former| former != study) {
+            // the UID moves to another study: the one that it leaves has changed, too
+            content_changed(&mut write, &former, None, patience).await?;
+        }
+        let generation = content_changed(&mut write, study, instance.expected, patience).await?;
+        let detail = json!({ "instance": instance.uid, "bytes": instance.bytes, "replaced": accepted == Accepted::Replaced });
+        happened(&mut write, study, generation, EventKind::Received, &detail).await?;
+        failpoint::reach("accept.before-commit").await?;
+        write.commit().await?;
+        Ok(Attempt::Settled(accepted))
+    }
+
+    /// Asks for the result of a study now; `expected` is how many instances it should have, if the caller knows. A study that is
+    /// settled is analysed anew. `None` where the study is not known.
+    pub async fn order(
+        &self,
+        study: &StudyUid,
+        expected: Option<i64>,
+        patience: Patience<'_>,
+    ) -> Result<Option<()>, StoreError> {
+        let mut write = self.database.write().await?;
+        let known = write
+            .query(sql!("SELECT state FROM studies WHERE study_uid = $1" for_update))
+            .bind(study.to_string())
+            .fetch_optional(write.connection()?)
+            .await?;
+        let Some(row) = known else { return Ok(None) };
+        let state: String = row.try_get(0)?;
+        if state == "analysing" {
+            // what is asked for is on its way
+            return Ok(Some(()));
+        }
+        let settled = i64::from(state != "received");
+        let row = write
+            .query(sql!(
+                "UPDATE studies SET ordered = $3, expected = coalesce($2, expected), state = 'received', \
+                 generation = generation + $4 WHERE study_uid = $1 RETURNING generation"
+            ))
+            .bind(study.to_string())
+            .bind(expected)
+            // with a number the study is complete when that many are there; without one, now
+            .bind(i64::from(expected.is_none()))
+            .bind(settled)
+            .fetch_one(write.connection()?)
+            .await?;
+        let generation: i64 = row.try_get(0)?;
+        set_due(&mut write, study.as_str(), patience).await?;
+        let detail = json!({ "expected": expected });
+        happened(
+            &mut write,
+            study.as_str(),
+            generation,
+            EventKind::Ordered,
+            &detail,
+        )
+        .await?;
+        write.commit().await?;
+        Ok(Some(()))
+    }
+}
+
+/// The study that an instance belongs to, the digest of its bytes, and whether these were removed.
+async fn study_of(
+    write: &mut Write,
+    instance: &NewInstance,
+) -> Result<Option<(String, String, bool)>, StoreError> {
+    let row = write
+        .query(sql!(
+            "SELECT study_uid, object_sha256, removed_at FROM instances WHERE sop_uid = $1"
+        ))
+        .bind(instance.uid.to_string())
+        .fetch_optional(write.connection()?)
+        .await?;
+    row.map(|row| {
+        let removed = row.try_get::<Option<i64>, _>("removed_at")?.is_some();
+        Ok((row.try_get("study_uid")?, row.try_get("object_sha256")?, removed))
+    })
+    .transpose()
+}
+
+/// Makes the study's row if it is missing, and holds it until the transaction ends.
+async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
+    write
+        .query(sql!(
+            "INSERT INTO studies (study_uid, state, received_at, last_arrival_at, generation) \
+             VALUES ($1, 'received', " now ", " now ", 0) \
+             ON CONFLICT (study_uid) DO UPDATE SET last_arrival_at = studies.last_arrival_at"
+        ))
+        .bind(study.to_owned())
+        .execute(write.connection()?)
+        .await?;
+    Ok(())
+}
+
+/// A study has other content than before: it is received again, and what was made of it so far is superseded.
+async fn content_changed(
+    write: &mut Write,
+    study: &str,
+    expected: Option<i64>,
+    patience: Patience<'_>,
+) -> Result<i64, StoreError> {
+    let row = write
+        .query(sql!(
+            "UPDATE studies SET state = 'received', last_arrival_at = " now ", generation = generation + 1, \
+             result_key = NULL, expected = coalesce($2, expected), ordered = 0 WHERE study_uid = $1 RETURNING generation"
+        ))
+        .bind(study.to_owned())
+        .bind(expected)
+        .fetch_one(write.connection()?)
+        .await?;
+    let generation: i64 = row.try_get(0)?;
+    if generation > 1 {
+        supersede(write, study, generation).await?;
+    }
+    set_due(write, study, patience).await?;
+    Ok(generation)
+}
+
+/// The token changes, so that a worker that is at it now can no longer settle it.
+async fn supersede(write: &mut Write, study: &str, generation: i64) -> Result<(), StoreError> {
+    let overtaken = write
+        .query(sql!(
+            "UPDATE jobs SET state = 'done', token = token + 1, cause = 'superseded by a later arrival', settled_at = " now
+            " WHERE study_uid = $1 AND kind = 'analyse' AND state IN ('ready', 'running', 'dead')"
+        ))
+        .bind(study.to_owned())
+        .execute(write.connection()?)
+        .await?
+        .rows_affected();
+    if overtaken > 0 {
+        happened(write, study, generation - 1, EventKind::Superseded, &json!({})).await?;
+    }
+    Ok(())
+}
+
+/// Decides when the study counts as complete, from what is known of it now.
+async fn set_due(write: &mut Write, study: &str, patience: Patience<'_>) -> Result<(), StoreError> {
+    let row = write
+        .query(sql!(
+            "SELECT expected, ordered, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) \
+             AS instances FROM studies WHERE study_uid = $1"
+        ))
+        .bind(study.to_owned())
+        .fetch_one(write.connection()?)
+        .await?;
+    let wait = patience(&Snapshot {
+        instances: row.try_get("instances")?,
+        expected: row.try_get("expected")?,
+        ordered: row.try_get::<i64, _>("ordered")? != 0,
+    });
+    write
+        .query(sql!("UPDATE studies SET due_at = $2 + " now " WHERE study_uid = $1"))
+        .bind(study.to_owned())
+        .bind(millis(wait))
+        .execute(write.connection()?)
+        .await?;
+    Ok(())
+}
+
+/// `false` where the instance, which was in the study `former`, has been moved to another one at this moment.
+async fn put_instance(write: &mut Write, instance: &NewInstance, former: &str) -> Result<bool, StoreError> {
+    let written = write
+        .query(sql!(
+            "INSERT INTO instances \
+             (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, urgent, received_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, " now ") \
+             ON CONFLICT (sop_uid) DO UPDATE SET study_uid = excluded.study_uid, series_uid = excluded.series_uid, \
+             sop_class = excluded.sop_class, transfer_syntax = excluded.transfer_syntax, \
+             object_sha256 = excluded.object_sha256, bytes = excluded.bytes, urgent = excluded.urgent, \
+             received_at = excluded.received_at, removed_at = NULL WHERE instances.study_uid = $9"
+        ))
+        .bind(instance.uid.to_string())
+        .bind(instance.study.to_string())
+        .bind(instance.series.to_string())
+        .bind(instance.class.clone())
+        .bind(instance.transfer_syntax.clone())
+        .bind(instance.object.to_string())
+        .bind(instance.bytes)
+        .bind(i64::from(instance.urgent))
+        .bind(former.to_owned())
+        .execute(write.connection()?)
+        .await?
+        .rows_affected();
+    Ok(written == 1)
+}

@@ -1,0 +1,143 @@
+//! The outbox: which results wait to be sent where, and what became of it.
+//!
+//! Invariant: a delivery is queued in the transaction that makes its result, so that neither is there without the other.
+
+use serde::Serialize;
+use serde_json::json;
+use sqlx::Row;
+
+use super::database::{Write, sql};
+use super::events::{EventKind, happened};
+use super::{Job, ResultKey, Settled, Store, StoreError, Timestamp, Work};
+use crate::dicom::StudyUid;
+use crate::failpoint;
+
+/// Where a result stands on its way to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeliveryRow {
+    /// The name of the destination.
+    pub destination: String,
+    /// Which result.
+    pub result_key: ResultKey,
+    /// `waiting`, `sending`, `delivered` or `dead`.
+    pub state: &'static str,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// Why it is not there yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// When it arrived, or was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Queues a result for every destination; one that was delivered before is sent again, for another may have taken its place since.
+pub(super) async fn queue_deliveries(
+    write: &mut Write,
+    job: &Job,
+    result: &ResultKey,
+    destinations: &[String],
+) -> Result<(), StoreError> {
+    for destination in destinations {
+        write
+            .query(sql!(
+                "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
+                 available_at, queued_at) VALUES ($1, 'deliver', $2, $3, $4, $5, 'ready', 0, 0, 0, " now ", " now ") \
+                 ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
+                 available_at = excluded.available_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
+            ))
+            .bind(format!("deliver/{result}/{destination}"))
+            .bind(job.study.to_string())
+            .bind(job.generation)
+            .bind(result.to_string())
+            .bind(destination.clone())
+            .execute(write.connection()?)
+            .await?;
+        let detail = json!({ "destination": destination, "result_key": result });
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::DeliveryQueued,
+            &detail,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// A result has arrived, and its destination has shown that it did.
+    pub async fn delivered(&self, job: &Job) -> Result<Settled, StoreError> {
+        self.end_delivery(job, None).await
+    }
+
+    /// Sending a result is given up for `cause`; it can be put back by hand.
+    pub async fn bury_delivery(&self, job: &Job, cause: &str) -> Result<Settled, StoreError> {
+        self.end_delivery(job, Some(cause)).await
+    }
+
+    async fn end_delivery(&self, job: &Job, cause: Option<&str>) -> Result<Settled, StoreError> {
+        let Work::Deliver { destination, .. } = &job.work else {
+            return Ok(Settled::Stale);
+        };
+        let mut write = self.database.write().await?;
+        let held = write
+            .query(sql!(
+                "UPDATE jobs SET state = $3, cause = $4, settled_at = " now
+                " WHERE job_id = $1 AND token = $2 AND state = 'running'"
+            ))
+            .bind(job.id.clone())
+            .bind(job.token)
+            .bind(if cause.is_none() { "done" } else { "dead" })
+            .bind(cause.map(str::to_owned))
+            .execute(write.connection()?)
+            .await?
+            .rows_affected();
+        if held == 1 {
+            let (kind, detail) = match cause {
+                None => (
+                    EventKind::Delivered,
+                    json!({ "destination": destination, "attempt": job.attempt }),
+                ),
+                Some(cause) => (
+                    EventKind::DeliveryDead,
+                    json!({ "destination": destination, "attempts": job.attempt, "cause": cause }),
+                ),
+            };
+            happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
+        }
+        write.commit().await?;
+        failpoint::reach("deliver.after-commit").await?;
+        Ok(Settled::of(held))
+    }
+
+    /// Where the results of a study stand on their way to the destinations, the latest first.
+    pub async fn deliveries(&self, study: &StudyUid) -> Result<Vec<DeliveryRow>, StoreError> {
+        let rows = self
+            .database
+            .query(sql!(
+                "SELECT destination, result_key, state, attempts, cause, settled_at FROM jobs \
+                 WHERE study_uid = $1 AND kind = 'deliver' ORDER BY queued_at DESC, destination"
+            ))
+            .bind(study.to_string())
+            .fetch_all(self.database.read())
+            .await?;
+        let deliveries = rows.iter().map(|row| {
+            Ok(DeliveryRow {
+                destination: row.try_get("destination")?,
+                result_key: ResultKey::stored(row.try_get("result_key")?),
+                state: match row.try_get("state")? {
+                    "ready" => "waiting",
+                    "running" => "sending",
+                    "done" => "delivered",
+                    _ => "dead",
+                },
+                attempts: row.try_get("attempts")?,
+                cause: row.try_get("cause")?,
+                settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(Timestamp),
+            })
+        });
+        deliveries.collect()
+    }
+}

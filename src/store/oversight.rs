@@ -1,0 +1,122 @@
+//! For those who look after the server: what waits, what is dead, and how a dead job is put back.
+
+use serde_json::json;
+use sqlx::Row;
+
+use super::database::sql;
+use super::events::{EventKind, happened};
+use super::queue::JobRow;
+use super::results::hold;
+use super::{Store, StoreError};
+use crate::dicom::StudyUid;
+
+/// How much of each kind of work there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Studies that wait to be complete.
+    pub received: i64,
+    /// Analyses that wait or run.
+    pub analyses: i64,
+    /// Deliveries that wait or run.
+    pub deliveries: i64,
+    /// Jobs that were given up and not put back.
+    pub dead: i64,
+    /// How long the job has been waiting that has waited longest, in milliseconds.
+    pub oldest_ms: i64,
+}
+
+impl Store {
+    /// How much there is to do.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let row = self
+            .database
+            .query(sql!(
+                "SELECT (SELECT count(*) FROM studies WHERE state = 'received') AS received, \
+                 (SELECT count(*) FROM jobs WHERE state = 'dead') AS dead, \
+                 (SELECT count(*) FROM jobs WHERE kind = 'analyse' AND state IN ('ready', 'running')) AS analyses, \
+                 (SELECT count(*) FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running')) AS deliveries, \
+                 coalesce((SELECT " now " - min(queued_at) FROM jobs WHERE state IN ('ready', 'running')), 0) AS oldest"
+            ))
+            .fetch_one(self.database.read())
+            .await?;
+        Ok(Backlog {
+            received: row.try_get("received")?,
+            analyses: row.try_get("analyses")?,
+            deliveries: row.try_get("deliveries")?,
+            dead: row.try_get("dead")?,
+            oldest_ms: row.try_get("oldest")?,
+        })
+    }
+
+    /// At most `limit` jobs that are not done, those that have waited longest first; only the dead ones, if `dead`.
+    pub async fn jobs(&self, dead: bool, limit: u32) -> Result<Vec<JobRow>, StoreError> {
+        let rows = self
+            .database
+            .query(if dead {
+                sql!("SELECT * FROM jobs WHERE state = 'dead' ORDER BY settled_at LIMIT $1")
+            } else {
+                sql!("SELECT * FROM jobs WHERE state IN ('ready', 'running') ORDER BY available_at LIMIT $1")
+            })
+            .bind(i64::from(limit))
+            .fetch_all(self.database.read())
+            .await?;
+        rows.iter().map(JobRow::read).collect()
+    }
+
+    /// Puts the dead jobs of a study back, with all attempts before them; gives their number. The outcome `failed` of an analysis
+    /// that is put back stands until there is another.
+    pub async fn retry_dead(&self, study: &StudyUid) -> Result<usize, StoreError> {
+        let mut write = self.database.write().await?;
+        hold(&mut write, study.as_str()).await?;
+        let rows = write
+            .query(sql!(
+                "UPDATE jobs SET state = 'ready', attempts = 0, answered = 0, token = token + 1, settled_at = NULL, \
+                 available_at = " now " WHERE study_uid = $1 AND state = 'dead' \
+                 AND (kind = 'deliver' OR generation = (SELECT generation FROM studies WHERE studies.study_uid = jobs.study_uid)) \
+                 RETURNING kind, generation, destination"
+            ))
+            .bind(study.to_string())
+            .fetch_all(write.connection()?)
+            .await?;
+        for row in &rows {
+            let (kind, generation): (String, i64) = (row.try_get("kind")?, row.try_get("generation")?);
+            let destination: Option<String> = row.try_get("destination")?;
+            if kind == "analyse" {
+                write
+                    .query(sql!(
+                        "UPDATE studies SET state = 'analysing' WHERE study_uid = $1"
+                    ))
+                    .bind(study.to_string())
+                    .execute(write.connection()?)
+                    .await?;
+            }
+            let detail = json!({ "job": kind, "destination": destination });
+            happened(
+                &mut write,
+                study.as_str(),
+                generation,
+                EventKind::Retried,
+                &detail,
+            )
+            .await?;
+        }
+        write.commit().await?;
+        Ok(rows.len())
+    }
+
+    /// Puts every dead job back; gives their number.
+    pub async fn retry_all_dead(&self) -> Result<usize, StoreError> {
+        let mut retried = 0;
+        loop {
+            let dead = self.jobs(true, 100).await?;
+            let mut changed = 0;
+            for job in &dead {
+                changed += self.retry_dead(&job.study).await?;
+            }
+            retried += changed;
+            if changed == 0 {
+                return Ok(retried);
+            }
+        }
+    }
+}

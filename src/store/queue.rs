@@ -1,0 +1,422 @@
+//! The queue of analyses and deliveries.
+//!
+//! Invariants:
+//! - an attempt is counted when the job is claimed, so a worker that dies without a word has spent one;
+//! - every claim has its own token, and only the claim that holds the current one can settle, renew or put back the job;
+//! - a job whose attempts are spent is dead, and its study has the visible outcome `failed`, with the cause;
+//! - a job's name is made from what it is about, so that the same work is never queued twice;
+//! - leases are in the database's time.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::arrivals::Snapshot;
+use super::database::{Write, millis, sql};
+use super::events::{EventKind, happened};
+use super::row::{key, study_uid, to_json, unreadable};
+use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
+use crate::dicom::StudyUid;
+use crate::failpoint;
+
+/// How much longer than an urgent study another must have waited to be analysed before it.
+const URGENT_BEFORE: Duration = Duration::from_mins(10);
+
+/// What a job is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Make the result of a study.
+    Analyse,
+    /// Send a result somewhere.
+    Deliver {
+        /// Which result.
+        result: ResultKey,
+        /// The name of the destination.
+        destination: String,
+    },
+}
+
+/// Which jobs a worker wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Analyses.
+    Analyse,
+    /// Deliveries.
+    Deliver,
+}
+
+impl Kind {
+    /// The name by which it is stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Analyse => "analyse",
+            Self::Deliver => "deliver",
+        }
+    }
+}
+
+/// A claimed job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its name.
+    pub id: String,
+    /// What to do.
+    pub work: Work,
+    /// The study it is about.
+    pub study: StudyUid,
+    /// The generation of the study that the result belongs to.
+    pub generation: i64,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Whether the attempt before this one ended without a word: its worker died or stalled, perhaps because of this job.
+    pub suspect: bool,
+    /// The fencing token of this claim.
+    pub(super) token: i64,
+}
+
+/// What became of an attempt to settle a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Settled {
+    /// It was written.
+    Stored,
+    /// Another claim, or a later generation of the study, holds the job now; nothing was changed.
+    Stale,
+}
+
+impl Settled {
+    pub(super) fn of(rows: u64) -> Self {
+        if rows == 0 { Self::Stale } else { Self::Stored }
+    }
+}
+
+/// A study that counts as complete and is not yet queued.
+struct Due {
+    study: String,
+    generation: i64,
+    snapshot: Snapshot,
+}
+
+impl Store {
+    /// Queues the analysis of at most `limit` studies that count as complete; `describe` says how complete each is. Gives their number.
+    pub async fn enqueue_due(
+        &self,
+        limit: u32,
+        describe: impl Fn(&Snapshot) -> Completeness,
+    ) -> Result<usize, StoreError> {
+        let is_due = self
+            .database
+            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND due_at <= " now " LIMIT 1"))
+            .fetch_optional(self.database.read())
+            .await?;
+        if is_due.is_none() {
+            return Ok(0);
+        }
+        let mut write = self.database.write().await?;
+        let due = due(&mut write, limit).await?;
+        for study in &due {
+            let completeness = to_json(&describe(&study.snapshot))?;
+            enqueue(&mut write, study, completeness).await?;
+        }
+        failpoint::reach("enqueue.before-commit").await?;
+        write.commit().await?;
+        failpoint::reach("enqueue.after-commit").await?;
+        Ok(due.len())
+    }
+
+    /// How long until a received study counts as complete; `None` if none is received.
+    pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
+        self.millis_until(
+            self.database
+                .query(sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received'")),
+        )
+        .await
+    }
+
+    /// How long until a job may be claimed; `None` if there is none to wait for.
+    pub async fn due_in(&self, kind: Kind) -> Result<Option<Duration>, StoreError> {
+        let query = self
+            .database
+            .query(sql!(
+                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND state IN ('ready', 'running')"
+            ))
+            .bind(kind.name());
+        self.millis_until(query).await
+    }
+
+    async fn millis_until(&self, query: super::database::Statement) -> Result<Option<Duration>, StoreError> {
+        let row = query.fetch_one(self.database.read()).await?;
+        let millis: Option<i64> = row.try_get(0)?;
+        Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
+    }
+
+    /// Takes at most `limit` of the jobs that have waited longest, for as long as `lease`; a job whose lease has run out is taken again.
+    /// Jobs that have had `max_attempts` are given up on the way.
+    pub async fn claim(
+        &self,
+        kind: Kind,
+        limit: usize,
+        lease: Duration,
+        max_attempts: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        if self.due_in(kind).await?.is_none_or(|due| !due.is_zero()) {
+            return Ok(Vec::new());
+        }
+        let mut write = self.database.write().await?;
+        let rows = write
+            .query(sql!(
+                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
+                 WHERE kind = $1 AND state IN ('ready', 'running') AND available_at <= " now
+                " ORDER BY available_at LIMIT $2" skip_locked
+            ))
+            .bind(kind.name())
+            .bind(limit as i64)
+            .fetch_all(write.connection()?)
+            .await?;
+        let (mut claimed, mut spent) = (Vec::new(), Vec::new());
+        for row in &rows {
+            if row.try_get::<i64, _>("attempts")? >= i64::from(max_attempts) {
+                spent.push(row.try_get::<String, _>("job_id")?);
+            } else {
+                claimed.push(take(&mut write, row, lease).await?);
+            }
+        }
+        write.commit().await?;
+        // in transactions of their own, which hold the study before the job
+        for job in spent {
+            self.give_up_spent(&job, max_attempts).await?;
+        }
+        if !claimed.is_empty() {
+            failpoint::reach("claim.after-commit").await?;
+        }
+        Ok(claimed)
+    }
+
+    /// Extends the lease of a job that is making progress.
+    pub async fn renew(&self, job: &Job, lease: Duration) -> Result<Settled, StoreError> {
+        let renewed = self
+            .database
+            .query(sql!(
+                "UPDATE jobs SET available_at = $3 + " now " WHERE job_id = $1 AND token = $2 AND state = 'running'"
+            ))
+            .bind(job.id.clone())
+            .bind(job.token)
+            .bind(millis(lease))
+            .execute(self.database.read())
+            .await?;
+        Ok(Settled::of(renewed.rows_affected()))
+    }
+
+    /// Puts a job back after an attempt that failed for `cause`, to be claimed again after `delay`.
+    pub async fn fail_attempt(&self, job: &Job, cause: &str, delay: Duration) -> Result<Settled, StoreError> {
+        self.put_back(job, Some(cause), delay).await
+    }
+
+    /// Puts a job back untried, to be claimed again after `delay`: the attempt does not count.
+    pub async fn release(&self, job: &Job, delay: Duration) -> Result<Settled, StoreError> {
+        self.put_back(job, None, delay).await
+    }
+
+    async fn put_back(&self, job: &Job, cause: Option<&str>, delay: Duration) -> Result<Settled, StoreError> {
+        let mut write = self.database.write().await?;
+        let uncounted = i64::from(cause.is_none());
+        let changed = write
+            .query(sql!(
+                // what is put back untried keeps its place, and what is held against it
+                "UPDATE jobs SET state = 'ready', attempts = attempts - $5, \
+                 answered = CASE WHEN $5 = 1 THEN answered ELSE attempts END, cause = coalesce($3, cause), \
+                 available_at = CASE WHEN $4 = 0 THEN queued_at ELSE $4 + " now " END"
+                " WHERE job_id = $1 AND token = $2 AND state = 'running'"
+            ))
+            .bind(job.id.clone())
+            .bind(job.token)
+            .bind(cause.map(str::to_owned))
+            .bind(millis(delay))
+            .bind(uncounted)
+            .execute(write.connection()?)
+            .await?
+            .rows_affected();
+        if changed == 1 {
+            let (kind, detail) = match (&job.work, cause) {
+                (Work::Analyse, Some(cause)) => (
+                    EventKind::AttemptFailed,
+                    json!({ "attempt": job.attempt, "cause": cause }),
+                ),
+                (Work::Deliver { destination, .. }, Some(cause)) => (
+                    EventKind::DeliveryFailed,
+                    json!({ "attempt": job.attempt, "cause": cause, "destination": destination }),
+                ),
+                (_, None) => (
+                    EventKind::Released,
+                    json!({ "attempt": job.attempt, "job": job.kind().name() }),
+                ),
+            };
+            happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
+        }
+        write.commit().await?;
+        Ok(Settled::of(changed))
+    }
+}
+
+impl Job {
+    /// What kind of work it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.work {
+            Work::Analyse => Kind::Analyse,
+            Work::Deliver { .. } => Kind::Deliver,
+        }
+    }
+
+    /// The job of a row whose attempts are spent.
+    pub(super) fn given_up(row: &AnyRow) -> Result<Self, StoreError> {
+        Self::read(row, row.try_get("attempts")?, false, row.try_get("token")?)
+    }
+
+    fn read(row: &AnyRow, attempt: i64, suspect: bool, token: i64) -> Result<Self, StoreError> {
+        let work = match (
+            key(row, "result_key")?,
+            row.try_get::<Option<String>, _>("destination")?,
+        ) {
+            (None, None) => Work::Analyse,
+            (Some(result), Some(destination)) => Work::Deliver { result, destination },
+            _ => return Err(unreadable("a delivery needs a result and a destination")),
+        };
+        Ok(Self {
+            id: row.try_get("job_id")?,
+            work,
+            study: study_uid(row)?,
+            generation: row.try_get("generation")?,
+            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            suspect,
+            token,
+        })
+    }
+}
+
+/// The studies that count as complete, those that have for longest first; each is held until the transaction ends.
+async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
+    let rows = write
+        .query(sql!(
+            "SELECT study_uid, generation, expected, ordered, \
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
+             FROM studies WHERE state = 'received' AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
+        ))
+        .bind(i64::from(limit))
+        .fetch_all(write.connection()?)
+        .await?;
+    let due = rows.iter().map(|row| {
+        Ok(Due {
+            study: row.try_get("study_uid")?,
+            generation: row.try_get("generation")?,
+            snapshot: Snapshot {
+                instances: row.try_get("instances")?,
+                expected: row.try_get("expected")?,
+                ordered: row.try_get::<i64, _>("ordered")? != 0,
+            },
+        })
+    });
+    due.collect()
+}
+
+async fn enqueue(write: &mut Write, due: &Due, completeness: String) -> Result<(), StoreError> {
+    write
+        .query(sql!(
+            "UPDATE studies SET state = 'analysing', completeness = $2 WHERE study_uid = $1"
+        ))
+        .bind(due.study.clone())
+        .bind(completeness.clone())
+        .execute(write.connection()?)
+        .await?;
+    write
+        .query(sql!(
+            "INSERT INTO jobs (job_id, kind, study_uid, generation, state, attempts, answered, token, available_at, queued_at) \
+             VALUES ($1, 'analyse', $2, $3, 'ready', 0, 0, 0, "
+            // as if an urgent one had waited that long already: it goes first, and what really has waited for longer never starves
+            now " - CASE WHEN EXISTS (SELECT 1 FROM instances WHERE study_uid = $2 AND urgent = 1) THEN $4 ELSE 0 END, " now
+            ") ON CONFLICT (job_id) DO NOTHING"
+        ))
+        .bind(format!("analyse/{}/{}", due.study, due.generation))
+        .bind(due.study.clone())
+        .bind(due.generation)
+        .bind(millis(URGENT_BEFORE))
+        .execute(write.connection()?)
+        .await?;
+    let detail: serde_json::Value = super::row::from_json(&completeness)?;
+    happened(write, &due.study, due.generation, EventKind::Queued, &detail).await
+}
+
+/// Claims the job of this row.
+async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, StoreError> {
+    let (attempts, answered): (i64, i64) = (row.try_get("attempts")?, row.try_get("answered")?);
+    let token = row.try_get::<i64, _>("token")? + 1;
+    let attempt = if failpoint::is_off("claim.no-count") {
+        attempts
+    } else {
+        attempts + 1
+    };
+    let job = Job::read(row, attempt, attempts > answered, token)?;
+    write
+        .query(sql!(
+            "UPDATE jobs SET state = 'running', attempts = $3, token = $2, available_at = $4 + " now " WHERE job_id = $1"
+        ))
+        .bind(job.id.clone())
+        .bind(token)
+        .bind(attempt)
+        .bind(millis(lease))
+        .execute(write.connection()?)
+        .await?;
+    if job.work == Work::Analyse {
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::Claimed,
+            &json!({ "attempt": job.attempt }),
+        )
+        .await?;
+    }
+    Ok(job)
+}
+
+/// A job, as those who look after the server see it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct JobRow {
+    /// Its name.
+    pub job: String,
+    /// `analyse` or `deliver`.
+    pub kind: String,
+    /// `ready`, `running`, `done` or `dead`.
+    pub state: String,
+    /// The study it is about.
+    pub study: StudyUid,
+    /// Where its result goes, for a delivery.
+    pub destination: Option<String>,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// When it may be claimed, or its lease ends.
+    pub available_at: Timestamp,
+    /// Why it was put back or given up.
+    pub cause: Option<String>,
+}
+
+impl JobRow {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            job: row.try_get("job_id")?,
+            kind: row.try_get("kind")?,
+            state: row.try_get("state")?,
+            study: study_uid(row)?,
+            destination: row.try_get("destination")?,
+            attempts: row.try_get("attempts")?,
+            queued_at: Timestamp(row.try_get("queued_at")?),
+            available_at: Timestamp(row.try_get("available_at")?),
+            cause: row.try_get("cause")?,
+        })
+    }
+}

@@ -1,0 +1,377 @@
+//! Results: how a study gets its outcome, from an analysis or from a job that is given up.
+//!
+//! Invariants:
+//! - a result, the study's state, the end of the job and the deliveries that follow are one transaction;
+//! - only the claim that holds the job's current token writes it;
+//! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::database::{Write, sql};
+use super::deliveries::queue_deliveries;
+use super::events::{EventKind, happened};
+use super::row::{from_json, key, study_uid, to_json, unreadable};
+use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
+use crate::dicom::{InstanceUid, StudyUid};
+use crate::failpoint;
+use crate::finding::{ModelReference, Outcome, Reason, StudyResult};
+
+/// The name of a result: the SHA-256 of study, model digest and input digest, as 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResultKey(String);
+
+impl ResultKey {
+    /// The key of what `model` makes of `input` as a part of `study`; both are digests.
+    #[must_use]
+    pub fn of(study: &StudyUid, model: &str, input: &str) -> Self {
+        Self(Sha::of(format!("{study}\n{model}\n{input}").as_bytes()).to_string())
+    }
+
+    /// A key that someone typed: 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Sha::parse(text).map(|sha| Self(sha.to_string()))
+    }
+
+    pub(super) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Its digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ResultKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One of the images that a result was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its SOP Instance UID.
+    pub instance: InstanceUid,
+    /// The digest of its bytes.
+    pub object: Sha,
+}
+
+/// The digest of what a result was made from.
+#[must_use]
+pub fn input_digest(inputs: &[Input]) -> String {
+    let mut lines: Vec<_> = inputs
+        .iter()
+        .map(|input| format!("{} {}\n", input.instance, input.object))
+        .collect();
+    lines.sort();
+    Sha::of(lines.concat().as_bytes()).to_string()
+}
+
+/// A result to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewResult {
+    /// Its name.
+    pub key: ResultKey,
+    /// The model that was asked.
+    pub model: Option<ModelReference>,
+    /// What it was asked about.
+    pub inputs: Vec<Input>,
+    /// What it said.
+    pub body: StudyResult,
+}
+
+/// A stored result, with all that is needed to make it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultRow {
+    /// Its name.
+    pub key: ResultKey,
+    /// The study that it is about.
+    pub study: StudyUid,
+    /// The digest of the manifest of the model that made it, where one did.
+    pub model_digest: Option<String>,
+    /// How complete the study was.
+    pub completeness: Completeness,
+    /// What it says.
+    pub body: StudyResult,
+    /// The result that it takes the place of.
+    pub supersedes: Option<ResultKey>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// What it was made from.
+    pub inputs: Vec<Input>,
+}
+
+impl Store {
+    /// Stores the result of a job and makes it the study's outcome; it is queued for every destination.
+    pub async fn complete(&self, job: &Job, result: &NewResult) -> Result<Settled, StoreError> {
+        self.settle(job, "done", result).await
+    }
+
+    /// Gives a job up: it is dead, and `result` is the study's outcome.
+    pub async fn bury(&self, job: &Job, result: &NewResult) -> Result<Settled, StoreError> {
+        self.settle(job, "dead", result).await
+    }
+
+    /// A result by its name.
+    pub async fn result(&self, key: &ResultKey) -> Result<Option<ResultRow>, StoreError> {
+        let row = self
+            .database
+            .query(sql!("SELECT * FROM results WHERE result_key = $1"))
+            .bind(key.to_string())
+            .fetch_optional(self.database.read())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let inputs = self
+            .database
+            .query(sql!(
+                "SELECT sop_uid, object_sha256 FROM result_inputs WHERE result_key = $1 ORDER BY sop_uid"
+            ))
+            .bind(key.to_string())
+            .fetch_all(self.database.read())
+            .await?;
+        let inputs = inputs.iter().map(read_input).collect::<Result<_, _>>()?;
+        ResultRow::read(&row, inputs).map(Some)
+    }
+
+    async fn settle(
+        &self,
+        job: &Job,
+        state: &'static str,
+        result: &NewResult,
+    ) -> Result<Settled, StoreError> {
+        let mut write = self.database.write().await?;
+        hold(&mut write, job.study.as_str()).await?;
+        let cause = result.body.reason.as_ref().map(|reason| reason.message.clone());
+        let fenced = i64::from(!failpoint::is_off("settle.no-fence"));
+        let held = write
+            .query(sql!(
+                "UPDATE jobs SET state = $3, cause = $4, settled_at = " now
+                " WHERE job_id = $1 AND ((token = $2 AND state = 'running') OR $5 = 0)"
+            ))
+            .bind(job.id.clone())
+            .bind(job.token)
+            .bind(state)
+            .bind(cause)
+            .bind(fenced)
+            .execute(write.connection()?)
+            .await?
+            .rows_affected();
+        if held == 1 {
+            set_outcome(&mut write, job, result, &self.destinations).await?;
+        }
+        failpoint::reach("settle.before-commit").await?;
+        write.commit().await?;
+        failpoint::reach("settle.after-commit").await?;
+        Ok(Settled::of(held))
+    }
+
+    /// Buries what may be claimed but has no attempt left: its workers died or stalled and could not say why.
+    pub(super) async fn give_up_spent(&self, job: &str, max_attempts: u32) -> Result<(), StoreError> {
+        let mut write = self.database.write().await?;
+        let row = write
+            .query(sql!("SELECT study_uid FROM jobs WHERE job_id = $1"))
+            .bind(job.to_owned())
+            .fetch_one(write.connection()?)
+            .await?;
+        hold(&mut write, row.try_get("study_uid")?).await?;
+        let spent = write
+            .query(sql!(
+                "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now
+                " WHERE job_id = $1 AND state IN ('ready', 'running') AND attempts >= $2 AND available_at <= " now
+                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination"
+            ))
+            .bind(job.to_owned())
+            .bind(i64::from(max_attempts))
+            .fetch_optional(write.connection()?)
+            .await?;
+        let Some(row) = spent else { return Ok(()) };
+        let attempts: i64 = row.try_get("attempts")?;
+        let cause: Option<String> = row.try_get("cause")?;
+        let job = Job::given_up(&row)?;
+        if let super::Work::Deliver { destination, .. } = &job.work {
+            let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
+            happened(
+                &mut write,
+                job.study.as_str(),
+                job.generation,
+                EventKind::DeliveryDead,
+                &detail,
+            )
+            .await?;
+            return write.commit().await;
+        }
+        let cause = cause.unwrap_or_else(|| "the server stopped or stalled during the analysis".to_owned());
+        let message =
+            format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
+        let result = NewResult::failed(&job, "analysis-failed", message);
+        set_outcome(&mut write, &job, &result, &self.destinations).await?;
+        write.commit().await
+    }
+}
+
+impl NewResult {
+    /// The result of a study that could not be analysed.
+    #[must_use]
+    pub fn failed(job: &Job, code: &str, message: String) -> Self {
+        Self {
+            key: ResultKey::of(&job.study, "", &format!("generation {}", job.generation)),
+            model: None,
+            inputs: Vec::new(),
+            body: StudyResult {
+                outcome: Outcome::Failed,
+                reason: Some(Reason {
+                    code: code.to_owned(),
+                    message,
+                }),
+                findings: Vec::new(),
+                instances: Vec::new(),
+            },
+        }
+    }
+}
+
+impl ResultRow {
+    fn read(row: &AnyRow, inputs: Vec<Input>) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: key(row, "result_key")?.ok_or_else(|| unreadable("a result has no key"))?,
+            study: study_uid(row)?,
+            model_digest: row.try_get("model_digest")?,
+            completeness: from_json(row.try_get("completeness")?)?,
+            body: from_json(row.try_get("body")?)?,
+            supersedes: key(row, "supersedes")?,
+            made_at: Timestamp(row.try_get("made_at")?),
+            inputs,
+        })
+    }
+}
+
+/// Holds a study's row until the transaction ends.
+pub(super) async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
+    write
+        .query(sql!("SELECT generation FROM studies WHERE study_uid = $1" for_update))
+        .bind(study.to_owned())
+        .fetch_optional(write.connection()?)
+        .await?;
+    Ok(())
+}
+
+/// Makes `result` the study's, if it still is at the job's generation.
+async fn set_outcome(
+    write: &mut Write,
+    job: &Job,
+    result: &NewResult,
+    destinations: &[String],
+) -> Result<(), StoreError> {
+    let study = write
+        .query(sql!(
+            "SELECT latest_key, completeness FROM studies WHERE study_uid = $1 AND generation = $2"
+        ))
+        .bind(job.study.to_string())
+        .bind(job.generation)
+        .fetch_optional(write.connection()?)
+        .await?;
+    let Some(study) = study else { return Ok(()) };
+    let former = key(&study, "latest_key")?.filter(|former| *former != result.key);
+    put_result(
+        write,
+        job,
+        result,
+        study.try_get("completeness")?,
+        former.as_ref(),
+    )
+    .await?;
+    let kind = match result.body.outcome {
+        Outcome::Scored => EventKind::Scored,
+        Outcome::Refused => EventKind::Refused,
+        Outcome::Failed => EventKind::Failed,
+    };
+    write
+        .query(sql!(
+            "UPDATE studies SET state = $3, result_key = $4, latest_key = $4, ordered = 0 \
+             WHERE study_uid = $1 AND generation = $2"
+        ))
+        .bind(job.study.to_string())
+        .bind(job.generation)
+        .bind(result.body.outcome.name())
+        .bind(result.key.to_string())
+        .execute(write.connection()?)
+        .await?;
+    let detail = json!({
+        "result_key": result.key,
+        "supersedes": former,
+        "attempt": job.attempt,
+        "reason": result.body.reason,
+        "model": result.model.as_ref().map(|model| format!("{} {}", model.name, model.version)),
+    });
+    happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
+    queue_deliveries(write, job, &result.key, destinations).await
+}
+
+/// Writes the result, if it is not there already; what failed before may be better now.
+async fn put_result(
+    write: &mut Write,
+    job: &Job,
+    result: &NewResult,
+    completeness: Option<String>,
+    supersedes: Option<&ResultKey>,
+) -> Result<(), StoreError> {
+    let unknown = Completeness {
+        basis: Basis::Quiet,
+        instances: result.inputs.len() as i64,
+        expected: None,
+    };
+    let model = result.model.as_ref();
+    let outcome = result.body.outcome.name();
+    write
+        .query(sql!(
+            "INSERT INTO results (result_key, study_uid, generation, outcome, model_name, model_version, model_digest, input_digest, \
+             completeness, body, supersedes, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, " now ") \
+             ON CONFLICT (result_key) DO UPDATE SET outcome = excluded.outcome, body = excluded.body, \
+             model_name = excluded.model_name, model_version = excluded.model_version, model_digest = excluded.model_digest, \
+             generation = excluded.generation, made_at = excluded.made_at WHERE results.outcome = 'failed'"
+        ))
+        .bind(result.key.to_string())
+        .bind(job.study.to_string())
+        .bind(job.generation)
+        .bind(outcome)
+        .bind(model.map(|model| model.name.clone()))
+        .bind(model.map(|model| i64::from(model.version)))
+        .bind(model.map(|model| model.digest.clone()))
+        .bind(input_digest(&result.inputs))
+        .bind(completeness.map_or_else(|| to_json(&unknown), Ok)?)
+        .bind(to_json(&result.body)?)
+        .bind(supersedes.map(ToString::to_string))
+        .execute(write.connection()?)
+        .await?;
+    for input in &result.inputs {
+        write
+            .query(sql!(
+                "INSERT INTO result_inputs (result_key, sop_uid, object_sha256) VALUES ($1, $2, $3) \
+                 ON CONFLICT (result_key, sop_uid) DO NOTHING"
+            ))
+            .bind(result.key.to_string())
+            .bind(input.instance.to_string())
+            .bind(input.object.to_string())
+            .execute(write.connection()?)
+            .await?;
+    }
+    Ok(())
+}
+
+fn read_input(row: &AnyRow) -> Result<Input, StoreError> {
+    Ok(Input {
+        instance: InstanceUid::parse(row.try_get("sop_uid")?)
+            .map_err(|error| StoreError::Database(error.into()))?,
+        object: Sha::parse(row.try_get("object_sha256")?)
+            .ok_or_else(|| unreadable("the digest of an object is not a SHA-256"))?,
+    })
+}

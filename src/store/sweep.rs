@@ -1,0 +1,168 @@
+//! What nobody needs any more: objects without a row, and images that the retention policy lets go.
+//!
+//! Invariant: an object that a row names is never removed. The sweeper takes only objects that are older than any sender needs from
+//! storing one to naming it. One that was there before a sender came could be taken between the two, so the sender, in the
+//! transaction that names it, holds a lock on its digest and looks whether it is still there; the sweeper holds the same lock,
+//! against all others, from its last look for a name until the object is gone. (SQLite has one writer, which is that lock.)
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{StreamExt as _, pin_mut};
+use serde_json::json;
+use sqlx::Row;
+
+use super::database::{Engine, Write, millis, sql};
+use super::events::{EventKind, happened};
+use super::{Sha, Store, StoreError, StoredObject};
+
+/// How many studies the retention policy takes in one transaction.
+const BATCH: i64 = 100;
+
+/// How the lock on an object is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// By any number of those who name it.
+    Shared,
+    /// By the one who removes it.
+    Exclusive,
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many objects.
+    pub objects: u64,
+    /// How much they took.
+    pub bytes: u64,
+}
+
+/// Locks the digest of an object until the transaction ends.
+pub(super) async fn lock_object(write: &mut Write, object: &Sha, lock: Lock) -> Result<(), StoreError> {
+    if write.engine() == Engine::Sqlite {
+        return Ok(());
+    }
+    let lock = match lock {
+        Lock::Shared => sql!("SELECT CAST(pg_advisory_xact_lock_shared(hashtextextended($1, 0)) AS TEXT)"),
+        Lock::Exclusive => sql!("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 0)) AS TEXT)"),
+    };
+    write
+        .query(lock)
+        .bind(object.to_string())
+        .execute(write.connection()?)
+        .await?;
+    Ok(())
+}
+
+/// By the clock of this machine: an age of hours forgives a place whose clock differs by minutes.
+fn is_old(object: &StoredObject, age: Duration) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    object.modified.0.saturating_add(millis(age)) <= millis(now)
+}
+
+impl Store {
+    /// Removes objects that are older than `age` and that neither an instance nor a result names, and what writers have left half-written.
+    pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
+        self.objects.remove_leftovers().await?;
+        let mut swept = Swept::default();
+        let objects = self.objects.list();
+        pin_mut!(objects);
+        while let Some(object) = objects.next().await {
+            let object = object?;
+            // most are named: that is found out without keeping a writer waiting
+            if is_old(&object, age)
+                && !self.is_named(&object.sha).await?
+                && self.remove_unnamed(&object).await?
+            {
+                swept.objects += 1;
+                swept.bytes += object.bytes;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Whether an instance or a result needs an object.
+    pub(super) async fn is_named(&self, object: &Sha) -> Result<bool, StoreError> {
+        let named = self
+            .database
+            .query(NAMED)
+            .bind(object.to_string())
+            .fetch_optional(self.database.read())
+            .await?;
+        Ok(named.is_some())
+    }
+
+    async fn remove_unnamed(&self, object: &StoredObject) -> Result<bool, StoreError> {
+        let mut write = self.database.write().await?;
+        if write.engine() == Engine::Postgres {
+            // the lock lasts for as long as this process is at it, even if it is stopped for a while
+            let patient = sql!("SET LOCAL idle_in_transaction_session_timeout = 0");
+            write.query(patient).execute(write.connection()?).await?;
+        }
+        lock_object(&mut write, &object.sha, Lock::Exclusive).await?;
+        let named = write
+            .query(NAMED)
+            .bind(object.sha.to_string())
+            .fetch_optional(write.connection()?)
+            .await?;
+        if named.is_none() {
+            self.objects.remove(&object.sha).await?;
+        }
+        write.commit().await?;
+        Ok(named.is_none())
+    }
+
+    /// Lets go of the images of studies that are settled, whose results are delivered or given up, and of which nothing has arrived for
+    /// `age`. Results and events stay; the sweeper removes the objects. Gives the number of studies.
+    pub async fn forget_images(&self, age: Duration) -> Result<usize, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let batch = self.forget_batch(age).await?;
+            if batch == 0 {
+                return Ok(forgotten);
+            }
+            forgotten += batch;
+        }
+    }
+
+    async fn forget_batch(&self, age: Duration) -> Result<usize, StoreError> {
+        let mut write = self.database.write().await?;
+        let studies = write
+            .query(sql!(
+                "SELECT study_uid, generation FROM studies WHERE state IN ('scored', 'refused', 'failed') \
+                 AND last_arrival_at <= " now " - $1 AND study_uid IN (SELECT study_uid FROM instances WHERE removed_at IS NULL \
+                 AND received_at <= " now " - $1) \
+                 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.study_uid = studies.study_uid AND jobs.state IN ('ready', 'running')) \
+                 ORDER BY last_arrival_at LIMIT $2" skip_locked
+            ))
+            .bind(millis(age))
+            .bind(BATCH)
+            .fetch_all(write.connection()?)
+            .await?;
+        for row in &studies {
+            let (study, generation): (String, i64) = (row.try_get("study_uid")?, row.try_get("generation")?);
+            let removed = write
+                .query(sql!("UPDATE instances SET removed_at = " now " WHERE study_uid = $1 AND removed_at IS NULL"))
+                .bind(study.clone())
+                .execute(write.connection()?)
+                .await?
+                .rows_affected();
+            write
+                .query(sql!("UPDATE studies SET images_removed_at = " now " WHERE study_uid = $1"))
+                .bind(study.clone())
+                .execute(write.connection()?)
+                .await?;
+            let detail = json!({ "instances": removed });
+            happened(&mut write, &study, generation, EventKind::ImagesRemoved, &detail).await?;
+        }
+        write.commit().await?;
+        Ok(studies.len())
+    }
+}
+
+/// Who needs an object: an instance whose image was not let go, or a result of a study whose images were not.
+const NAMED: super::database::Sql = sql!(
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM instances WHERE object_sha256 = $1 AND removed_at IS NULL) \
+     OR EXISTS (SELECT 1 FROM result_inputs JOIN results ON results.result_key = result_inputs.result_key \
+     JOIN studies ON studies.study_uid = results.study_uid \
+     WHERE result_inputs.object_sha256 = $1 AND studies.images_removed_at IS NULL)"
+);

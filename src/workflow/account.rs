@@ -1,0 +1,152 @@
+//! What became of a study and why, in sentences. Pure.
+
+use crate::store::{Basis, Event, StudyRow, StudyState};
+
+/// Why the study has its score, or why it has none.
+#[must_use]
+pub fn account(study: &StudyRow, events: &[Event]) -> String {
+    let last = |kind: &str| {
+        let of_now = |event: &&Event| event.generation == study.generation && event.kind == kind;
+        events.iter().rev().find(of_now)
+    };
+    let said = |event: &Event, field: &str| event.detail[field].as_str().map(str::to_owned);
+    let mut sentences = vec![match study.state {
+        StudyState::Received => format!(
+            "It has {} and waits to be complete, because nobody has said that no more will come.",
+            images(study.instances)
+        ),
+        StudyState::Analysing => match (last("claimed"), last("attempt-failed")) {
+            (None, _) => "It is complete and waits for a worker.".to_owned(),
+            (Some(claimed), Some(failed)) if failed.at >= claimed.at => format!(
+                "Attempt {} failed: {}. It is tried again.",
+                failed.detail["attempt"],
+                said(failed, "cause").unwrap_or_default()
+            ),
+            (Some(claimed), _) => format!(
+                "Attempt {} of its analysis is under way.",
+                claimed.detail["attempt"]
+            ),
+        },
+        StudyState::Scored => {
+            let model = last("scored").and_then(|scored| said(scored, "model"));
+            format!(
+                "It was scored by {}.",
+                model.as_deref().unwrap_or("a model that is not known any more")
+            )
+        }
+        StudyState::Refused => format!("It must not be scored: {}.", reason(study)),
+        StudyState::Failed => format!(
+            "It could not be scored: {}. `osteon jobs retry {}` tries it again.",
+            reason(study),
+            study.study
+        ),
+    }];
+    if let Some(completeness) = study.completeness.as_ref().filter(|_| study.result.is_some()) {
+        let count = images(completeness.instances);
+        sentences.push(match (completeness.basis, completeness.expected) {
+            (Basis::Quiet, _) => format!("It had {count} when none had come for a while."),
+            (Basis::Expected, _) => format!("It had {count}, as many as were expected."),
+            (Basis::Overdue, Some(expected)) => {
+                format!("It had {count} of {expected} that were expected; the others did not come in time.")
+            }
+            (Basis::Overdue, None) => format!("It had {count}."),
+            (Basis::Ordered, _) => format!("It had {count} when its result was asked for."),
+        });
+    }
+    if study.supersedes.is_some() {
+        sentences.push("The result takes the place of an earlier one.".to_owned());
+    }
+    sentences.join(" ")
+}
+
+fn reason(study: &StudyRow) -> String {
+    let reason = study.result.as_ref().and_then(|result| result.reason.as_ref());
+    reason.map_or_else(
+        || "no reason is known".to_owned(),
+        |reason| format!("{} ({})", reason.message, reason.code),
+    )
+}
+
+fn images(count: i64) -> String {
+    if count == 1 {
+        "1 instance".to_owned()
+    } else {
+        format!("{count} instances")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::dicom::StudyUid;
+    use crate::fault::{Fault, FaultKind};
+    use crate::finding::{InstanceResult, StudyResult, StudyRule};
+    use crate::store::{Completeness, Timestamp};
+
+    fn event(at: i64, kind: &str, detail: Value) -> Event {
+        Event {
+            at: Timestamp(at),
+            kind: kind.to_owned(),
+            generation: 1,
+            detail,
+        }
+    }
+
+    fn study(state: StudyState) -> StudyRow {
+        let fault = Fault::new(FaultKind::Refused, "modality", "it is CT");
+        let result = StudyResult::of(
+            vec![InstanceResult::unscored(&fault, None)],
+            &StudyRule::default(),
+        );
+        let settled = matches!(
+            state,
+            StudyState::Scored | StudyState::Refused | StudyState::Failed
+        );
+        StudyRow {
+            study: StudyUid::parse("1.2").unwrap(),
+            state,
+            received_at: Timestamp(0),
+            last_arrival_at: Timestamp(0),
+            analysed_at: None,
+            generation: 1,
+            instances: 2,
+            result: settled.then_some(result),
+            result_key: None,
+            supersedes: None,
+            completeness: Some(Completeness {
+                basis: Basis::Overdue,
+                instances: 2,
+                expected: Some(3),
+            }),
+        }
+    }
+
+    #[test]
+    fn every_state_is_accounted_for() {
+        let claimed = event(1, "claimed", json!({ "attempt": 2 }));
+        let failed = event(
+            2,
+            "attempt-failed",
+            json!({ "attempt": 2, "cause": "the engine stopped" }),
+        );
+        let scored = event(3, "scored", json!({ "model": "spine 4" }));
+        let of = |state, events: &[Event]| account(&study(state), events);
+        assert!(of(StudyState::Received, &[]).contains("2 instances and waits to be complete"));
+        assert!(of(StudyState::Analysing, &[]).contains("waits for a worker"));
+        assert!(
+            of(StudyState::Analysing, std::slice::from_ref(&claimed)).contains("Attempt 2 of its analysis")
+        );
+        assert!(
+            of(StudyState::Analysing, &[claimed, failed]).contains("Attempt 2 failed: the engine stopped.")
+        );
+        let text = of(StudyState::Scored, &[scored]);
+        assert!(
+            text.contains("scored by spine 4. It had 2 instances of 3"),
+            "{text}"
+        );
+        assert!(of(StudyState::Refused, &[]).contains("must not be scored: it is CT (modality)."));
+        assert!(of(StudyState::Failed, &[]).contains("osteon jobs retry 1.2"));
+    }
+}

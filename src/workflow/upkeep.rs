@@ -1,0 +1,69 @@
+//! What has to be done now and then: counting what waits, letting go of images, removing what nobody names.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Workflow;
+use crate::fault::Fault;
+use crate::store::StoreError;
+
+/// How often what waits is counted.
+const COUNT: Duration = Duration::from_secs(5);
+/// How often the store is tidied.
+const TIDY: Duration = Duration::from_hours(1);
+/// How old an object must be that no row names: far older than any sender needs between the two.
+const ORPHAN: Duration = Duration::from_hours(1);
+
+/// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
+pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
+    let mut tidied = None::<Instant>;
+    loop {
+        let counted = count(&workflow).await;
+        if tidied.is_none_or(|at| at.elapsed() > TIDY) {
+            tidied = Some(Instant::now());
+            if let Err(error) = tidy(&workflow).await {
+                let fault = Fault::from(error);
+                tracing::warn!(
+                    code = fault.code,
+                    "the store could not be tidied; it is tried again in an hour"
+                );
+            }
+        }
+        if let Err(error) = counted {
+            // the conversion logs the cause
+            let _ = Fault::from(error);
+        }
+        if stop.run_until_cancelled(sleep(COUNT)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn count(workflow: &Workflow) -> Result<(), StoreError> {
+    let backlog = workflow.store.backlog().await?;
+    let waiting = [
+        ("received", backlog.received),
+        ("analyse", backlog.analyses),
+        ("deliver", backlog.deliveries),
+    ];
+    workflow
+        .metrics
+        .backlog(&waiting, backlog.dead, backlog.oldest_ms);
+    Ok(())
+}
+
+async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
+    if let Some(age) = workflow.settings.keep_images {
+        let studies = workflow.store.forget_images(age).await?;
+        if studies > 0 {
+            tracing::info!(studies, "store.images_removed");
+        }
+    }
+    let swept = workflow.store.sweep(ORPHAN).await?;
+    if swept.objects > 0 {
+        tracing::info!(objects = swept.objects, bytes = swept.bytes, "store.swept");
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! An archive on the loopback interface that behaves, or misbehaves in a way that can be chosen while it runs.
+//!
+//! It speaks as much of STOW-RS, QIDO-RS and WADO-RS as delivery needs, and counts everything. It knows nothing of osteon: unit
+//! tests and the fault harness take it in as a file.
+
+#![allow(dead_code, reason = "each of those who take it in uses a part of it")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// How it behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It stores and finds.
+    Accepting,
+    /// The same, after this pause before every answer.
+    Slow(Duration),
+    /// 503 with `Retry-After: 7` to everything.
+    Unavailable,
+    /// The same, to what is to be stored only: its search works.
+    StoresNothingNow,
+    /// 401 to everything.
+    Unauthorised,
+    /// 409 to what is to be stored, with this Failure Reason (0008,1197) for each instance.
+    Rejecting(u16),
+    /// 409 without a body.
+    RejectingSilently,
+    /// 200 as if it had stored, and it stores nothing.
+    Lying,
+    /// It stores, and the connection is cut before the answer.
+    CutAfterStoring,
+    /// The connection is cut before it stores.
+    CutBeforeStoring,
+    /// It stores and finds; searches are 501, single instances can be had.
+    WithoutSearch,
+    /// It stores and finds; searches without a match are 204.
+    SilentSearch,
+    /// Its search knows no filter and answers with whatever it has first.
+    FilterlessSearch,
+    /// 307 to this place.
+    Redirecting(String),
+    /// Every answer is 200 and text that means nothing.
+    Babbling,
+}
+
+/// How many requests of each kind came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Requests {
+    pub(crate) searches: usize,
+    pub(crate) metadata: usize,
+    pub(crate) stores: usize,
+}
+
+struct Inside {
+    mode: Mode,
+    requests: Requests,
+    /// Copies that were stored, by SOP Instance UID.
+    copies: BTreeMap<String, usize>,
+    /// The latest file of each.
+    files: BTreeMap<String, Bytes>,
+    /// Authorization of the latest request.
+    authorization: Option<String>,
+}
+
+type Shared = Arc<Mutex<Inside>>;
+
+/// A running archive; dropping it closes its port.
+pub(crate) struct Archive {
+    pub(crate) address: SocketAddr,
+    inside: Shared,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Archive {
+    /// On a free port.
+    pub(crate) async fn start(mode: Mode) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mode).await
+    }
+
+    /// At `address`, for example where another one was.
+    pub(crate) async fn start_at(address: SocketAddr, mode: Mode) -> Self {
+        let inside = Arc::new(Mutex::new(Inside {
+            mode,
+            requests: Requests::default(),
+            copies: BTreeMap::new(),
+            files: BTreeMap::new(),
+            authorization: None,
+        }));
+        let instance = "/dicom-web/studies/{study}/series/{series}/instances/{instance}/metadata";
+        let router = Router::new()
+            .route("/dicom-web/studies", post(store))
+            .route("/dicom-web/instances", get(search))
+            .route(instance, get(metadata))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(inside.clone());
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("it serves");
+        });
+        Self {
+            address,
+            inside,
+            server,
+        }
+    }
+
+    /// Base URL of its DICOMweb services.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/dicom-web", self.address)
+    }
+
+    /// From now on it behaves like this.
+    pub(crate) fn set(&self, mode: Mode) {
+        lock(&self.inside).mode = mode;
+    }
+
+    /// How often each SOP Instance UID was stored: more than once is a duplicate.
+    pub(crate) fn copies(&self) -> BTreeMap<String, usize> {
+        lock(&self.inside).copies.clone()
+    }
+
+    /// The file that it holds of an instance.
+    pub(crate) fn file(&self, uid: &str) -> Option<Bytes> {
+        lock(&self.inside).files.get(uid).cloned()
+    }
+
+    pub(crate) fn requests(&self) -> Requests {
+        lock(&self.inside).requests
+    }
+
+    /// What the latest request said of who sends it.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        lock(&self.inside).authorization.clone()
+    }
+}
+
+fn lock(inside: &Shared) -> MutexGuard<'_, Inside> {
+    inside.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Counts a request, and gives the answer that the mode has for requests of every kind.
+async fn arrive(
+    inside: &Shared,
+    headers: &HeaderMap,
+    count: impl FnOnce(&mut Requests),
+) -> Result<Mode, Response> {
+    let mode = {
+        let mut inside = lock(inside);
+        count(&mut inside.requests);
+        let value = headers.get(header::AUTHORIZATION);
+        inside.authorization = value.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        inside.mode.clone()
+    };
+    match &mode {
+        Mode::Slow(pause) => tokio::time::sleep(*pause).await,
+        Mode::Unavailable => return Err(unavailable()),
+        Mode::Unauthorised => return Err(StatusCode::UNAUTHORIZED.into_response()),
+        Mode::Redirecting(place) => return Err(Redirect::temporary(place).into_response()),
+        Mode::Babbling => return Err((StatusCode::OK, "<html>welcome</html>").into_response()),
+        _ => {}
+    }
+    Ok(mode)
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "7")]).into_response()
+}
+
+fn json(status: StatusCode, text: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/dicom+json")], text).into_response()
+}
+
+async fn search(
+    State(inside): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let mode = match arrive(&inside, &headers, |requests| requests.searches += 1).await {
+        Ok(mode) => mode,
+        Err(answer) => return answer,
+    };
+    if mode == Mode::WithoutSearch {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    }
+    let wanted = query.get("00080018").or_else(|| query.get("SOPInstanceUID"));
+    let found: Vec<String> = lock(&inside)
+        .copies
+        .keys()
+        .filter(|uid| mode == Mode::FilterlessSearch || Some(*uid) == wanted)
+        .take(1)
+        .map(|uid| instance(uid))
+        .collect();
+    if found.is_empty() && mode == Mode::SilentSearch {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    json(StatusCode::OK, format!("[{}]", found.join(",")))
+}
+
+async fn metadata(
+    State(inside): State<Shared>,
+    Path((_, _, uid)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = arrive(&inside, &headers, |requests| requests.metadata += 1).await {
+        return answer;
+    }
+    if lock(&inside).copies.contains_key(&uid) {
+        json(StatusCode::OK, format!("[{}]", instance(&uid)))
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+async fn store(State(inside): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let mode = match arrive(&inside, &headers, |requests| requests.stores += 1).await {
+        Ok(mode) => mode,
+        Err(answer) => return answer,
+    };
+    let parts = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(boundary)
+        .map(|boundary| parts(&body, &boundary))
+        .unwrap_or_default();
+    let uids: Option<Vec<String>> = parts.iter().map(|part| sop_instance_uid(part)).collect();
+    let Some(uids) = uids.filter(|uids| !uids.is_empty()) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match mode {
+        Mode::StoresNothingNow => return unavailable(),
+        Mode::Rejecting(reason) => return json(StatusCode::CONFLICT, failed(&uids, reason)),
+        Mode::RejectingSilently => return StatusCode::CONFLICT.into_response(),
+        Mode::Lying => return json(StatusCode::OK, stored(&uids)),
+        // it ends the task of this connection, and the connection with it, without a word
+        Mode::CutBeforeStoring => resume_unwind(Box::new("cut")),
+        _ => {}
+    }
+    {
+        let mut inside = lock(&inside);
+        for (uid, part) in uids.iter().zip(&parts) {
+            *inside.copies.entry(uid.clone()).or_default() += 1;
+            inside.files.insert(uid.clone(), Bytes::copy_from_slice(part));
+        }
+    }
+    if mode == Mode::CutAfterStoring {
+        resume_unwind(Box::new("cut"));
+    }
+    json(StatusCode::OK, stored(&uids))
+}
+
+fn instance(uid: &str) -> String {
+    format!(r#"{{"00080018":{{"vr":"UI","Value":["{uid}"]}}}}"#)
+}
+
+fn stored(uids: &[String]) -> String {
+    let items: Vec<_> = uids
+        .iter()
+        .map(|uid| format!(r#"{{"00081155":{{"vr":"UI","Value":["{uid}"]}}}}"#))
+        .collect();
+    format!(r#"{{"00081199":{{"vr":"SQ","Value":[{}]}}}}"#, items.join(","))
+}
+
+fn failed(uids: &[String], reason: u16) -> String {
+    let item = |uid| {
+        format!(
+            r#"{{"00081155":{{"vr":"UI","Value":["{uid}"]}},"00081197":{{"vr":"US","Value":[{reason}]}}}}"#
+        )
+    };
+    let items: Vec<_> = uids.iter().map(item).collect();
+    format!(r#"{{"00081198":{{"vr":"SQ","Value":[{}]}}}}"#, items.join(","))
+}
+
+fn boundary(content_type: &str) -> Option<String> {
+    let (_, rest) = content_type.split_once("boundary=")?;
+    let value = rest.split(';').next()?.trim().trim_matches('"');
+    Some(value.to_owned())
+}
+
+/// The contents between the delimiters, without their headers.
+fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
+    let delimiter = format!("--{boundary}");
+    let delimiters: Vec<usize> = body
+        .windows(delimiter.len())
+        .enumerate()
+        .filter(|(_, window)| *window == delimiter.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    delimiters
+        .windows(2)
+        .filter_map(|pair| {
+            let part = &body[pair[0] + delimiter.len()..pair[1]];
+            let content = part.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+            part.get(content..part.len().checked_sub(2)?)
+        })
+        .collect()
+}
+
+/// SOP Instance UID (0008,0018) of a file in Explicit VR Little Endian.
+fn sop_instance_uid(file: &[u8]) -> Option<String> {
+    const ELEMENT: &[u8] = &[0x08, 0x00, 0x18, 0x00, b'U', b'I'];
+    let at = file.windows(ELEMENT.len()).position(|window| window == ELEMENT)? + ELEMENT.len();
+    let length = usize::from(u16::from_le_bytes([*file.get(at)?, *file.get(at + 1)?]));
+    let value = file.get(at + 2..at + 2 + length)?;
+    let text = std::str::from_utf8(value).ok()?;
+    Some(text.trim_end_matches(['\0', ' ']).to_owned())
+}
