@@ -44,9 +44,10 @@ async fn fails(stage: &Stage) -> Result<Row, String> {
     let supervised = Supervised::start(&settings);
     supervised.ready(BACK_WITHIN).await?;
     let image = image(&uid(ground.run, 0), 1, 64);
+    let url = settings.url();
     let (mut good, mut failed, mut other) = (0, 0, Vec::new());
     for _ in 0..if stage.quick() { 200 } else { 2000 } {
-        let (healthy, fragile) = tokio::join!(score(&settings.url(), MODEL, &image), score(&settings.url(), FRAGILE, &image));
+        let (healthy, fragile) = tokio::join!(score(&url, MODEL, &image), score(&url, FRAGILE, &image));
         good += usize::from(healthy == Some(200));
         failed += usize::from(fragile == Some(500));
         if healthy != Some(200) || fragile != Some(500) {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::ground::{Engine, Stage};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{Load, Plan, client};
-use crate::stage::server::{Osteon, Settings};
+use crate::stage::server::Osteon;
 use crate::table::Row;
 
 /// How soon it must work again when there is room.

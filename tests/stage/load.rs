@@ -76,6 +76,18 @@ pub(crate) struct Tally {
     pub(crate) slowest: Duration,
 }
 
+impl Tally {
+    fn count(&mut self, answer: &Stored, took: Duration, whole: bool, over: bool) {
+        *self.statuses.entry(answer.status).or_default() += 1;
+        self.slowest = self.slowest.max(took);
+        self.without_retry_after += u64::from([429, 503].contains(&answer.status) && !answer.retry_after);
+        if whole {
+            self.last_acknowledged = Some(Instant::now());
+        }
+        self.given_up += u64::from(over && !whole);
+    }
+}
+
 /// A load that runs; dropping it stops it.
 pub(crate) struct Load {
     tally: Arc<Mutex<Tally>>,
@@ -177,22 +189,12 @@ impl Sender {
             let answer = store(&self.client, door, &missing).await;
             self.ledger.acknowledged(&study.uid, &answer.stored);
             missing.retain(|image| !answer.stored.contains(&image.uid));
-            let mut tally = self.tally.lock().unwrap();
-            *tally.statuses.entry(answer.status).or_default() += 1;
-            tally.slowest = tally.slowest.max(asked.elapsed());
-            if [429, 503].contains(&answer.status) && !answer.retry_after {
-                tally.without_retry_after += 1;
-            }
-            if missing.is_empty() {
-                tally.last_acknowledged = Some(Instant::now());
-                return;
-            }
             // when the test is over, what is not acknowledged yet is left
-            if began.elapsed() > self.plan.patience || self.stop.is_cancelled() {
-                tally.given_up += 1;
+            let over = began.elapsed() > self.plan.patience || self.stop.is_cancelled();
+            self.tally.lock().unwrap().count(&answer, asked.elapsed(), missing.is_empty(), over);
+            if missing.is_empty() || over {
                 return;
             }
-            drop(tally);
             self.door += 1;
             sleep(Duration::from_millis(30)).await;
         }

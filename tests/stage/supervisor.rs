@@ -113,10 +113,11 @@ async fn supervise(settings: Settings, shared: Arc<Mutex<Shared>>, stop: Cancell
             }
             sleep(Duration::from_millis(10)).await;
         };
-        let mut held = shared.lock().unwrap();
-        held.pid = None;
-        count(&mut held.ends, status);
-        drop(held);
+        {
+            let mut shared = shared.lock().unwrap();
+            shared.pid = None;
+            count(&mut shared.ends, status);
+        }
         if status.signal().is_none() {
             // it said no by itself: not so fast
             sleep(Duration::from_millis(200)).await;
