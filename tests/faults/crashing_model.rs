@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use osteon::model::onnx_format::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
-use osteon::model::package::MODEL as NETWORK;
+use osteon::model::package::{GOLDENS, MODEL as NETWORK};
 use prost::Message;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -38,7 +38,7 @@ async fn fails(stage: &Stage) -> Result<Row, String> {
     let models = ground.own_models()?.to_owned();
     Tiny::new(MODEL, 1).publish(&models);
     fragile().publish_with(&models, |_, files| {
-        files.insert(NETWORK.to_owned(), fragile_network());
+        files.insert(NETWORK.to_owned(), fragile_network(0.3));
     });
     let settings = ground.settings("fragile");
     let supervised = Supervised::start(&settings);
@@ -80,9 +80,14 @@ async fn replaced(stage: &Stage) -> Result<Row, String> {
     let (mut slowest, mut scored, mut lapses) = (Duration::ZERO, 0, 0);
     for round in 0..rounds {
         let version = 2 + round * 2;
-        // a network that is no network
         Tiny::new(FRAGILE, version).publish_with(&models, |_, files| {
-            files.insert(NETWORK.to_owned(), vec![0xff; 4096]);
+            if round % 2 == 0 {
+                // it fails while it proves itself
+                files.insert(NETWORK.to_owned(), fragile_network(-1.0));
+            } else {
+                let goldens = files.get_mut(GOLDENS).unwrap();
+                *goldens = String::from_utf8_lossy(goldens).replace("0.25", "0.75").into_bytes();
+            }
         });
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
@@ -129,8 +134,8 @@ fn fragile() -> Tiny {
     Tiny::new(FRAGILE, 1)
 }
 
-/// The tiny network with a look-up in a table of two on the way: `table[int(mean * 4)]`, which is zero, is added to the embedding.
-fn fragile_network() -> Vec<u8> {
+/// The tiny network with a look-up in a table of two zeros on the way, which fails where the mean is well above `limit`.
+fn fragile_network(limit: f32) -> Vec<u8> {
     let mut network = fragile().network();
     let graph = network.graph.as_mut().unwrap();
     let constant = |name: &str, data_type: DataType, dims: Vec<i64>, raw_data: Vec<u8>| TensorProto {
@@ -160,8 +165,8 @@ fn fragile_network() -> Vec<u8> {
     };
     let logits = graph.node.iter().position(|node| node.name == "logits").unwrap();
     graph.node[logits].input[0] = "embedding-and-looked-up".into();
-    // the goldens are -0.5 and 0.25; above 0.3 the steps lead beyond the table
-    let floor = constant("floor", DataType::Float, vec![1], 0.3_f32.to_le_bytes().to_vec());
+    // the goldens are -0.5 and 0.25
+    let floor = constant("floor", DataType::Float, vec![1], limit.to_le_bytes().to_vec());
     graph.initializer.push(floor);
     let nodes = [
         node("Sub", &["mean", "floor"], "above", None),

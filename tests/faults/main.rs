@@ -32,10 +32,12 @@ mod stage;
 #[allow(dead_code, reason = "the stories use more of it than this program")]
 mod tiny;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use futures_util::FutureExt;
 use ground::{Engine, Stage};
 use table::{Row, Verdict, table};
 use tokio::signal::unix::{SignalKind, signal};
@@ -165,7 +167,24 @@ async fn one(stage: &Stage, fault: &'static str, title: &str, engine: Engine) ->
         return vec![row];
     }
     let began = Instant::now();
-    let rows = match fault {
+    let rows = AssertUnwindSafe(perform_one(stage, fault, engine)).catch_unwind().await;
+    let rows = rows.unwrap_or_else(|_| Err("the test itself panicked".to_owned()));
+    let mut rows = rows.unwrap_or_else(|error| {
+        let mut row = Row::new(fault, title, engine.name());
+        row.must(false, error);
+        vec![row]
+    });
+    for row in &mut rows {
+        if row.took.is_zero() {
+            row.took = began.elapsed();
+        }
+        row.print();
+    }
+    rows
+}
+
+async fn perform_one(stage: &Stage, fault: &str, engine: Engine) -> Result<Vec<Row>, String> {
+    match fault {
         "F1" => killed::run(stage, engine).await,
         "F2" => full_disk::run(stage, engine).await,
         "F3" => poison::run(stage, engine).await,
@@ -180,17 +199,5 @@ async fn one(stage: &Stage, fault: &'static str, title: &str, engine: Engine) ->
         "soak" => soak::run(stage, engine).await,
         "replicas" => replicas::run(stage, engine).await,
         _ => Err(format!("nothing is called {fault}")),
-    };
-    let mut rows = rows.unwrap_or_else(|error| {
-        let mut row = Row::new(fault, title, engine.name());
-        row.must(false, error);
-        vec![row]
-    });
-    for row in &mut rows {
-        if row.took.is_zero() {
-            row.took = began.elapsed();
-        }
-        row.print();
     }
-    rows
 }

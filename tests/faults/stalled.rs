@@ -34,16 +34,17 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     Ok(rows)
 }
 
-/// One analysis in ten goes to sleep for three leases just before it settles.
+/// In one of two processes one analysis in five goes to sleep for two and a half leases just before it settles.
 async fn stalls(stage: &Stage, engine: Engine, more: &str, seconds: u64) -> Result<(Audit, u64, f64), String> {
     let ground = stage.ground("F4", engine)?;
-    let settings = Settings {
+    let stalling = Settings {
         lease_seconds: 1.0,
         max_attempts: 50,
-        ..ground.settings("stalling").armed(format!("{more}analyse.before-settle=10%return(slow:2500)"))
+        ..ground.settings("stalling").armed(format!("{more}analyse.before-settle=20%return(slow:2500)"))
     };
-    let _server = Osteon::start(&settings).await?;
-    let doors = vec![settings.url()];
+    let _stalling = Osteon::start(&stalling).await?;
+    let _steady = Osteon::start(&stalling.beside("steady").armed(more)).await?;
+    let doors = vec![stalling.url()];
     let ledger = Ledger::default();
     let stop = CancellationToken::new();
     let watch = tokio::spawn(ledger.clone().watch(doors.clone(), stop.clone()));
