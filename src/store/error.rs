@@ -9,11 +9,11 @@ use crate::fault::{Fault, FaultKind};
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk, or the quota on it, is full.
-    #[error("there is no room left to store this: free space on the data folder and send it again")]
+    /// The disk or the bucket, or the quota on it, is full.
+    #[error("there is no room left to store this: free space in the store and send it again")]
     Full(#[source] Cause),
-    /// The data folder or the database may not be written.
-    #[error("the data folder cannot be written: make it writable for the server and try again")]
+    /// The data folder, the bucket or the database may not be written.
+    #[error("the store cannot be written: give the server the right to write it and try again")]
     ReadOnly(#[source] Cause),
     /// Another writer held the database for too long.
     #[error("the database is busy: try again in a moment")]
@@ -24,6 +24,11 @@ pub enum StoreError {
     /// An object is gone or is not what was stored.
     #[error("a stored object is missing or damaged: send the instance again")]
     Damaged,
+    /// An object is encrypted and its key is not among those of the server.
+    #[error(
+        "a stored object is encrypted with a key that this server does not have: add the key to its file of keys"
+    )]
+    KeyMissing,
     /// The database answered something that this version does not understand.
     #[error("the database could not be used: it may be damaged or belong to another version")]
     Database(#[source] Cause),
@@ -77,6 +82,7 @@ impl From<StoreError> for Fault {
             StoreError::Busy(_) => (FaultKind::Overloaded, "store-busy"),
             StoreError::Unavailable(_) => (FaultKind::Unavailable, "store-unavailable"),
             StoreError::Damaged => (FaultKind::Internal, "object-damaged"),
+            StoreError::KeyMissing => (FaultKind::Internal, "object-key-missing"),
             StoreError::Database(_) => (FaultKind::Internal, "database"),
         };
         let message = error.to_string();

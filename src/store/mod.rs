@@ -23,12 +23,11 @@ use bytes::Bytes;
 
 pub use error::{Cause, StoreError};
 pub use jobs::{Job, Settled, WaitingStudies, WaitingStudy};
-pub use objects::Sha;
+pub use objects::{KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, StoredObject};
 pub use row::{InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
 pub use studies::Accepted;
 
 use database::Database;
-use objects::Objects;
 
 /// A handle to everything stored under one data folder; a clone is the same store.
 #[derive(Clone, Debug)]
@@ -43,7 +42,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the folder cannot be written or what lies there is not a store.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        let objects = Objects::open(folder.to_owned()).await?;
+        let objects = Objects::open(&ObjectPlace::Folder(folder.join("objects")), None).await?;
         let database = Database::open(&folder.join("osteon.sqlite")).await?;
         Ok(Self { database, objects })
     }
@@ -58,7 +57,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] where they are gone or no longer have this digest.
     pub async fn object(&self, sha: &Sha) -> Result<Bytes, StoreError> {
-        self.objects.get(sha.clone()).await
+        self.objects.get(sha).await
     }
 
     /// Whether the database answers, for a readiness check.

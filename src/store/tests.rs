@@ -54,45 +54,6 @@ fn timestamps_are_rfc_3339() {
 }
 
 #[tokio::test]
-async fn objects_come_back_byte_for_byte_and_once() {
-    let (folder, store) = open().await;
-    let bytes = Bytes::from((0..=255_u8).cycle().take(100_000).collect::<Vec<_>>());
-    let puts = (0..8).map(|_| {
-        tokio::spawn({
-            let (store, bytes) = (store.clone(), bytes.clone());
-            async move { store.put_object(bytes).await }
-        })
-    });
-    for put in puts.collect::<Vec<_>>() {
-        assert_eq!(put.await.unwrap().unwrap(), Sha::of(&bytes));
-    }
-    assert_eq!(store.object(&Sha::of(&bytes)).await.unwrap(), bytes);
-    assert_eq!(
-        objects_on_disk(folder.path()),
-        1,
-        "one object, and no temporary file is left"
-    );
-}
-
-#[tokio::test]
-async fn a_damaged_or_lost_object_is_said_to_be_and_sending_it_again_mends_it() {
-    let (folder, store) = open().await;
-    let sha = store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
-    let (first, rest) = sha.as_str().split_at(2);
-    let path = folder
-        .path()
-        .join("objects")
-        .join(first)
-        .join(format!("{rest}.dcm"));
-    std::fs::write(&path, b"DICN").unwrap();
-    assert!(matches!(store.object(&sha).await, Err(StoreError::Damaged)));
-    std::fs::remove_file(&path).unwrap();
-    assert!(matches!(store.object(&sha).await, Err(StoreError::Damaged)));
-    store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
-    assert_eq!(store.object(&sha).await.unwrap(), "DICM");
-}
-
-#[tokio::test]
 async fn a_crash_between_object_and_row_leaves_an_orphan_and_no_study() {
     let (folder, store) = open().await;
     store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
