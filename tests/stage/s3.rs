@@ -7,10 +7,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -97,7 +101,7 @@ impl S3Server {
         let files = FileSystem::new(&self.root).expect("the folder can be served");
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(self.access_key, self.secret_key));
-        self.running = Some(tokio::spawn(serve(listener, builder.build())));
+        self.running = Some(tokio::spawn(serve(listener, builder.build(), self.root.clone())));
     }
 }
 
@@ -109,16 +113,32 @@ impl Drop for S3Server {
     }
 }
 
-async fn serve(listener: TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service, root: PathBuf) {
     // dropped with this task, and every connection with it
     let mut connections = JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
-        let service = service.clone();
+        let (service, root) = (service.clone(), root.clone());
+        let answer = move |request| answer(service.clone(), root.clone(), request);
         connections.spawn(async move {
             // a client that hangs up is no concern of the server
             let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(connection), service)
+                .serve_connection(TokioIo::new(connection), service_fn(answer))
                 .await;
         });
     }
+}
+
+/// What the server answers; a bucket that is not there stays so, which the file system under it does not see to.
+async fn answer(
+    service: S3Service,
+    root: PathBuf,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
+    let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
+    if root.join(bucket).is_dir() {
+        return service.call(request.map(Body::from)).await;
+    }
+    let mut response = Response::new(Body::from("<Error><Code>NoSuchBucket</Code></Error>".to_owned()));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    Ok(response)
 }

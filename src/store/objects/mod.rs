@@ -249,7 +249,7 @@ impl Objects {
         blocking(move || sealed::open(keys.as_ref(), &sha, stored)).await?
     }
 
-    /// An object is missing only where its place is there: a bucket or prefix that is not the right one has none.
+    /// An object is missing only where its place is there: of a bucket that is gone, or may not be entered, nothing is lost.
     async fn is_there(&self) -> Result<(), StoreError> {
         match &self.place {
             Place::Bucket(bucket) => bucket.ping().await,
