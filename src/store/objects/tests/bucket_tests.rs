@@ -34,7 +34,7 @@ async fn behind(answer: Option<String>) -> Objects {
     let bucket = Bucket::open(
         "canary-bucket",
         "canary/prefix",
-        Duration::from_millis(1500),
+        Duration::from_millis(500),
         &settings,
     )
     .unwrap();
