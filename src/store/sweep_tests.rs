@@ -57,12 +57,22 @@ async fn deliver(store: &Store) {
 
 #[tokio::test]
 async fn an_orphan_goes_when_it_is_old_and_what_a_row_names_stays() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         send(&store, "1.2.9", b"NAMED").await;
         store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
-        assert_eq!(store.sweep(Duration::from_hours(1)).await.unwrap(), Swept::default(), "it is young");
+        assert_eq!(
+            store.sweep(Duration::from_hours(1)).await.unwrap(),
+            Swept::default(),
+            "it is young"
+        );
         let report = store.check(true, || {}).await.unwrap();
-        assert_eq!((report.objects, report.orphans, report.disagreements), (2, 1, vec![]));
+        assert_eq!(
+            (report.objects, report.orphans, report.disagreements),
+            (2, 1, vec![])
+        );
         assert_eq!(store.sweep(NOW).await.unwrap(), Swept { objects: 1, bytes: 6 });
         assert!(is_there(&store, b"NAMED").await && !is_there(&store, b"ORPHAN").await);
     }
@@ -70,7 +80,10 @@ async fn an_orphan_goes_when_it_is_old_and_what_a_row_names_stays() {
 
 #[tokio::test]
 async fn what_a_result_was_made_from_stays_after_its_instance_was_replaced() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         send(&store, "1.2.9", b"FIRST").await;
         settle(&store).await;
         send(&store, "1.2.9", b"SECOND").await;
@@ -82,7 +95,10 @@ async fn what_a_result_was_made_from_stays_after_its_instance_was_replaced() {
 /// The sweeper takes an orphan between a sender's storing it (it was there) and naming it.
 #[tokio::test]
 async fn a_sender_whose_object_was_swept_is_told_to_store_it_again() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
         let (object, stored) = store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
         assert_eq!(stored, Stored::Before);
@@ -92,7 +108,10 @@ async fn a_sender_whose_object_was_swept_is_told_to_store_it_again() {
         assert_eq!(store.study(&uid()).await.unwrap(), None, "nothing was named");
         let (_, stored) = store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
         assert_eq!(stored, Stored::Now);
-        assert_eq!(store.accept(&instance, stored, &at_once).await.unwrap(), Some(Accepted::New));
+        assert_eq!(
+            store.accept(&instance, stored, &at_once).await.unwrap(),
+            Some(Accepted::New)
+        );
     }
 }
 
@@ -119,7 +138,11 @@ async fn senders_and_sweepers_at_once_lose_nothing() {
                 loop {
                     let (object, stored) = store.put_object(content.clone()).await.unwrap();
                     // a fresh object is young; here the sweeper takes every age, so it is looked at in any case
-                    let stored = if stored == Stored::Now { Stored::Before } else { stored };
+                    let stored = if stored == Stored::Now {
+                        Stored::Before
+                    } else {
+                        stored
+                    };
                     let instance = instance("1.2", &format!("1.2.9.{number}"), object);
                     if store.accept(&instance, stored, &at_once).await.unwrap().is_some() {
                         return;
@@ -138,13 +161,24 @@ async fn senders_and_sweepers_at_once_lose_nothing() {
 
 #[tokio::test]
 async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
-    for Fixture { store, folder: _kept, .. } in both().await {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
         send(&store, "1.2.9", b"DICM").await;
         assert_eq!(store.forget_images(NOW).await.unwrap(), 0, "it has no result yet");
         let key = settle(&store).await;
-        assert_eq!(store.forget_images(NOW).await.unwrap(), 0, "its result is not delivered yet");
+        assert_eq!(
+            store.forget_images(NOW).await.unwrap(),
+            0,
+            "its result is not delivered yet"
+        );
         deliver(&store).await;
-        assert_eq!(store.forget_images(Duration::from_hours(1)).await.unwrap(), 0, "it is young");
+        assert_eq!(
+            store.forget_images(Duration::from_hours(1)).await.unwrap(),
+            0,
+            "it is young"
+        );
         assert_eq!(store.forget_images(NOW).await.unwrap(), 1);
         assert_eq!(store.forget_images(NOW).await.unwrap(), 0);
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 1);
@@ -153,7 +187,11 @@ async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
         assert_eq!((study.state, study.result_key), (StudyState::Scored, Some(key)));
         assert_eq!(store.check(true, || {}).await.unwrap().disagreements, vec![]);
 
-        assert_eq!(send(&store, "1.2.9", b"DICM").await, Accepted::Identical, "sent again, it is there again");
+        assert_eq!(
+            send(&store, "1.2.9", b"DICM").await,
+            Accepted::Identical,
+            "sent again, it is there again"
+        );
         assert!(store.instances(&uid()).await.unwrap()[0].removed_at.is_none());
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 0);
         assert!(is_there(&store, b"DICM").await);
@@ -171,18 +209,34 @@ async fn a_check_finds_what_is_lost_damaged_or_contradicts_itself() {
         let path = |content: &[u8]| {
             let digits = Sha::of(content).to_string();
             let (first, rest) = digits.split_at(2);
-            fixture.folder.path().join("objects").join(first).join(format!("{rest}.dcm"))
+            fixture
+                .folder
+                .path()
+                .join("objects")
+                .join(first)
+                .join(format!("{rest}.dcm"))
         };
         std::fs::remove_file(path(b"LOST")).unwrap();
         std::fs::write(path(b"FLIP"), b"FLOP").unwrap();
         accept(store, &instance("1.3", "1.3.1", Sha::of(b"GOOD"))).await;
-        let broken = store.database.query(database::sql!("UPDATE studies SET state = 'analysing' WHERE study_uid = '1.3'"));
+        let broken = store.database.query(database::sql!(
+            "UPDATE studies SET state = 'analysing' WHERE study_uid = '1.3'"
+        ));
         broken.execute(store.database.read()).await.unwrap();
-        let found = |report: StoreReport| report.disagreements.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found = |report: StoreReport| {
+            report
+                .disagreements
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         let wrong_row = "a study is to be analysed and no job is there for it: 1.3";
         let lost = "the object of an instance is missing: 1.2.2";
         assert_eq!(found(store.check(false, || {}).await.unwrap()), [wrong_row, lost]);
         let deep = found(store.check(true, || {}).await.unwrap());
-        assert_eq!(deep, [wrong_row, lost, "the object of an instance is damaged: 1.2.3"]);
+        assert_eq!(
+            deep,
+            [wrong_row, lost, "the object of an instance is damaged: 1.2.3"]
+        );
     }
 }
