@@ -146,13 +146,11 @@ impl Objects {
     /// [`StoreError::Damaged`] where they are gone or no longer have this digest, [`StoreError::KeyMissing`] where they are
     /// encrypted and the key is not here.
     pub async fn get(&self, sha: &Sha) -> Result<Bytes, StoreError> {
-        match self.read(sha).await? {
-            Some(stored) => self.content(sha, stored).await,
-            None => {
-                self.is_there().await?;
-                Err(StoreError::Damaged)
-            }
+        if let Some(stored) = self.read(sha).await? {
+            return self.content(sha, stored).await;
         }
+        self.is_there().await?;
+        Err(StoreError::Damaged)
     }
 
     /// How it stands with an object; its content is looked at only where this is to be `deep`.
