@@ -54,14 +54,25 @@ pub struct Given {
     /// Folder for the database and the images that were sent [default: data]
     #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The database: sqlite:PATH for one server, postgres://USER:PASSWORD@HOST:PORT/NAME for any number
-    /// [default: sqlite:DATA/osteon.sqlite]
-    #[arg(long, env = "OSTEON_DATABASE", value_name = "URL", hide_env_values = true)]
+    /// Where the rows are kept.
+    #[arg(
+        long,
+        env = "OSTEON_DATABASE",
+        value_name = "URL",
+        hide_env_values = true,
+        help = "The database: sqlite:PATH for one server, postgres://USER:PASSWORD@HOST:PORT/NAME for any number \
+                [default: sqlite:DATA/osteon.sqlite]"
+    )]
     #[serde(default, deserialize_with = "parsed")]
     pub database: Option<DatabasePlace>,
-    /// Where the images are kept: file:DIR or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
-    /// AWS_ENDPOINT_URL in the environment [default: file:DATA/objects]
-    #[arg(long, env = "OSTEON_OBJECTS", value_name = "URL")]
+    /// Where the images are kept, in a folder or in a bucket.
+    #[arg(
+        long,
+        env = "OSTEON_OBJECTS",
+        value_name = "URL",
+        help = "Where the images are kept: file:DIR or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION \
+                and AWS_ENDPOINT_URL in the environment [default: file:DATA/objects]"
+    )]
     #[serde(default, deserialize_with = "parsed")]
     pub objects: Option<ObjectPlace>,
     /// Encrypt the images with the first of the keys in this file: 64 hexadecimal digits a line; the others can still be read
@@ -145,11 +156,22 @@ pub struct Places {
     /// Folder for the database and the images that were sent [default: data]
     #[arg(long, env = "OSTEON_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The database [default: sqlite:DATA/osteon.sqlite]
-    #[arg(long, env = "OSTEON_DATABASE", value_name = "URL", hide_env_values = true)]
+    /// Where the rows are kept.
+    #[arg(
+        long,
+        env = "OSTEON_DATABASE",
+        value_name = "URL",
+        hide_env_values = true,
+        help = "The database [default: sqlite:DATA/osteon.sqlite]"
+    )]
     pub database: Option<DatabasePlace>,
-    /// Where the images are kept [default: file:DATA/objects]
-    #[arg(long, env = "OSTEON_OBJECTS", value_name = "URL")]
+    /// Where the images are kept.
+    #[arg(
+        long,
+        env = "OSTEON_OBJECTS",
+        value_name = "URL",
+        help = "Where the images are kept [default: file:DATA/objects]"
+    )]
     pub objects: Option<ObjectPlace>,
     /// The keys of the images, if they are encrypted
     #[arg(long, env = "OSTEON_OBJECT_KEYS", value_name = "FILE")]

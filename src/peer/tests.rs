@@ -2,22 +2,21 @@
 
 #[path = "../../tests/stage/archive.rs"]
 mod archive;
+#[path = "../../tests/stage/webhook.rs"]
+mod webhook;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use archive::{Archive, Mode, Requests};
-use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
-use axum::routing::post;
 use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use super::*;
+use webhook::Webhook;
+
+use super::{Delivered, Destination, Kind, Parcel, ParcelObject, PeerError, deliver};
+use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
 fn destination(kind: Kind, url: String) -> Destination {
     Destination {
@@ -260,43 +259,17 @@ async fn requests_are_signed() {
     );
 }
 
-/// Answers every POST with `status`, and keeps what came.
-struct Hook {
-    address: SocketAddr,
-    came: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
-}
-
-impl Hook {
-    async fn start(status: u16, headers: &'static [(&'static str, &'static str)]) -> Self {
-        let came = Arc::new(Mutex::new(Vec::new()));
-        let kept = came.clone();
-        let answer = move |sent: HeaderMap, body: Bytes| async move {
-            kept.lock().unwrap().push((sent, body));
-            let mut response = StatusCode::from_u16(status).unwrap().into_response();
-            for (name, value) in headers {
-                response.headers_mut().insert(*name, value.parse().unwrap());
-            }
-            response
-        };
-        let router = Router::new().route("/{*path}", post(answer));
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, came }
-    }
-
-    fn peer(&self) -> Destination {
-        destination(Kind::Webhook, format!("http://{}/hook", self.address))
-    }
+fn at(webhook: &Webhook) -> Destination {
+    destination(Kind::Webhook, webhook.url())
 }
 
 #[tokio::test]
 async fn a_webhook_gets_the_result_with_its_key() {
     for status in [200, 201, 202, 204] {
-        let hook = Hook::start(status, &[]).await;
+        let hook = Webhook::start(status, &[]).await;
         let parcel = parcel(&[]);
-        assert_eq!(deliver(&hook.peer(), &parcel).await.unwrap(), delivered(1, 0));
-        let came = hook.came.lock().unwrap();
+        assert_eq!(deliver(&at(&hook), &parcel).await.unwrap(), delivered(1, 0));
+        let came = hook.came();
         let (headers, body) = &came[0];
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["idempotency-key"], parcel.key.as_str());
@@ -317,20 +290,23 @@ async fn a_webhook_that_refuses_says_whether_for_good() {
         (500, "unavailable", true),
         (503, "unavailable", true),
     ] {
-        let hook = Hook::start(status, &[("retry-after", "100")]).await;
-        let error = refused(&hook.peer(), &parcel(&[])).await;
+        let hook = Webhook::start(status, &[("retry-after", "100")]).await;
+        let error = refused(&at(&hook), &parcel(&[])).await;
         assert_eq!((error.code, error.retry), (code, retry), "{status}");
         let wait = retry.then_some(Duration::from_secs(100));
         assert_eq!(error.retry_after, wait, "{status}");
+        hook.set(204);
+        let again = deliver(&at(&hook), &parcel(&[])).await;
+        assert_eq!((again.unwrap(), hook.came().len()), (delivered(1, 0), 2));
     }
 }
 
 #[tokio::test]
 async fn no_redirect_is_followed() {
-    let hook = Hook::start(307, &[("location", "/elsewhere")]).await;
-    let error = refused(&hook.peer(), &parcel(&[])).await;
+    let hook = Webhook::start(307, &[("location", "/elsewhere")]).await;
+    let error = refused(&at(&hook), &parcel(&[])).await;
     assert_eq!((error.code, error.retry), ("bad-answer", true));
-    assert_eq!(hook.came.lock().unwrap().len(), 1);
+    assert_eq!(hook.came().len(), 1);
     // nor from an archive
     let elsewhere = Archive::start(Mode::Accepting).await;
     let url = format!("{}/instances", elsewhere.url());

@@ -125,4 +125,6 @@ mod fixture;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
 mod tests;

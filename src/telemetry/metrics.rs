@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::process::Process;
+use super::work::Work;
 use super::{Site, Sites};
-use crate::finding::{InstanceResult, Outcome};
+use crate::finding::InstanceResult;
 use crate::image::Quality;
 
 /// Seconds; from a fraction of a millisecond to a long wait.
@@ -35,12 +35,7 @@ pub struct Metrics {
     rejected: IntGauge,
     states: IntGaugeVec,
     loads: IntCounterVec,
-    studies: IntCounterVec,
-    fenced: IntCounter,
-    deliveries: IntCounterVec,
-    waiting: IntGaugeVec,
-    dead: IntGauge,
-    oldest: Gauge,
+    pub(super) work: Work,
     sites: Arc<Sites>,
 }
 
@@ -64,8 +59,10 @@ impl Metrics {
             HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)
         };
         let tenths = |last: u32| (1..=last).map(|tenth| f64::from(tenth) / 10.0).collect();
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            work: Work::new(&registry)?,
+            registry,
             requests: counter(
                 "osteon_http_requests_total",
                 "HTTP requests",
@@ -123,35 +120,6 @@ impl Metrics {
                 "Packages that were tried, by whether they proved themselves, and the stage at which they did not",
                 &["model", "outcome", "stage"],
             )?,
-            studies: counter(
-                "osteon_studies_total",
-                "Studies that reached their outcome",
-                &["outcome"],
-            )?,
-            fenced: IntCounter::new(
-                "osteon_fenced_total",
-                "Attempts whose result was not written, because a later claim or arrival had overtaken them",
-            )?,
-            deliveries: counter(
-                "osteon_deliveries_total",
-                "Attempts to send a result, by what became of them",
-                &["destination", "outcome"],
-            )?,
-            waiting: IntGaugeVec::new(
-                Opts::new(
-                    "osteon_work_waiting",
-                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver), of all replicas",
-                ),
-                &["kind"],
-            )?,
-            dead: IntGauge::new(
-                "osteon_jobs_dead",
-                "Jobs that were given up and wait for someone to look at them",
-            )?,
-            oldest: Gauge::new(
-                "osteon_oldest_job_seconds",
-                "How long the job has waited that has waited longest",
-            )?,
             sites: Arc::default(),
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
@@ -169,13 +137,6 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.rejected.clone()))?;
         metrics.registry.register(Box::new(metrics.states.clone()))?;
         metrics.registry.register(Box::new(metrics.loads.clone()))?;
-        for counter in [&metrics.studies, &metrics.deliveries] {
-            metrics.registry.register(Box::new(counter.clone()))?;
-        }
-        metrics.registry.register(Box::new(metrics.fenced.clone()))?;
-        metrics.registry.register(Box::new(metrics.waiting.clone()))?;
-        metrics.registry.register(Box::new(metrics.dead.clone()))?;
-        metrics.registry.register(Box::new(metrics.oldest.clone()))?;
         metrics.registry.register(Box::new(Process::new()?))?;
         Ok(metrics)
     }
@@ -269,30 +230,6 @@ impl Metrics {
         self.loads
             .with_label_values(&[model, outcome, failed.unwrap_or_default()])
             .inc();
-    }
-
-    /// A study reached its outcome.
-    pub fn study_settled(&self, outcome: Outcome) {
-        self.studies.with_label_values(&[outcome.name()]).inc();
-    }
-
-    /// The result of an attempt was not written, because something had overtaken it.
-    pub fn fenced(&self) {
-        self.fenced.inc();
-    }
-
-    /// An attempt to send a result to `destination`, a name of the configuration, ended.
-    pub fn delivery(&self, destination: &str, outcome: &str) {
-        self.deliveries.with_label_values(&[destination, outcome]).inc();
-    }
-
-    /// How much work waits, by its kind, how many jobs are dead, and for how long the oldest has waited.
-    pub fn backlog(&self, waiting: &[(&str, i64)], dead: i64, oldest_ms: i64) {
-        for (kind, count) in waiting {
-            self.waiting.with_label_values(&[kind]).set(*count);
-        }
-        self.dead.set(dead);
-        self.oldest.set(oldest_ms as f64 / 1e3);
     }
 
     /// Everything in Prometheus' text format.

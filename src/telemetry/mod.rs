@@ -5,6 +5,8 @@ pub mod metrics;
 #[cfg(feature = "serve")]
 mod process;
 mod sites;
+#[cfg(feature = "serve")]
+mod work;
 
 use std::io::IsTerminal;
 

@@ -21,6 +21,7 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     let mut tidied = None::<Instant>;
     loop {
         let counted = count(&workflow).await;
+        workflow.metrics.store_reachable(counted.is_ok());
         if tidied.is_none_or(|at| at.elapsed() > TIDY) {
             tidied = Some(Instant::now());
             if let Err(error) = tidy(&workflow).await {

@@ -13,7 +13,7 @@ use crate::ground::{Engine, Stage};
 use crate::stage::archive::{Archive, Mode};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{client, store};
-use crate::stage::server::{Osteon, Settings, free_port, metric};
+use crate::stage::server::{Osteon, Settings, free_port, metric_becomes};
 use crate::stage::study::{Study, uid};
 use crate::table::Row;
 
@@ -184,8 +184,8 @@ async fn letters(stage: &Stage, engine: Engine, scene: &mut Scene, archive: &Arc
     scene.until(&refused, "dead", DELIVERED_WITHIN).await?;
     let example = scene.deliveries(&refused[0]).await;
     row.must(example[0]["cause"].as_str().is_some_and(|cause| cause.contains("C000")), format!("the cause is {}", example[0]["cause"]));
-    let counted = metric(&scene.settings.url(), "osteon_jobs_dead").await;
-    row.must(counted.is_some_and(|count| count as usize == refused.len()), format!("osteon_jobs_dead is {counted:?}"));
+    let counted = metric_becomes(&scene.settings.url(), "osteon_jobs_dead", refused.len()).await;
+    row.must(counted.is_ok(), counted.err().unwrap_or_default());
     sleep(Duration::from_secs(if stage.quick() { 2 } else { 15 })).await;
     row.must(scene.count(&refused, "dead").await == refused.len(), "a dead letter did not stay dead");
     archive.set(Mode::Accepting);

@@ -7,12 +7,16 @@
 )]
 
 mod architecture;
+#[path = "../stage/archive.rs"]
+mod archive;
 mod bad_input;
 mod bench;
 mod broken_models;
 mod decode;
 mod deidentify;
+mod deliveries;
 mod distribution;
+mod durable;
 mod explanations;
 mod fuzz_corpus;
 mod gates;

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::{FileDicomObject, InMemDicomObject};
@@ -11,6 +13,7 @@ use osteon::image::phantom::{Recipe, to_dicom};
 use osteon::inference::Inference;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// The bundled model.
 pub(crate) const MODEL: &str = "spine-osteoporosis-phantom";
@@ -20,7 +23,7 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) client: Client,
     server: Option<Server>,
-    _data: tempfile::TempDir,
+    data: Arc<TempDir>,
 }
 
 pub(crate) fn bundled_models() -> PathBuf {
@@ -38,16 +41,32 @@ impl TestServer {
     }
 
     pub(crate) async fn with(models: PathBuf, given: Given) -> Self {
+        Self::beside(Arc::new(tempfile::tempdir().unwrap()), models, given, None).await
+    }
+
+    /// Another server on the same store.
+    pub(crate) async fn and(&self, given: Given) -> Self {
+        Self::beside(self.data.clone(), bundled_models(), given, None).await
+    }
+
+    /// With a configuration file that has this text.
+    pub(crate) async fn with_file(text: &str, given: Given) -> Self {
         let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("osteon.toml");
+        std::fs::write(&file, text).unwrap();
+        Self::beside(Arc::new(data), bundled_models(), given, Some(&file)).await
+    }
+
+    async fn beside(data: Arc<TempDir>, models: PathBuf, given: Given, file: Option<&Path>) -> Self {
         let given = Given {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             models: Some(models),
             data: Some(data.path().to_owned()),
-            quiet_seconds: Some(0.5),
+            quiet_seconds: given.quiet_seconds.or(Some(0.5)),
             linger_seconds: Some(0.0),
             ..given
         };
-        let mut server = Server::start(Config::resolve(given, None).unwrap())
+        let mut server = Server::start(Config::resolve(given, file).unwrap())
             .await
             .unwrap();
         server.loaded().await.unwrap();
@@ -55,8 +74,30 @@ impl TestServer {
             url: format!("http://{}", server.address),
             client: Client::new(),
             server: Some(server),
-            _data: data,
+            data,
         }
+    }
+
+    /// Where its store is.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Runs `osteon` with these words and the server's store; gives its status and what it printed.
+    pub(crate) async fn osteon(&self, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_osteon"));
+        command
+            .args(words)
+            .arg("--data")
+            .arg(self.data())
+            .env("OSTEON_MODELS", bundled_models());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        let printed = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .concat();
+        (output.status.code().unwrap(), printed)
     }
 
     /// What runs its models.

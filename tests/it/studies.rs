@@ -21,7 +21,7 @@ fn related(parts: &[Vec<u8>]) -> (&'static str, Vec<u8>) {
     )
 }
 
-async fn outcome(server: &TestServer, study: &str) -> Value {
+pub(crate) async fn outcome(server: &TestServer, study: &str) -> Value {
     for _ in 0..150 {
         let (status, answer) = server.get(&format!("/v1/studies/{study}")).await;
         assert_eq!(status, StatusCode::OK, "{answer}");

@@ -2,30 +2,36 @@
 //!
 //! Depends on nothing of osteon, so that unit tests and stories use the same one.
 
+#![allow(dead_code, reason = "each of its users needs a part of it")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The name of the bucket that every server has.
-pub const BUCKET: &str = "radiographs";
+pub(crate) const BUCKET: &str = "radiographs";
 
 /// A running server, until it is dropped.
-pub struct S3Server {
+pub(crate) struct S3Server {
     /// The URL to reach it at; the same after [`S3Server::resume`].
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// The bucket that is there.
-    pub bucket: &'static str,
+    pub(crate) bucket: &'static str,
     /// Who may enter.
-    pub access_key: &'static str,
+    pub(crate) access_key: &'static str,
     /// With what.
-    pub secret_key: &'static str,
+    pub(crate) secret_key: &'static str,
     root: PathBuf,
     address: SocketAddr,
     running: Option<JoinHandle<()>>,
@@ -36,7 +42,7 @@ impl S3Server {
     ///
     /// # Panics
     /// Where that cannot be done.
-    pub async fn start(root: &Path) -> Self {
+    pub(crate) async fn start(root: &Path) -> Self {
         std::fs::create_dir_all(root.join(BUCKET)).expect("the bucket can be made");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any).await.expect("a port is free");
@@ -56,7 +62,7 @@ impl S3Server {
 
     /// What a program must find in its environment to use this server.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, String); 5] {
+    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
         [
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
@@ -68,12 +74,12 @@ impl S3Server {
 
     /// The folder in which the objects of the bucket lie, each at its key.
     #[must_use]
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.root.join(BUCKET)
     }
 
     /// Ends the server and all connections: the next request is refused.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.abort();
             // ends when the listener is closed
@@ -85,7 +91,7 @@ impl S3Server {
     ///
     /// # Panics
     /// Where somebody else has taken the port meanwhile.
-    pub async fn resume(&mut self) {
+    pub(crate) async fn resume(&mut self) {
         self.stop().await;
         let listener = TcpListener::bind(self.address).await;
         self.run(listener.expect("the port is still free"));
@@ -95,7 +101,7 @@ impl S3Server {
         let files = FileSystem::new(&self.root).expect("the folder can be served");
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(self.access_key, self.secret_key));
-        self.running = Some(tokio::spawn(serve(listener, builder.build())));
+        self.running = Some(tokio::spawn(serve(listener, builder.build(), self.root.clone())));
     }
 }
 
@@ -107,16 +113,32 @@ impl Drop for S3Server {
     }
 }
 
-async fn serve(listener: TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service, root: PathBuf) {
     // dropped with this task, and every connection with it
     let mut connections = JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
-        let service = service.clone();
+        let (service, root) = (service.clone(), root.clone());
+        let answer = move |request| answer(service.clone(), root.clone(), request);
         connections.spawn(async move {
             // a client that hangs up is no concern of the server
             let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(connection), service)
+                .serve_connection(TokioIo::new(connection), service_fn(answer))
                 .await;
         });
     }
+}
+
+/// What the server answers; a bucket that is not there stays so, which the file system under it does not see to.
+async fn answer(
+    service: S3Service,
+    root: PathBuf,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
+    let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
+    if root.join(bucket).is_dir() {
+        return service.call(request.map(Body::from)).await;
+    }
+    let mut response = Response::new(Body::from("<Error><Code>NoSuchBucket</Code></Error>".to_owned()));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    Ok(response)
 }

@@ -262,6 +262,22 @@ pub(crate) async fn metric(url: &str, name: &str) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum())
 }
 
+/// Waits until a figure of `/metrics` is this; some are counted every few seconds only.
+///
+/// # Errors
+/// What it was instead.
+pub(crate) async fn metric_becomes(url: &str, name: &str, value: usize) -> Result<(), String> {
+    let mut last = None;
+    for _ in 0..60 {
+        last = metric(url, name).await;
+        if last == Some(value as f64) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+    Err(format!("{name} is {last:?}, not {value}"))
+}
+
 fn append(path: &Path) -> Result<File, String> {
     let opened = OpenOptions::new().create(true).append(true).open(path);
     opened.map_err(|error| format!("{} cannot be written: {error}", path.display()))

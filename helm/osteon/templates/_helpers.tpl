@@ -48,6 +48,89 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (printf "%s-data" (include "osteon.fullname" . | trunc 58 | trimSuffix "-")) .Values.data.existingClaim }}
 {{- end }}
 
+{{/* "true" where rows are in PostgreSQL and images in S3, so that any number of pods can share them. */}}
+{{- define "osteon.shared" -}}
+{{- if and .Values.database.existingSecret .Values.objects.url }}true{{ end }}
+{{- end }}
+
+{{/* The deployments, as JSON: role, component (empty where there is only one), name, name of its service, and replicas. */}}
+{{- define "osteon.workloads" -}}
+{{- $name := include "osteon.fullname" . }}
+{{- $short := $name | trunc 55 | trimSuffix "-" }}
+{{- if .Values.roles.split }}
+{{- $doors := dict "role" "door" "component" "doors" "name" (printf "%s-doors" $short) "service" $name "replicas" .Values.doors.replicas }}
+{{- $workers := printf "%s-workers" $short }}
+{{- $workers = dict "role" "worker" "component" "workers" "name" $workers "service" $workers "replicas" .Values.workers.replicas }}
+{{- list $doors $workers | toJson }}
+{{- else }}
+{{- list (dict "role" "all" "component" "" "name" $name "service" $name "replicas" .Values.replicas) | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* What identifies the pods of one deployment: the argument is a dict of root and workload. */}}
+{{- define "osteon.podSelector" -}}
+{{ include "osteon.selector" .root }}
+{{- with .workload.component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* osteon.toml. A JSON string is a TOML string, too. */}}
+{{- define "osteon.configFile" -}}
+{{- range .Values.destinations }}
+[[destinations]]
+name = {{ toRawJson .name }}
+kind = {{ toRawJson .kind }}
+url = {{ toRawJson .url }}
+{{- if .tokenSecret }}
+bearer-token-file = "/etc/osteon/destinations/{{ .name }}"
+{{- else if .user }}
+user = {{ toRawJson .user }}
+password-file = "/etc/osteon/destinations/{{ .name }}"
+{{- end }}
+{{- with .timeoutSeconds }}
+timeout-seconds = {{ . }}
+{{- end }}
+{{ end }}
+{{- end }}
+
+{{/* A stopping pod takes connections until the readiness probe has seen that it is not ready, and a second more. */}}
+{{- define "osteon.linger" -}}
+{{- with .Values.probes.readiness }}
+{{- add (mul .periodSeconds .failureThreshold) .timeoutSeconds 1 }}
+{{- end }}
+{{- end }}
+
+{{/* Within this time osteon is gone by itself, 5 s before Kubernetes would kill it. */}}
+{{- define "osteon.grace" -}}
+{{- sub .Values.terminationGracePeriodSeconds 5 }}
+{{- end }}
+
+{{/* What the schema cannot see, because several values have to fit together. */}}
+{{- define "osteon.refuse" -}}
+{{- $needs := "SQLite has one writer: set database.existingSecret (a secret with postgres://...) and objects.url (s3://BUCKET/PREFIX)" }}
+{{- if and .Values.roles.split (not (include "osteon.shared" .)) }}
+{{- fail (printf "roles.split needs a database and images that all pods share, and %s" $needs) }}
+{{- end }}
+{{- if and .Values.roles.split (ne (int .Values.replicas) 1) }}
+{{- fail "with roles.split, set doors.replicas and workers.replicas, and leave replicas at 1" }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) (not (include "osteon.shared" .)) }}
+{{- fail (printf "replicas: %d needs a database and images that all pods share, and %s" (int .Values.replicas) $needs) }}
+{{- end }}
+{{- $least := add 15 (include "osteon.linger" .) | int }}
+{{- if lt (int .Values.terminationGracePeriodSeconds) $least }}
+{{- fail (printf "terminationGracePeriodSeconds leaves less than 10 s to finish anything: make it at least %d" $least) }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.destinations }}
+{{- if has .name $names }}
+{{- fail (printf "destinations has %s twice" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+
 {{/* A probe: the argument is a dict of path and the timings from values. */}}
 {{- define "osteon.probe" -}}
 httpGet:

@@ -114,9 +114,11 @@ impl Folder {
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .map(|modified| SystemTime::now().duration_since(modified).unwrap_or_default());
-            let removal = age.and_then(|age| match age > older_than {
-                true => fs::remove_file(entry.path()).map(|()| 1),
-                false => Ok(0),
+            let removal = age.and_then(|age| {
+                if age <= older_than {
+                    return Ok(0);
+                }
+                fs::remove_file(entry.path()).map(|()| 1)
             });
             removed += match removal {
                 // its writer, or another sweeper, was faster

@@ -56,7 +56,7 @@ impl Objects {
     }
 
     /// [`Objects::open`] with settings that are stronger than those of the environment, by their names there, such as
-    /// `aws_endpoint_url`.
+    /// `AWS_ENDPOINT_URL`.
     ///
     /// # Errors
     /// As [`Objects::open`], and where there is no setting of a name.
@@ -78,7 +78,12 @@ impl Objects {
             ObjectPlace::Bucket { bucket, prefix } => {
                 let settings = settings
                     .iter()
-                    .map(|(name, value)| Ok((name.parse::<AmazonS3ConfigKey>()?, (*value).to_owned())))
+                    .map(|(name, value)| {
+                        Ok((
+                            name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()?,
+                            (*value).to_owned(),
+                        ))
+                    })
                     .collect::<Result<Vec<_>, object_store::Error>>()
                     .map_err(|error| StoreError::Unavailable(error.into()))?;
                 Place::Bucket(Bucket::open(bucket, prefix, bucket::PATIENCE, &settings)?)
@@ -141,13 +146,11 @@ impl Objects {
     /// [`StoreError::Damaged`] where they are gone or no longer have this digest, [`StoreError::KeyMissing`] where they are
     /// encrypted and the key is not here.
     pub async fn get(&self, sha: &Sha) -> Result<Bytes, StoreError> {
-        match self.read(sha).await? {
-            Some(stored) => self.content(sha, stored).await,
-            None => {
-                self.is_there().await?;
-                Err(StoreError::Damaged)
-            }
+        if let Some(stored) = self.read(sha).await? {
+            return self.content(sha, stored).await;
         }
+        self.is_there().await?;
+        Err(StoreError::Damaged)
     }
 
     /// How it stands with an object; its content is looked at only where this is to be `deep`.
@@ -258,7 +261,7 @@ impl Objects {
         blocking(move || sealed::open(keys.as_ref(), &sha, stored)).await?
     }
 
-    /// An object is missing only where its place is there: a bucket or prefix that is not the right one has none.
+    /// An object is missing only where its place is there: of a bucket that is gone, or may not be entered, nothing is lost.
     async fn is_there(&self) -> Result<(), StoreError> {
         match &self.place {
             Place::Bucket(bucket) => bucket.ping().await,

@@ -15,7 +15,7 @@ async fn behind(answer: Option<String>) -> Objects {
         while let Ok((mut connection, _)) = listener.accept().await {
             let answer = answer.clone();
             tokio::spawn(async move {
-                let _ = connection.read(&mut [0; 65_536]).await;
+                let _ = connection.read(&mut [0; 8192]).await;
                 match answer {
                     Some(answer) => connection.write_all(answer.as_bytes()).await.unwrap(),
                     None => std::future::pending().await,
@@ -34,7 +34,7 @@ async fn behind(answer: Option<String>) -> Objects {
     let bucket = Bucket::open(
         "canary-bucket",
         "canary/prefix",
-        Duration::from_millis(1500),
+        Duration::from_millis(500),
         &settings,
     )
     .unwrap();
@@ -44,12 +44,10 @@ async fn behind(answer: Option<String>) -> Objects {
     }
 }
 
-fn answer(status: &str, code: &str) -> Option<String> {
+fn answer(status: &str, code: &str) -> String {
     let body = format!("<Error><Code>{code}</Code></Error>");
     let length = body.len();
-    Some(format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    ))
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
 }
 
 #[tokio::test]
@@ -118,7 +116,7 @@ async fn what_the_storage_answers_is_understood_and_no_name_is_told() {
         ("500 Internal Server Error", "InternalError", passing),
         ("400 Bad Request", "RequestTimeTooSkewed", passing),
     ] {
-        let objects = behind(answer(status, code)).await;
+        let objects = behind(Some(answer(status, code))).await;
         let error = objects.put(Bytes::from_static(b"DICM")).await.unwrap_err();
         assert!(expected(&error), "{status}: {error:?}");
         for name in ["canary", "127.0.0.1", Sha::of(b"DICM").as_str()] {

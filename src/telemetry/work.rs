@@ -1,0 +1,101 @@
+//! The metrics of the way from arrival to result, and of results to their destinations.
+
+use prometheus::{Error, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::metrics::Metrics;
+use crate::finding::Outcome;
+
+/// Handles to them; clones count together.
+#[derive(Clone)]
+pub(super) struct Work {
+    studies: IntCounterVec,
+    fenced: IntCounter,
+    deliveries: IntCounterVec,
+    waiting: IntGaugeVec,
+    dead: IntGauge,
+    oldest: Gauge,
+    reachable: IntGauge,
+}
+
+impl Work {
+    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
+        let work = Self {
+            studies: IntCounterVec::new(
+                Opts::new("osteon_studies_total", "Studies that reached their outcome"),
+                &["outcome"],
+            )?,
+            fenced: IntCounter::new(
+                "osteon_fenced_total",
+                "Attempts whose result was not written, because a later claim or arrival had overtaken them",
+            )?,
+            deliveries: IntCounterVec::new(
+                Opts::new(
+                    "osteon_deliveries_total",
+                    "Attempts to send a result, by what became of them",
+                ),
+                &["destination", "outcome"],
+            )?,
+            waiting: IntGaugeVec::new(
+                Opts::new(
+                    "osteon_work_waiting",
+                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver), of all replicas",
+                ),
+                &["kind"],
+            )?,
+            dead: IntGauge::new(
+                "osteon_jobs_dead",
+                "Jobs that were given up and wait for someone to look at them",
+            )?,
+            oldest: Gauge::new(
+                "osteon_oldest_job_seconds",
+                "How long the job has waited that has waited longest",
+            )?,
+            reachable: IntGauge::new(
+                "osteon_store_reachable",
+                "1 if the database answered when it was last asked",
+            )?,
+        };
+        registry.register(Box::new(work.studies.clone()))?;
+        registry.register(Box::new(work.fenced.clone()))?;
+        registry.register(Box::new(work.deliveries.clone()))?;
+        registry.register(Box::new(work.waiting.clone()))?;
+        registry.register(Box::new(work.dead.clone()))?;
+        registry.register(Box::new(work.oldest.clone()))?;
+        registry.register(Box::new(work.reachable.clone()))?;
+        Ok(work)
+    }
+}
+
+impl Metrics {
+    /// A study reached its outcome.
+    pub fn study_settled(&self, outcome: Outcome) {
+        self.work.studies.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// The result of an attempt was not written, because something had overtaken it.
+    pub fn fenced(&self) {
+        self.work.fenced.inc();
+    }
+
+    /// An attempt to send a result to `destination`, a name of the configuration, ended.
+    pub fn delivery(&self, destination: &str, outcome: &str) {
+        self.work
+            .deliveries
+            .with_label_values(&[destination, outcome])
+            .inc();
+    }
+
+    /// How much work waits, by its kind, how many jobs are dead, and for how many milliseconds the oldest has waited.
+    pub fn backlog(&self, waiting: &[(&str, i64)], dead: i64, oldest_ms: i64) {
+        for (kind, count) in waiting {
+            self.work.waiting.with_label_values(&[kind]).set(*count);
+        }
+        self.work.dead.set(dead);
+        self.work.oldest.set(oldest_ms as f64 / 1e3);
+    }
+
+    /// Whether the database answers.
+    pub fn store_reachable(&self, reachable: bool) {
+        self.work.reachable.set(i64::from(reachable));
+    }
+}
