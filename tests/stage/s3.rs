@@ -117,6 +117,8 @@ async fn serve(listener: TcpListener, service: S3Service, root: PathBuf) {
     // dropped with this task, and every connection with it
     let mut connections = JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
+        // as real ones do: else the second segment of an answer waits for the client's delayed acknowledgement, some 40 ms
+        let _ = connection.set_nodelay(true);
         let (service, root) = (service.clone(), root.clone());
         let answer = move |request| answer(service.clone(), root.clone(), request);
         connections.spawn(async move {
