@@ -116,7 +116,13 @@ pub fn router(app: App) -> Router {
 }
 
 /// Where [`scores`] and [`arrivals`] are, for a server that does not have them.
-const SCORES: [&str; 3] = ["/v1/models", "/v1/models/{*path}", "/v2/{*path}"];
+const SCORES: [&str; 5] = [
+    "/v1/models",
+    "/v1/models/{*path}",
+    "/v1/studies/{study}/instances/{instance}/heatmap",
+    "/v2",
+    "/v2/{*path}",
+];
 const ARRIVALS: [&str; 2] = ["/dicom-web/studies", "/dicom-web/studies/{study}"];
 
 /// What needs models.

@@ -72,20 +72,18 @@ pub(super) async fn analyse(
 ) -> Result<NewResult, Stopped> {
     let chosen = scorer.model().ok_or_else(no_model)?;
     let instances = store.instances(&job.study).await?;
-    let inputs: Vec<Input> = instances.iter().map(input).collect();
-    let key = ResultKey::of(&job.study, &chosen.model.digest, &input_digest(&inputs));
-    let of = |body| NewResult {
-        key: key.clone(),
+    let inputs: Vec<Input> = instances.iter().map(input_of).collect();
+    let (model, input) = (&chosen.model.digest, input_digest(&inputs));
+    let key = ResultKey::of(&job.study, model, &input);
+    let known = store.result(&key).await?;
+    let of = |key, body| NewResult {
+        key,
         model: Some(chosen.model.clone()),
         inputs,
         body,
     };
-    if let Some(known) = store
-        .result(&key)
-        .await?
-        .filter(|known| known.body.outcome != Outcome::Failed)
-    {
-        return Ok(of(known.body));
+    if let Some(known) = known {
+        return Ok(of(key, known.body));
     }
     failpoint::reach("analyse.start")
         .await
@@ -110,10 +108,16 @@ pub(super) async fn analyse(
     failpoint::reach("analyse.before-settle")
         .await
         .map_err(StoreError::from)?;
-    Ok(of(StudyResult::of(results, &chosen.rule)))
+    let failed = results.iter().any(|result| result.outcome == Outcome::Failed);
+    let key = if failed {
+        ResultKey::of_failure(&job.study, job.generation, model, &input)
+    } else {
+        key
+    };
+    Ok(of(key, StudyResult::of(results, &chosen.rule)))
 }
 
-fn input(row: &InstanceRow) -> Input {
+fn input_of(row: &InstanceRow) -> Input {
     Input {
         instance: row.instance.uid.clone(),
         object: row.instance.object.clone(),
@@ -138,7 +142,7 @@ async fn score(
             Some(row.instance.uid.to_string()),
         ));
     }
-    score_object(store, scorer, model, &input(row), priority).await
+    score_object(store, scorer, model, &input_of(row), priority).await
 }
 
 /// Scores what is stored of one image.

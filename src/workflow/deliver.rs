@@ -78,9 +78,6 @@ impl From<PeerError> for Undelivered {
 
 /// Sends what waits until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    if workflow.destinations.is_empty() {
-        return;
-    }
     let mut running = JoinSet::new();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {

@@ -11,6 +11,8 @@ use crate::store::StoreError;
 
 /// How often what waits is counted.
 const COUNT: Duration = Duration::from_secs(5);
+/// How often it is tried whether images could be stored: a bucket counts requests.
+const PING: Duration = Duration::from_mins(1);
 /// How often the store is tidied.
 const TIDY: Duration = Duration::from_hours(1);
 /// How old an object must be that no row names: far older than any sender needs between the two.
@@ -18,10 +20,14 @@ const ORPHAN: Duration = Duration::from_hours(1);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    let mut tidied = None::<Instant>;
+    let (mut tidied, mut pinged, mut objects) = (None::<Instant>, None::<Instant>, true);
     loop {
-        let counted = count(&workflow).await;
-        workflow.metrics.store_reachable(counted.is_ok());
+        if pinged.is_none_or(|at| at.elapsed() > PING) {
+            pinged = Some(Instant::now());
+            objects = reported(workflow.store.ping().await);
+        }
+        let database = reported(count(&workflow).await);
+        workflow.metrics.store_reachable(database && objects);
         if tidied.is_none_or(|at| at.elapsed() > TIDY) {
             tidied = Some(Instant::now());
             if let Err(error) = tidy(&workflow).await {
@@ -32,14 +38,15 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
                 );
             }
         }
-        if let Err(error) = counted {
-            // the conversion logs the cause
-            let _ = Fault::from(error);
-        }
         if stop.run_until_cancelled(sleep(COUNT)).await.is_none() {
             return;
         }
     }
+}
+
+/// Whether it went well; if not, the conversion logs the cause.
+fn reported(result: Result<(), StoreError>) -> bool {
+    result.map_err(Fault::from).is_ok()
 }
 
 async fn count(workflow: &Workflow) -> Result<(), StoreError> {

@@ -25,8 +25,17 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// The codes of a full queue and of a model that is still loading: nothing was tried, and waiting is all that is needed.
-const NOT_TRIED: [&str; 3] = ["overloaded", "too-many-requests", "not-ready"];
+/// The codes of a full queue, of a model that is still loading, and of a store that is away or full: nothing was tried, and waiting
+/// is all that is needed.
+const NOT_TRIED: [&str; 7] = [
+    "overloaded",
+    "too-many-requests",
+    "not-ready",
+    "store-busy",
+    "store-unavailable",
+    "store-read-only",
+    "no-space",
+];
 
 /// What a worker is at.
 #[derive(Default)]

@@ -61,7 +61,7 @@ async fn every_event_of_a_study_is_told_and_why_it_has_its_outcome() {
     );
     let (status, answer) = server.get("/v1/studies/1.2.3/timeline").await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::NOT_FOUND, Some("unknown-study"))
     );
     server.stop().await;
@@ -214,7 +214,7 @@ async fn a_door_takes_studies_in_and_a_worker_scores_them() {
     let study = send(&door, sample()).await;
     let (status, answer) = door.score(sample()).await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, Some("role"))
     );
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -226,11 +226,21 @@ async fn a_door_takes_studies_in_and_a_worker_scores_them() {
         .post("/dicom-web/studies", "application/dicom", sample())
         .await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, Some("role"))
     );
     assert_eq!(outcome(&door, &study).await["state"], "scored");
     assert_eq!(worker.score(sample()).await.0, StatusCode::OK);
+    for path in [
+        "/v2",
+        "/v2/health/ready",
+        "/v1/models",
+        "/v1/studies/1.2/instances/1.3/heatmap",
+    ] {
+        let (status, answer) = door.get(path).await;
+        let refused = (StatusCode::SERVICE_UNAVAILABLE, Some("role"));
+        assert_eq!((status, answer["reason"]["code"].as_str()), refused, "{path}");
+    }
     worker.stop().await;
     door.stop().await;
 }
