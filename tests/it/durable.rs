@@ -113,6 +113,25 @@ async fn a_result_can_be_ordered_and_waits_for_as_many_images_as_are_expected() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_posted_is_kept_and_scored_as_one_that_comes_by_stow() {
+    let server = TestServer::start().await;
+    let url = format!("{}/v1/studies", server.url);
+    let answer = server.client.post(&url).body(sample()).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(
+        (answer.status(), location),
+        (
+            StatusCode::ACCEPTED,
+            format!("/v1/studies/{}", study_of(&sample()))
+        )
+    );
+    assert_eq!(outcome(&server, &study_of(&sample())).await["state"], "scored");
+    let answer = server.client.post(&url).body("no image").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_image_makes_a_result_that_takes_the_place_of_the_first() {
     use dicom_core::VR;
     use dicom_dictionary_std::tags;
