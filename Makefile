@@ -13,7 +13,7 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test deny chart model bench clean
+.PHONY: help run test faults deny chart model bench clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -39,6 +39,16 @@ test: ## Run every check and every test, fetching what they need (libtorch: 0.5 
 	@# The container is built without `train`; code that only compiles together with it must fail here, not there.
 	cargo clippy --locked --bin osteon -- -D warnings
 	@$(MAKE) --no-print-directory chart
+
+# What to make and count: `make faults FAULTS="--only F1,F3 --engine sqlite"`; `make faults FAULTS=--help` lists more.
+FAULTS ?=
+
+# The same dependencies as in the tests, so that only this package is compiled again, and with some optimisation: it works under load here.
+faults: ## Kill, fill, stall, overload ... the server on purpose, and count what it costs (FAULTS=--quick)
+	@scripts/fetch-onnxruntime > /dev/null
+	@library="$$(scripts/fetch-libfaketime)" || true; set -x; \
+		env CARGO_PROFILE_DEV_OPT_LEVEL=1 $${library:+OSTEON_LIBFAKETIME="$$library"} \
+		cargo test --locked --features failpoints --test faults -- $(FAULTS)
 
 deny: ## Check licences, banned crates and sources of all dependencies, where cargo-deny is installed
 	@if command -v cargo-deny > /dev/null; then \

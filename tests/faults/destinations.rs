@@ -1,0 +1,244 @@
+//! F8: the archive that results go to is down, slow, full, cuts the line, or says that it stored and did not. In the end it has every result
+//! exactly once; what it will never take is dead, visible, and goes on when somebody says so.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::ground::{Engine, Stage};
+use crate::stage::archive::{Archive, Mode};
+use crate::stage::ledger::{Ledger, ask};
+use crate::stage::load::{client, store};
+use crate::stage::server::{Osteon, Settings, free_port, metric_becomes};
+use crate::stage::study::{Study, uid};
+use crate::table::Row;
+
+/// Studies in each phase.
+const STUDIES: u64 = 5;
+/// After the longest wait between two attempts, everything has to be there.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(90);
+
+/// One way to misbehave.
+struct Phase {
+    name: &'static str,
+    mode: Mode,
+    /// Whether results may arrive all the same.
+    arrives: bool,
+}
+
+fn phases() -> Vec<Phase> {
+    let phase = |name, mode, arrives| Phase { name, mode, arrives };
+    vec![
+        phase("slow", Mode::Slow(Duration::from_secs(3)), true),
+        phase("unavailable", Mode::Unavailable, false),
+        phase("out of resources", Mode::Rejecting(0xA700), false),
+        phase("lying", Mode::Lying, false),
+        phase("cut after storing", Mode::CutAfterStoring, true),
+        phase("cut before storing", Mode::CutBeforeStoring, false),
+    ]
+}
+
+struct Scene {
+    settings: Settings,
+    ledger: Ledger,
+    run: u64,
+    sent: u64,
+    client: reqwest::Client,
+}
+
+impl Scene {
+    /// Sends studies and waits until they are scored.
+    async fn play(&mut self) -> Result<Vec<String>, String> {
+        let mut studies = Vec::new();
+        for _ in 0..STUDIES {
+            let study = Study::new(&uid(self.run, self.sent), 1, 64);
+            self.sent += 1;
+            self.ledger.sent(&study);
+            let answer = store(&self.client, &self.settings.url(), &study.images).await;
+            if answer.status != 200 {
+                return Err(format!("a study was answered with {}", answer.status));
+            }
+            self.ledger.acknowledged(&study.uid, &answer.stored);
+            studies.push(study.uid);
+        }
+        Ok(studies)
+    }
+
+    async fn deliveries(&self, study: &str) -> Vec<Value> {
+        let answer = ask(&self.client, &self.settings.url(), &format!("/v1/studies/{study}")).await;
+        answer.and_then(|(_, body)| body["deliveries"].as_array().cloned()).unwrap_or_default()
+    }
+
+    /// How many of these studies have a delivery in this state.
+    async fn count(&self, studies: &[String], state: &str) -> usize {
+        let mut count = 0;
+        for study in studies {
+            let deliveries = self.deliveries(study).await;
+            count += usize::from(!deliveries.is_empty() && deliveries.iter().all(|delivery| delivery["state"] == state));
+        }
+        count
+    }
+
+    /// Waits until all of them are in this state.
+    async fn until(&self, studies: &[String], state: &str, within: Duration) -> Result<Duration, String> {
+        let began = Instant::now();
+        loop {
+            let count = self.count(studies, state).await;
+            if count == studies.len() {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() > within {
+                let example = self.deliveries(&studies[0]).await;
+                return Err(format!("{count} of {} are {state} after {within:?}, for example {example:?}", studies.len()));
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, String> {
+    let mut row = Row::new("F8", "an archive that misbehaves", engine.name());
+    let ground = stage.ground("F8", engine)?;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let config = configuration(&ground.folder, address)?;
+    let mut settings = ground.settings("delivering");
+    settings.arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    let _server = Osteon::start(&settings).await?;
+    let mut scene = Scene {
+        settings,
+        ledger: Ledger::default(),
+        run: ground.run,
+        sent: 0,
+        client: client(),
+    };
+
+    // nobody is there at first
+    let down = scene.play().await?;
+    sleep(Duration::from_secs(6)).await;
+    row.must(scene.count(&down, "delivered").await == 0, "it says delivered, and there is no archive");
+    let archive = Archive::start_at(address, Mode::Accepting).await;
+    let mut slowest = scene.until(&down, "delivered", DELIVERED_WITHIN).await?;
+    let mut studies = down;
+    for Phase { name, mode, arrives } in phases() {
+        archive.set(mode);
+        let before = archive.copies().len();
+        let sent = scene.play().await?;
+        sleep(Duration::from_secs(if stage.quick() { 4 } else { 20 })).await;
+        if !arrives {
+            row.must(scene.count(&sent, "delivered").await == 0, format!("{name}: it says delivered, and nothing arrived"));
+            row.must(archive.copies().len() == before, format!("{name}: something arrived"));
+        }
+        archive.set(Mode::Accepting);
+        match scene.until(&sent, "delivered", DELIVERED_WITHIN).await {
+            Ok(took) => slowest = slowest.max(took),
+            Err(error) => row.must(false, format!("{name}: {error}")),
+        }
+        studies.extend(sent);
+    }
+    let backoff = gaps(&scene, &studies).await;
+    let mut dead = letters(stage, engine, &mut scene, &archive, &mut studies).await?;
+
+    let audit = scene.ledger.audit(&[scene.settings.url()], Duration::from_secs(30)).await;
+    let objects = exactly_once(&archive, &studies, &mut row);
+    row.done = format!("{} ways; {} results, {objects} objects at the archive", 1 + phases().len(), studies.len());
+    row.audited(&audit);
+    let rising = backoff.windows(2).all(|pair| pair[1] > pair[0]);
+    row.must(backoff.len() >= 2 && rising, format!("the mean waits between attempts are {backoff:.1?} s: they do not rise"));
+    row.figure(format!("waits {backoff:.1?} s, delivered {:.0} s after", slowest.as_secs_f64()));
+    dead.engine = engine.name().to_owned();
+    Ok(vec![row, dead])
+}
+
+/// The mean time in seconds between the first and second failure of a delivery, the second and third, and so on.
+async fn gaps(scene: &Scene, studies: &[String]) -> Vec<f64> {
+    let mut all: Vec<Vec<f64>> = Vec::new();
+    for study in studies {
+        let timeline = ask(&scene.client, &scene.settings.url(), &format!("/v1/studies/{study}/timeline")).await;
+        let events = timeline.and_then(|(_, body)| body["events"].as_array().cloned()).unwrap_or_default();
+        let failures: Vec<f64> = events
+            .iter()
+            .filter(|event| event["kind"] == "delivery-failed")
+            .filter_map(|event| chrono::DateTime::parse_from_rfc3339(event["at"].as_str()?).ok())
+            .map(|at| at.timestamp_millis() as f64 / 1000.0)
+            .collect();
+        for (index, pair) in failures.windows(2).enumerate() {
+            all.resize(all.len().max(index + 1), Vec::new());
+            all[index].push(pair[1] - pair[0]);
+        }
+    }
+    // a mean of two is none
+    let enough = all.iter().take_while(|gaps| gaps.len() > 2);
+    enough.map(|gaps| gaps.iter().sum::<f64>() / gaps.len() as f64).collect()
+}
+
+/// What the archive will never take is dead at once, is counted, and goes on when somebody says so.
+async fn letters(stage: &Stage, engine: Engine, scene: &mut Scene, archive: &Archive, studies: &mut Vec<String>) -> Result<Row, String> {
+    let mut row = Row::new("F8", "dead letters, and their second life", engine.name());
+    let began = Instant::now();
+    archive.set(Mode::Rejecting(0xC000));
+    let refused = scene.play().await?;
+    scene.until(&refused, "dead", DELIVERED_WITHIN).await?;
+    let example = scene.deliveries(&refused[0]).await;
+    row.must(example[0]["cause"].as_str().is_some_and(|cause| cause.contains("C000")), format!("the cause is {}", example[0]["cause"]));
+    let counted = metric_becomes(&scene.settings.url(), "osteon_jobs_dead", refused.len()).await;
+    row.must(counted.is_ok(), counted.err().unwrap_or_default());
+    sleep(Duration::from_secs(if stage.quick() { 2 } else { 15 })).await;
+    row.must(scene.count(&refused, "dead").await == refused.len(), "a dead letter did not stay dead");
+    archive.set(Mode::Accepting);
+    for study in &refused {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_osteon"));
+        command.args(["jobs", "retry", study, "--database", &scene.settings.database]);
+        command.arg("--data").arg(&scene.settings.data);
+        let output = command.output().map_err(|error| error.to_string())?;
+        row.must(output.status.success(), format!("osteon jobs retry: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    match scene.until(&refused, "delivered", DELIVERED_WITHIN).await {
+        Ok(took) => row.figure(format!("delivered {:.1} s after osteon jobs retry", took.as_secs_f64())),
+        Err(error) => row.must(false, error),
+    }
+    row.done = format!("{} results refused for good", refused.len());
+    row.took = began.elapsed();
+    studies.extend(refused);
+    Ok(row)
+}
+
+/// A configuration file with one archive as the only destination.
+pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> Result<PathBuf, String> {
+    let file = folder.join("osteon.toml");
+    let text = format!(
+        "[[destinations]]\nname = \"archive\"\nkind = \"stow\"\nurl = \"http://{address}/dicom-web\"\ntimeout-seconds = 5\n"
+    );
+    std::fs::write(&file, text).map_err(|error| error.to_string())?;
+    Ok(file)
+}
+
+/// Holds the archive against `studies`: of each the same number of objects, each of them stored once. Says how many there are.
+pub(crate) fn exactly_once(archive: &Archive, studies: &[String], row: &mut Row) -> usize {
+    let copies = archive.copies();
+    let twice: Vec<&String> = copies.iter().filter(|(_, count)| **count != 1).map(|(uid, _)| uid).collect();
+    row.must(twice.is_empty(), format!("{} objects were stored more than once: {:?}", twice.len(), twice.first()));
+    let mut objects: BTreeMap<String, usize> = studies.iter().map(|study| (study.clone(), 0)).collect();
+    for file in copies.keys().filter_map(|uid| archive.file(uid)) {
+        *objects.entry(study_of(&file).unwrap_or_default()).or_default() += 1;
+    }
+    let each = copies.len() / studies.len().max(1);
+    let wrong: Vec<_> = objects.iter().filter(|(_, count)| **count != each || each == 0).collect();
+    row.must(
+        wrong.is_empty(),
+        format!("of {} studies the archive has not {each} objects: {:?}", wrong.len(), wrong.first()),
+    );
+    copies.len()
+}
+
+/// Study Instance UID (0020,000D) of a file in Explicit VR Little Endian.
+fn study_of(file: &[u8]) -> Option<String> {
+    const ELEMENT: &[u8] = &[0x20, 0x00, 0x0d, 0x00, b'U', b'I'];
+    let at = file.windows(ELEMENT.len()).position(|window| window == ELEMENT)? + ELEMENT.len();
+    let length = usize::from(u16::from_le_bytes([*file.get(at)?, *file.get(at + 1)?]));
+    let text = std::str::from_utf8(file.get(at + 2..at + 2 + length)?).ok()?;
+    Some(text.trim_end_matches(['\0', ' ']).to_owned())
+}
