@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the destination asks for more.
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
 
+/// No delivery waits for longer, whatever its destination asks for.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 /// Why an attempt failed.
 struct Undelivered {
     cause: String,
@@ -169,7 +172,11 @@ async fn settle(
             (store.bury_delivery(job, &failed.cause).await?, "dead")
         }
         Some(Err(failed)) => {
-            let delay = failed.after.unwrap_or_default().max(backoff(job));
+            let delay = failed
+                .after
+                .unwrap_or_default()
+                .max(backoff(job))
+                .min(LONGEST_WAIT);
             (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
         }
     };

@@ -6,6 +6,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
+use super::deliver::LONGEST_WAIT;
+use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
 use crate::store::StoreError;
 
@@ -50,6 +52,19 @@ fn reported(result: Result<(), StoreError>) -> bool {
 }
 
 async fn count(workflow: &Workflow) -> Result<(), StoreError> {
+    let settings = &workflow.settings;
+    let longest = settings.patience.quiet.max(settings.patience.overdue);
+    let analyses = (settings.lease * 2).max(LONGEST_RETRY * 2);
+    let mended = workflow
+        .store
+        .mend_times(longest * 2 + COUNT, analyses, LONGEST_WAIT + COUNT)
+        .await?;
+    if mended > 0 {
+        tracing::warn!(
+            mended,
+            "store.clock_set_back: what waited for a time far ahead waits no longer"
+        );
+    }
     let backlog = workflow.store.backlog().await?;
     let waiting = [
         ("received", backlog.received),
