@@ -43,6 +43,8 @@ COPY --from=onnxruntime --chmod=0644 /libonnxruntime.so /usr/local/lib/osteon/li
 COPY LICENSE /usr/local/share/doc/osteon/LICENSE
 COPY models /models
 COPY --from=build /osteon /usr/local/bin/osteon
+# whose certificates count, for buckets, databases and destinations; SSL_CERT_FILE names another file
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 
 ENV OSTEON_LISTEN=0.0.0.0:8080 \
     OSTEON_MODELS=/models \

@@ -1,5 +1,6 @@
 # osteon: each task of the project is one command here. `make` alone lists them.
-# Needed: a Rust toolchain with rustfmt and clippy, a C and C++ compiler, Python 3 with pip. The rest is fetched, into
+# Needed: a Rust toolchain with rustfmt and clippy, a C and C++ compiler, Python 3 with pip, and for the tests PostgreSQL's server
+# programs (OSTEON_TEST_WITHOUT_POSTGRES=1 leaves out the half of the store's tests that runs on it). The rest is fetched, into
 # $OSTEON_CACHE, else $XDG_CACHE_HOME/osteon, else ~/.cache/osteon.
 
 # What `make run` serves; change it for one run with `make run LISTEN=127.0.0.1:9000`.

@@ -17,7 +17,7 @@ const MOST_DISCARDED: usize = 64 << 20;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a sender may pause.
-const NEXT_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const NEXT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `limit` bytes when there is room for it; nothing is kept of one that is longer.
 ///

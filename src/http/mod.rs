@@ -3,6 +3,7 @@
 //! Handlers are thin: they read the request, call `inference` or `workflow`, and give back what those say. No
 //! handler reaches a model or writes to the store by itself.
 
+mod arrival;
 pub mod body;
 mod buffer;
 mod caller;
@@ -89,11 +90,13 @@ pub fn router(app: App) -> Router {
         instance_limit: app.limits.body_bytes,
         request_limit: app.limits.stow_bytes,
         public_url: app.public_url.as_ref().map(|url| format!("{url}/dicom-web")),
+        intake: app.intake.clone(),
     };
     let (scores, arrivals) = if app.role == Role::All {
         (scores(), arrivals(stow))
     } else if app.role.works() {
-        (scores(), elsewhere(ARRIVALS))
+        let rest = Router::new().route("/v1/studies", post(another_role));
+        (scores(), elsewhere(ARRIVALS).merge(rest))
     } else {
         (elsewhere(SCORES), arrivals(stow))
     };
@@ -116,7 +119,13 @@ pub fn router(app: App) -> Router {
 }
 
 /// Where [`scores`] and [`arrivals`] are, for a server that does not have them.
-const SCORES: [&str; 3] = ["/v1/models", "/v1/models/{*path}", "/v2/{*path}"];
+const SCORES: [&str; 5] = [
+    "/v1/models",
+    "/v1/models/{*path}",
+    "/v1/studies/{study}/instances/{instance}/heatmap",
+    "/v2",
+    "/v2/{*path}",
+];
 const ARRIVALS: [&str; 2] = ["/dicom-web/studies", "/dicom-web/studies/{study}"];
 
 /// What needs models.
@@ -135,7 +144,7 @@ fn scores() -> Router<App> {
 
 /// What takes studies in.
 fn arrivals(stow: StowSettings) -> Router<App> {
-    dicomweb::stow::routes(stow)
+    dicomweb::stow::routes(stow).route("/v1/studies", post(arrival::arrive))
 }
 
 /// What another server of the same store does.

@@ -141,7 +141,16 @@ impl Store {
         let Some(row) = known else { return Ok(None) };
         let state: String = row.try_get(0)?;
         if state == "analysing" {
-            // what is asked for is on its way
+            // what is asked for is on its way; what is expected counts for those that come later
+            write
+                .query(sql!(
+                    "UPDATE studies SET expected = coalesce($2, expected) WHERE study_uid = $1"
+                ))
+                .bind(study.to_string())
+                .bind(expected)
+                .execute(write.connection()?)
+                .await?;
+            write.commit().await?;
             return Ok(Some(()));
         }
         let settled = i64::from(state != "received");
@@ -158,6 +167,7 @@ impl Store {
             .fetch_one(write.connection()?)
             .await?;
         let generation: i64 = row.try_get(0)?;
+        end_analyses(&mut write, study.as_str(), "superseded by an order").await?;
         set_due(&mut write, study.as_str(), patience).await?;
         let detail = json!({ "expected": expected });
         happened(
@@ -230,21 +240,26 @@ async fn content_changed(
     Ok(generation)
 }
 
-/// The token changes, so that a worker that is at it now can no longer settle it.
 async fn supersede(write: &mut Write, study: &str, generation: i64) -> Result<(), StoreError> {
-    let overtaken = write
-        .query(sql!(
-            "UPDATE jobs SET state = 'done', token = token + 1, cause = 'superseded by a later arrival', settled_at = " now
-            " WHERE study_uid = $1 AND kind = 'analyse' AND state IN ('ready', 'running', 'dead')"
-        ))
-        .bind(study.to_owned())
-        .execute(write.connection()?)
-        .await?
-        .rows_affected();
-    if overtaken > 0 {
+    if end_analyses(write, study, "superseded by a later arrival").await? > 0 {
         happened(write, study, generation - 1, EventKind::Superseded, &json!({})).await?;
     }
     Ok(())
+}
+
+/// Ends the analyses that wait, run or were given up; gives their number. The token changes, so that a worker that is at one now can no
+/// longer settle it.
+async fn end_analyses(write: &mut Write, study: &str, cause: &'static str) -> Result<u64, StoreError> {
+    let ended = write
+        .query(sql!(
+            "UPDATE jobs SET state = 'done', token = token + 1, cause = $2, settled_at = " now
+            " WHERE study_uid = $1 AND kind = 'analyse' AND state IN ('ready', 'running', 'dead')"
+        ))
+        .bind(study.to_owned())
+        .bind(cause)
+        .execute(write.connection()?)
+        .await?;
+    Ok(ended.rows_affected())
 }
 
 /// Decides when the study counts as complete, from what is known of it now.

@@ -20,6 +20,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 const BUSY: Duration = Duration::from_secs(5);
 /// SQLite has one writer at a time, the others are readers; PostgreSQL shares its limit (100 by default) among all replicas.
 pub(super) const CONNECTIONS: u32 = 8;
+/// How long a commit may take.
+const COMMIT: Duration = Duration::from_secs(30);
 /// A connection that was idle for longer is tried before it is used: the database may have been restarted.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -191,7 +193,17 @@ impl Write {
 
     /// Makes everything that was written durable.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.connection()?.execute("COMMIT").await?;
+        let commit = self.connection()?.execute("COMMIT");
+        // a server whose synchronous standby is away waits without an end; what became of the commit is not known then, and
+        // whoever asked for it asks again
+        match tokio::time::timeout(COMMIT, commit).await {
+            Ok(committed) => committed?,
+            Err(_) => {
+                return Err(StoreError::Unavailable(
+                    "the commit was not confirmed in time".into(),
+                ));
+            }
+        };
         // committed: the connection goes back to the pool
         drop(self.connection.take());
         Ok(())

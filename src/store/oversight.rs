@@ -1,11 +1,13 @@
 //! For those who look after the server: what waits, what is dead, and how a dead job is put back.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sqlx::Row;
 
-use super::database::sql;
+use super::database::{millis, sql};
 use super::events::{EventKind, happened};
-use super::queue::JobRow;
+use super::queue::{JobRow, Kind};
 use super::results::hold;
 use super::{Store, StoreError};
 use crate::dicom::StudyUid;
@@ -46,6 +48,39 @@ impl Store {
             dead: row.try_get("dead")?,
             oldest_ms: row.try_get("oldest")?,
         })
+    }
+
+    /// Brings back what waits for a time that no rule sets so far ahead: `farthest` for what is to be complete and for jobs of each kind. It
+    /// was written before the database's clock was set back, and would wait for as long as it was set back by. Gives their number.
+    pub async fn mend_times(
+        &self,
+        farthest: Duration,
+        analyses: Duration,
+        deliveries: Duration,
+    ) -> Result<u64, StoreError> {
+        let due = self
+            .database
+            .query(
+                sql!("UPDATE studies SET due_at = " now " WHERE state = 'received' AND due_at > $1 + " now),
+            )
+            .bind(millis(farthest))
+            .execute(self.database.read())
+            .await?;
+        let mut mended = due.rows_affected();
+        for (kind, farthest) in [(Kind::Analyse, analyses), (Kind::Deliver, deliveries)] {
+            let jobs = self
+                .database
+                .query(sql!(
+                    "UPDATE jobs SET available_at = " now " WHERE kind = $2 AND state IN ('ready', 'running') \
+                     AND available_at > $1 + " now
+                ))
+                .bind(millis(farthest))
+                .bind(kind.name())
+                .execute(self.database.read())
+                .await?;
+            mended += jobs.rows_affected();
+        }
+        Ok(mended)
     }
 
     /// At most `limit` jobs that are not done, those that have waited longest first; only the dead ones, if `dead`.

@@ -228,7 +228,9 @@ impl Store {
                 // what is put back untried keeps its place, and what is held against it
                 "UPDATE jobs SET state = 'ready', attempts = attempts - $5, \
                  answered = CASE WHEN $5 = 1 THEN answered ELSE attempts END, cause = coalesce($3, cause), \
-                 available_at = CASE WHEN $4 = 0 THEN queued_at ELSE $4 + " now " END"
+                 available_at = CASE WHEN $4 > 0 THEN $4 + " now
+                " WHEN EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = jobs.study_uid AND urgent = 1) \
+                 THEN queued_at - $6 ELSE queued_at END"
                 " WHERE job_id = $1 AND token = $2 AND state = 'running'"
             ))
             .bind(job.id.clone())
@@ -236,10 +238,12 @@ impl Store {
             .bind(cause.map(str::to_owned))
             .bind(millis(delay))
             .bind(uncounted)
+            .bind(millis(URGENT_BEFORE))
             .execute(write.connection()?)
             .await?
             .rows_affected();
-        if changed == 1 {
+        // a queue that is full for an hour is no event every second
+        if changed == 1 && (cause.is_some() || delay.is_zero()) {
             let (kind, detail) = match (&job.work, cause) {
                 (Work::Analyse, Some(cause)) => (
                     EventKind::AttemptFailed,

@@ -485,6 +485,38 @@ async fn a_study_that_is_ordered_is_due_at_once_and_a_settled_one_anew() {
     }
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_nothing_up() {
+    let hour = Duration::from_hours(1);
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
+        queued(&store).await;
+        accept(&store, &instance("1.5", "1.5.1", Sha::of(b"DICM"))).await;
+        for ahead in [
+            sql!("UPDATE jobs SET available_at = available_at + 3600000"),
+            sql!("UPDATE studies SET due_at = due_at + 3600000"),
+        ] {
+            store
+                .database
+                .query(ahead)
+                .execute(store.database.read())
+                .await
+                .unwrap();
+        }
+        assert_eq!((enqueue(&store).await, claim(&store, LEASE).await), (0, None));
+        assert_eq!(
+            store.mend_times(hour * 2, hour * 2, hour * 2).await.unwrap(),
+            0,
+            "so far ahead may be right"
+        );
+        assert_eq!(store.mend_times(LEASE, LEASE, LEASE).await.unwrap(), 2);
+        assert_eq!(enqueue(&store).await, 1);
+        assert!(claim(&store, LEASE).await.is_some());
+    }
+}
+
 impl Store {
     /// How many attempts the job of a study's generation has had.
     pub(crate) async fn attempts(&self, study: &StudyUid, generation: i64) -> i64 {

@@ -43,6 +43,13 @@ impl ResultKey {
         Self(text)
     }
 
+    /// The key of a result in which something failed. It is another than that of the whole result, which may yet be made, and which then
+    /// takes its place.
+    #[must_use]
+    pub fn of_failure(study: &StudyUid, generation: i64, model: &str, input: &str) -> Self {
+        Self(Sha::of(format!("{study}\n{model}\n{input}\nfailed {generation}").as_bytes()).to_string())
+    }
+
     /// Its digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -223,7 +230,7 @@ impl NewResult {
     #[must_use]
     pub fn failed(job: &Job, code: &str, message: String) -> Self {
         Self {
-            key: ResultKey::of(&job.study, "", &format!("generation {}", job.generation)),
+            key: ResultKey::of_failure(&job.study, job.generation, "", ""),
             model: None,
             inputs: Vec::new(),
             body: StudyResult {
@@ -316,7 +323,7 @@ async fn set_outcome(
     queue_deliveries(write, job, &result.key, destinations).await
 }
 
-/// Writes the result, if it is not there already; what failed before may be better now.
+/// Writes the result, if it is not there already.
 async fn put_result(
     write: &mut Write,
     job: &Job,
@@ -335,9 +342,7 @@ async fn put_result(
         .query(sql!(
             "INSERT INTO results (result_key, study_uid, generation, outcome, model_name, model_version, model_digest, input_digest, \
              completeness, body, supersedes, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, " now ") \
-             ON CONFLICT (result_key) DO UPDATE SET outcome = excluded.outcome, body = excluded.body, \
-             model_name = excluded.model_name, model_version = excluded.model_version, model_digest = excluded.model_digest, \
-             generation = excluded.generation, made_at = excluded.made_at WHERE results.outcome = 'failed'"
+             ON CONFLICT (result_key) DO NOTHING"
         ))
         .bind(result.key.to_string())
         .bind(job.study.to_string())

@@ -52,7 +52,7 @@ impl Work {
             )?,
             reachable: IntGauge::new(
                 "osteon_store_reachable",
-                "1 if the database answered when it was last asked",
+                "1 if database and images could be reached when it was last tried",
             )?,
         };
         registry.register(Box::new(work.studies.clone()))?;
@@ -94,7 +94,7 @@ impl Metrics {
         self.work.oldest.set(oldest_ms as f64 / 1e3);
     }
 
-    /// Whether the database answers.
+    /// Whether database and images can be reached.
     pub fn store_reachable(&self, reachable: bool) {
         self.work.reachable.set(i64::from(reachable));
     }

@@ -4,13 +4,13 @@
 //! instance with a reason; only what may pass by itself (the store, the engine) makes the attempt fail.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
 
+use super::lease::Lease;
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, StudyResult, StudyRule};
 use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
-use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Settled, Store, StoreError, input_digest};
+use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Store, StoreError, input_digest};
 
 /// The answer that a [`Score`] is working on.
 pub type Scoring<'a> = Pin<Box<dyn Future<Output = InstanceResult> + Send + 'a>>;
@@ -68,52 +68,47 @@ pub(super) async fn analyse(
     store: &Store,
     scorer: &dyn Score,
     job: &Job,
-    lease: Duration,
+    lease: &Lease,
 ) -> Result<NewResult, Stopped> {
     let chosen = scorer.model().ok_or_else(no_model)?;
     let instances = store.instances(&job.study).await?;
-    let inputs: Vec<Input> = instances.iter().map(input).collect();
-    let key = ResultKey::of(&job.study, &chosen.model.digest, &input_digest(&inputs));
-    let of = |body| NewResult {
-        key: key.clone(),
+    let inputs: Vec<Input> = instances.iter().map(input_of).collect();
+    let (model, input) = (&chosen.model.digest, input_digest(&inputs));
+    let key = ResultKey::of(&job.study, model, &input);
+    let known = store.result(&key).await?;
+    let of = |key, body| NewResult {
+        key,
         model: Some(chosen.model.clone()),
         inputs,
         body,
     };
-    if let Some(known) = store
-        .result(&key)
-        .await?
-        .filter(|known| known.body.outcome != Outcome::Failed)
-    {
-        return Ok(of(known.body));
+    if let Some(known) = known {
+        return Ok(of(key, known.body));
     }
     failpoint::reach("analyse.start")
         .await
         .map_err(StoreError::from)?;
     failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
-    let mut renewed = Instant::now();
     let urgent = instances.iter().any(|row| row.instance.urgent);
     let priority = if urgent { Priority::Stat } else { Priority::Routine };
     for row in instances {
-        if renewed.elapsed() > lease / 3 {
-            if store.renew(job, lease).await? == Settled::Stale {
-                return Err(Stopped::Stale);
-            }
-            renewed = Instant::now();
-        }
-        // together with a third of the lease this ends before the lease does
-        let scored =
-            tokio::time::timeout(lease / 2, score(store, scorer, &chosen.model, &row, priority)).await;
-        results.push(scored.map_err(|_| Stopped::Fault(timed_out(lease / 2)))??);
+        lease.progress(store, job).await?;
+        results.push(score(store, scorer, &chosen.model, &row, priority).await?);
     }
     failpoint::reach("analyse.before-settle")
         .await
         .map_err(StoreError::from)?;
-    Ok(of(StudyResult::of(results, &chosen.rule)))
+    let failed = results.iter().any(|result| result.outcome == Outcome::Failed);
+    let key = if failed {
+        ResultKey::of_failure(&job.study, job.generation, model, &input)
+    } else {
+        key
+    };
+    Ok(of(key, StudyResult::of(results, &chosen.rule)))
 }
 
-fn input(row: &InstanceRow) -> Input {
+fn input_of(row: &InstanceRow) -> Input {
     Input {
         instance: row.instance.uid.clone(),
         object: row.instance.object.clone(),
@@ -138,7 +133,7 @@ async fn score(
             Some(row.instance.uid.to_string()),
         ));
     }
-    score_object(store, scorer, model, &input(row), priority).await
+    score_object(store, scorer, model, &input_of(row), priority).await
 }
 
 /// Scores what is stored of one image.
@@ -189,12 +184,4 @@ fn no_model() -> Stopped {
         "not-ready",
         "no model is ready: wait until one is loaded",
     ))
-}
-
-fn timed_out(limit: Duration) -> Fault {
-    let message = format!(
-        "the analysis of one instance did not end within {} seconds",
-        limit.as_secs_f32()
-    );
-    Fault::new(FaultKind::Internal, "timeout", message)
 }

@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the destination asks for more.
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
 
+/// No delivery waits for longer, whatever its destination asks for.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 /// Why an attempt failed.
 struct Undelivered {
     cause: String,
@@ -78,9 +81,6 @@ impl From<PeerError> for Undelivered {
 
 /// Sends what waits until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    if workflow.destinations.is_empty() {
-        return;
-    }
     let mut running = JoinSet::new();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {
@@ -172,7 +172,11 @@ async fn settle(
             (store.bury_delivery(job, &failed.cause).await?, "dead")
         }
         Some(Err(failed)) => {
-            let delay = failed.after.unwrap_or_default().max(backoff(job));
+            let delay = failed
+                .after
+                .unwrap_or_default()
+                .max(backoff(job))
+                .min(LONGEST_WAIT);
             (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
         }
     };

@@ -10,6 +10,7 @@ mod analyse;
 mod completeness;
 mod deliver;
 mod ingest;
+mod lease;
 mod replay;
 mod upkeep;
 mod worker;

@@ -186,6 +186,43 @@ async fn a_poison_study_is_dead_after_its_attempts_and_the_others_are_scored() {
     }
 }
 
+/// What could not be analysed and is put back by hand gets another result, with another key: whoever was told of the failure is told
+/// of what takes its place.
+#[tokio::test]
+async fn a_failure_that_is_put_back_by_hand_is_followed_by_another_result() {
+    let folder = folder();
+    let run = Running::start(
+        folder.path(),
+        &[Act::Fail, Act::Fail, Act::Fail, Act::Score],
+        QUICK,
+    )
+    .await;
+    run.send("1.2", "1.2.9", "").await;
+    let failed = run.settled("1.2").await;
+    assert_eq!(failed.state, StudyState::Failed);
+    assert_eq!(run.store.retry_dead(&failed.study).await.unwrap(), 1);
+    let scored = run.until("1.2", |row| row.state == StudyState::Scored).await;
+    assert_ne!(scored.result_key, failed.result_key);
+    assert_eq!(scored.supersedes, failed.result_key);
+}
+
+/// An order for what failed begins anew and leaves no dead job behind.
+#[tokio::test]
+async fn an_order_for_a_failed_study_begins_anew() {
+    let folder = folder();
+    let run = Running::start(
+        folder.path(),
+        &[Act::Fail, Act::Fail, Act::Fail, Act::Score],
+        QUICK,
+    )
+    .await;
+    run.send("1.2", "1.2.9", "").await;
+    let failed = run.settled("1.2").await;
+    assert!(run.workflow.order(&failed.study, None).await.unwrap());
+    run.until("1.2", |row| row.state == StudyState::Scored).await;
+    assert_eq!(run.store.backlog().await.unwrap().dead, 0);
+}
+
 #[tokio::test]
 async fn a_passing_failure_is_tried_again_and_an_overload_costs_no_attempt() {
     let folder = folder();

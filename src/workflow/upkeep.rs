@@ -6,11 +6,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
+use super::deliver::LONGEST_WAIT;
+use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
 use crate::store::StoreError;
 
 /// How often what waits is counted.
 const COUNT: Duration = Duration::from_secs(5);
+/// How often it is tried whether images could be stored: a bucket counts requests.
+const PING: Duration = Duration::from_mins(1);
 /// How often the store is tidied.
 const TIDY: Duration = Duration::from_hours(1);
 /// How old an object must be that no row names: far older than any sender needs between the two.
@@ -18,10 +22,14 @@ const ORPHAN: Duration = Duration::from_hours(1);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    let mut tidied = None::<Instant>;
+    let (mut tidied, mut pinged, mut objects) = (None::<Instant>, None::<Instant>, true);
     loop {
-        let counted = count(&workflow).await;
-        workflow.metrics.store_reachable(counted.is_ok());
+        if pinged.is_none_or(|at| at.elapsed() > PING) {
+            pinged = Some(Instant::now());
+            objects = reported(workflow.store.ping().await);
+        }
+        let database = reported(count(&workflow).await);
+        workflow.metrics.store_reachable(database && objects);
         if tidied.is_none_or(|at| at.elapsed() > TIDY) {
             tidied = Some(Instant::now());
             if let Err(error) = tidy(&workflow).await {
@@ -32,17 +40,31 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
                 );
             }
         }
-        if let Err(error) = counted {
-            // the conversion logs the cause
-            let _ = Fault::from(error);
-        }
         if stop.run_until_cancelled(sleep(COUNT)).await.is_none() {
             return;
         }
     }
 }
 
+/// Whether it went well; if not, the conversion logs the cause.
+fn reported(result: Result<(), StoreError>) -> bool {
+    result.map_err(Fault::from).is_ok()
+}
+
 async fn count(workflow: &Workflow) -> Result<(), StoreError> {
+    let settings = &workflow.settings;
+    let longest = settings.patience.quiet.max(settings.patience.overdue);
+    let analyses = (settings.lease * 2).max(LONGEST_RETRY * 2);
+    let mended = workflow
+        .store
+        .mend_times(longest * 2 + COUNT, analyses, LONGEST_WAIT + COUNT)
+        .await?;
+    if mended > 0 {
+        tracing::warn!(
+            mended,
+            "store.clock_set_back: what waited for a time far ahead waits no longer"
+        );
+    }
     let backlog = workflow.store.backlog().await?;
     let waiting = [
         ("received", backlog.received),

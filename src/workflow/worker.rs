@@ -5,6 +5,7 @@
 //! the lease has run out; a job whose last attempt ended without a word, perhaps because it took the server down, runs alone, so that it
 //! cannot take the attempts of others with it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::analyse::{Stopped, analyse};
 use super::completeness::describe;
+use super::lease::Lease;
 use super::{Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Outcome, Reason};
@@ -24,9 +26,18 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 /// How many complete studies are queued at once.
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
-const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// The codes of a full queue and of a model that is still loading: nothing was tried, and waiting is all that is needed.
-const NOT_TRIED: [&str; 3] = ["overloaded", "too-many-requests", "not-ready"];
+pub(super) const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// The codes of a full queue, of a model that is still loading, and of a store that is away or full: nothing was tried, and waiting
+/// is all that is needed.
+const NOT_TRIED: [&str; 7] = [
+    "overloaded",
+    "too-many-requests",
+    "not-ready",
+    "store-busy",
+    "store-unavailable",
+    "store-read-only",
+    "no-space",
+];
 
 /// What a worker is at.
 #[derive(Default)]
@@ -147,16 +158,21 @@ impl Hands {
 
 async fn run_job(workflow: Workflow, job: Job, abandon: CancellationToken) {
     let began = Instant::now();
+    let lease = Arc::new(Lease::new(workflow.settings.lease));
     let analysis = {
-        let (workflow, job) = (workflow.clone(), job.clone());
-        async move { analyse(&workflow.store, &*workflow.scorer, &job, workflow.settings.lease).await }
+        let (workflow, job, lease) = (workflow.clone(), job.clone(), lease.clone());
+        async move { analyse(&workflow.store, &*workflow.scorer, &job, &lease).await }
     };
     // a task of its own, so that a panic ends there
     let analysis = AbortOnDropHandle::new(tokio::spawn(analysis));
-    let verdict = tokio::select! {
-        () = abandon.cancelled() => Verdict::Release(Duration::ZERO),
-        ended = analysis => judge(&workflow.settings, &job, ended.unwrap_or_else(|_| Err(Stopped::Fault(panicked())))),
+    let ended = tokio::select! {
+        () = abandon.cancelled() => None,
+        ended = analysis => Some(ended.unwrap_or_else(|_| Err(Stopped::Fault(panicked())))),
+        () = lease.nearly_over() => Some(Err(Stopped::Fault(stalled(workflow.settings.lease)))),
     };
+    let verdict = ended.map_or(Verdict::Release(Duration::ZERO), |ended| {
+        judge(&workflow.settings, &job, ended)
+    });
     settle(&workflow, &job, verdict, began, &abandon).await;
 }
 
@@ -283,6 +299,14 @@ fn report(workflow: &Workflow, job: &Job, verdict: &Verdict, settled: Settled, b
         }
         (_, Verdict::Release(_)) => tracing::info!(attempt, elapsed_ms, "an analysis was put back untried"),
     }
+}
+
+fn stalled(lease: Duration) -> Fault {
+    let message = format!(
+        "the analysis made no progress for most of its lease of {} seconds",
+        lease.as_secs_f32()
+    );
+    Fault::new(FaultKind::Internal, "timeout", message)
 }
 
 fn panicked() -> Fault {

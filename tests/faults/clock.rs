@@ -39,11 +39,15 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         lease_seconds: 3.0,
         max_attempts: 50,
         // jobs take a while, so that some run when the clock jumps
-        ..ground.settings("jumping").armed("analyse.before-settle=return(slow:120)")
+        ..ground
+            .settings("jumping")
+            .armed("analyse.before-settle=return(slow:120)")
     };
     let postgres = match engine {
         Engine::Sqlite => None,
-        Engine::Postgres => Some(block_in_place(|| Postgres::start(&ground.folder.join("postgres"), &environment))?),
+        Engine::Postgres => Some(block_in_place(|| {
+            Postgres::start(&ground.folder.join("postgres"), &environment)
+        })?),
     };
     match &postgres {
         None => settings.environment.extend(environment),
@@ -69,7 +73,10 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
             sleep(Duration::from_millis(500)).await;
             probe += 1;
             let seen = clock(&doors[0], &uid(ground.run, probe), &ledger).await?;
-            row.must((seen - hours).abs() < 1, format!("the clock was to be at {hours} h and is at {seen} h: the test shows nothing"));
+            row.must(
+                (seen - hours).abs() < 1,
+                format!("the clock was to be at {hours} h and is at {seen} h: the test shows nothing"),
+            );
         }
     }
     sleep(Duration::from_secs(1)).await;
@@ -77,11 +84,20 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let audit = ledger.audit(&doors, Duration::from_secs(45)).await;
     stop.cancel();
     let _ = watch.await;
-    row.done = format!("{jumps} jumps; {sent} studies sent, {} acknowledged", audit.studies);
+    row.done = format!(
+        "{jumps} jumps; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
     let fenced = metric(&doors[0], "osteon_fenced_total").await.unwrap_or(0.0);
-    row.figure(format!("{fenced} late writes fenced, last outcome {:.1} s after", audit.settled_after.as_secs_f64()));
+    row.figure(format!(
+        "{fenced} late writes fenced, last outcome {:.1} s after",
+        audit.settled_after.as_secs_f64()
+    ));
     drop(server);
     Ok(vec![row])
 }
@@ -102,14 +118,17 @@ async fn clock(door: &str, study: &str, ledger: &Ledger) -> Result<i64, String> 
     let received = answer.and_then(|(_, body)| body["received_at"].as_str().map(str::to_owned));
     let received = received.ok_or("the study that asks for the time was not stored")?;
     let received = chrono::DateTime::parse_from_rfc3339(&received).map_err(|error| error.to_string())?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|error| error.to_string())?;
     Ok((received.timestamp() - now.as_secs() as i64 + 1800).div_euclid(3600))
 }
 
 fn set(offset: &Path, hours: i64) -> Result<(), String> {
     // renamed into place, so that nobody reads half of it
     let fresh = offset.with_extension("new");
-    let written = fs::write(&fresh, format!("{:+}\n", hours * 3600)).and_then(|()| fs::rename(&fresh, offset));
+    let written =
+        fs::write(&fresh, format!("{:+}\n", hours * 3600)).and_then(|()| fs::rename(&fresh, offset));
     written.map_err(|error| format!("the offset of the clock cannot be written: {error}"))
 }
 
@@ -131,8 +150,12 @@ fn faked(library: &Path, offset: &Path) -> Vec<(String, String)> {
 /// The library: where the Makefile says, or where Debian puts it.
 fn library() -> Result<PathBuf, String> {
     let named = std::env::var_os("OSTEON_LIBFAKETIME").map(PathBuf::from);
-    let debian = ["x86_64-linux-gnu/faketime", "aarch64-linux-gnu/faketime", "faketime"]
-        .map(|folder| Path::new("/usr/lib").join(folder).join("libfaketime.so.1"));
+    let debian = [
+        "x86_64-linux-gnu/faketime",
+        "aarch64-linux-gnu/faketime",
+        "faketime",
+    ]
+    .map(|folder| Path::new("/usr/lib").join(folder).join("libfaketime.so.1"));
     named.into_iter().chain(debian).find(|path| path.is_file()).ok_or_else(|| {
         "libfaketime is not there: run scripts/fetch-libfaketime and name what it prints in OSTEON_LIBFAKETIME (make faults does), \
          or say --without faketime"

@@ -27,7 +27,8 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         // the database has no part in it
         return Ok(Vec::new());
     }
-    let gpu = Row::new("F5", "the GPU runs out of memory", "-").left_out("there is no GPU here: examples/gpu_check.rs");
+    let gpu = Row::new("F5", "the GPU runs out of memory", "-")
+        .left_out("there is no GPU here: examples/gpu_check.rs");
     Ok(vec![fails(stage).await?, replaced(stage).await?, gpu])
 }
 
@@ -54,12 +55,20 @@ async fn fails(stage: &Stage) -> Result<Row, String> {
             other.push((healthy, fragile));
         }
     }
-    let live = ask(&client(), &settings.url(), "/health/live").await.map(|(status, _)| status);
+    let live = ask(&client(), &settings.url(), "/health/live")
+        .await
+        .map(|(status, _)| status);
     let ends = supervised.stop().await;
     row.done = format!("{failed} images failed, {good} scored by the other model");
-    row.must(other.is_empty(), format!("(other model, failing model) answered {:?}", other.first()));
+    row.must(
+        other.is_empty(),
+        format!("(other model, failing model) answered {:?}", other.first()),
+    );
     row.must(live == Some(200), "the server was not live");
-    row.must(ends.crashed + ends.exited == 0, format!("the server ended: {ends:?}"));
+    row.must(
+        ends.crashed + ends.exited == 0,
+        format!("the server ended: {ends:?}"),
+    );
     Ok(row)
 }
 
@@ -71,7 +80,9 @@ async fn replaced(stage: &Stage) -> Result<Row, String> {
     Tiny::new(MODEL, 1).publish(&models);
     Tiny::new(FRAGILE, 1).publish(&models);
     let mut settings = ground.settings("replaced");
-    settings.arguments.extend(["--watch-seconds", "1"].map(String::from));
+    settings
+        .arguments
+        .extend(["--watch-seconds", "1"].map(String::from));
     let supervised = Supervised::start(&settings);
     supervised.ready(BACK_WITHIN).await?;
     let image = image(&uid(ground.run, 0), 1, 64);
@@ -86,7 +97,9 @@ async fn replaced(stage: &Stage) -> Result<Row, String> {
                 files.insert(NETWORK.to_owned(), fragile_network(-1.0));
             } else {
                 let goldens = files.get_mut(GOLDENS).unwrap();
-                *goldens = String::from_utf8_lossy(goldens).replace("0.25", "0.75").into_bytes();
+                *goldens = String::from_utf8_lossy(goldens)
+                    .replace("0.25", "0.75")
+                    .into_bytes();
             }
         });
         let until = Instant::now() + Duration::from_secs(3);
@@ -108,9 +121,18 @@ async fn replaced(stage: &Stage) -> Result<Row, String> {
     }
     supervised.stop().await;
     row.done = format!("replaced {rounds} times; {scored} images scored");
-    row.must(lapses == 0, format!("{lapses} images were not scored while a broken version lay there"));
-    row.must(slowest < BACK_WITHIN, format!("a sound version did not serve within {BACK_WITHIN:?}"));
-    row.figure(format!("a sound version served {:.1} s after", slowest.as_secs_f64()));
+    row.must(
+        lapses == 0,
+        format!("{lapses} images were not scored while a broken version lay there"),
+    );
+    row.must(
+        slowest < BACK_WITHIN,
+        format!("a sound version did not serve within {BACK_WITHIN:?}"),
+    );
+    row.figure(format!(
+        "a sound version served {:.1} s after",
+        slowest.as_secs_f64()
+    ));
     Ok(row)
 }
 
@@ -126,8 +148,12 @@ async fn score(url: &str, model: &str, image: &Image) -> Option<u16> {
 async fn serving(url: &str) -> Option<u32> {
     let (_, list) = ask(&client(), url, "/v1/models").await?;
     let models: Vec<Value> = list.as_array().or_else(|| list["models"].as_array())?.clone();
-    let versions = models.iter().filter(|model| model["name"] == FRAGILE && model["state"] == "ready");
-    versions.filter_map(|model| Some(model["version"].as_u64()? as u32)).max()
+    let versions = models
+        .iter()
+        .filter(|model| model["name"] == FRAGILE && model["state"] == "ready");
+    versions
+        .filter_map(|model| Some(model["version"].as_u64()? as u32))
+        .max()
 }
 
 fn fragile() -> Tiny {
@@ -145,8 +171,15 @@ fn fragile_network(limit: f32) -> Vec<u8> {
         raw_data,
         ..TensorProto::default()
     };
-    graph.initializer.push(constant("table", DataType::Float, vec![2], vec![0; 8]));
-    graph.initializer.push(constant("steps", DataType::Float, vec![1], 40_f32.to_le_bytes().to_vec()));
+    graph
+        .initializer
+        .push(constant("table", DataType::Float, vec![2], vec![0; 8]));
+    graph.initializer.push(constant(
+        "steps",
+        DataType::Float,
+        vec![1],
+        40_f32.to_le_bytes().to_vec(),
+    ));
     let node = |operator: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>| NodeProto {
         op_type: operator.into(),
         name: output.into(),
@@ -172,9 +205,19 @@ fn fragile_network(limit: f32) -> Vec<u8> {
         node("Sub", &["mean", "floor"], "above", None),
         node("Relu", &["above"], "bright", None),
         node("Mul", &["bright", "steps"], "position", None),
-        node("Cast", &["position"], "index", Some(("to", DataType::Int64 as i64))),
+        node(
+            "Cast",
+            &["position"],
+            "index",
+            Some(("to", DataType::Int64 as i64)),
+        ),
         node("Gather", &["table", "index"], "looked-up", None),
-        node("Add", &["embedding", "looked-up"], "embedding-and-looked-up", None),
+        node(
+            "Add",
+            &["embedding", "looked-up"],
+            "embedding-and-looked-up",
+            None,
+        ),
     ];
     graph.node.splice(logits..logits, nodes);
     network.encode_to_vec()

@@ -39,11 +39,16 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         load.take();
         block_in_place(|| postgres.down("immediate"))?;
         sleep(Duration::from_secs(2 + stop % 3 * 2)).await;
-        let live = ask(&client(), &doors[0], "/health/live").await.map(|(status, _)| status);
+        let live = ask(&client(), &doors[0], "/health/live")
+            .await
+            .map(|(status, _)| status);
         row.must(live == Some(200), "it was not live while the database was away");
         if stop == 0 {
             let ready = ready(&doors[0]).await;
-            row.figure(format!("readiness meanwhile {}", ready.map_or("silent".to_owned(), |status| status.to_string())));
+            row.figure(format!(
+                "readiness meanwhile {}",
+                ready.map_or("silent".to_owned(), |status| status.to_string())
+            ));
         }
         block_in_place(|| postgres.up())?;
         let up = Instant::now();
@@ -57,8 +62,17 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
             None => row.must(false, "nothing was acknowledged after the database was back"),
         }
         let tally = load.take();
-        unexpected.extend(tally.statuses.keys().filter(|status| ![0, 200, 202, 503].contains(*status)).copied());
-        row.must(!tally.statuses.contains_key(&0), "some requests had no answer at all");
+        unexpected.extend(
+            tally
+                .statuses
+                .keys()
+                .filter(|status| ![0, 200, 202, 503].contains(*status))
+                .copied(),
+        );
+        row.must(
+            !tally.statuses.contains_key(&0),
+            "some requests had no answer at all",
+        );
         if let Some(status) = server.exited() {
             return Err(format!("the server ended with {status}: {}", server.last_words()));
         }
@@ -66,11 +80,23 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     sleep(Duration::from_secs(1)).await;
     let sent = load.stop().await;
     let audit = ledger.audit(&doors, RESUMES_WITHIN).await;
-    row.done = format!("stopped {stops} times; {sent} studies sent, {} acknowledged", audit.studies);
+    row.done = format!(
+        "stopped {stops} times; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
-    row.must(slowest < RESUMES_WITHIN, format!("it took {slowest:?} to acknowledge again"));
-    row.must(unexpected.is_empty(), format!("answers other than 200, 202 and 503: {unexpected:?}"));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
+    row.must(
+        slowest < RESUMES_WITHIN,
+        format!("it took {slowest:?} to acknowledge again"),
+    );
+    row.must(
+        unexpected.is_empty(),
+        format!("answers other than 200, 202 and 503: {unexpected:?}"),
+    );
     row.figure(format!("back {:.1} s after", slowest.as_secs_f64()));
     Ok(vec![row])
 }

@@ -69,8 +69,15 @@ impl Scene {
     }
 
     async fn deliveries(&self, study: &str) -> Vec<Value> {
-        let answer = ask(&self.client, &self.settings.url(), &format!("/v1/studies/{study}")).await;
-        answer.and_then(|(_, body)| body["deliveries"].as_array().cloned()).unwrap_or_default()
+        let answer = ask(
+            &self.client,
+            &self.settings.url(),
+            &format!("/v1/studies/{study}"),
+        )
+        .await;
+        answer
+            .and_then(|(_, body)| body["deliveries"].as_array().cloned())
+            .unwrap_or_default()
     }
 
     /// How many of these studies have a delivery in this state.
@@ -78,7 +85,9 @@ impl Scene {
         let mut count = 0;
         for study in studies {
             let deliveries = self.deliveries(study).await;
-            count += usize::from(!deliveries.is_empty() && deliveries.iter().all(|delivery| delivery["state"] == state));
+            count += usize::from(
+                !deliveries.is_empty() && deliveries.iter().all(|delivery| delivery["state"] == state),
+            );
         }
         count
     }
@@ -93,7 +102,10 @@ impl Scene {
             }
             if began.elapsed() > within {
                 let example = self.deliveries(&studies[0]).await;
-                return Err(format!("{count} of {} are {state} after {within:?}, for example {example:?}", studies.len()));
+                return Err(format!(
+                    "{count} of {} are {state} after {within:?}, for example {example:?}",
+                    studies.len()
+                ));
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -106,7 +118,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let config = configuration(&ground.folder, address)?;
     let mut settings = ground.settings("delivering");
-    settings.arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    settings
+        .arguments
+        .extend(["--config".to_owned(), config.display().to_string()]);
     let _server = Osteon::start(&settings).await?;
     let mut scene = Scene {
         settings,
@@ -119,7 +133,10 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     // nobody is there at first
     let down = scene.play().await?;
     sleep(Duration::from_secs(6)).await;
-    row.must(scene.count(&down, "delivered").await == 0, "it says delivered, and there is no archive");
+    row.must(
+        scene.count(&down, "delivered").await == 0,
+        "it says delivered, and there is no archive",
+    );
     let archive = Archive::start_at(address, Mode::Accepting).await;
     let mut slowest = scene.until(&down, "delivered", DELIVERED_WITHIN).await?;
     let mut studies = down;
@@ -129,8 +146,14 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         let sent = scene.play().await?;
         sleep(Duration::from_secs(if stage.quick() { 4 } else { 20 })).await;
         if !arrives {
-            row.must(scene.count(&sent, "delivered").await == 0, format!("{name}: it says delivered, and nothing arrived"));
-            row.must(archive.copies().len() == before, format!("{name}: something arrived"));
+            row.must(
+                scene.count(&sent, "delivered").await == 0,
+                format!("{name}: it says delivered, and nothing arrived"),
+            );
+            row.must(
+                archive.copies().len() == before,
+                format!("{name}: something arrived"),
+            );
         }
         archive.set(Mode::Accepting);
         match scene.until(&sent, "delivered", DELIVERED_WITHIN).await {
@@ -142,13 +165,26 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let backoff = gaps(&scene, &studies).await;
     let mut dead = letters(stage, engine, &mut scene, &archive, &mut studies).await?;
 
-    let audit = scene.ledger.audit(&[scene.settings.url()], Duration::from_secs(30)).await;
+    let audit = scene
+        .ledger
+        .audit(&[scene.settings.url()], Duration::from_secs(30))
+        .await;
     let objects = exactly_once(&archive, &studies, &mut row);
-    row.done = format!("{} ways; {} results, {objects} objects at the archive", 1 + phases().len(), studies.len());
+    row.done = format!(
+        "{} ways; {} results, {objects} objects at the archive",
+        1 + phases().len(),
+        studies.len()
+    );
     row.audited(&audit);
     let rising = backoff.windows(2).all(|pair| pair[1] > pair[0]);
-    row.must(backoff.len() >= 2 && rising, format!("the mean waits between attempts are {backoff:.1?} s: they do not rise"));
-    row.figure(format!("waits {backoff:.1?} s, delivered {:.0} s after", slowest.as_secs_f64()));
+    row.must(
+        backoff.len() >= 2 && rising,
+        format!("the mean waits between attempts are {backoff:.1?} s: they do not rise"),
+    );
+    row.figure(format!(
+        "waits {backoff:.1?} s, delivered {:.0} s after",
+        slowest.as_secs_f64()
+    ));
     dead.engine = engine.name().to_owned();
     Ok(vec![row, dead])
 }
@@ -157,8 +193,15 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
 async fn gaps(scene: &Scene, studies: &[String]) -> Vec<f64> {
     let mut all: Vec<Vec<f64>> = Vec::new();
     for study in studies {
-        let timeline = ask(&scene.client, &scene.settings.url(), &format!("/v1/studies/{study}/timeline")).await;
-        let events = timeline.and_then(|(_, body)| body["events"].as_array().cloned()).unwrap_or_default();
+        let timeline = ask(
+            &scene.client,
+            &scene.settings.url(),
+            &format!("/v1/studies/{study}/timeline"),
+        )
+        .await;
+        let events = timeline
+            .and_then(|(_, body)| body["events"].as_array().cloned())
+            .unwrap_or_default();
         let failures: Vec<f64> = events
             .iter()
             .filter(|event| event["kind"] == "delivery-failed")
@@ -172,32 +215,57 @@ async fn gaps(scene: &Scene, studies: &[String]) -> Vec<f64> {
     }
     // a mean of two is none
     let enough = all.iter().take_while(|gaps| gaps.len() > 2);
-    enough.map(|gaps| gaps.iter().sum::<f64>() / gaps.len() as f64).collect()
+    enough
+        .map(|gaps| gaps.iter().sum::<f64>() / gaps.len() as f64)
+        .collect()
 }
 
 /// What the archive will never take is dead at once, is counted, and goes on when somebody says so.
-async fn letters(stage: &Stage, engine: Engine, scene: &mut Scene, archive: &Archive, studies: &mut Vec<String>) -> Result<Row, String> {
+async fn letters(
+    stage: &Stage,
+    engine: Engine,
+    scene: &mut Scene,
+    archive: &Archive,
+    studies: &mut Vec<String>,
+) -> Result<Row, String> {
     let mut row = Row::new("F8", "dead letters, and their second life", engine.name());
     let began = Instant::now();
     archive.set(Mode::Rejecting(0xC000));
     let refused = scene.play().await?;
     scene.until(&refused, "dead", DELIVERED_WITHIN).await?;
     let example = scene.deliveries(&refused[0]).await;
-    row.must(example[0]["cause"].as_str().is_some_and(|cause| cause.contains("C000")), format!("the cause is {}", example[0]["cause"]));
+    row.must(
+        example[0]["cause"]
+            .as_str()
+            .is_some_and(|cause| cause.contains("C000")),
+        format!("the cause is {}", example[0]["cause"]),
+    );
     let counted = metric_becomes(&scene.settings.url(), "osteon_jobs_dead", refused.len()).await;
     row.must(counted.is_ok(), counted.err().unwrap_or_default());
     sleep(Duration::from_secs(if stage.quick() { 2 } else { 15 })).await;
-    row.must(scene.count(&refused, "dead").await == refused.len(), "a dead letter did not stay dead");
+    row.must(
+        scene.count(&refused, "dead").await == refused.len(),
+        "a dead letter did not stay dead",
+    );
     archive.set(Mode::Accepting);
     for study in &refused {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_osteon"));
         command.args(["jobs", "retry", study, "--database", &scene.settings.database]);
         command.arg("--data").arg(&scene.settings.data);
         let output = command.output().map_err(|error| error.to_string())?;
-        row.must(output.status.success(), format!("osteon jobs retry: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        row.must(
+            output.status.success(),
+            format!(
+                "osteon jobs retry: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
+        );
     }
     match scene.until(&refused, "delivered", DELIVERED_WITHIN).await {
-        Ok(took) => row.figure(format!("delivered {:.1} s after osteon jobs retry", took.as_secs_f64())),
+        Ok(took) => row.figure(format!(
+            "delivered {:.1} s after osteon jobs retry",
+            took.as_secs_f64()
+        )),
         Err(error) => row.must(false, error),
     }
     row.done = format!("{} results refused for good", refused.len());
@@ -219,17 +287,35 @@ pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> Result<PathBu
 /// Holds the archive against `studies`: of each the same number of objects, each of them stored once. Says how many there are.
 pub(crate) fn exactly_once(archive: &Archive, studies: &[String], row: &mut Row) -> usize {
     let copies = archive.copies();
-    let twice: Vec<&String> = copies.iter().filter(|(_, count)| **count != 1).map(|(uid, _)| uid).collect();
-    row.must(twice.is_empty(), format!("{} objects were stored more than once: {:?}", twice.len(), twice.first()));
+    let twice: Vec<&String> = copies
+        .iter()
+        .filter(|(_, count)| **count != 1)
+        .map(|(uid, _)| uid)
+        .collect();
+    row.must(
+        twice.is_empty(),
+        format!(
+            "{} objects were stored more than once: {:?}",
+            twice.len(),
+            twice.first()
+        ),
+    );
     let mut objects: BTreeMap<String, usize> = studies.iter().map(|study| (study.clone(), 0)).collect();
     for file in copies.keys().filter_map(|uid| archive.file(uid)) {
         *objects.entry(study_of(&file).unwrap_or_default()).or_default() += 1;
     }
     let each = copies.len() / studies.len().max(1);
-    let wrong: Vec<_> = objects.iter().filter(|(_, count)| **count != each || each == 0).collect();
+    let wrong: Vec<_> = objects
+        .iter()
+        .filter(|(_, count)| **count != each || each == 0)
+        .collect();
     row.must(
         wrong.is_empty(),
-        format!("of {} studies the archive has not {each} objects: {:?}", wrong.len(), wrong.first()),
+        format!(
+            "of {} studies the archive has not {each} objects: {:?}",
+            wrong.len(),
+            wrong.first()
+        ),
     );
     copies.len()
 }

@@ -31,17 +31,34 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let doors: Vec<String> = servers.iter().map(|server| server.settings.url()).collect();
     let ledger = Ledger::default();
     let number = if stage.quick() { 6 } else { 40 };
-    let studies: Vec<Study> = (0..number).map(|index| Study::new(&uid(ground.run, index), 2, 64)).collect();
+    let studies: Vec<Study> = (0..number)
+        .map(|index| Study::new(&uid(ground.run, index), 2, 64))
+        .collect();
 
-    let mut row = Row::new("duplicates", format!("the same image {TIMES} times at once"), engine.name());
+    let mut row = Row::new(
+        "duplicates",
+        format!("the same image {TIMES} times at once"),
+        engine.name(),
+    );
     let client = client();
     for study in &studies {
         let image = &study.images[..1];
         ledger.sent(study);
         let sends = (0..TIMES).map(|index| store(&client, &doors[index % doors.len()], image));
         let answers = join_all(sends).await;
-        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).filter(|status| *status != 200).collect();
-        row.must(statuses.is_empty(), format!("{} of {TIMES} were answered {:?}", statuses.len(), statuses.first()));
+        let statuses: Vec<u16> = answers
+            .iter()
+            .map(|answer| answer.status)
+            .filter(|status| *status != 200)
+            .collect();
+        row.must(
+            statuses.is_empty(),
+            format!(
+                "{} of {TIMES} were answered {:?}",
+                statuses.len(),
+                statuses.first()
+            ),
+        );
         ledger.acknowledged(&study.uid, &[image[0].uid.clone()]);
     }
     let audit = ledger.audit(&doors, Duration::from_secs(30)).await;
@@ -52,11 +69,18 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         let [generation, instances] = ["generation", "instances"].map(|key| body[key].as_i64());
         row.must(
             (generation, instances) == (Some(1), Some(1)),
-            format!("{} has generation {generation:?} and {instances:?} images", study.uid),
+            format!(
+                "{} has generation {generation:?} and {instances:?} images",
+                study.uid
+            ),
         );
     }
 
-    let mut late = Row::new("duplicates", "a late image makes one superseding result", engine.name());
+    let mut late = Row::new(
+        "duplicates",
+        "a late image makes one superseding result",
+        engine.name(),
+    );
     let mut former = Vec::new();
     for (index, study) in studies.iter().enumerate() {
         former.push(look(&client, &doors[0], &study.uid).await["result_key"].clone());
@@ -69,10 +93,18 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     late.audited(&audit);
     for (study, former) in studies.iter().zip(&former) {
         let body = look(&client, &doors[0], &study.uid).await;
-        late.must(body["generation"] == 2, format!("{} has generation {}", study.uid, body["generation"]));
-        late.must(body["result_key"] != *former, format!("{} kept its result_key", study.uid));
         late.must(
-            body["supersedes"].to_string().contains(former.as_str().unwrap_or("?")),
+            body["generation"] == 2,
+            format!("{} has generation {}", study.uid, body["generation"]),
+        );
+        late.must(
+            body["result_key"] != *former,
+            format!("{} kept its result_key", study.uid),
+        );
+        late.must(
+            body["supersedes"]
+                .to_string()
+                .contains(former.as_str().unwrap_or("?")),
             format!("{} supersedes {} and not {former}", study.uid, body["supersedes"]),
         );
     }

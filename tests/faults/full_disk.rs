@@ -25,7 +25,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         Engine::Postgres => &["objects"],
     };
     if stage.without("tmpfs") {
-        return Ok(vec![Row::new("F2", "disk full", engine.name()).left_out("--without tmpfs")]);
+        return Ok(vec![
+            Row::new("F2", "disk full", engine.name()).left_out("--without tmpfs"),
+        ]);
     }
     let through = private_mounts()?;
     let mut rows = Vec::new();
@@ -40,7 +42,9 @@ fn private_mounts() -> Result<Vec<String>, String> {
     let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-Urm"]];
     for way in ways {
         let mut trial = Command::new(way[0]);
-        trial.args(&way[1..]).args(["sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]);
+        trial
+            .args(&way[1..])
+            .args(["sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]);
         if trial.output().is_ok_and(|output| output.status.success()) {
             return Ok(way.iter().map(|word| (*word).to_owned()).collect());
         }
@@ -62,15 +66,23 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
     if place == "database" {
         settings.database = format!("sqlite:{}", small.join("osteon.sqlite").display());
     }
-    let mount = format!("mount -t tmpfs -o size=48m tmpfs '{}' && exec \"$@\"", small.display());
+    let mount = format!(
+        "mount -t tmpfs -o size=48m tmpfs '{}' && exec \"$@\"",
+        small.display()
+    );
     settings.through = through.to_vec();
-    settings.through.extend(["sh", "-c", &mount, "sh"].map(String::from));
+    settings
+        .through
+        .extend(["sh", "-c", &mount, "sh"].map(String::from));
     let server = Osteon::start(&settings).await?;
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
     let load = Load::start(Plan::new(ground.run, &doors), &ledger);
     sleep(Duration::from_secs(2)).await;
-    row.must(ledger.studies().len() > 3, "hardly anything was acknowledged before the disk was full");
+    row.must(
+        ledger.studies().len() > 3,
+        "hardly anything was acknowledged before the disk was full",
+    );
 
     let rounds = if stage.quick() { 1 } else { 4 };
     let (mut refused, mut unexpected, mut slowest) = (0, Vec::new(), Duration::ZERO);
@@ -84,8 +96,16 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
         sleep(Duration::from_secs(1)).await;
         let tally = load.take();
         refused += tally.statuses.get(&507).copied().unwrap_or(0);
-        unexpected.extend(tally.statuses.keys().filter(|status| ![200, 202, 503, 507].contains(*status)).copied());
-        let live = ask(&client(), &doors[0], "/health/live").await.map(|(status, _)| status);
+        unexpected.extend(
+            tally
+                .statuses
+                .keys()
+                .filter(|status| ![200, 202, 503, 507].contains(*status))
+                .copied(),
+        );
+        let live = ask(&client(), &doors[0], "/health/live")
+            .await
+            .map(|(status, _)| status);
         row.must(live == Some(200), "it was not live while the disk was full");
         fs::remove_file(&ballast).map_err(|error| format!("the ballast stays: {error}"))?;
         let (freed, mut back) = (Instant::now(), None);
@@ -101,15 +121,40 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
     sleep(Duration::from_secs(1)).await;
     let sent = load.stop().await;
     let audit = ledger.audit(&doors, Duration::from_secs(60)).await;
-    row.done = format!("filled {rounds} times; {sent} studies sent, {} acknowledged", audit.studies);
+    row.done = format!(
+        "filled {rounds} times; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
-    row.must(refused > 0, "nothing was answered with 507: the disk was never full");
-    row.must(unexpected.is_empty(), format!("answers other than 200, 202, 503 and 507: {unexpected:?}"));
-    row.must(slowest < RECOVERS_WITHIN, format!("it took {slowest:?} to acknowledge again"));
-    row.figure(format!("{refused} times 507, back {:.1} s after", slowest.as_secs_f64()));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
+    row.must(
+        refused > 0,
+        "nothing was answered with 507: the disk was never full",
+    );
+    row.must(
+        unexpected.is_empty(),
+        format!("answers other than 200, 202, 503 and 507: {unexpected:?}"),
+    );
+    row.must(
+        slowest < RECOVERS_WITHIN,
+        format!("it took {slowest:?} to acknowledge again"),
+    );
+    row.figure(format!(
+        "{refused} times 507, back {:.1} s after",
+        slowest.as_secs_f64()
+    ));
     let missing = ledger.missing_below(&seen_by(&server, &ground.data));
-    row.must(missing.is_empty(), format!("{} acknowledged images are gone: {:?}", missing.len(), missing.first()));
+    row.must(
+        missing.is_empty(),
+        format!(
+            "{} acknowledged images are gone: {:?}",
+            missing.len(),
+            missing.first()
+        ),
+    );
     Ok(row)
 }
 

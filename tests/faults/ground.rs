@@ -42,7 +42,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// Makes the folder and the models.
     pub(crate) fn set(options: Options) -> Result<Self, String> {
-        if options.engine != crate::Engines::Sqlite && !options.without.iter().any(|name| name == "postgres") {
+        if options.engine != crate::Engines::Sqlite && !options.without.iter().any(|name| name == "postgres")
+        {
             // said before the first test runs, not after minutes
             crate::stage::postgres::programs()?;
         }
@@ -51,7 +52,8 @@ impl Stage {
             .tempdir()
             .map_err(|error| format!("no temporary folder: {error}"))?;
         // PostgreSQL runs as another user and has to pass through
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+            .map_err(|error| error.to_string())?;
         let models = folder.path().join("models");
         fs::create_dir_all(&models).map_err(|error| error.to_string())?;
         Tiny::new(MODEL, 1).publish(&models);

@@ -66,7 +66,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         lease_seconds: 2.0,
         ..ground.settings("killed")
     };
-    settings.arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    settings
+        .arguments
+        .extend(["--config".to_owned(), config.display().to_string()]);
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
     let plan = Plan {
@@ -81,10 +83,16 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     for death in deaths(if stage.quick() { 1 } else { 10 }) {
         match death {
             Death::At(place, times) => {
-                let mut server = Osteon::spawn(&settings.armed(format!("{place}={times}*off->return(kill)")))?;
+                let mut server =
+                    Osteon::spawn(&settings.armed(format!("{place}={times}*off->return(kill)")))?;
                 match server.ended(Duration::from_secs(12)).await {
                     Some(status) if was_killed(status) => at_stages += 1,
-                    Some(status) => return Err(format!("at {place} the server ended with {status}: {}", server.last_words())),
+                    Some(status) => {
+                        return Err(format!(
+                            "at {place} the server ended with {status}: {}",
+                            server.last_words()
+                        ));
+                    }
                     None => {
                         missed.push(place);
                         server.kill();
@@ -95,7 +103,10 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
                 let mut server = Osteon::spawn(&settings)?;
                 sleep(moment).await;
                 if let Some(status) = server.exited() {
-                    return Err(format!("the server ended by itself with {status}: {}", server.last_words()));
+                    return Err(format!(
+                        "the server ended by itself with {status}: {}",
+                        server.last_words()
+                    ));
                 }
                 server.kill();
                 at_random += 1;
@@ -115,14 +126,34 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         audit.studies
     );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
     let missing = ledger.missing_below(&ground.data);
-    row.must(missing.is_empty(), format!("{} acknowledged images are gone: {:?}", missing.len(), missing.first()));
-    row.must(undelivered.is_empty(), format!("{} results were not delivered: {:?}", undelivered.len(), undelivered.first()));
+    row.must(
+        missing.is_empty(),
+        format!(
+            "{} acknowledged images are gone: {:?}",
+            missing.len(),
+            missing.first()
+        ),
+    );
+    row.must(
+        undelivered.is_empty(),
+        format!(
+            "{} results were not delivered: {:?}",
+            undelivered.len(),
+            undelivered.first()
+        ),
+    );
     let objects = exactly_once(&archive, &studies, &mut row);
     row.figure(format!("{objects} objects at the archive"));
     row.must(missed.is_empty(), format!("no study came by {missed:?}"));
-    row.figure(format!("last outcome {:.1} s after the last kill", audit.settled_after.as_secs_f64()));
+    row.figure(format!(
+        "last outcome {:.1} s after the last kill",
+        audit.settled_after.as_secs_f64()
+    ));
     Ok(vec![row, control(stage, engine).await?])
 }
 
@@ -134,7 +165,9 @@ async fn delivered(door: &str, studies: &[String], within: Duration) -> Vec<Stri
         let mut still = Vec::new();
         for study in waiting {
             let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
-            let deliveries = answer.and_then(|(_, body)| body["deliveries"].as_array().cloned()).unwrap_or_default();
+            let deliveries = answer
+                .and_then(|(_, body)| body["deliveries"].as_array().cloned())
+                .unwrap_or_default();
             if deliveries.is_empty() || deliveries.iter().any(|delivery| delivery["state"] != "delivered") {
                 still.push(study);
             }
@@ -169,7 +202,10 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     let _server = Osteon::start(&settings).await?;
     let sent = load.stop().await;
     let audit = ledger.audit(&doors, Duration::from_secs(30)).await;
-    row.done = format!("{kills} kills; {sent} studies sent, {} acknowledged", audit.studies);
+    row.done = format!(
+        "{kills} kills; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.control(&audit, audit.lost.len(), "lost");
     Ok(row)
 }

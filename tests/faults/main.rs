@@ -179,7 +179,9 @@ async fn one(stage: &Stage, fault: &'static str, title: &str, engine: Engine) ->
         return vec![row];
     }
     let began = Instant::now();
-    let rows = AssertUnwindSafe(perform_one(stage, fault, engine)).catch_unwind().await;
+    let rows = AssertUnwindSafe(perform_one(stage, fault, engine))
+        .catch_unwind()
+        .await;
     let rows = rows.unwrap_or_else(|_| Err("the test itself panicked".to_owned()));
     let mut rows = rows.unwrap_or_else(|error| {
         let mut row = Row::new(fault, title, engine.name());

@@ -44,12 +44,25 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     slow.publish(&models);
     let mut settings = ground.settings("overloaded");
     settings.lease_seconds = 30.0;
-    settings.arguments.extend(["--queue", "64", "--body-memory-mib", "64"].map(String::from));
+    settings
+        .arguments
+        .extend(["--queue", "64", "--body-memory-mib", "64"].map(String::from));
     let server = Osteon::start(&settings).await?;
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(|error| error.to_string())?;
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .map_err(|error| error.to_string())?;
     let image = image(&uid(ground.run, 999), 1, 320);
-    let url = format!("{}/v1/models/{MODEL}/score?deadline_ms={}", settings.url(), DEADLINE.as_millis());
-    let caller = Caller { client, url, body: image.bytes };
+    let url = format!(
+        "{}/v1/models/{MODEL}/score?deadline_ms={}",
+        settings.url(),
+        DEADLINE.as_millis()
+    );
+    let caller = Caller {
+        client,
+        url,
+        body: image.bytes,
+    };
 
     let capacity = caller.capacity(Duration::from_secs(4)).await;
     let before = server.memory_mib().unwrap_or(0.0);
@@ -96,7 +109,11 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let mut answers = std::mem::take(&mut *answers.lock().unwrap());
     answers.latencies.sort();
     let slowest = answers.latencies.last().copied().unwrap_or_default();
-    let late = answers.latencies.iter().filter(|latency| **latency > DEADLINE + LATE).count();
+    let late = answers
+        .latencies
+        .iter()
+        .filter(|latency| **latency > DEADLINE + LATE)
+        .count();
     row.done = format!(
         "capacity {capacity:.0}/s; {asked} images asked for in {seconds} s, {sent} studies sent, {} acknowledged",
         audit.studies
@@ -105,15 +122,35 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     row.figure(format!("slowest {:.2} s", slowest.as_secs_f64()));
     row.figure(format!("memory {before:.0} -> {most:.0} MiB"));
     let expected = |status: &u16| (200..300).contains(status) || [429, 503].contains(status);
-    row.must(answers.statuses.keys().all(expected), format!("REST answered {:?}", answers.statuses));
-    row.must(tally.statuses.keys().all(expected), format!("STOW answered {:?}", tally.statuses));
+    row.must(
+        answers.statuses.keys().all(expected),
+        format!("REST answered {:?}", answers.statuses),
+    );
+    row.must(
+        tally.statuses.keys().all(expected),
+        format!("STOW answered {:?}", tally.statuses),
+    );
     let without = answers.without_retry_after + tally.without_retry_after;
     row.must(without == 0, format!("{without} answers had no Retry-After"));
-    row.must(late == 0, format!("{late} answers came more than {LATE:?} after the deadline"));
+    row.must(
+        late == 0,
+        format!("{late} answers came more than {LATE:?} after the deadline"),
+    );
     let bound = before + BODIES_MIB + BESIDE_MIB;
-    row.must(most < bound, format!("memory rose from {before:.0} to {most:.0} MiB, above {bound:.0}"));
-    let busy = answers.statuses.iter().filter(|(status, _)| [429, 503].contains(*status)).map(|(_, count)| count).sum::<u64>();
-    row.must(busy * 4 > asked, format!("only {busy} of {asked} were told to come back: it was no overload"));
+    row.must(
+        most < bound,
+        format!("memory rose from {before:.0} to {most:.0} MiB, above {bound:.0}"),
+    );
+    let busy = answers
+        .statuses
+        .iter()
+        .filter(|(status, _)| [429, 503].contains(*status))
+        .map(|(_, count)| count)
+        .sum::<u64>();
+    row.must(
+        busy * 4 > asked,
+        format!("only {busy} of {asked} were told to come back: it was no overload"),
+    );
     row.audited(&audit);
     Ok(vec![row])
 }
@@ -127,10 +164,16 @@ struct Caller {
 
 impl Caller {
     async fn ask(&self, answers: &Mutex<Answers>) -> Option<u16> {
-        let request = self.client.post(&self.url).header("content-type", "application/dicom").body(self.body.clone());
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", "application/dicom")
+            .body(self.body.clone());
         let began = Instant::now();
         let answer = request.send().await.ok();
-        let retry_after = answer.as_ref().is_some_and(|answer| answer.headers().contains_key("retry-after"));
+        let retry_after = answer
+            .as_ref()
+            .is_some_and(|answer| answer.headers().contains_key("retry-after"));
         let status = answer.map_or(0, |answer| answer.status().as_u16());
         let mut answers = answers.lock().unwrap();
         *answers.statuses.entry(status).or_default() += 1;

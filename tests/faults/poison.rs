@@ -55,14 +55,36 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     }
     let dead = metric_becomes(&doors[0], "osteon_jobs_dead", poisoned).await;
     let ends = supervised.stop().await;
-    row.done = format!("{sent} studies sent, {} acknowledged, {poisoned} of them poison", audit.studies);
+    row.done = format!(
+        "{sent} studies sent, {} acknowledged, {poisoned} of them poison",
+        audit.studies
+    );
     row.audited(&audit);
     row.must(poisoned >= 4, "fewer than four were poison");
-    row.must(survived.is_empty(), format!("{} poison studies were not dead at {ATTEMPTS} attempts: {survived:?}", survived.len()));
-    row.must(innocent_failed.is_empty(), format!("{} others were not scored: {innocent_failed:?}", innocent_failed.len()));
-    row.must(ends.crashed > 0, "the server never crashed: the poison did not work");
+    row.must(
+        survived.is_empty(),
+        format!(
+            "{} poison studies were not dead at {ATTEMPTS} attempts: {survived:?}",
+            survived.len()
+        ),
+    );
+    row.must(
+        innocent_failed.is_empty(),
+        format!(
+            "{} others were not scored: {innocent_failed:?}",
+            innocent_failed.len()
+        ),
+    );
+    row.must(
+        ends.crashed > 0,
+        "the server never crashed: the poison did not work",
+    );
     row.must(dead.is_ok(), dead.err().unwrap_or_default());
-    row.figure(format!("{} crashes, all settled after {:.0} s", ends.crashed, audit.settled_after.as_secs_f64()));
+    row.figure(format!(
+        "{} crashes, all settled after {:.0} s",
+        ends.crashed,
+        audit.settled_after.as_secs_f64()
+    ));
     Ok(vec![row, control(stage, engine).await?])
 }
 
@@ -73,9 +95,14 @@ async fn fate(door: &str, study: &str) -> (String, u32) {
         return ("unknown".to_owned(), 0);
     };
     let timeline = ask(&client, door, &format!("/v1/studies/{study}/timeline")).await;
-    let events = timeline.and_then(|(_, body)| body["events"].as_array().cloned()).unwrap_or_default();
+    let events = timeline
+        .and_then(|(_, body)| body["events"].as_array().cloned())
+        .unwrap_or_default();
     let claims = events.iter().filter(|event| event["kind"] == "claimed").count();
-    (body["state"].as_str().unwrap_or("unknown").to_owned(), claims as u32)
+    (
+        body["state"].as_str().unwrap_or("unknown").to_owned(),
+        claims as u32,
+    )
 }
 
 /// Attempts are not counted when a job is claimed: what takes the process down is tried for ever.
@@ -104,6 +131,9 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     }
     supervised.stop().await;
     row.done = format!("1 poison study claimed {claims} times");
-    row.must(claims > ATTEMPTS && state != "failed", format!("it was {state} after {claims} claims: the test cannot fail"));
+    row.must(
+        claims > ATTEMPTS && state != "failed",
+        format!("it was {state} after {claims} claims: the test cannot fail"),
+    );
     Ok(row)
 }

@@ -34,12 +34,18 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         objects: format!("s3://{}/studies", s3.bucket),
         ..ground.settings(ROLES[0])
     };
-    first.environment.extend(s3.environment().map(|(name, value)| (name.to_owned(), value)));
+    first
+        .environment
+        .extend(s3.environment().map(|(name, value)| (name.to_owned(), value)));
     let settings = ROLES.map(|role| Settings {
         role,
         // what a replica keeps on its own disk is its own
         data: ground.folder.join(role),
-        ..if role == ROLES[0] { first.clone() } else { first.beside(role) }
+        ..if role == ROLES[0] {
+            first.clone()
+        } else {
+            first.beside(role)
+        }
     });
     for one in &settings {
         std::fs::create_dir_all(&one.data).map_err(|error| error.to_string())?;
@@ -48,7 +54,10 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     for replica in &replicas {
         replica.ready(Duration::from_secs(30)).await?;
     }
-    let doors: Vec<String> = replicas[..2].iter().map(|replica| replica.settings.url()).collect();
+    let doors: Vec<String> = replicas[..2]
+        .iter()
+        .map(|replica| replica.settings.url())
+        .collect();
     let ledger = Ledger::default();
     let stop = CancellationToken::new();
     let watch = tokio::spawn(ledger.clone().watch(doors.clone(), stop.clone()));
@@ -86,15 +95,34 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let _ = watch.await;
     row.done = format!("{done:?}; {sent} studies sent, {} acknowledged", audit.studies);
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
     let missing = ledger.missing_below(&s3.folder());
-    row.must(missing.is_empty(), format!("{} acknowledged images are gone: {:?}", missing.len(), missing.first()));
-    row.must(done.get("killed").copied().unwrap_or(0) > 5, "hardly any was killed");
-    row.figure(format!("last outcome {:.1} s after the last kill", audit.settled_after.as_secs_f64()));
+    row.must(
+        missing.is_empty(),
+        format!(
+            "{} acknowledged images are gone: {:?}",
+            missing.len(),
+            missing.first()
+        ),
+    );
+    row.must(
+        done.get("killed").copied().unwrap_or(0) > 5,
+        "hardly any was killed",
+    );
+    row.figure(format!(
+        "last outcome {:.1} s after the last kill",
+        audit.settled_after.as_secs_f64()
+    ));
     for replica in replicas {
         let name = replica.settings.name.clone();
         let ends = replica.stop().await;
-        row.must(ends.crashed == 0, format!("{name} crashed {} times by itself", ends.crashed));
+        row.must(
+            ends.crashed == 0,
+            format!("{name} crashed {} times by itself", ends.crashed),
+        );
     }
     Ok(vec![row])
 }

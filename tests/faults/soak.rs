@@ -28,7 +28,10 @@ struct Sample {
 }
 
 pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, String> {
-    let minutes = stage.options.soak_minutes.unwrap_or(if stage.quick() { 5.0 } else { 30.0 });
+    let minutes = stage
+        .options
+        .soak_minutes
+        .unwrap_or(if stage.quick() { 5.0 } else { 30.0 });
     // both engines share the time
     let engines = stage.options.engine.list().len() as f64;
     let time = Duration::from_secs_f64(minutes / engines * 60.0);
@@ -51,7 +54,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         sleep(Duration::from_secs(1)).await;
         samples.push(Sample {
             seconds: began.elapsed().as_secs_f64(),
-            memory_mib: server.memory_mib().ok_or_else(|| format!("the server is gone: {}", server.last_words()))?,
+            memory_mib: server
+                .memory_mib()
+                .ok_or_else(|| format!("the server is gone: {}", server.last_words()))?,
             acknowledged: ledger.studies().len(),
         });
     }
@@ -74,13 +79,25 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         audit.studies as f64 / time.as_secs_f64()
     );
     row.audited(&audit);
-    row.must(tally.statuses.keys().all(|status| *status == 200), format!("answers {:?}", tally.statuses));
+    row.must(
+        tally.statuses.keys().all(|status| *status == 200),
+        format!("answers {:?}", tally.statuses),
+    );
     row.must(
         last - base < NOISE_MIB + RISE_MIB_AN_HOUR * hours,
-        format!("its memory rose from {base:.0} to {last:.0} MiB in {:.0} minutes", hours * 60.0),
+        format!(
+            "its memory rose from {base:.0} to {last:.0} MiB in {:.0} minutes",
+            hours * 60.0
+        ),
     );
-    row.must(peak < base + PEAK_MIB, format!("its memory was {base:.0} MiB and once {peak:.0}"));
-    row.figure(format!("memory {base:.0} -> {last:.0} MiB, peak {peak:.0}, {slope:+.0} MiB/h {}", drawn(&samples)));
+    row.must(
+        peak < base + PEAK_MIB,
+        format!("its memory was {base:.0} MiB and once {peak:.0}"),
+    );
+    row.figure(format!(
+        "memory {base:.0} -> {last:.0} MiB, peak {peak:.0}, {slope:+.0} MiB/h {}",
+        drawn(&samples)
+    ));
     let file = write(&samples, engine)?;
     println!("   samples: {}", file.display());
     Ok(vec![row])
@@ -91,7 +108,10 @@ fn slope(samples: &[Sample]) -> f64 {
     let count = samples.len() as f64;
     let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / count;
     let (x, y) = (mean(|sample| sample.seconds), mean(|sample| sample.memory_mib));
-    let over: f64 = samples.iter().map(|sample| (sample.seconds - x) * (sample.memory_mib - y)).sum();
+    let over: f64 = samples
+        .iter()
+        .map(|sample| (sample.seconds - x) * (sample.memory_mib - y))
+        .sum();
     let under: f64 = samples.iter().map(|sample| (sample.seconds - x).powi(2)).sum();
     over / under
 }
@@ -113,7 +133,12 @@ fn drawn(samples: &[Sample]) -> String {
 
 fn write(samples: &[Sample], engine: Engine) -> Result<PathBuf, String> {
     let mut text = String::from("seconds,memory_mib,acknowledged\n");
-    for Sample { seconds, memory_mib, acknowledged } in samples {
+    for Sample {
+        seconds,
+        memory_mib,
+        acknowledged,
+    } in samples
+    {
         // writing to a string cannot fail
         let _ = writeln!(text, "{seconds:.1},{memory_mib:.1},{acknowledged}");
     }

@@ -18,8 +18,14 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let (audit, sent, fenced) = stalls(stage, engine, "", seconds).await?;
     row.done = format!("{sent} studies sent, {} acknowledged", audit.studies);
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
-    row.must(fenced > 0.0, "no late write was fenced: nothing stalled past its lease");
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
+    row.must(
+        fenced > 0.0,
+        "no late write was fenced: nothing stalled past its lease",
+    );
     row.figure(format!("{fenced} late writes fenced"));
 
     let mut control = Row::new("F4", "control: the token is not compared", engine.name());
@@ -35,12 +41,19 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
 }
 
 /// In one of two processes one analysis in five goes to sleep for two and a half leases just before it settles.
-async fn stalls(stage: &Stage, engine: Engine, more: &str, seconds: u64) -> Result<(Audit, u64, f64), String> {
+async fn stalls(
+    stage: &Stage,
+    engine: Engine,
+    more: &str,
+    seconds: u64,
+) -> Result<(Audit, u64, f64), String> {
     let ground = stage.ground("F4", engine)?;
     let stalling = Settings {
         lease_seconds: 1.0,
         max_attempts: 50,
-        ..ground.settings("stalling").armed(format!("{more}analyse.before-settle=20%return(slow:2500)"))
+        ..ground
+            .settings("stalling")
+            .armed(format!("{more}analyse.before-settle=20%return(slow:2500)"))
     };
     let _stalling = Osteon::start(&stalling).await?;
     let _steady = Osteon::start(&stalling.beside("steady").armed(more)).await?;
@@ -75,7 +88,9 @@ async fn held(stage: &Stage, engine: Engine) -> Result<Row, String> {
         ..ground.settings("steady")
     };
     // its jobs take a while, so that it is held in the middle of one
-    let halting = steady.beside("halting").armed("analyse.before-settle=return(slow:150)");
+    let halting = steady
+        .beside("halting")
+        .armed("analyse.before-settle=return(slow:150)");
     let _going = Osteon::start(&steady).await?;
     let held = Osteon::start(&halting).await?;
     let doors = vec![steady.url()];
@@ -96,10 +111,19 @@ async fn held(stage: &Stage, engine: Engine) -> Result<Row, String> {
     for door in &both {
         fenced += metric(door, "osteon_fenced_total").await.unwrap_or(0.0);
     }
-    row.done = format!("held {holds} times; {sent} studies sent, {} acknowledged", audit.studies);
+    row.done = format!(
+        "held {holds} times; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
-    row.must(fenced > 0.0, "no late write was fenced: it was never held in the middle of a job");
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
+    row.must(
+        fenced > 0.0,
+        "no late write was fenced: it was never held in the middle of a job",
+    );
     row.figure(format!("{fenced} late writes fenced"));
     Ok(row)
 }

@@ -39,10 +39,15 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let ledger = Ledger::default();
     let body = image(&uid(ground.run, 999), 1, 64).bytes.to_vec();
     let rounds = if stage.quick() { 3 } else { 15 };
-    let (mut answered, mut failed, mut unready, mut ended, mut sent) = (0, Vec::new(), Duration::ZERO, Duration::ZERO, 0);
+    let (mut answered, mut failed, mut unready, mut ended, mut sent) =
+        (0, Vec::new(), Duration::ZERO, Duration::ZERO, 0);
     for round in 0..rounds {
         // in the last round one analysis never ends: it has to be put back
-        let hang = if round + 1 == rounds { "analyse.start=20*off->1*return(hang)" } else { "" };
+        let hang = if round + 1 == rounds {
+            "analyse.start=20*off->1*return(hang)"
+        } else {
+            ""
+        };
         let mut server = Osteon::start(&settings.armed(hang)).await?;
         let plan = Plan {
             images: 1,
@@ -70,7 +75,10 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         let status = server.ended(Duration::from_secs(u64::from(GRACE) * 2)).await;
         ended = ended.max(asked.elapsed());
         stop.store(true, Ordering::Relaxed);
-        row.must(status.is_some_and(|status| status.success()), format!("it ended with {status:?} {}", server.last_words()));
+        row.must(
+            status.is_some_and(|status| status.success()),
+            format!("it ended with {status:?} {}", server.last_words()),
+        );
         sent += load.stop().await;
         for caller in callers {
             let (good, bad) = caller.join().map_err(|_| "a caller panicked")?;
@@ -80,14 +88,35 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     }
     // the next process takes over at once
     let next = Osteon::start(&settings.beside("next")).await?;
-    let audit = ledger.audit(&[next.settings.url()], Duration::from_secs(20)).await;
-    row.done = format!("{rounds} times; {answered} requests answered, {sent} studies sent, {} acknowledged", audit.studies);
+    let audit = ledger
+        .audit(&[next.settings.url()], Duration::from_secs(20))
+        .await;
+    row.done = format!(
+        "{rounds} times; {answered} requests answered, {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
     row.audited(&audit);
-    row.must(audit.state("scored") == audit.studies, format!("not all were scored: {:?}", audit.states));
+    row.must(
+        audit.state("scored") == audit.studies,
+        format!("not all were scored: {:?}", audit.states),
+    );
     row.must(answered > 50, "hardly any request was under way");
-    row.must(failed.is_empty(), format!("{} requests in flight had no answer: {:?}", failed.len(), failed.first()));
-    row.must(unready < Duration::from_secs(1), format!("it said that it was ready for {unready:?} more"));
-    row.must(ended < Duration::from_secs(u64::from(GRACE)), format!("it ended after {ended:?}, and the grace period is {GRACE} s"));
+    row.must(
+        failed.is_empty(),
+        format!(
+            "{} requests in flight had no answer: {:?}",
+            failed.len(),
+            failed.first()
+        ),
+    );
+    row.must(
+        unready < Duration::from_secs(1),
+        format!("it said that it was ready for {unready:?} more"),
+    );
+    row.must(
+        ended < Duration::from_secs(u64::from(GRACE)),
+        format!("it ended after {ended:?}, and the grace period is {GRACE} s"),
+    );
     row.figure(format!(
         "not ready after {:.2} s, ended after {:.1} s, the rest done {:.1} s later by the next one",
         unready.as_secs_f64(),
@@ -138,8 +167,14 @@ fn call(address: SocketAddr, body: &[u8], stop: &AtomicBool) -> (usize, Vec<Fail
             Some(200) => answered += 1,
             // told to come back: an answer, too
             Some(429 | 503) => answered += 1,
-            Some(status) => failed.push(Failure { sent_at, why: format!("status {status}") }),
-            None => failed.push(Failure { sent_at, why: format!("{read:?} after {} bytes", answer.len()) }),
+            Some(status) => failed.push(Failure {
+                sent_at,
+                why: format!("status {status}"),
+            }),
+            None => failed.push(Failure {
+                sent_at,
+                why: format!("{read:?} after {} bytes", answer.len()),
+            }),
         }
     }
     (answered, failed)
@@ -149,9 +184,11 @@ fn call(address: SocketAddr, body: &[u8], stop: &AtomicBool) -> (usize, Vec<Fail
 fn whole(answer: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let length = head
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|length| length.trim().to_owned()))?;
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length:")
+            .map(|length| length.trim().to_owned())
+    })?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     (body.len() == length.parse::<usize>().ok()?).then_some(status)
 }

@@ -65,7 +65,10 @@ impl Row {
         for complaint in audit.complaints() {
             self.must(false, complaint);
         }
-        self.must(audit.studies > 0, "nothing was acknowledged: the test has shown nothing");
+        self.must(
+            audit.studies > 0,
+            "nothing was acknowledged: the test has shown nothing",
+        );
     }
 
     /// A control, where a protection is off: the damage must show.
@@ -95,7 +98,15 @@ impl Row {
 
     /// The line while the tests run.
     pub(crate) fn print(&self) {
-        println!("   {} {} {}: {} [{}] in {:.0} s", self.verdict(), self.fault, self.what, self.done, self.other, self.took.as_secs_f64());
+        println!(
+            "   {} {} {}: {} [{}] in {:.0} s",
+            self.verdict(),
+            self.fault,
+            self.what,
+            self.done,
+            self.other,
+            self.took.as_secs_f64()
+        );
         for complaint in &self.complaints {
             println!("        {complaint}");
         }
@@ -104,12 +115,16 @@ impl Row {
 
 /// The whole table, in Markdown, which reads well in a terminal, too.
 pub(crate) fn table(rows: &[Row]) -> String {
-    const HEAD: [&str; 9] = ["fault", "what", "engine", "done", "lost", "doubled", "stuck", "other", "verdict"];
+    const HEAD: [&str; 9] = [
+        "fault", "what", "engine", "done", "lost", "doubled", "stuck", "other", "verdict",
+    ];
     let mut cells: Vec<Vec<String>> = vec![HEAD.map(String::from).to_vec()];
     for row in rows {
-        let counts = row.counts.map_or(["-".to_owned(), "-".to_owned(), "-".to_owned()], |counts| {
-            counts.map(|count| count.to_string())
-        });
+        let counts = row
+            .counts
+            .map_or(["-".to_owned(), "-".to_owned(), "-".to_owned()], |counts| {
+                counts.map(|count| count.to_string())
+            });
         let [lost, doubled, stuck] = counts;
         cells.push(vec![
             row.fault.to_owned(),
@@ -124,7 +139,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
         ]);
     }
     let widths: Vec<usize> = (0..HEAD.len())
-        .map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            cells
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for (index, row) in cells.iter().enumerate() {

@@ -61,7 +61,7 @@ async fn every_event_of_a_study_is_told_and_why_it_has_its_outcome() {
     );
     let (status, answer) = server.get("/v1/studies/1.2.3/timeline").await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::NOT_FOUND, Some("unknown-study"))
     );
     server.stop().await;
@@ -109,6 +109,25 @@ async fn a_result_can_be_ordered_and_waits_for_as_many_images_as_are_expected() 
         .post("/v1/studies/1.2.3/score", "application/json", vec![])
         .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_posted_is_kept_and_scored_as_one_that_comes_by_stow() {
+    let server = TestServer::start().await;
+    let url = format!("{}/v1/studies", server.url);
+    let answer = server.client.post(&url).body(sample()).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(
+        (answer.status(), location),
+        (
+            StatusCode::ACCEPTED,
+            format!("/v1/studies/{}", study_of(&sample()))
+        )
+    );
+    assert_eq!(outcome(&server, &study_of(&sample())).await["state"], "scored");
+    let answer = server.client.post(&url).body("no image").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     server.stop().await;
 }
 
@@ -214,7 +233,7 @@ async fn a_door_takes_studies_in_and_a_worker_scores_them() {
     let study = send(&door, sample()).await;
     let (status, answer) = door.score(sample()).await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, Some("role"))
     );
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -226,11 +245,21 @@ async fn a_door_takes_studies_in_and_a_worker_scores_them() {
         .post("/dicom-web/studies", "application/dicom", sample())
         .await;
     assert_eq!(
-        (status, answer["error"]["code"].as_str()),
+        (status, answer["reason"]["code"].as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, Some("role"))
     );
     assert_eq!(outcome(&door, &study).await["state"], "scored");
     assert_eq!(worker.score(sample()).await.0, StatusCode::OK);
+    for path in [
+        "/v2",
+        "/v2/health/ready",
+        "/v1/models",
+        "/v1/studies/1.2/instances/1.3/heatmap",
+    ] {
+        let (status, answer) = door.get(path).await;
+        let refused = (StatusCode::SERVICE_UNAVAILABLE, Some("role"));
+        assert_eq!((status, answer["reason"]["code"].as_str()), refused, "{path}");
+    }
     worker.stop().await;
     door.stop().await;
 }

@@ -12,6 +12,7 @@ use dicom_web::DicomWebClient;
 use futures_util::stream;
 use osteon::dicom::StudyUid;
 use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
+use osteon::http::Intake;
 use osteon::http::dicomweb::stow::{StowSettings, routes};
 use osteon::inference::ScoreRequest;
 use osteon::peer::Destinations;
@@ -123,6 +124,7 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
         instance_limit: 1 << 20,
         request_limit: 8 << 20,
         public_url: None,
+        intake: Intake::new(16 << 20, Duration::from_secs(5)),
     };
     let router = routes::<Door>(stow).with_state(Door(workflow));
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))

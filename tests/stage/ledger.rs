@@ -76,7 +76,13 @@ impl Audit {
         kinds
             .iter()
             .filter(|(_, found)| !found.is_empty())
-            .map(|(kind, found)| format!("{} {kind}: {}", found.len(), found[..found.len().min(3)].join("; ")))
+            .map(|(kind, found)| {
+                format!(
+                    "{} {kind}: {}",
+                    found.len(),
+                    found[..found.len().min(3)].join("; ")
+                )
+            })
             .collect()
     }
 }
@@ -105,7 +111,10 @@ impl Ledger {
 
     fn entries(&self) -> Vec<(String, Entry)> {
         let book = self.0.lock().unwrap();
-        let known = book.studies.iter().filter(|(_, entry)| !entry.acknowledged.is_empty());
+        let known = book
+            .studies
+            .iter()
+            .filter(|(_, entry)| !entry.acknowledged.is_empty());
         known.map(|(uid, entry)| (uid.clone(), entry.clone())).collect()
     }
 
@@ -115,7 +124,9 @@ impl Ledger {
         if !OUTCOMES.contains(&state) {
             return;
         }
-        let key = body["result_key"].as_str().map_or_else(|| body["result"].to_string(), str::to_owned);
+        let key = body["result_key"]
+            .as_str()
+            .map_or_else(|| body["result"].to_string(), str::to_owned);
         let mut book = self.0.lock().unwrap();
         let entry = book.studies.entry(study.to_owned()).or_default();
         let generation = body["generation"].as_i64().unwrap_or(-1);
@@ -129,7 +140,11 @@ impl Ledger {
     pub(crate) async fn watch(self, doors: Vec<String>, stop: CancellationToken) {
         let client = client();
         let mut turn = 0_usize;
-        while stop.run_until_cancelled(sleep(Duration::from_millis(25))).await.is_some() {
+        while stop
+            .run_until_cancelled(sleep(Duration::from_millis(25)))
+            .await
+            .is_some()
+        {
             let studies = self.studies();
             if studies.is_empty() {
                 continue;
@@ -137,7 +152,13 @@ impl Ledger {
             turn += 1;
             // a walk that comes by every study: 7919 is a prime
             let study = &studies[turn * 7919 % studies.len()];
-            if let Some((200, body)) = ask(&client, &doors[turn % doors.len()], &format!("/v1/studies/{study}")).await {
+            if let Some((200, body)) = ask(
+                &client,
+                &doors[turn % doors.len()],
+                &format!("/v1/studies/{study}"),
+            )
+            .await
+            {
                 self.saw(study, &body);
             }
         }
@@ -157,17 +178,24 @@ impl Ledger {
             let (client, door) = (&client, &doors[index % doors.len()]);
             async move { (study, entry, settled(client, door, study, began + bound).await) }
         });
-        let looks: Vec<_> = futures_util::stream::iter(looks).buffer_unordered(ASKING).collect().await;
+        let looks: Vec<_> = futures_util::stream::iter(looks)
+            .buffer_unordered(ASKING)
+            .collect()
+            .await;
         audit.settled_after = began.elapsed();
         let seconds = looks.iter().map(|(study, entry, body)| {
             let client = &client;
             async move {
                 let mut found = Audit::default();
-                self.hold(client, doors, study, entry, body.as_ref(), &mut found).await;
+                self.hold(client, doors, study, entry, body.as_ref(), &mut found)
+                    .await;
                 found
             }
         });
-        let founds: Vec<Audit> = futures_util::stream::iter(seconds).buffer_unordered(ASKING).collect().await;
+        let founds: Vec<Audit> = futures_util::stream::iter(seconds)
+            .buffer_unordered(ASKING)
+            .collect()
+            .await;
         for found in founds {
             audit.lost.extend(found.lost);
             audit.doubled.extend(found.doubled);
@@ -178,7 +206,11 @@ impl Ledger {
             }
         }
         let changed = self.0.lock().unwrap().changed.clone();
-        audit.doubled.extend(changed.into_iter().map(|study| format!("{study}: its result changed within one generation")));
+        audit.doubled.extend(
+            changed
+                .into_iter()
+                .map(|study| format!("{study}: its result changed within one generation")),
+        );
         audit
     }
 
@@ -196,7 +228,11 @@ impl Ledger {
             return found.stuck.push(format!("{study}: no door answered"));
         };
         if *status != 200 {
-            let kind = if *status == 404 { &mut found.lost } else { &mut found.wrong };
+            let kind = if *status == 404 {
+                &mut found.lost
+            } else {
+                &mut found.wrong
+            };
             return kind.push(format!("{study}: GET said {status}"));
         }
         let state = body["state"].as_str().unwrap_or_default();
@@ -204,10 +240,15 @@ impl Ledger {
         let instances = body["instances"].as_u64().unwrap_or(0) as usize;
         if instances < entry.acknowledged.len() {
             let acknowledged = entry.acknowledged.len();
-            found.lost.push(format!("{study}: {instances} images of {acknowledged} acknowledged"));
+            found.lost.push(format!(
+                "{study}: {instances} images of {acknowledged} acknowledged"
+            ));
         }
         if instances > entry.sent.len() {
-            found.wrong.push(format!("{study}: {instances} images of {} sent", entry.sent.len()));
+            found.wrong.push(format!(
+                "{study}: {instances} images of {} sent",
+                entry.sent.len()
+            ));
         }
         if !OUTCOMES.contains(&state) {
             return found.stuck.push(format!("{study}: still {state}"));
@@ -226,7 +267,10 @@ impl Ledger {
         }
         match ask(client, &doors[0], &format!("/v1/studies/{study}/timeline")).await {
             Some((200, timeline)) => hold_timeline(study, body, &timeline, found),
-            other => found.wrong.push(format!("{study}: no timeline ({:?})", other.map(|(status, _)| status))),
+            other => found.wrong.push(format!(
+                "{study}: no timeline ({:?})",
+                other.map(|(status, _)| status)
+            )),
         }
     }
 
@@ -237,7 +281,12 @@ impl Ledger {
         let entries = self.entries();
         entries
             .iter()
-            .flat_map(|(_, entry)| entry.acknowledged.iter().filter_map(|uid| Some((uid, entry.sent.get(uid)?))))
+            .flat_map(|(_, entry)| {
+                entry
+                    .acknowledged
+                    .iter()
+                    .filter_map(|uid| Some((uid, entry.sent.get(uid)?)))
+            })
             .filter(|(_, digest)| !digests.contains(*digest))
             .map(|(uid, _)| format!("{uid}: its bytes are in no file"))
             .collect()
@@ -257,13 +306,20 @@ fn hold_timeline(study: &str, body: &Value, timeline: &Value, found: &mut Audit)
     }
     for (generation, kinds) in &outcomes {
         if kinds.len() > 1 {
-            found.doubled.push(format!("{study}: generation {generation} ended as {kinds:?}"));
+            found
+                .doubled
+                .push(format!("{study}: generation {generation} ended as {kinds:?}"));
         }
     }
     match outcomes.get(&current).map(Vec::as_slice) {
-        None => found.wrong.push(format!("{study}: its timeline has no outcome of generation {current}")),
+        None => found.wrong.push(format!(
+            "{study}: its timeline has no outcome of generation {current}"
+        )),
         Some([kind]) if body["state"] != *kind => {
-            found.wrong.push(format!("{study}: {} in one place, {kind} in the other", body["state"]));
+            found.wrong.push(format!(
+                "{study}: {} in one place, {kind} in the other",
+                body["state"]
+            ));
         }
         Some(_) => {}
     }
@@ -274,7 +330,10 @@ async fn settled(client: &reqwest::Client, door: &str, study: &str, until: Insta
     loop {
         let answer = ask(client, door, &format!("/v1/studies/{study}")).await;
         let done = answer.as_ref().is_some_and(|(status, body)| {
-            *status == 404 || body["state"].as_str().is_some_and(|state| OUTCOMES.contains(&state))
+            *status == 404
+                || body["state"]
+                    .as_str()
+                    .is_some_and(|state| OUTCOMES.contains(&state))
         });
         if done || Instant::now() > until {
             return answer;
@@ -291,7 +350,10 @@ pub(crate) async fn ask(client: &reqwest::Client, door: &str, path: &str) -> Opt
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn digest_files(folder: &std::path::Path, digests: &mut BTreeSet<String>) {

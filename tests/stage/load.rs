@@ -191,7 +191,10 @@ impl Sender {
             missing.retain(|image| !answer.stored.contains(&image.uid));
             // when the test is over, what is not acknowledged yet is left
             let over = began.elapsed() > self.plan.patience || self.stop.is_cancelled();
-            self.tally.lock().unwrap().count(&answer, asked.elapsed(), missing.is_empty(), over);
+            self.tally
+                .lock()
+                .unwrap()
+                .count(&answer, asked.elapsed(), missing.is_empty(), over);
             if missing.is_empty() || over {
                 return;
             }
@@ -231,7 +234,9 @@ pub(crate) async fn store(client: &reqwest::Client, door: &str, images: &[Image]
     };
     let stored = match status {
         200 => images.iter().map(|image| image.uid.clone()).collect(),
-        202 => serde_json::from_slice(&body).map(|body| referenced(&body)).unwrap_or_default(),
+        202 => serde_json::from_slice(&body)
+            .map(|body| referenced(&body))
+            .unwrap_or_default(),
         _ => Vec::new(),
     };
     Stored {

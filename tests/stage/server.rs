@@ -95,7 +95,9 @@ impl Settings {
         let words: Vec<String> = self.through.iter().cloned().chain([osteon]).collect();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("serve");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OSTEON_") && name != "OSTEON_CACHE") {
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("OSTEON_") && name != "OSTEON_CACHE")
+        {
             command.env_remove(name);
         }
         command
@@ -157,7 +159,11 @@ impl Osteon {
         let began = Instant::now();
         while began.elapsed() < within {
             if let Some(status) = self.exited() {
-                return Err(format!("{} ended with {status}: {}", self.settings.name, self.last_words()));
+                return Err(format!(
+                    "{} ended with {status}: {}",
+                    self.settings.name,
+                    self.last_words()
+                ));
             }
             if ready(&self.settings.url()).await == Some(200) {
                 return Ok(began.elapsed());
@@ -250,7 +256,12 @@ pub(crate) async fn ready(url: &str) -> Option<u16> {
 
 /// One figure of `/metrics`: the sum over its labels. `None` where it is not there.
 pub(crate) async fn metric(url: &str, name: &str) -> Option<f64> {
-    let text = reqwest::get(format!("{url}/metrics")).await.ok()?.text().await.ok()?;
+    let text = reqwest::get(format!("{url}/metrics"))
+        .await
+        .ok()?
+        .text()
+        .await
+        .ok()?;
     let values: Vec<f64> = text
         .lines()
         .filter(|line| {

@@ -61,7 +61,10 @@ pub(crate) fn image(uid: &str, index: usize, rows: u16) -> Image {
         (tags::STUDY_INSTANCE_UID, uid.to_owned()),
         (tags::SERIES_INSTANCE_UID, format!("{uid}.0")),
         (tags::SOP_INSTANCE_UID, own.clone()),
-        (tags::PATIENT_ID, uid.rsplit('.').next().unwrap_or_default().to_owned()),
+        (
+            tags::PATIENT_ID,
+            uid.rsplit('.').next().unwrap_or_default().to_owned(),
+        ),
     ] {
         let vr = if tag == tags::PATIENT_ID { VR::LO } else { VR::UI };
         object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
@@ -84,7 +87,10 @@ pub(crate) fn related(images: &[Image]) -> (&'static str, Vec<u8>) {
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--limit--\r\n");
-    ("multipart/related; type=\"application/dicom\"; boundary=limit", body)
+    (
+        "multipart/related; type=\"application/dicom\"; boundary=limit",
+        body,
+    )
 }
 
 type Object = FileDicomObject<InMemDicomObject>;

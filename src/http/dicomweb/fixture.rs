@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::stow::{StowSettings, routes};
-use crate::http::studies;
+use crate::http::{Intake, studies};
 use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
 use crate::workflow::{Patience, Workflow, WorkflowSettings};
@@ -60,6 +60,7 @@ impl TestServer {
             instance_limit: 20_000,
             request_limit: 50_000,
             public_url: None,
+            intake: Intake::new(1 << 20, Duration::from_secs(1)),
         };
         let router = routes::<Doors>(stow)
             .merge(studies::routes::<Doors>())

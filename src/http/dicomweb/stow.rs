@@ -13,18 +13,24 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Frame;
 
 use super::stow_answer::{Answer, Identity, OTHER_STUDY};
 use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
 use crate::dicom::multipart::{MultipartError, MultipartReader, Step};
 use crate::fault::{Fault, FaultKind};
-use crate::http::App;
+use crate::http::body::{self, NEXT_WITHIN};
 use crate::http::error::HttpError;
+use crate::http::{App, Intake};
+use crate::inference::Priority;
 use crate::workflow::{Submission, Workflow};
 
+/// The room for a request that does not say how long it is.
+const UNDECLARED: usize = 32 << 20;
+
 /// What one request may send, and how the service is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StowSettings {
     /// The most bytes of one instance.
     pub instance_limit: usize,
@@ -32,6 +38,8 @@ pub struct StowSettings {
     pub request_limit: usize,
     /// The URL of the DICOMweb service as clients see it, for the URLs in answers; without it the request's Host is used.
     pub public_url: Option<String>,
+    /// Room for what is read.
+    pub intake: Intake,
 }
 
 impl FromRef<App> for Workflow {
@@ -106,19 +114,21 @@ impl Request {
         if content_length(headers).is_some_and(|length| length > limit as u64) {
             return Err(too_large(limit));
         }
-        let body = Body::new(Limited::new(body, limit));
         let answer = match kind {
             ContentKind::Single => {
-                let bytes = body
-                    .collect()
-                    .await
-                    .map_err(|error| broken(&error, limit))?
-                    .to_bytes();
+                let bytes =
+                    body::read(headers, body, limit, &self.settings.intake, Priority::Routine).await?;
                 let mut answer = Answer::default();
                 self.store(bytes, &mut answer).await;
                 answer
             }
             ContentKind::Multipart { boundary } => {
+                // no more than one instance is held at a time, and what of the next has arrived
+                let instance = self.settings.instance_limit.min(UNDECLARED);
+                let declared = content_length(headers).map_or(instance, |length| length as usize);
+                let held = declared.min(self.settings.instance_limit);
+                let _room = self.settings.intake.room(Some(held), Priority::Routine).await?;
+                let body = Body::new(Limited::new(body, limit));
                 self.store_parts(&boundary, body.into_data_stream()).await?
             }
         };
@@ -128,7 +138,7 @@ impl Request {
     async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {
         let mut reader = MultipartReader::new(boundary, self.settings.instance_limit).map_err(syntax)?;
         let mut answer = Answer::default();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = next_frame(&mut body).await? {
             let frame = frame.map_err(|error| broken(&error, self.settings.request_limit))?;
             reader.push(frame.data_ref().map_or(&[], |data| data.as_ref()));
             loop {
@@ -183,6 +193,18 @@ impl Request {
             _ => "/dicom-web".to_owned(),
         }
     }
+}
+
+/// A sender that pauses for long keeps its room from others.
+async fn next_frame(body: &mut BodyDataStream) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Fault> {
+    let frame = tokio::time::timeout(NEXT_WITHIN, body.frame()).await;
+    frame.map_err(|_| {
+        Fault::new(
+            FaultKind::Invalid,
+            "incomplete",
+            "the body stopped coming: send it again",
+        )
+    })
 }
 
 enum ContentKind {
