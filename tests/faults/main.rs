@@ -141,7 +141,10 @@ async fn perform(options: Options) -> ExitCode {
             match options.engine.list() {
                 // both engines at once, since most of the time goes by in waiting; but not where it is speed or memory that is looked at
                 [first, second] if options.quick && !ALONE.contains(&fault) => {
-                    let both = tokio::join!(one(&stage, fault, title, *first), one(&stage, fault, title, *second));
+                    let both = tokio::join!(
+                        one(&stage, fault, title, *first),
+                        one(&stage, fault, title, *second)
+                    );
                     rows.extend(both.0.into_iter().chain(both.1));
                 }
                 engines => {

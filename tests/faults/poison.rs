@@ -98,7 +98,9 @@ async fn fate(door: &str, study: &str) -> (String, u32) {
     let events = timeline
         .and_then(|(_, body)| body["events"].as_array().cloned())
         .unwrap_or_default();
-    let claims = events.iter().filter(|event| event["kind"] == "claimed").count();
+    let of = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
+    // what is put back untried, because it has to run alone, is no attempt
+    let claims = of("claimed") - of("released");
     (
         body["state"].as_str().unwrap_or("unknown").to_owned(),
         claims as u32,
