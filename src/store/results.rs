@@ -155,6 +155,7 @@ impl Store {
         state: &'static str,
         result: &NewResult,
     ) -> Result<Settled, StoreError> {
+        failpoint::reach("settle.before-begin").await?;
         let mut write = self.database.write().await?;
         hold(&mut write, job.study.as_str()).await?;
         let cause = result.body.reason.as_ref().map(|reason| reason.message.clone());

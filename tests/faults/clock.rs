@@ -9,7 +9,9 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::destinations::{configuration, exactly_once, undelivered};
 use crate::ground::{Engine, Stage};
+use crate::stage::archive::{Archive, Mode};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{Load, Plan, client, store};
 use crate::stage::postgres::Postgres;
@@ -35,6 +37,8 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         copy
     };
     let environment = faked(&library, &offset);
+    let archive = Archive::start(Mode::Accepting).await;
+    let config = configuration(&ground.folder, archive.address)?;
     let mut settings = Settings {
         lease_seconds: 3.0,
         max_attempts: 50,
@@ -53,6 +57,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         None => settings.environment.extend(environment),
         Some(postgres) => settings.database = postgres.database("osteon")?,
     }
+    settings.arguments.extend(["--config".to_owned(), config.display().to_string()]);
     let server = Osteon::start(&settings).await?;
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
@@ -68,7 +73,11 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     for _ in 0..rounds {
         for hours in JUMPS {
             sleep(Duration::from_secs(3)).await;
+            // some deliveries wait for their next attempt when it jumps
+            archive.set(Mode::CutBeforeStoring);
+            sleep(Duration::from_millis(400)).await;
             set(&offset, hours)?;
+            archive.set(Mode::Accepting);
             jumps += 1;
             sleep(Duration::from_millis(500)).await;
             probe += 1;
@@ -98,6 +107,12 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         "{fenced} late writes fenced, last outcome {:.1} s after",
         audit.settled_after.as_secs_f64()
     ));
+    let studies = ledger.studies();
+    let undelivered = undelivered(&doors[0], &studies, Duration::from_secs(30)).await;
+    row.must(undelivered.is_empty(), format!("{} results were not delivered: {:?}", undelivered.len(), undelivered.first()));
+    if undelivered.is_empty() {
+        exactly_once(&archive, &studies, &mut row);
+    }
     drop(server);
     Ok(vec![row])
 }

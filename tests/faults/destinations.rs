@@ -284,6 +284,29 @@ pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> Result<PathBu
     Ok(file)
 }
 
+/// Waits for deliveries, and says which studies have one that did not come through.
+pub(crate) async fn undelivered(door: &str, studies: &[String], within: Duration) -> Vec<String> {
+    let (client, began) = (client(), Instant::now());
+    let mut waiting = studies.to_vec();
+    loop {
+        let mut still = Vec::new();
+        for study in waiting {
+            let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
+            let deliveries = answer
+                .and_then(|(_, body)| body["deliveries"].as_array().cloned())
+                .unwrap_or_default();
+            if deliveries.is_empty() || deliveries.iter().any(|delivery| delivery["state"] != "delivered") {
+                still.push(study);
+            }
+        }
+        if still.is_empty() || began.elapsed() > within {
+            return still;
+        }
+        waiting = still;
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
 /// Holds the archive against `studies`: of each the same number of objects, each of them stored once. Says how many there are.
 pub(crate) fn exactly_once(archive: &Archive, studies: &[String], row: &mut Row) -> usize {
     let copies = archive.copies();

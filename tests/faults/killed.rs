@@ -1,20 +1,20 @@
 //! F1: SIGKILL at every stage and at random moments, under load; whatever was acknowledged has its one outcome in the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::destinations::{configuration, exactly_once};
+use crate::destinations::{configuration, exactly_once, undelivered};
 use crate::ground::{Engine, Stage};
 use crate::stage::archive::{Archive, Mode};
-use crate::stage::ledger::{Ledger, ask};
-use crate::stage::load::{Load, Plan, client};
+use crate::stage::ledger::Ledger;
+use crate::stage::load::{Load, Plan};
 use crate::stage::server::{Osteon, Settings, was_killed};
 use crate::table::Row;
 
 /// Where a process may die, in the order in which a study comes by.
-const STAGES: [&str; 14] = [
+const STAGES: [&str; 15] = [
     "accept.before-object",
     "accept.after-object",
     "accept.before-commit",
@@ -24,6 +24,7 @@ const STAGES: [&str; 14] = [
     "claim.after-commit",
     "analyse.start",
     "analyse.before-settle",
+    "settle.before-begin",
     "settle.before-commit",
     "settle.after-commit",
     "deliver.before-send",
@@ -119,7 +120,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     stop.cancel();
     let _ = watch.await;
     let studies = ledger.studies();
-    let undelivered = delivered(&doors[0], &studies, Duration::from_secs(60)).await;
+    let undelivered = undelivered(&doors[0], &studies, Duration::from_secs(60)).await;
 
     row.done = format!(
         "{at_stages} kills at stages, {at_random} at random; {sent} studies sent, {} acknowledged",
@@ -155,29 +156,6 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         audit.settled_after.as_secs_f64()
     ));
     Ok(vec![row, control(stage, engine).await?])
-}
-
-/// Waits for deliveries, and says which studies have one that did not come through.
-async fn delivered(door: &str, studies: &[String], within: Duration) -> Vec<String> {
-    let (client, began) = (client(), Instant::now());
-    let mut waiting = studies.to_vec();
-    loop {
-        let mut still = Vec::new();
-        for study in waiting {
-            let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
-            let deliveries = answer
-                .and_then(|(_, body)| body["deliveries"].as_array().cloned())
-                .unwrap_or_default();
-            if deliveries.is_empty() || deliveries.iter().any(|delivery| delivery["state"] != "delivered") {
-                still.push(study);
-            }
-        }
-        if still.is_empty() || began.elapsed() > within {
-            return still;
-        }
-        waiting = still;
-        sleep(Duration::from_millis(500)).await;
-    }
 }
 
 /// A server that acknowledges before the row is committed: kills must lose studies, else the test above shows nothing.

@@ -40,7 +40,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     Ok(rows)
 }
 
-/// In one of two processes one analysis in five goes to sleep for two and a half leases just before it settles.
+/// In one of two processes one result in five is written two and a half leases late.
 async fn stalls(
     stage: &Stage,
     engine: Engine,
@@ -53,7 +53,7 @@ async fn stalls(
         max_attempts: 50,
         ..ground
             .settings("stalling")
-            .armed(format!("{more}analyse.before-settle=20%return(slow:2500)"))
+            .armed(format!("{more}settle.before-begin=20%return(slow:2500)"))
     };
     let _stalling = Osteon::start(&stalling).await?;
     let _steady = Osteon::start(&stalling.beside("steady").armed(more)).await?;
@@ -90,7 +90,7 @@ async fn held(stage: &Stage, engine: Engine) -> Result<Row, String> {
     // its jobs take a while, so that it is held in the middle of one
     let halting = steady
         .beside("halting")
-        .armed("analyse.before-settle=return(slow:150)");
+        .armed("settle.before-begin=return(slow:150)");
     let _going = Osteon::start(&steady).await?;
     let held = Osteon::start(&halting).await?;
     let doors = vec![steady.url()];
