@@ -39,7 +39,7 @@ async fn fails(stage: &Stage) -> Result<Row, String> {
     let models = ground.own_models()?.to_owned();
     Tiny::new(MODEL, 1).publish(&models);
     fragile().publish_with(&models, |_, files| {
-        files.insert(NETWORK.to_owned(), fragile_network(0.3));
+        files.insert(NETWORK.to_owned(), fragile_network(0.26));
     });
     let settings = ground.settings("fragile");
     let supervised = Supervised::start(&settings);
@@ -178,7 +178,7 @@ fn fragile_network(limit: f32) -> Vec<u8> {
         "steps",
         DataType::Float,
         vec![1],
-        40_f32.to_le_bytes().to_vec(),
+        4000_f32.to_le_bytes().to_vec(),
     ));
     let node = |operator: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>| NodeProto {
         op_type: operator.into(),
