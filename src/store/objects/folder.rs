@@ -49,11 +49,12 @@ impl Folder {
         self.found(sha, fs::read(self.path_of(sha)).map(Bytes::from))
     }
 
-    /// How many bytes are stored for an object, where there is one.
-    pub(super) fn size(&self, sha: &Sha) -> io::Result<Option<u64>> {
+    /// When an object was written, where there is one.
+    pub(super) fn modified(&self, sha: &Sha) -> io::Result<Option<Timestamp>> {
+        let metadata = fs::metadata(self.path_of(sha));
         self.found(
             sha,
-            fs::metadata(self.path_of(sha)).map(|metadata| metadata.len()),
+            metadata.and_then(|metadata| metadata.modified()).map(timestamp),
         )
     }
 
