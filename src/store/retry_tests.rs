@@ -228,3 +228,37 @@ async fn what_postgresql_says_is_understood() {
         assert_eq!(fault.code, code, "{}", statement.postgres);
     }
 }
+
+/// A row that another transaction is about to take is left to it: nobody waits, and no decision rests on what it was before.
+#[tokio::test]
+async fn what_another_process_holds_is_passed_over() {
+    let Some(Fixture {
+        store, folder: _kept, ..
+    }) = both().await.into_iter().nth(1)
+    else {
+        return;
+    };
+    let at_most = Duration::from_secs(3);
+    for study in ["1.3", "1.4"] {
+        accept(&store, &instance(study, &format!("{study}.1"), Sha::of(b"DICM"))).await;
+    }
+    // an image arrives and is not committed yet
+    let mut arrival = store.database.write().await.unwrap();
+    let changed = arrival.query(sql!("UPDATE studies SET generation = 2 WHERE study_uid = '1.3'"));
+    changed.execute(arrival.connection().unwrap()).await.unwrap();
+    tokio::time::timeout(at_most, enqueue(&store))
+        .await
+        .expect("nobody waits");
+    arrival.commit().await.unwrap();
+    let jobs = store.jobs(false, 10).await.unwrap();
+    assert_eq!((jobs.len(), jobs[0].study.as_str()), (1, "1.4"));
+    enqueue(&store).await;
+
+    let mut elsewhere = store.database.write().await.unwrap();
+    let held = elsewhere.query(sql!("SELECT job_id FROM jobs WHERE study_uid = '1.4'" for_update));
+    held.execute(elsewhere.connection().unwrap()).await.unwrap();
+    let claimed = tokio::time::timeout(at_most, store.claim(Kind::Analyse, 1, LEASE, 3)).await;
+    let claimed = claimed.expect("nobody waits").unwrap();
+    assert_eq!(claimed[0].id, "analyse/1.3/2");
+    elsewhere.commit().await.unwrap();
+}

@@ -107,7 +107,16 @@ impl Objects {
     /// [`StoreError`] where the object is not durable.
     pub async fn keep(&self, content: Bytes) -> Result<(Sha, Stored), StoreError> {
         let (sha, content) = blocking(move || (Sha::of(&content), content)).await?;
-        let kept = self.read(&sha).await?;
+        loop {
+            if let Some(stored) = self.try_keep(&sha, content.clone()).await? {
+                return Ok((sha, stored));
+            }
+        }
+    }
+
+    /// `None` where it was there and a sweeper has taken it in between.
+    async fn try_keep(&self, sha: &Sha, content: Bytes) -> Result<Option<Stored>, StoreError> {
+        let kept = self.read(sha).await?;
         let stored = if kept.is_some() {
             Stored::Before
         } else {
@@ -126,18 +135,20 @@ impl Objects {
         };
         let new = new.await??;
         match (new, self.place.clone()) {
-            (Some(new), Place::Bucket(bucket)) => bucket.write(&sha, new).await?,
+            (Some(new), Place::Bucket(bucket)) => bucket.write(sha, new).await?,
             (None, Place::Bucket(_)) => {}
             (new, Place::Folder(folder)) => {
                 let sha = sha.clone();
-                blocking(move || match new {
-                    Some(new) => folder.write(&sha, &new),
+                let there = blocking(move || match new {
+                    Some(new) => folder.write(&sha, &new).map(|()| true),
                     None => folder.settle(&sha),
-                })
-                .await??;
+                });
+                if !there.await?? {
+                    return Ok(None);
+                }
             }
         }
-        Ok((sha, stored))
+        Ok(Some(stored))
     }
 
     /// The bytes of an object, exactly as they were put.
