@@ -13,10 +13,12 @@ use tokio::time::sleep;
 
 use crate::ground::{Engine, Ground, Place};
 use crate::rate::{deliver_to, stop};
-use crate::senders::Studies;
+use crate::senders::{Studies, now};
 use crate::stage::archive::{Archive, Mode};
 use crate::stage::server::Osteon;
 
+/// When a destination that is down is tried again, in milliseconds from now: after this program has ended.
+const LATER: i64 = 36_000_000;
 /// How many copies one transaction makes.
 const BATCH: u64 = 100_000;
 
@@ -36,16 +38,32 @@ impl Stock {
         let mut place = ground.place(engine)?;
         let archive = Archive::start(Mode::Accepting).await;
         deliver_to(&mut place, &archive)?;
-        let server = Osteon::start(&place.settings).await.map_err(|error| anyhow!(error))?;
+        let server = Osteon::start(&place.settings)
+            .await
+            .map_err(|error| anyhow!(error))?;
         let studies = Arc::new(Studies::new(9, 1, 64));
         let sent = studies.send(&[place.settings.url()], 1, Duration::ZERO).await?;
-        let uid = sent.acknowledged.keys().next().ok_or_else(|| anyhow!("it was not taken"))?;
+        let uid = sent
+            .acknowledged
+            .keys()
+            .next()
+            .ok_or_else(|| anyhow!("it was not taken"))?;
         let original = StudyUid::parse(uid)?;
         let mut settings = StoreSettings::in_folder(&place.settings.data);
-        settings.database = place.settings.database.parse().map_err(|error| anyhow!("{error}"))?;
+        settings.database = place
+            .settings
+            .database
+            .parse()
+            .map_err(|error| anyhow!("{error}"))?;
         settings.destinations = vec!["archive".to_owned()];
         let store = Store::open(&settings).await?;
-        while store.deliveries(&original).await?.first().map(|delivery| delivery.state) != Some("delivered") {
+        while store
+            .deliveries(&original)
+            .await?
+            .first()
+            .map(|delivery| delivery.state)
+            != Some("delivered")
+        {
             sleep(Duration::from_millis(50)).await;
         }
         store.close().await;
@@ -73,7 +91,7 @@ impl Stock {
         self.tidy(database).await
     }
 
-    /// Adds studies whose analysis waits.
+    /// Adds studies whose analysis waits, and as many deliveries of which all but one wait for a later time, as for an archive that is down.
     pub(crate) async fn wait(&mut self, count: u64) -> Result<()> {
         let mut database = self.bulk().await?;
         for statement in copies(self.engine, self.stored, count, false, self.original.as_str()) {
@@ -86,7 +104,9 @@ impl Stock {
     async fn bulk(&self) -> Result<AnyConnection> {
         let mut database = AnyConnection::connect(&self.place.url).await?;
         let settings = match self.engine {
-            Engine::Sqlite => "PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000",
+            Engine::Sqlite => {
+                "PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000"
+            }
             Engine::Postgres => "SET work_mem = '256MB'",
         };
         database.execute(settings).await?;
@@ -131,7 +151,7 @@ fn copies(engine: Engine, from: u64, count: u64, settled: bool, original: &str) 
             "lower(hex(randomblob(32)))",
         ),
         Engine::Postgres => (
-            format!("generate_series({first}, {last}) AS s(i)"),
+            format!("generate_series(CAST({first} AS BIGINT), {last}) AS s(i)"),
             "md5(random()::text) || md5(random()::text)",
             "md5(random()::text) || md5(random()::text)",
         ),
@@ -141,7 +161,7 @@ fn copies(engine: Engine, from: u64, count: u64, settled: bool, original: &str) 
         "BEGIN".to_owned(),
         // a study every twenty seconds, the latest some weeks ago
         format!(
-            "CREATE TEMPORARY TABLE copies AS SELECT {uid} AS study, {uid} || '.1' AS sop, {key} AS result_key, \
+            "CREATE TEMPORARY TABLE copies AS SELECT i, {uid} AS study, {uid} || '.1' AS sop, {key} AS result_key, \
              {digest} AS object, CAST(2000000000 + (2000000 - i) * 20000 AS BIGINT) AS ago FROM {series}"
         ),
     ];
@@ -163,7 +183,7 @@ fn copies(engine: Engine, from: u64, count: u64, settled: bool, original: &str) 
     statements.extend(if settled {
         settled_rows(original)
     } else {
-        waiting_rows(original)
+        waiting_rows(original, first)
     });
     statements.extend(["DROP TABLE copies".to_owned(), "COMMIT".to_owned()]);
     statements
@@ -193,8 +213,12 @@ fn settled_rows(original: &str) -> Vec<String> {
     ]
 }
 
-fn waiting_rows(original: &str) -> Vec<String> {
+fn waiting_rows(original: &str, first: u64) -> Vec<String> {
     let of = format!("WHERE t.study_uid = '{original}'");
+    let due = format!(
+        "CASE WHEN c.i = {first} THEN t.queued_at ELSE {} END",
+        now() + LATER
+    );
     vec![
         format!(
             "INSERT INTO jobs (job_id, kind, study_uid, generation, state, attempts, answered, token, available_at, queued_at) \
@@ -204,6 +228,11 @@ fn waiting_rows(original: &str) -> Vec<String> {
         format!(
             "INSERT INTO events (study_uid, generation, at, seq, kind, detail) SELECT c.study, t.generation, t.at - c.ago, t.seq, \
              t.kind, replace(t.detail, '{original}', c.study) FROM events t, copies c {of} AND t.kind IN ('received', 'queued')"
+        ),
+        format!(
+            "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
+             available_at, queued_at) SELECT 'deliver/' || c.result_key || '/' || t.destination, t.kind, c.study, t.generation, \
+             c.result_key, t.destination, 'ready', 1, 1, 1, {due}, t.queued_at FROM jobs t, copies c {of} AND t.kind = 'deliver'"
         ),
     ]
 }

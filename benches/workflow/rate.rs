@@ -25,8 +25,7 @@ const CALM: usize = 40;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// What is settled in the end, and when: results or deliveries.
 const RESULTS: &str = "SELECT study_uid, made_at FROM results";
-const DELIVERIES: &str =
-    "SELECT study_uid, settled_at FROM jobs WHERE kind = 'deliver' AND state = 'done' AND settled_at IS NOT NULL";
+const DELIVERIES: &str = "SELECT study_uid, settled_at FROM jobs WHERE kind = 'deliver' AND state = 'done' AND settled_at IS NOT NULL";
 
 /// What is measured.
 struct Case {
@@ -43,9 +42,23 @@ const CASES: [Case; 7] = [
     Case::new("one server", Engine::Sqlite, &["all"]),
     Case::new("one server", Engine::Postgres, &["all"]),
     Case::new("three servers", Engine::Postgres, &["all", "all", "all"]),
-    Case::new("a door and two workers", Engine::Postgres, &["door", "worker", "worker"]),
-    Case::new("one server, to the report in the archive", Engine::Sqlite, &["all"]).delivered(),
-    Case::new("one server, to the report in the archive", Engine::Postgres, &["all"]).delivered(),
+    Case::new(
+        "a door and two workers",
+        Engine::Postgres,
+        &["door", "worker", "worker"],
+    ),
+    Case::new(
+        "one server, to the report in the archive",
+        Engine::Sqlite,
+        &["all"],
+    )
+    .delivered(),
+    Case::new(
+        "one server, to the report in the archive",
+        Engine::Postgres,
+        &["all"],
+    )
+    .delivered(),
     Case::new("one server, the bundled model", Engine::Sqlite, &["all"]).bundled(),
 ];
 
@@ -120,7 +133,11 @@ async fn measure(ground: &Ground, case: &Case, run: u64, options: &Options) -> R
         deliver_to(&mut place, &archive)?;
     }
     let rows = if case.bundled { 512 } else { 64 };
-    let studies = if case.bundled { options.studies / 4 } else { options.studies };
+    let studies = if case.bundled {
+        options.studies / 4
+    } else {
+        options.studies
+    };
     let [warm_up, load, calm] = [WARM_UP, studies, CALM]
         .map(|count| (run, count))
         .into_iter()
@@ -172,7 +189,11 @@ async fn measure(ground: &Ground, case: &Case, run: u64, options: &Options) -> R
         case.engine.name().to_owned(),
         format!("{:.1}", load.len() as f64 / seconds),
         millis(osteon),
-        if case.engine == Engine::Postgres { millis(of_database) } else { "-".to_owned() },
+        if case.engine == Engine::Postgres {
+            millis(of_database)
+        } else {
+            "-".to_owned()
+        },
         syncs,
         quantile(&waited, 0.5).as_millis().to_string(),
         quantile(&waited, 0.99).as_millis().to_string(),
@@ -259,7 +280,9 @@ async fn wal_syncs(place: &Place) -> Result<Option<i64>> {
         return Ok(None);
     }
     let mut database = AnyConnection::connect(&place.url).await?;
-    let row = sqlx::query("SELECT wal_sync FROM pg_stat_wal").fetch_one(&mut database).await;
+    let row = sqlx::query("SELECT wal_sync FROM pg_stat_wal")
+        .fetch_one(&mut database)
+        .await;
     database.close().await?;
     Ok(row.ok().and_then(|row| row.try_get(0).ok()))
 }

@@ -46,7 +46,8 @@ pub(super) struct Sql {
 }
 
 /// One statement from literals and from the words in which the engines differ:
-/// - `now`: the database's clock in milliseconds since 1970;
+/// - `now`: the database's clock in milliseconds since 1970, when the statement came: PostgreSQL finds what is due by an index only if
+///   the time is the same for every row;
 /// - `skip_locked`: rows that another transaction is about to take are passed over (SQLite has one writer);
 /// - `for_update`: the row is locked until the transaction ends (the same);
 /// - `study_columns`: the beginning of every query for a `StudyRow`.
@@ -66,7 +67,7 @@ macro_rules! part {
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     };
     (postgres now) => {
-        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+        "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)"
     };
     (sqlite skip_locked) => {
         ""
@@ -95,6 +96,9 @@ pub(super) type Statement = Query<'static, Any, AnyArguments>;
 #[derive(Clone, Debug)]
 pub(super) struct Database {
     pool: AnyPool,
+    /// Of SQLite one connection of its own: writers wait for it in the order in which they came, where those of several connections would
+    /// try again and again; and what it has read stays in its memory, because nobody else changes the file.
+    writers: AnyPool,
     engine: Engine,
 }
 
@@ -105,7 +109,7 @@ impl Database {
             DatabasePlace::Sqlite(_) => (Engine::Sqlite, SQLITE_SETTINGS),
             DatabasePlace::Postgres(_) => (Engine::Postgres, POSTGRES_SETTINGS),
         };
-        let pool = AnyPoolOptions::new()
+        let options = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY)
             .test_before_acquire(false)
@@ -119,16 +123,23 @@ impl Database {
             })
             .after_connect(move |connection, _| {
                 Box::pin(async move { connection.execute(settings).await.map(drop) })
-            })
-            .connect(&place.url())
-            .await?;
+            });
+        let pool = options.clone().connect(&place.url()).await?;
         MIGRATIONS.run(&pool).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
                 StoreError::from(error)
             }
             other => StoreError::Database(other.into()),
         })?;
-        Ok(Self { pool, engine })
+        let writers = match engine {
+            Engine::Sqlite => options.max_connections(1).connect(&place.url()).await?,
+            Engine::Postgres => pool.clone(),
+        };
+        Ok(Self {
+            pool,
+            writers,
+            engine,
+        })
     }
 
     /// A statement in this engine's words.
@@ -141,10 +152,15 @@ impl Database {
         &self.pool
     }
 
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> &AnyPool {
+        &self.writers
+    }
+
     /// Begins a write; nothing is kept unless [`Write::commit`] returns.
     pub(super) async fn write(&self) -> Result<Write, StoreError> {
         let mut write = Write {
-            connection: Some(self.pool.acquire().await?),
+            connection: Some(self.writers.acquire().await?),
             engine: self.engine,
         };
         // IMMEDIATE: wait for the other writer here and not in the middle, where SQLite would refuse at once
@@ -162,6 +178,7 @@ impl Database {
     }
 
     pub(super) async fn close(&self) {
+        self.writers.close().await;
         self.pool.close().await;
     }
 }

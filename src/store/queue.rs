@@ -16,7 +16,7 @@ use sqlx::any::AnyRow;
 use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened};
-use super::row::{key, study_uid, to_json, unreadable};
+use super::row::{key, snapshot, study_uid, to_json, unreadable};
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
 use crate::failpoint;
@@ -312,11 +312,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
         Ok(Due {
             study: row.try_get("study_uid")?,
             generation: row.try_get("generation")?,
-            snapshot: Snapshot {
-                instances: row.try_get("instances")?,
-                expected: row.try_get("expected")?,
-                ordered: row.try_get::<i64, _>("ordered")? != 0,
-            },
+            snapshot: snapshot(row)?,
         })
     });
     due.collect()

@@ -149,7 +149,7 @@ impl Store {
         result: &NewResult,
     ) -> Result<Settled, StoreError> {
         let mut write = self.database.write().await?;
-        hold(&mut write, job.study.as_str()).await?;
+        let study = hold(&mut write, job.study.as_str()).await?;
         let cause = result.body.reason.as_ref().map(|reason| reason.message.clone());
         let fenced = i64::from(!failpoint::is_off("settle.no-fence"));
         let held = write
@@ -166,7 +166,7 @@ impl Store {
             .await?
             .rows_affected();
         if held == 1 {
-            set_outcome(&mut write, job, result, &self.destinations).await?;
+            set_outcome(&mut write, study, job, result, &self.destinations).await?;
         }
         failpoint::reach("settle.before-commit").await?;
         write.commit().await?;
@@ -182,7 +182,7 @@ impl Store {
             .bind(job.to_owned())
             .fetch_one(write.connection()?)
             .await?;
-        hold(&mut write, row.try_get("study_uid")?).await?;
+        let study = hold(&mut write, row.try_get("study_uid")?).await?;
         let spent = write
             .query(sql!(
                 "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now
@@ -213,7 +213,7 @@ impl Store {
         let message =
             format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
         let result = NewResult::failed(&job, "analysis-failed", message);
-        set_outcome(&mut write, &job, &result, &self.destinations).await?;
+        set_outcome(&mut write, study, &job, &result, &self.destinations).await?;
         write.commit().await
     }
 }
@@ -254,41 +254,45 @@ impl ResultRow {
     }
 }
 
-/// Holds a study's row until the transaction ends.
-pub(super) async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
-    write
-        .query(sql!("SELECT generation FROM studies WHERE study_uid = $1" for_update))
+/// What a study is like that is held.
+pub(super) struct Held {
+    generation: i64,
+    latest: Option<ResultKey>,
+    completeness: Option<String>,
+}
+
+/// Holds a study's row until the transaction ends; `None` where there is no such study.
+pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>, StoreError> {
+    let row = write
+        .query(sql!(
+            "SELECT generation, latest_key, completeness FROM studies WHERE study_uid = $1" for_update
+        ))
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    Ok(())
+    row.map(|row| {
+        Ok(Held {
+            generation: row.try_get("generation")?,
+            latest: key(&row, "latest_key")?,
+            completeness: row.try_get("completeness")?,
+        })
+    })
+    .transpose()
 }
 
 /// Makes `result` the study's, if it still is at the job's generation.
 async fn set_outcome(
     write: &mut Write,
+    study: Option<Held>,
     job: &Job,
     result: &NewResult,
     destinations: &[String],
 ) -> Result<(), StoreError> {
-    let study = write
-        .query(sql!(
-            "SELECT latest_key, completeness FROM studies WHERE study_uid = $1 AND generation = $2"
-        ))
-        .bind(job.study.to_string())
-        .bind(job.generation)
-        .fetch_optional(write.connection()?)
-        .await?;
-    let Some(study) = study else { return Ok(()) };
-    let former = key(&study, "latest_key")?.filter(|former| *former != result.key);
-    put_result(
-        write,
-        job,
-        result,
-        study.try_get("completeness")?,
-        former.as_ref(),
-    )
-    .await?;
+    let Some(study) = study.filter(|study| study.generation == job.generation) else {
+        return Ok(());
+    };
+    let former = study.latest.filter(|former| *former != result.key);
+    put_result(write, job, result, study.completeness, former.as_ref()).await?;
     let kind = match result.body.outcome {
         Outcome::Scored => EventKind::Scored,
         Outcome::Refused => EventKind::Refused,

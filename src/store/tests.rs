@@ -143,9 +143,9 @@ async fn an_instance_that_is_sent_to_two_studies_at_once_is_in_one_of_them() {
     }
 }
 
-/// SQLite's own way to a full disk. The limit is a connection's, so it is set on each of the pool.
+/// SQLite's own way to a full disk. The limit is a connection's, so it is set on each of the pool and on the writers'.
 async fn limit_pages(store: &Store, pragma: &'static str) {
-    let mut connections = vec![];
+    let mut connections = vec![store.database.writers().acquire().await.unwrap()];
     for _ in 0..database::CONNECTIONS {
         connections.push(store.database.read().acquire().await.unwrap());
     }
