@@ -13,12 +13,12 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults deny chart model bench clean
+.PHONY: help run test faults deny chart model bench bench-workflow clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the server, and start it with the bundled model on 127.0.0.1:8080
 	@scripts/fetch-onnxruntime $(if $(filter cuda%,$(DEVICE)),--cuda) > /dev/null
@@ -32,7 +32,7 @@ test: ## Run every check and every test, fetching what they need (libtorch: 0.5 
 	@$(MAKE) --no-print-directory deny
 	@scripts/fetch-onnxruntime > /dev/null
 	@scripts/fetch-libtorch > /dev/null
-	cargo clippy --locked --all-targets --features train -- -D warnings
+	cargo clippy --locked --all-targets --features train,failpoints -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features train
 	@packages="$$(scripts/fetch-python-tests)" && set -x && \
 		env $${packages:+PYTHONPATH="$$packages"} cargo test --locked --features train
@@ -65,10 +65,15 @@ model: ## Train the bundled model again, by its documented, seeded command
 	@scripts/fetch-libtorch > /dev/null
 	scripts/train-bundled-model
 
-bench: ## Measure against a Python server (PEERS=folder); a benchmark is never part of the tests
+bench: bench-workflow ## Measure the workflow, and against a Python server (PEERS=folder); a benchmark is never part of the tests
 	@scripts/fetch-onnxruntime > /dev/null
 	cargo build --release --locked --bin osteon --example decode_times
 	scripts/bench
+
+# Ten minutes, and 8 GB of temporary files; for a part of it: cargo bench --bench workflow -- --help
+bench-workflow: ## Measure studies a second, and whether a study costs more as studies accumulate; needs PostgreSQL's server
+	@scripts/fetch-onnxruntime > /dev/null
+	cargo bench --locked --bench workflow
 
 # data/ stays: it holds stored studies. So does the cache, which other checkouts share.
 clean: ## Remove what was built; stored studies and fetched libraries stay

@@ -43,7 +43,7 @@ impl Lease {
             if since >= limit {
                 return;
             }
-            tokio::time::sleep(limit - since).await;
+            tokio::time::sleep(limit.saturating_sub(since)).await;
         }
     }
 
