@@ -226,7 +226,7 @@ async fn content_changed(
     let row = write
         .query(sql!(
             "UPDATE studies SET state = 'received', last_arrival_at = " now ", generation = generation + 1, \
-             result_key = NULL, expected = coalesce($2, expected), ordered = 0 WHERE study_uid = $1 RETURNING generation"
+             result_key = NULL, expected = coalesce($2, expected), ordered = 0, images_removed_at = NULL WHERE study_uid = $1 RETURNING generation"
         ))
         .bind(study.to_owned())
         .bind(expected)
