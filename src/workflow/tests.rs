@@ -14,7 +14,7 @@ use crate::store::{Accepted, StoreSettings, StudyRow, StudyState};
 const QUICK: WorkflowSettings = WorkflowSettings {
     patience: Patience {
         quiet: Duration::from_millis(20),
-        overdue: Duration::from_secs(60),
+        overdue: Duration::from_mins(1),
     },
     lease: Duration::from_millis(1200),
     max_attempts: 3,
@@ -191,7 +191,12 @@ async fn a_poison_study_is_dead_after_its_attempts_and_the_others_are_scored() {
 #[tokio::test]
 async fn a_failure_that_is_put_back_by_hand_is_followed_by_another_result() {
     let folder = folder();
-    let run = Running::start(folder.path(), &[Act::Fail, Act::Fail, Act::Fail, Act::Score], QUICK).await;
+    let run = Running::start(
+        folder.path(),
+        &[Act::Fail, Act::Fail, Act::Fail, Act::Score],
+        QUICK,
+    )
+    .await;
     run.send("1.2", "1.2.9", "").await;
     let failed = run.settled("1.2").await;
     assert_eq!(failed.state, StudyState::Failed);
@@ -205,7 +210,12 @@ async fn a_failure_that_is_put_back_by_hand_is_followed_by_another_result() {
 #[tokio::test]
 async fn an_order_for_a_failed_study_begins_anew() {
     let folder = folder();
-    let run = Running::start(folder.path(), &[Act::Fail, Act::Fail, Act::Fail, Act::Score], QUICK).await;
+    let run = Running::start(
+        folder.path(),
+        &[Act::Fail, Act::Fail, Act::Fail, Act::Score],
+        QUICK,
+    )
+    .await;
     run.send("1.2", "1.2.9", "").await;
     let failed = run.settled("1.2").await;
     assert!(run.workflow.order(&failed.study, None).await.unwrap());
