@@ -107,6 +107,7 @@ impl Database {
             DatabasePlace::Sqlite(_) => (Engine::Sqlite, SQLITE_SETTINGS),
             DatabasePlace::Postgres(_) => (Engine::Postgres, POSTGRES_SETTINGS),
         };
+        bring_up_to_date(engine, &place.url()).await?;
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY)
@@ -124,12 +125,6 @@ impl Database {
             })
             .connect(&place.url())
             .await?;
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                StoreError::from(error)
-            }
-            other => StoreError::Database(other.into()),
-        })?;
         Ok(Self { pool, engine })
     }
 
@@ -166,6 +161,28 @@ impl Database {
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Over a connection of its own: on a large table it takes as long as it takes, and other servers wait for the one that is at it.
+async fn bring_up_to_date(engine: Engine, url: &str) -> Result<(), StoreError> {
+    let settings = match engine {
+        Engine::Sqlite => SQLITE_SETTINGS,
+        Engine::Postgres => "SET synchronous_commit = on; SET client_min_messages = warning",
+    };
+    let pool = AnyPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(BUSY)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(settings).await.map(drop) })
+        })
+        .connect(url)
+        .await?;
+    let migrated = MIGRATIONS.run(&pool).await;
+    pool.close().await;
+    migrated.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error),
+        other => StoreError::Database(other.into()),
+    })
 }
 
 /// A write transaction.
