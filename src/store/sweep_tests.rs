@@ -252,6 +252,18 @@ async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
             0,
             "it is young"
         );
+        for still_young in [
+            database::sql!("UPDATE instances SET received_at = 1"),
+            database::sql!("UPDATE instances SET received_at = " now),
+        ] {
+            let aged = store.database.query(still_young);
+            aged.execute(store.database.read()).await.unwrap();
+            assert_eq!(store.forget_images(Duration::from_hours(1)).await.unwrap(), 0);
+            let aged = store
+                .database
+                .query(database::sql!("UPDATE studies SET last_arrival_at = 1"));
+            aged.execute(store.database.read()).await.unwrap();
+        }
         assert_eq!(store.forget_images(NOW).await.unwrap(), 1);
         assert_eq!(store.forget_images(NOW).await.unwrap(), 0);
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 1);

@@ -221,6 +221,7 @@ async fn a_store_of_an_earlier_version_is_brought_up_to_date() {
     let lease = std::time::Duration::from_mins(1);
     let job = store.claim(Kind::Analyse, 1, lease, 3).await.unwrap().remove(0);
     assert_eq!((job.study.as_str(), job.generation, job.attempt), ("1.3", 2, 2));
+    assert!(!job.suspect, "nothing is known against it");
 }
 
 #[tokio::test]
