@@ -57,7 +57,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         None => settings.environment.extend(environment),
         Some(postgres) => settings.database = postgres.database("osteon")?,
     }
-    settings.arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    settings
+        .arguments
+        .extend(["--config".to_owned(), config.display().to_string()]);
     let server = Osteon::start(&settings).await?;
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
@@ -109,9 +111,16 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     ));
     let studies = ledger.studies();
     let undelivered = undelivered(&doors[0], &studies, Duration::from_secs(30)).await;
-    row.must(undelivered.is_empty(), format!("{} results were not delivered: {:?}", undelivered.len(), undelivered.first()));
+    row.must(
+        undelivered.is_empty(),
+        format!(
+            "{} results were not delivered: {:?}",
+            undelivered.len(),
+            undelivered.first()
+        ),
+    );
     if undelivered.is_empty() {
-        exactly_once(&archive, &studies, &mut row);
+        exactly_once(&archive, &doors[0], &studies, &mut row).await;
     }
     drop(server);
     Ok(vec![row])

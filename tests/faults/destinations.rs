@@ -1,7 +1,7 @@
 //! F8: the archive that results go to is down, slow, full, cuts the line, or says that it stored and did not. In the end it has every result
 //! exactly once; what it will never take is dead, visible, and goes on when somebody says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -169,7 +169,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         .ledger
         .audit(&[scene.settings.url()], Duration::from_secs(30))
         .await;
-    let objects = exactly_once(&archive, &studies, &mut row);
+    let objects = exactly_once(&archive, &scene.settings.url(), &studies, &mut row).await;
     row.done = format!(
         "{} ways; {} results, {objects} objects at the archive",
         1 + phases().len(),
@@ -307,8 +307,8 @@ pub(crate) async fn undelivered(door: &str, studies: &[String], within: Duration
     }
 }
 
-/// Holds the archive against `studies`: of each the same number of objects, each of them stored once. Says how many there are.
-pub(crate) fn exactly_once(archive: &Archive, studies: &[String], row: &mut Row) -> usize {
+/// Holds the archive against `studies`: one object for each result, stored once. Says how many there are.
+pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[String], row: &mut Row) -> usize {
     let copies = archive.copies();
     let twice: Vec<&String> = copies
         .iter()
@@ -323,24 +323,47 @@ pub(crate) fn exactly_once(archive: &Archive, studies: &[String], row: &mut Row)
             twice.first()
         ),
     );
-    let mut objects: BTreeMap<String, usize> = studies.iter().map(|study| (study.clone(), 0)).collect();
+    let mut objects: BTreeMap<String, usize> = BTreeMap::new();
     for file in copies.keys().filter_map(|uid| archive.file(uid)) {
         *objects.entry(study_of(&file).unwrap_or_default()).or_default() += 1;
     }
-    let each = copies.len() / studies.len().max(1);
-    let wrong: Vec<_> = objects
-        .iter()
-        .filter(|(_, count)| **count != each || each == 0)
-        .collect();
+    let client = client();
+    let mut wrong = Vec::new();
+    for study in studies {
+        let results = results(&client, door, study).await;
+        let there = objects.remove(study).unwrap_or(0);
+        if there != results || results == 0 {
+            wrong.push(format!("{study}: {results} results, {there} objects"));
+        }
+    }
     row.must(
         wrong.is_empty(),
         format!(
-            "of {} studies the archive has not {each} objects: {:?}",
+            "of {} studies the archive has not one object for each result: {:?}",
             wrong.len(),
             wrong.first()
         ),
     );
+    row.must(
+        objects.is_empty(),
+        format!(
+            "the archive has objects of other studies: {:?}",
+            objects.first_key_value()
+        ),
+    );
     copies.len()
+}
+
+/// How many different results a study has had: those that a later image superseded were sent, too.
+async fn results(client: &reqwest::Client, door: &str, study: &str) -> usize {
+    let timeline = ask(client, door, &format!("/v1/studies/{study}/timeline")).await;
+    let events = timeline
+        .and_then(|(_, body)| body["events"].as_array().cloned())
+        .unwrap_or_default();
+    let keys = events
+        .iter()
+        .filter_map(|event| event["result_key"].as_str().map(str::to_owned));
+    keys.collect::<BTreeSet<String>>().len()
 }
 
 /// Study Instance UID (0020,000D) of a file in Explicit VR Little Endian.

@@ -148,7 +148,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
             undelivered.first()
         ),
     );
-    let objects = exactly_once(&archive, &studies, &mut row);
+    let objects = exactly_once(&archive, &doors[0], &studies, &mut row).await;
     row.figure(format!("{objects} objects at the archive"));
     row.must(missed.is_empty(), format!("no study came by {missed:?}"));
     row.figure(format!(
