@@ -12,6 +12,7 @@ use sqlx::Row;
 
 use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened};
+use super::row::snapshot;
 use super::sweep::{Lock, lock_object};
 use super::{NewInstance, ObjectState, Store, StoreError, Stored};
 use crate::dicom::StudyUid;
@@ -47,8 +48,8 @@ enum Attempt {
     Settled(Accepted),
     /// Its object is gone.
     Swept,
-    /// Its UID moved to another study at this moment.
-    Again,
+    /// It was in this study, which was not held, or its UID moved at this moment.
+    Again(Option<String>),
 }
 
 impl Store {
@@ -60,20 +61,23 @@ impl Store {
         stored: Stored,
         patience: Patience<'_>,
     ) -> Result<Option<Accepted>, StoreError> {
+        let mut former = None;
         for _ in 0..10 {
-            match self.try_accept(instance, stored, patience).await? {
+            match self.try_accept(instance, stored, former, patience).await? {
                 Attempt::Settled(accepted) => return Ok(Some(accepted)),
                 Attempt::Swept => return Ok(None),
-                Attempt::Again => {}
+                Attempt::Again(found) => former = found,
             }
         }
         Err(StoreError::Busy("an instance moves from study to study".into()))
     }
 
+    /// `former` is another study that the instance is believed to be in.
     async fn try_accept(
         &self,
         instance: &NewInstance,
         stored: Stored,
+        former: Option<String>,
         patience: Patience<'_>,
     ) -> Result<Attempt, StoreError> {
         let mut write = self.database.write().await?;
@@ -85,18 +89,17 @@ impl Store {
             }
         }
         let study = instance.study.as_str();
-        let former = study_of(&mut write, instance).await?.map(|(study, ..)| study);
         // in one order, so that two transactions with the same studies never wait for each other
         let mut held = vec![study];
-        held.extend(former.as_deref().filter(|former| *former != study));
+        held.extend(former.as_deref());
         held.sort_unstable();
         for study in held {
             hold(&mut write, study).await?;
         }
-        // again, now that nobody else can change it
         let known = study_of(&mut write, instance).await?;
-        if known.as_ref().map(|(study, ..)| study) != former.as_ref() {
-            return Ok(Attempt::Again);
+        let elsewhere = known.as_ref().map(|(of, ..)| of).filter(|of| *of != study);
+        if elsewhere != former.as_ref() {
+            return Ok(Attempt::Again(elsewhere.cloned()));
         }
         let accepted = match &known {
             None => Accepted::New,
@@ -110,9 +113,9 @@ impl Store {
             Some(_) => Accepted::Replaced,
         };
         if !put_instance(&mut write, instance, former.as_deref().unwrap_or(study)).await? {
-            return Ok(Attempt::Again);
+            return Ok(Attempt::Again(None));
         }
-        if let Some(former) = former.filter(|former| former != study) {
+        if let Some(former) = former {
             // the UID moves to another study: the one that it leaves has changed, too
             content_changed(&mut write, &former, None, patience).await?;
         }
@@ -157,7 +160,8 @@ impl Store {
         let row = write
             .query(sql!(
                 "UPDATE studies SET ordered = $3, expected = coalesce($2, expected), state = 'received', \
-                 generation = generation + $4 WHERE study_uid = $1 RETURNING generation"
+                 generation = generation + $4 WHERE study_uid = $1 RETURNING generation, expected, ordered, \
+                 (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
             ))
             .bind(study.to_string())
             .bind(expected)
@@ -166,9 +170,9 @@ impl Store {
             .bind(settled)
             .fetch_one(write.connection()?)
             .await?;
-        let generation: i64 = row.try_get(0)?;
+        let generation: i64 = row.try_get("generation")?;
         end_analyses(&mut write, study.as_str(), "superseded by an order").await?;
-        set_due(&mut write, study.as_str(), patience).await?;
+        set_due(&mut write, study.as_str(), &snapshot(&row)?, patience).await?;
         let detail = json!({ "expected": expected });
         happened(
             &mut write,
@@ -226,17 +230,19 @@ async fn content_changed(
     let row = write
         .query(sql!(
             "UPDATE studies SET state = 'received', last_arrival_at = " now ", generation = generation + 1, \
-             result_key = NULL, expected = coalesce($2, expected), ordered = 0 WHERE study_uid = $1 RETURNING generation"
+             result_key = NULL, expected = coalesce($2, expected), ordered = 0, images_removed_at = NULL WHERE study_uid = $1 \
+             RETURNING generation, expected, ordered, \
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
         ))
         .bind(study.to_owned())
         .bind(expected)
         .fetch_one(write.connection()?)
         .await?;
-    let generation: i64 = row.try_get(0)?;
+    let generation: i64 = row.try_get("generation")?;
     if generation > 1 {
         supersede(write, study, generation).await?;
     }
-    set_due(write, study, patience).await?;
+    set_due(write, study, &snapshot(&row)?, patience).await?;
     Ok(generation)
 }
 
@@ -263,24 +269,16 @@ async fn end_analyses(write: &mut Write, study: &str, cause: &'static str) -> Re
 }
 
 /// Decides when the study counts as complete, from what is known of it now.
-async fn set_due(write: &mut Write, study: &str, patience: Patience<'_>) -> Result<(), StoreError> {
-    let row = write
-        .query(sql!(
-            "SELECT expected, ordered, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) \
-             AS instances FROM studies WHERE study_uid = $1"
-        ))
-        .bind(study.to_owned())
-        .fetch_one(write.connection()?)
-        .await?;
-    let wait = patience(&Snapshot {
-        instances: row.try_get("instances")?,
-        expected: row.try_get("expected")?,
-        ordered: row.try_get::<i64, _>("ordered")? != 0,
-    });
+async fn set_due(
+    write: &mut Write,
+    study: &str,
+    known: &Snapshot,
+    patience: Patience<'_>,
+) -> Result<(), StoreError> {
     write
         .query(sql!("UPDATE studies SET due_at = $2 + " now " WHERE study_uid = $1"))
         .bind(study.to_owned())
-        .bind(millis(wait))
+        .bind(millis(patience(known)))
         .execute(write.connection()?)
         .await?;
     Ok(())

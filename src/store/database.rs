@@ -48,7 +48,8 @@ pub(super) struct Sql {
 }
 
 /// One statement from literals and from the words in which the engines differ:
-/// - `now`: the database's clock in milliseconds since 1970;
+/// - `now`: the database's clock in milliseconds since 1970, when the statement came: PostgreSQL finds what is due by an index only if
+///   the time is the same for every row;
 /// - `skip_locked`: rows that another transaction is about to take are passed over (SQLite has one writer);
 /// - `for_update`: the row is locked until the transaction ends (the same);
 /// - `study_columns`: the beginning of every query for a `StudyRow`.
@@ -68,7 +69,7 @@ macro_rules! part {
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     };
     (postgres now) => {
-        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+        "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)"
     };
     (sqlite skip_locked) => {
         ""
@@ -97,6 +98,9 @@ pub(super) type Statement = Query<'static, Any, AnyArguments>;
 #[derive(Clone, Debug)]
 pub(super) struct Database {
     pool: AnyPool,
+    /// Of SQLite one connection of its own: writers wait for it in the order in which they came, where those of several connections would
+    /// try again and again; and what it has read stays in its memory, because nobody else changes the file.
+    writers: AnyPool,
     engine: Engine,
 }
 
@@ -107,7 +111,8 @@ impl Database {
             DatabasePlace::Sqlite(_) => (Engine::Sqlite, SQLITE_SETTINGS),
             DatabasePlace::Postgres(_) => (Engine::Postgres, POSTGRES_SETTINGS),
         };
-        let pool = AnyPoolOptions::new()
+        bring_up_to_date(engine, &place.url()).await?;
+        let options = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY)
             .test_before_acquire(false)
@@ -121,16 +126,17 @@ impl Database {
             })
             .after_connect(move |connection, _| {
                 Box::pin(async move { connection.execute(settings).await.map(drop) })
-            })
-            .connect(&place.url())
-            .await?;
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                StoreError::from(error)
-            }
-            other => StoreError::Database(other.into()),
-        })?;
-        Ok(Self { pool, engine })
+            });
+        let pool = options.clone().connect(&place.url()).await?;
+        let writers = match engine {
+            Engine::Sqlite => options.max_connections(1).connect(&place.url()).await?,
+            Engine::Postgres => pool.clone(),
+        };
+        Ok(Self {
+            pool,
+            writers,
+            engine,
+        })
     }
 
     /// A statement in this engine's words.
@@ -143,10 +149,15 @@ impl Database {
         &self.pool
     }
 
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> &AnyPool {
+        &self.writers
+    }
+
     /// Begins a write; nothing is kept unless [`Write::commit`] returns.
     pub(super) async fn write(&self) -> Result<Write, StoreError> {
         let mut write = Write {
-            connection: Some(self.pool.acquire().await?),
+            connection: Some(self.writers.acquire().await?),
             engine: self.engine,
         };
         // IMMEDIATE: wait for the other writer here and not in the middle, where SQLite would refuse at once
@@ -164,8 +175,31 @@ impl Database {
     }
 
     pub(super) async fn close(&self) {
+        self.writers.close().await;
         self.pool.close().await;
     }
+}
+
+/// Over a connection of its own: on a large table it takes as long as it takes, and other servers wait for the one that is at it.
+async fn bring_up_to_date(engine: Engine, url: &str) -> Result<(), StoreError> {
+    let settings = match engine {
+        Engine::Sqlite => SQLITE_SETTINGS,
+        Engine::Postgres => "SET synchronous_commit = on; SET client_min_messages = warning",
+    };
+    let pool = AnyPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(BUSY)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(settings).await.map(drop) })
+        })
+        .connect(url)
+        .await?;
+    let migrated = MIGRATIONS.run(&pool).await;
+    pool.close().await;
+    migrated.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error),
+        other => StoreError::Database(other.into()),
+    })
 }
 
 /// A write transaction.

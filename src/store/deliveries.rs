@@ -44,7 +44,7 @@ pub(super) async fn queue_deliveries(
                 "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
                  available_at, queued_at) VALUES ($1, 'deliver', $2, $3, $4, $5, 'ready', 0, 0, 0, " now ", " now ") \
                  ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
-                 available_at = excluded.available_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
+                 available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
             ))
             .bind(format!("deliver/{result}/{destination}"))
             .bind(job.study.to_string())

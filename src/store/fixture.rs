@@ -1,7 +1,7 @@
 //! For tests of the store: the same store on SQLite and on a real PostgreSQL.
 //!
 //! One cluster serves all tests of the process, each with a database of its own. It needs PostgreSQL's server programs; where they
-//! are missing the tests fail and say so, unless OSTEON_TEST_WITHOUT_POSTGRES=1 leaves that half out.
+//! are missing the tests fail and say so, unless `OSTEON_TEST_WITHOUT_POSTGRES=1` leaves that half out.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

@@ -125,6 +125,8 @@ mod fixture;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
+mod retry_tests;
+#[cfg(test)]
 mod sweep_tests;
 #[cfg(test)]
 mod tests;

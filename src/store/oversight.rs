@@ -9,6 +9,7 @@ use super::database::{millis, sql};
 use super::events::{EventKind, happened};
 use super::queue::{JobRow, Kind};
 use super::results::hold;
+use super::row::study_uid;
 use super::{Store, StoreError};
 use crate::dicom::StudyUid;
 
@@ -106,7 +107,7 @@ impl Store {
         let rows = write
             .query(sql!(
                 "UPDATE jobs SET state = 'ready', attempts = 0, answered = 0, token = token + 1, settled_at = NULL, \
-                 available_at = " now " WHERE study_uid = $1 AND state = 'dead' \
+                 available_at = " now ", queued_at = " now " WHERE study_uid = $1 AND state = 'dead' \
                  AND (kind = 'deliver' OR generation = (SELECT generation FROM studies WHERE studies.study_uid = jobs.study_uid)) \
                  RETURNING kind, generation, destination"
             ))
@@ -139,19 +140,18 @@ impl Store {
         Ok(rows.len())
     }
 
-    /// Puts every dead job back; gives their number.
+    /// Puts every job back that is dead now; gives their number. One that dies again meanwhile stays dead: a destination that refuses
+    /// at once would keep this going without an end.
     pub async fn retry_all_dead(&self) -> Result<usize, StoreError> {
+        let studies = self
+            .database
+            .query(sql!("SELECT DISTINCT study_uid FROM jobs WHERE state = 'dead'"))
+            .fetch_all(self.database.read())
+            .await?;
         let mut retried = 0;
-        loop {
-            let dead = self.jobs(true, 100).await?;
-            let mut changed = 0;
-            for job in &dead {
-                changed += self.retry_dead(&job.study).await?;
-            }
-            retried += changed;
-            if changed == 0 {
-                return Ok(retried);
-            }
+        for row in &studies {
+            retried += self.retry_dead(&study_uid(row)?).await?;
         }
+        Ok(retried)
     }
 }

@@ -16,7 +16,7 @@ use sqlx::any::AnyRow;
 use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened};
-use super::row::{key, study_uid, to_json, unreadable};
+use super::row::{key, snapshot, study_uid, to_json, unreadable};
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
 use crate::failpoint;
@@ -165,30 +165,26 @@ impl Store {
         if self.due_in(kind).await?.is_none_or(|due| !due.is_zero()) {
             return Ok(Vec::new());
         }
+        // before the claim, since nothing that fails after it may lose what was claimed; and apart from it, so that what cannot be
+        // given up takes no place from what can be done
+        self.give_up_all_spent(kind, max_attempts).await?;
         let mut write = self.database.write().await?;
         let rows = write
             .query(sql!(
                 "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
-                 WHERE kind = $1 AND state IN ('ready', 'running') AND available_at <= " now
+                 WHERE kind = $1 AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now
                 " ORDER BY available_at LIMIT $2" skip_locked
             ))
             .bind(kind.name())
             .bind(limit as i64)
+            .bind(i64::from(max_attempts))
             .fetch_all(write.connection()?)
             .await?;
-        let (mut claimed, mut spent) = (Vec::new(), Vec::new());
+        let mut claimed = Vec::new();
         for row in &rows {
-            if row.try_get::<i64, _>("attempts")? >= i64::from(max_attempts) {
-                spent.push(row.try_get::<String, _>("job_id")?);
-            } else {
-                claimed.push(take(&mut write, row, lease).await?);
-            }
+            claimed.push(take(&mut write, row, lease).await?);
         }
         write.commit().await?;
-        // in transactions of their own, which hold the study before the job
-        for job in spent {
-            self.give_up_spent(&job, max_attempts).await?;
-        }
         if !claimed.is_empty() {
             failpoint::reach("claim.after-commit").await?;
         }
@@ -316,11 +312,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
         Ok(Due {
             study: row.try_get("study_uid")?,
             generation: row.try_get("generation")?,
-            snapshot: Snapshot {
-                instances: row.try_get("instances")?,
-                expected: row.try_get("expected")?,
-                ordered: row.try_get::<i64, _>("ordered")? != 0,
-            },
+            snapshot: snapshot(row)?,
         })
     });
     due.collect()

@@ -16,9 +16,10 @@ use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
 use super::row::{from_json, key, study_uid, to_json, unreadable};
-use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
+use super::{Basis, Completeness, Job, Kind, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
+use crate::fault::Fault;
 use crate::finding::{ModelReference, Outcome, Reason, StudyResult};
 
 /// The name of a result: the SHA-256 of study, model digest and input digest, as 64 hexadecimal digits.
@@ -43,11 +44,12 @@ impl ResultKey {
         Self(text)
     }
 
-    /// The key of a result in which something failed. It is another than that of the whole result, which may yet be made, and which then
-    /// takes its place.
+    /// The key of a result in which something failed: that of this claim and no other. The whole result, or what another claim makes
+    /// after the job was put back by hand, may be another one, which then takes its place.
     #[must_use]
-    pub fn of_failure(study: &StudyUid, generation: i64, model: &str, input: &str) -> Self {
-        Self(Sha::of(format!("{study}\n{model}\n{input}\nfailed {generation}").as_bytes()).to_string())
+    pub fn of_failure(job: &Job, model: &str, input: &str) -> Self {
+        let (study, claim) = (&job.study, format!("{} {}", job.generation, job.token));
+        Self(Sha::of(format!("{study}\n{model}\n{input}\nfailed {claim}").as_bytes()).to_string())
     }
 
     /// Its digits.
@@ -157,7 +159,7 @@ impl Store {
     ) -> Result<Settled, StoreError> {
         failpoint::reach("settle.before-begin").await?;
         let mut write = self.database.write().await?;
-        hold(&mut write, job.study.as_str()).await?;
+        let study = hold(&mut write, job.study.as_str()).await?;
         let cause = result.body.reason.as_ref().map(|reason| reason.message.clone());
         let fenced = i64::from(!failpoint::is_off("settle.no-fence"));
         let held = write
@@ -174,7 +176,7 @@ impl Store {
             .await?
             .rows_affected();
         if held == 1 {
-            set_outcome(&mut write, job, result, &self.destinations).await?;
+            set_outcome(&mut write, study, job, result, &self.destinations).await?;
         }
         failpoint::reach("settle.before-commit").await?;
         write.commit().await?;
@@ -182,15 +184,41 @@ impl Store {
         Ok(Settled::of(held))
     }
 
-    /// Buries what may be claimed but has no attempt left: its workers died or stalled and could not say why.
-    pub(super) async fn give_up_spent(&self, job: &str, max_attempts: u32) -> Result<(), StoreError> {
+    /// Buries what may be claimed but has no attempt left, each in a transaction of its own, which holds the study before the job. One
+    /// that cannot be buried now is left for the next time.
+    pub(super) async fn give_up_all_spent(&self, kind: Kind, max_attempts: u32) -> Result<(), StoreError> {
+        let spent = self
+            .database
+            .query(sql!(
+                // of those at the head of the queue, so that it costs no more where more waits
+                "SELECT job_id FROM (SELECT job_id, attempts FROM jobs WHERE kind = $1 AND state IN ('ready', 'running') \
+                 AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due WHERE attempts >= $2"
+            ))
+            .bind(kind.name())
+            .bind(i64::from(max_attempts))
+            .fetch_all(self.database.read())
+            .await?;
+        for row in spent {
+            if let Err(error) = self.give_up_spent(row.try_get("job_id")?, max_attempts).await {
+                let fault = Fault::from(error);
+                tracing::warn!(
+                    code = fault.code,
+                    "a job without attempts could not be given up yet"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Buries a job whose workers died or stalled and could not say why.
+    async fn give_up_spent(&self, job: &str, max_attempts: u32) -> Result<(), StoreError> {
         let mut write = self.database.write().await?;
         let row = write
             .query(sql!("SELECT study_uid FROM jobs WHERE job_id = $1"))
             .bind(job.to_owned())
             .fetch_one(write.connection()?)
             .await?;
-        hold(&mut write, row.try_get("study_uid")?).await?;
+        let study = hold(&mut write, row.try_get("study_uid")?).await?;
         let spent = write
             .query(sql!(
                 "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now
@@ -221,7 +249,7 @@ impl Store {
         let message =
             format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
         let result = NewResult::failed(&job, "analysis-failed", message);
-        set_outcome(&mut write, &job, &result, &self.destinations).await?;
+        set_outcome(&mut write, study, &job, &result, &self.destinations).await?;
         write.commit().await
     }
 }
@@ -231,7 +259,7 @@ impl NewResult {
     #[must_use]
     pub fn failed(job: &Job, code: &str, message: String) -> Self {
         Self {
-            key: ResultKey::of_failure(&job.study, job.generation, "", ""),
+            key: ResultKey::of_failure(job, "", ""),
             model: None,
             inputs: Vec::new(),
             body: StudyResult {
@@ -262,41 +290,45 @@ impl ResultRow {
     }
 }
 
-/// Holds a study's row until the transaction ends.
-pub(super) async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
-    write
-        .query(sql!("SELECT generation FROM studies WHERE study_uid = $1" for_update))
+/// What a study is like that is held.
+pub(super) struct Held {
+    generation: i64,
+    latest: Option<ResultKey>,
+    completeness: Option<String>,
+}
+
+/// Holds a study's row until the transaction ends; `None` where there is no such study.
+pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>, StoreError> {
+    let row = write
+        .query(sql!(
+            "SELECT generation, latest_key, completeness FROM studies WHERE study_uid = $1" for_update
+        ))
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    Ok(())
+    row.map(|row| {
+        Ok(Held {
+            generation: row.try_get("generation")?,
+            latest: key(&row, "latest_key")?,
+            completeness: row.try_get("completeness")?,
+        })
+    })
+    .transpose()
 }
 
 /// Makes `result` the study's, if it still is at the job's generation.
 async fn set_outcome(
     write: &mut Write,
+    study: Option<Held>,
     job: &Job,
     result: &NewResult,
     destinations: &[String],
 ) -> Result<(), StoreError> {
-    let study = write
-        .query(sql!(
-            "SELECT latest_key, completeness FROM studies WHERE study_uid = $1 AND generation = $2"
-        ))
-        .bind(job.study.to_string())
-        .bind(job.generation)
-        .fetch_optional(write.connection()?)
-        .await?;
-    let Some(study) = study else { return Ok(()) };
-    let former = key(&study, "latest_key")?.filter(|former| *former != result.key);
-    put_result(
-        write,
-        job,
-        result,
-        study.try_get("completeness")?,
-        former.as_ref(),
-    )
-    .await?;
+    let Some(study) = study.filter(|study| study.generation == job.generation) else {
+        return Ok(());
+    };
+    let former = study.latest.filter(|former| *former != result.key);
+    put_result(write, job, result, study.completeness, former.as_ref()).await?;
     let kind = match result.body.outcome {
         Outcome::Scored => EventKind::Scored,
         Outcome::Refused => EventKind::Refused,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{ResultKey, Sha, StoreError};
+use super::{ResultKey, Sha, Snapshot, StoreError};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 use crate::finding::StudyResult;
 
@@ -212,6 +212,15 @@ impl InstanceRow {
 /// The Study Instance UID of a row.
 pub(super) fn study_uid(row: &AnyRow) -> Result<StudyUid, StoreError> {
     StudyUid::parse(row.try_get("study_uid")?).map_err(|error| StoreError::Database(error.into()))
+}
+
+/// What is known of the study of a row.
+pub(super) fn snapshot(row: &AnyRow) -> Result<Snapshot, StoreError> {
+    Ok(Snapshot {
+        instances: row.try_get("instances")?,
+        expected: row.try_get("expected")?,
+        ordered: row.try_get::<i64, _>("ordered")? != 0,
+    })
 }
 
 /// A result's name in a column.

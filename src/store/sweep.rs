@@ -1,7 +1,7 @@
 //! What nobody needs any more: objects without a row, and images that the retention policy lets go.
 //!
 //! Invariant: an object that a row names is never removed. The sweeper takes only objects that are older than any sender needs from
-//! storing one to naming it. One that was there before a sender came could be taken between the two, so the sender, in the
+//! storing one to naming it, and looks once more how old they are before it does. One that was there before a sender came could be taken between the two, so the sender, in the
 //! transaction that names it, holds a lock on its digest and looks whether it is still there; the sweeper holds the same lock,
 //! against all others, from its last look for a name until the object is gone. (SQLite has one writer, which is that lock.)
 
@@ -13,7 +13,7 @@ use sqlx::Row;
 
 use super::database::{Engine, Write, millis, sql};
 use super::events::{EventKind, happened};
-use super::{Sha, Store, StoreError, StoredObject};
+use super::{Sha, Store, StoreError, StoredObject, Timestamp};
 
 /// How many studies the retention policy takes in one transaction.
 const BATCH: i64 = 100;
@@ -54,9 +54,9 @@ pub(super) async fn lock_object(write: &mut Write, object: &Sha, lock: Lock) -> 
 }
 
 /// By the clock of this machine: an age of hours forgives a place whose clock differs by minutes.
-fn is_old(object: &StoredObject, age: Duration) -> bool {
+fn is_old(modified: Timestamp, age: Duration) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    object.modified.0.saturating_add(millis(age)) <= millis(now)
+    modified.0.saturating_add(millis(age)) <= millis(now)
 }
 
 impl Store {
@@ -69,9 +69,9 @@ impl Store {
         while let Some(object) = objects.next().await {
             let object = object?;
             // most are named: that is found out without keeping a writer waiting
-            if is_old(&object, age)
+            if is_old(object.modified, age)
                 && !self.is_named(&object.sha).await?
-                && self.remove_unnamed(&object).await?
+                && self.removed_unnamed(&object, age).await?
             {
                 swept.objects += 1;
                 swept.bytes += object.bytes;
@@ -91,7 +91,21 @@ impl Store {
         Ok(named.is_some())
     }
 
-    async fn remove_unnamed(&self, object: &StoredObject) -> Result<bool, StoreError> {
+    /// To its end also where the sweep is not: a removal that was cut off could come about after its lock is gone.
+    async fn removed_unnamed(&self, object: &StoredObject, age: Duration) -> Result<bool, StoreError> {
+        let (store, object) = (self.clone(), object.clone());
+        let removal = tokio::spawn(async move { store.remove_unnamed(&object, age).await });
+        removal
+            .await
+            .map_err(|error| StoreError::Unavailable(error.into()))?
+    }
+
+    /// `object` is what the list said of it, which may be long ago.
+    pub(super) async fn remove_unnamed(
+        &self,
+        object: &StoredObject,
+        age: Duration,
+    ) -> Result<bool, StoreError> {
         let mut write = self.database.write().await?;
         if write.engine() == Engine::Postgres {
             // the lock lasts for as long as this process is at it, even if it is stopped for a while
@@ -104,11 +118,18 @@ impl Store {
             .bind(object.sha.to_string())
             .fetch_optional(write.connection()?)
             .await?;
-        if named.is_none() {
+        // another sweeper may have taken it since it was listed, and a sender stored it anew, who need not hold the lock
+        let unwanted = named.is_none()
+            && self
+                .objects
+                .modified(&object.sha)
+                .await?
+                .is_some_and(|at| is_old(at, age));
+        if unwanted {
             self.objects.remove(&object.sha).await?;
         }
         write.commit().await?;
-        Ok(named.is_none())
+        Ok(unwanted)
     }
 
     /// Lets go of the images of studies that are settled, whose results are delivered or given up, and of which nothing has arrived for

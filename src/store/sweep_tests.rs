@@ -14,6 +14,13 @@ async fn is_there(store: &Store, content: &[u8]) -> bool {
     state == ObjectState::Present
 }
 
+fn path(fixture: &Fixture, content: &[u8]) -> std::path::PathBuf {
+    let digits = Sha::of(content).to_string();
+    let (first, rest) = digits.split_at(2);
+    let folder = fixture.folder.path().join("objects").join(first);
+    folder.join(format!("{rest}.dcm"))
+}
+
 /// Makes the result of the only study.
 async fn settle(store: &Store) -> ResultKey {
     let describe = |snapshot: &Snapshot| Completeness {
@@ -159,6 +166,72 @@ async fn senders_and_sweepers_at_once_lose_nothing() {
     }
 }
 
+/// Between a sweeper's listing an orphan and its removing it, another sweeper removes it, and a sender stores it anew.
+#[tokio::test]
+async fn what_was_stored_since_it_was_listed_is_not_swept() {
+    let age = Duration::from_hours(1);
+    for fixture in both().await {
+        let store = &fixture.store;
+        let (object, _) = store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
+        let listed = StoredObject {
+            sha: object.clone(),
+            modified: Timestamp(0),
+            bytes: 6,
+        };
+        store.objects.remove(&object).await.unwrap();
+        assert!(
+            !store.remove_unnamed(&listed, age).await.unwrap(),
+            "it is gone already"
+        );
+        let (_, stored) = store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
+        assert_eq!(stored, Stored::Now);
+        assert!(!store.remove_unnamed(&listed, age).await.unwrap(), "it is young");
+        assert_eq!(
+            accept(store, &instance("1.2", "1.2.9", object)).await,
+            Accepted::New
+        );
+        assert!(is_there(store, b"ORPHAN").await);
+    }
+}
+
+/// What replaces a damaged object is looked at as if it had been there all the time: a sweeper may be about to remove it.
+#[tokio::test]
+async fn an_object_that_is_mended_was_there_before() {
+    let fixture = both().await.remove(0);
+    let (object, _) = fixture
+        .store
+        .put_object(Bytes::from_static(b"DICM"))
+        .await
+        .unwrap();
+    std::fs::write(path(&fixture, b"DICM"), b"DAMAGED").unwrap();
+    let (mended, stored) = fixture
+        .store
+        .put_object(Bytes::from_static(b"DICM"))
+        .await
+        .unwrap();
+    assert_eq!((mended, stored), (object, Stored::Before));
+    assert!(is_there(&fixture.store, b"DICM").await);
+}
+
+#[tokio::test]
+async fn what_a_result_was_made_from_stays_also_where_earlier_images_were_let_go() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
+        send(&store, "1.2.9", b"FIRST").await;
+        settle(&store).await;
+        deliver(&store).await;
+        assert_eq!(store.forget_images(NOW).await.unwrap(), 1);
+        assert_eq!(store.sweep(NOW).await.unwrap().objects, 1);
+        send(&store, "1.2.9", b"SECOND").await;
+        settle(&store).await;
+        send(&store, "1.2.9", b"THIRD").await;
+        assert_eq!(store.sweep(NOW).await.unwrap().objects, 0);
+        assert!(is_there(&store, b"SECOND").await);
+    }
+}
+
 #[tokio::test]
 async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
     for Fixture {
@@ -206,18 +279,8 @@ async fn a_check_finds_what_is_lost_damaged_or_contradicts_itself() {
             send(store, sop, content).await;
         }
         settle(store).await;
-        let path = |content: &[u8]| {
-            let digits = Sha::of(content).to_string();
-            let (first, rest) = digits.split_at(2);
-            fixture
-                .folder
-                .path()
-                .join("objects")
-                .join(first)
-                .join(format!("{rest}.dcm"))
-        };
-        std::fs::remove_file(path(b"LOST")).unwrap();
-        std::fs::write(path(b"FLIP"), b"FLOP").unwrap();
+        std::fs::remove_file(path(&fixture, b"LOST")).unwrap();
+        std::fs::write(path(&fixture, b"FLIP"), b"FLOP").unwrap();
         accept(store, &instance("1.3", "1.3.1", Sha::of(b"GOOD"))).await;
         let broken = store.database.query(database::sql!(
             "UPDATE studies SET state = 'analysing' WHERE study_uid = '1.3'"

@@ -143,9 +143,9 @@ async fn an_instance_that_is_sent_to_two_studies_at_once_is_in_one_of_them() {
     }
 }
 
-/// SQLite's own way to a full disk. The limit is a connection's, so it is set on each of the pool.
+/// SQLite's own way to a full disk. The limit is a connection's, so it is set on each of the pool and on the writers'.
 async fn limit_pages(store: &Store, pragma: &'static str) {
-    let mut connections = vec![];
+    let mut connections = vec![store.database.writers().acquire().await.unwrap()];
     for _ in 0..database::CONNECTIONS {
         connections.push(store.database.read().acquire().await.unwrap());
     }
@@ -239,4 +239,48 @@ async fn messages_hold_no_path_and_no_address() {
             assert!(!error.to_string().contains(secret), "{error}");
         }
     }
+}
+
+/// What was committed is on disk when the commit returns, whatever the engine's own default is.
+#[tokio::test]
+async fn every_connection_commits_durably() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
+        let mut connections = vec![];
+        for _ in 0..database::CONNECTIONS {
+            connections.push(store.database.read().acquire().await.unwrap());
+        }
+        for connection in &mut connections {
+            let setting = database::Sql {
+                sqlite: "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous",
+                postgres: "SELECT current_setting('synchronous_commit')",
+            };
+            let row = store
+                .database
+                .query(setting)
+                .fetch_one(&mut **connection)
+                .await
+                .unwrap();
+            let value: String = sqlx::Row::get(&row, 0);
+            assert!(value == "2" || value == "on", "{value}");
+        }
+    }
+}
+
+/// Another server is bringing the tables up to date, for longer than a sender would wait for a lock.
+#[tokio::test]
+async fn a_server_that_starts_waits_for_one_that_migrates() {
+    let Some(fixture) = both().await.into_iter().nth(1) else {
+        return;
+    };
+    let mut other = fixture.store.database.read().acquire().await.unwrap();
+    let lock = "BEGIN; LOCK TABLE _sqlx_migrations IN ACCESS EXCLUSIVE MODE";
+    sqlx::Executor::execute(&mut *other, lock).await.unwrap();
+    let settings = fixture.settings.clone();
+    let starting = tokio::spawn(async move { Store::open(&settings).await });
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    sqlx::Executor::execute(&mut *other, "COMMIT").await.unwrap();
+    assert!(starting.await.unwrap().is_ok());
 }

@@ -15,17 +15,17 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
             "It has {} and waits to be complete, because nobody has said that no more will come.",
             images(study.instances)
         ),
-        StudyState::Analysing => match (last("claimed"), last("attempt-failed")) {
-            (None, _) => "It is complete and waits for a worker.".to_owned(),
-            (Some(claimed), Some(failed)) if failed.at >= claimed.at => format!(
+        StudyState::Analysing => match last_of_analysis(study, events) {
+            Some(failed) if failed.kind == "attempt-failed" => format!(
                 "Attempt {} failed: {}. It is tried again.",
                 failed.detail["attempt"],
                 said(failed, "cause").unwrap_or_default()
             ),
-            (Some(claimed), _) => format!(
+            Some(claimed) if claimed.kind == "claimed" => format!(
                 "Attempt {} of its analysis is under way.",
                 claimed.detail["attempt"]
             ),
+            _ => "It is complete and waits for a worker.".to_owned(),
         },
         StudyState::Scored => {
             let model = last("scored").and_then(|scored| said(scored, "model"));
@@ -57,6 +57,18 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
         sentences.push("The result takes the place of an earlier one.".to_owned());
     }
     sentences.join(" ")
+}
+
+/// What happened last to the job that analyses the study as it is now.
+fn last_of_analysis<'a>(study: &StudyRow, events: &'a [Event]) -> Option<&'a Event> {
+    let of_analysis = |event: &&Event| match event.kind.as_str() {
+        "queued" | "claimed" | "attempt-failed" => true,
+        // of a delivery, too
+        "released" | "retried" => event.detail["job"] == "analyse",
+        _ => false,
+    };
+    let mut of_now = events.iter().filter(|event| event.generation == study.generation);
+    of_now.rfind(of_analysis)
 }
 
 fn reason(study: &StudyRow) -> String {
@@ -132,12 +144,21 @@ mod tests {
             json!({ "attempt": 2, "cause": "the engine stopped" }),
         );
         let scored = event(3, "scored", json!({ "model": "spine 4" }));
+        let released = event(3, "released", json!({ "attempt": 2, "job": "analyse" }));
+        let retried = event(3, "retried", json!({ "job": "analyse" }));
+        let sent_later = event(3, "released", json!({ "attempt": 2, "job": "deliver" }));
         let of = |state, events: &[Event]| account(&study(state), events);
         assert!(of(StudyState::Received, &[]).contains("2 instances and waits to be complete"));
         assert!(of(StudyState::Analysing, &[]).contains("waits for a worker"));
         assert!(
             of(StudyState::Analysing, std::slice::from_ref(&claimed)).contains("Attempt 2 of its analysis")
         );
+        for put_back in [released, retried] {
+            let events = [claimed.clone(), put_back];
+            assert!(of(StudyState::Analysing, &events).contains("waits for a worker"));
+        }
+        let events = [claimed.clone(), sent_later];
+        assert!(of(StudyState::Analysing, &events).contains("under way"));
         assert!(
             of(StudyState::Analysing, &[claimed, failed]).contains("Attempt 2 failed: the engine stopped.")
         );

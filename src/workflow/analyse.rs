@@ -101,7 +101,7 @@ pub(super) async fn analyse(
         .map_err(StoreError::from)?;
     let failed = results.iter().any(|result| result.outcome == Outcome::Failed);
     let key = if failed {
-        ResultKey::of_failure(&job.study, job.generation, model, &input)
+        ResultKey::of_failure(job, model, &input)
     } else {
         key
     };

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
-use super::worker::POLL;
+use super::worker::{BREATH, POLL};
 use crate::dicom::{Instance, InstanceUid, SeriesUid};
 use crate::failpoint;
 use crate::fault::Fault;
@@ -100,7 +100,7 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
             () = stop.cancelled() => {}
             () = workflow.outbox.notified() => {}
             Some(_) = running.join_next() => {}
-            () = sleep(pause.min(POLL)) => {}
+            () = sleep(pause.clamp(BREATH, POLL)) => {}
         }
     }
     let drained = timeout(workflow.settings.drain, async {

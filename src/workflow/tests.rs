@@ -14,7 +14,7 @@ use crate::store::{Accepted, StoreSettings, StudyRow, StudyState};
 const QUICK: WorkflowSettings = WorkflowSettings {
     patience: Patience {
         quiet: Duration::from_millis(20),
-        overdue: Duration::from_secs(60),
+        overdue: Duration::from_mins(1),
     },
     lease: Duration::from_millis(1200),
     max_attempts: 3,

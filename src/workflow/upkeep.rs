@@ -22,27 +22,34 @@ const ORPHAN: Duration = Duration::from_hours(1);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    let (mut tidied, mut pinged, mut objects) = (None::<Instant>, None::<Instant>, true);
+    // a large store takes a while to tidy: what waits is counted meanwhile, and a stop does not wait for it
+    let both = async { tokio::join!(keep_counting(&workflow), keep_tidy(&workflow)) };
+    stop.run_until_cancelled(both).await;
+}
+
+async fn keep_counting(workflow: &Workflow) {
+    let (mut pinged, mut objects) = (None::<Instant>, true);
     loop {
         if pinged.is_none_or(|at| at.elapsed() > PING) {
             pinged = Some(Instant::now());
             objects = reported(workflow.store.ping().await);
         }
-        let database = reported(count(&workflow).await);
+        let database = reported(count(workflow).await);
         workflow.metrics.store_reachable(database && objects);
-        if tidied.is_none_or(|at| at.elapsed() > TIDY) {
-            tidied = Some(Instant::now());
-            if let Err(error) = tidy(&workflow).await {
-                let fault = Fault::from(error);
-                tracing::warn!(
-                    code = fault.code,
-                    "the store could not be tidied; it is tried again in an hour"
-                );
-            }
+        sleep(COUNT).await;
+    }
+}
+
+async fn keep_tidy(workflow: &Workflow) {
+    loop {
+        if let Err(error) = tidy(workflow).await {
+            let fault = Fault::from(error);
+            tracing::warn!(
+                code = fault.code,
+                "the store could not be tidied; it is tried again in an hour"
+            );
         }
-        if stop.run_until_cancelled(sleep(COUNT)).await.is_none() {
-            return;
-        }
+        sleep(TIDY).await;
     }
 }
 

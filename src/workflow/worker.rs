@@ -23,6 +23,8 @@ use crate::store::{Job, Kind, NewResult, Settled, StoreError};
 
 /// The longest time between two looks at the database, where other processes may have changed something.
 pub(super) const POLL: Duration = Duration::from_millis(500);
+/// The shortest: what is due may be held by another process for a while, and asking for it without a pause would not bring it sooner.
+pub(super) const BREATH: Duration = Duration::from_millis(20);
 /// How many complete studies are queued at once.
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
@@ -70,7 +72,7 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
             () = stop.cancelled() => {}
             () = workflow.arrival.notified() => {}
             Some(_) = hands.running.join_next() => {}
-            () = sleep(pause) => {}
+            () = sleep(pause.max(BREATH)) => {}
         }
     }
     let mut running = hands.running;
@@ -117,26 +119,30 @@ async fn start(
             .store
             .claim(Kind::Analyse, room, settings.lease, settings.max_attempts)
             .await?;
+        if hands.running.is_empty() {
+            // what was waited for comes next, or another worker has it, or it was superseded
+            hands.wary = false;
+        }
         if jobs.is_empty() {
             return Ok(workflow.store.due_in(Kind::Analyse).await?.unwrap_or(POLL));
         }
-        let one = jobs.len() == 1;
-        for job in jobs {
-            if !job.suspect {
-                hands
-                    .running
-                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
-            } else if one && hands.running.is_empty() {
-                (hands.alone, hands.wary) = (true, false);
-                hands
-                    .running
-                    .spawn(run_job(workflow.clone(), job, abandon.clone()));
-            } else {
-                hands.wary = true;
-                // whether it was put back or is another's now: it is not this worker's
-                let _ = workflow.store.release(&job, Duration::ZERO).await?;
+        hands.alone = jobs.len() == 1 && jobs[0].suspect && hands.running.is_empty();
+        let run = |job| run_job(workflow.clone(), job, abandon.clone());
+        let (begun, put_back): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| hands.alone || !job.suspect);
+        // first of all, for what comes now may fail, and these are claimed
+        for job in begun {
+            hands.running.spawn(run(job));
+        }
+        let mut all_back = Ok(());
+        for job in put_back {
+            hands.wary = true;
+            // whether it was put back or is another's now: it is not this worker's
+            if let Err(error) = workflow.store.release(&job, Duration::ZERO).await {
+                all_back = Err(error);
             }
         }
+        all_back?;
     }
     Ok(POLL)
 }
@@ -316,3 +322,7 @@ fn panicked() -> Fault {
         "the analysis stopped unexpectedly",
     )
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

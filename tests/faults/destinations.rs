@@ -1,11 +1,12 @@
 //! F8: the archive that results go to is down, slow, full, cuts the line, or says that it stored and did not. In the end it has every result
 //! exactly once; what it will never take is dead, visible, and goes on when somebody says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use osteon::report::report_uid;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -307,14 +308,11 @@ pub(crate) async fn undelivered(door: &str, studies: &[String], within: Duration
     }
 }
 
-/// Holds the archive against `studies`: one object for each result, stored once. Says how many there are.
+/// Holds the archive against what the server says was delivered: the report of every result of every study, and each of them once. Says
+/// how many there are.
 pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[String], row: &mut Row) -> usize {
     let copies = archive.copies();
-    let twice: Vec<&String> = copies
-        .iter()
-        .filter(|(_, count)| **count != 1)
-        .map(|(uid, _)| uid)
-        .collect();
+    let twice: Vec<_> = copies.iter().filter(|(_, count)| **count != 1).collect();
     row.must(
         twice.is_empty(),
         format!(
@@ -323,54 +321,26 @@ pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[Strin
             twice.first()
         ),
     );
-    let mut objects: BTreeMap<String, usize> = BTreeMap::new();
-    for file in copies.keys().filter_map(|uid| archive.file(uid)) {
-        *objects.entry(study_of(&file).unwrap_or_default()).or_default() += 1;
-    }
-    let client = client();
-    let mut wrong = Vec::new();
+    let (client, mut wanted) = (client(), BTreeSet::new());
     for study in studies {
-        let results = results(&client, door, study).await;
-        let there = objects.remove(study).unwrap_or(0);
-        if there != results || results == 0 {
-            wrong.push(format!("{study}: {results} results, {there} objects"));
+        let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
+        // a study that was complete before all of it had come again has a result for each of its contents
+        for delivery in answer
+            .iter()
+            .flat_map(|(_, body)| body["deliveries"].as_array())
+            .flatten()
+        {
+            wanted.insert(report_uid(delivery["result_key"].as_str().unwrap_or_default()));
         }
     }
+    let missing = wanted.iter().filter(|uid| !copies.contains_key(*uid)).count();
+    let strangers = copies.keys().filter(|uid| !wanted.contains(*uid)).count();
     row.must(
-        wrong.is_empty(),
+        missing == 0 && strangers == 0 && wanted.len() >= studies.len(),
         format!(
-            "of {} studies the archive has not one object for each result: {:?}",
-            wrong.len(),
-            wrong.first()
-        ),
-    );
-    row.must(
-        objects.is_empty(),
-        format!(
-            "the archive has objects of other studies: {:?}",
-            objects.first_key_value()
+            "the archive lacks {missing} of {} reports and has {strangers} that are none",
+            wanted.len()
         ),
     );
     copies.len()
-}
-
-/// How many different results a study has had: those that a later image superseded were sent, too.
-async fn results(client: &reqwest::Client, door: &str, study: &str) -> usize {
-    let timeline = ask(client, door, &format!("/v1/studies/{study}/timeline")).await;
-    let events = timeline
-        .and_then(|(_, body)| body["events"].as_array().cloned())
-        .unwrap_or_default();
-    let keys = events
-        .iter()
-        .filter_map(|event| event["result_key"].as_str().map(str::to_owned));
-    keys.collect::<BTreeSet<String>>().len()
-}
-
-/// Study Instance UID (0020,000D) of a file in Explicit VR Little Endian.
-fn study_of(file: &[u8]) -> Option<String> {
-    const ELEMENT: &[u8] = &[0x20, 0x00, 0x0d, 0x00, b'U', b'I'];
-    let at = file.windows(ELEMENT.len()).position(|window| window == ELEMENT)? + ELEMENT.len();
-    let length = usize::from(u16::from_le_bytes([*file.get(at)?, *file.get(at + 1)?]));
-    let text = std::str::from_utf8(file.get(at + 2..at + 2 + length)?).ok()?;
-    Some(text.trim_end_matches(['\0', ' ']).to_owned())
 }

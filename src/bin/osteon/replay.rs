@@ -18,7 +18,7 @@ use osteon::workflow::{Chosen, Replay, replay};
     after_help = "Examples:\n  osteon replay 1.2.276.0.7230010.3.1.2.7\n  osteon replay 0d1f8c... --models /archive/models\n\nThe exit status is 0 if the score is the same, 2 if it is not, 1 if it cannot be made again."
 )]
 pub(crate) struct Arguments {
-    /// The result_key of a result, or the Study Instance UID whose result it is
+    /// The key of a result, or the Study Instance UID whose result it is
     #[arg(value_name = "RESULT")]
     result: String,
     /// Folder of models; the package that made the result must be in it, whichever version it is

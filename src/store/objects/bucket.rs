@@ -91,11 +91,12 @@ impl Bucket {
         within(patience, object.bytes()).await.map(Some).map_err(fault)
     }
 
-    /// How many bytes are stored for an object, where there is one.
-    pub(super) async fn size(&self, sha: &Sha) -> Result<Option<u64>, StoreError> {
+    /// When an object was written, where there is one.
+    pub(super) async fn modified(&self, sha: &Sha) -> Result<Option<Timestamp>, StoreError> {
         let path = self.path_of(sha);
         let head = self.store.get_opts(&path, GetOptions::new().with_head(true));
-        Ok(found(within(self.patience, head).await)?.map(|object| object.meta.size))
+        let object = found(within(self.patience, head).await)?;
+        Ok(object.map(|object| Timestamp(object.meta.last_modified.timestamp_millis())))
     }
 
     pub(super) async fn write(&self, sha: &Sha, stored: Bytes) -> Result<(), StoreError> {

@@ -49,11 +49,12 @@ impl Folder {
         self.found(sha, fs::read(self.path_of(sha)).map(Bytes::from))
     }
 
-    /// How many bytes are stored for an object, where there is one.
-    pub(super) fn size(&self, sha: &Sha) -> io::Result<Option<u64>> {
+    /// When an object was written, where there is one.
+    pub(super) fn modified(&self, sha: &Sha) -> io::Result<Option<Timestamp>> {
+        let metadata = fs::metadata(self.path_of(sha));
         self.found(
             sha,
-            fs::metadata(self.path_of(sha)).map(|metadata| metadata.len()),
+            metadata.and_then(|metadata| metadata.modified()).map(timestamp),
         )
     }
 
@@ -70,10 +71,13 @@ impl Folder {
     }
 
     /// Makes durable what is there: another writer may have renamed it and not yet synchronised the folder, and what was
-    /// copied into the folder by hand was never synchronised.
-    pub(super) fn settle(&self, sha: &Sha) -> io::Result<()> {
-        File::open(self.path_of(sha))?.sync_all()?;
-        synchronise(self.subfolder(sha).as_path())
+    /// copied into the folder by hand was never synchronised. `false` where it is not there any more.
+    pub(super) fn settle(&self, sha: &Sha) -> io::Result<bool> {
+        let Some(file) = self.found(sha, File::open(self.path_of(sha)))? else {
+            return Ok(false);
+        };
+        file.sync_all()?;
+        synchronise(self.subfolder(sha).as_path()).map(|()| true)
     }
 
     pub(super) fn remove(&self, sha: &Sha) -> io::Result<()> {

@@ -26,7 +26,7 @@ pub use place::{ObjectPlace, PlaceError};
 pub use sha::Sha;
 pub use state::{ObjectState, Stored, StoredObject};
 
-use super::StoreError;
+use super::{StoreError, Timestamp};
 use bucket::Bucket;
 use folder::Folder;
 
@@ -100,14 +100,28 @@ impl Objects {
         Ok(self.keep(content).await?.0)
     }
 
-    /// Keeps an object, and tells whether it was there before. One that is there and intact is not written again, unless keys have changed since; a damaged one is:
+    /// Keeps an object, and tells whether it was there before, in whatever form. One that is there and intact is not written again, unless keys have changed since; a damaged one is:
     /// sending it once more mends it.
     ///
     /// # Errors
     /// [`StoreError`] where the object is not durable.
     pub async fn keep(&self, content: Bytes) -> Result<(Sha, Stored), StoreError> {
         let (sha, content) = blocking(move || (Sha::of(&content), content)).await?;
-        let kept = self.read(&sha).await?;
+        loop {
+            if let Some(stored) = self.try_keep(&sha, content.clone()).await? {
+                return Ok((sha, stored));
+            }
+        }
+    }
+
+    /// `None` where it was there and a sweeper has taken it in between.
+    async fn try_keep(&self, sha: &Sha, content: Bytes) -> Result<Option<Stored>, StoreError> {
+        let kept = self.read(sha).await?;
+        let stored = if kept.is_some() {
+            Stored::Before
+        } else {
+            Stored::Now
+        };
         let keys = self.keys.clone();
         let new = {
             let sha = sha.clone();
@@ -120,24 +134,21 @@ impl Objects {
             })
         };
         let new = new.await??;
-        let stored = if new.is_some() {
-            Stored::Now
-        } else {
-            Stored::Before
-        };
         match (new, self.place.clone()) {
-            (Some(new), Place::Bucket(bucket)) => bucket.write(&sha, new).await?,
+            (Some(new), Place::Bucket(bucket)) => bucket.write(sha, new).await?,
             (None, Place::Bucket(_)) => {}
             (new, Place::Folder(folder)) => {
                 let sha = sha.clone();
-                blocking(move || match new {
-                    Some(new) => folder.write(&sha, &new),
+                let there = blocking(move || match new {
+                    Some(new) => folder.write(&sha, &new).map(|()| true),
                     None => folder.settle(&sha),
-                })
-                .await??;
+                });
+                if !there.await?? {
+                    return Ok(None);
+                }
             }
         }
-        Ok((sha, stored))
+        Ok(Some(stored))
     }
 
     /// The bytes of an object, exactly as they were put.
@@ -167,18 +178,25 @@ impl Objects {
                 None => None,
             }
         } else {
-            let size = match self.place.clone() {
-                Place::Bucket(bucket) => bucket.size(sha).await?,
-                Place::Folder(folder) => {
-                    let sha = sha.clone();
-                    blocking(move || folder.size(&sha)).await??
-                }
-            };
-            size.map(|_| ObjectState::Present)
+            self.modified(sha).await?.map(|_| ObjectState::Present)
         };
         match state {
             Some(state) => Ok(state),
             None => self.is_there().await.map(|()| ObjectState::Missing),
+        }
+    }
+
+    /// When an object was written last, where there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where that cannot be found out.
+    pub async fn modified(&self, sha: &Sha) -> Result<Option<Timestamp>, StoreError> {
+        match self.place.clone() {
+            Place::Bucket(bucket) => bucket.modified(sha).await,
+            Place::Folder(folder) => {
+                let sha = sha.clone();
+                Ok(blocking(move || folder.modified(&sha)).await??)
+            }
         }
     }
 
