@@ -34,8 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the destination asks for more.
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
 
-/// No delivery waits for longer, whatever its destination asks for.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// No delivery waits for longer, whatever its destination asks for. What waits longer than this was written before a clock was set back, so a
+/// shift by an hour must stand out.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// Why an attempt failed.
 struct Undelivered {

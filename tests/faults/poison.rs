@@ -98,9 +98,14 @@ async fn fate(door: &str, study: &str) -> (String, u32) {
     let events = timeline
         .and_then(|(_, body)| body["events"].as_array().cloned())
         .unwrap_or_default();
-    let of = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
+    let of = |kind: &str| {
+        let all = events
+            .iter()
+            .filter(|event| event["kind"] == kind && event["job"] != "deliver");
+        all.count()
+    };
     // what is put back untried, because it has to run alone, is no attempt
-    let claims = of("claimed") - of("released");
+    let claims = of("claimed").saturating_sub(of("released"));
     (
         body["state"].as_str().unwrap_or("unknown").to_owned(),
         claims as u32,
