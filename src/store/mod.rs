@@ -15,6 +15,7 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
+mod fetches;
 mod objects;
 mod oversight;
 mod place;
@@ -34,6 +35,7 @@ pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
+pub use fetches::Fetched;
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
@@ -120,6 +122,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod fetch_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

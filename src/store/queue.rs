@@ -1,4 +1,4 @@
-//! The queue of analyses and deliveries.
+//! The queue of analyses, deliveries and fetches.
 //!
 //! Invariants:
 //! - an attempt is counted when the job is claimed, so a worker that dies without a word has spent one;
@@ -36,6 +36,11 @@ pub enum Work {
         /// The name of the destination.
         destination: String,
     },
+    /// Fetch a study from somewhere.
+    Fetch {
+        /// The name of the peer.
+        peer: String,
+    },
 }
 
 /// Which jobs a worker wants.
@@ -45,6 +50,8 @@ pub enum Kind {
     Analyse,
     /// Deliveries.
     Deliver,
+    /// Fetches.
+    Fetch,
 }
 
 impl Kind {
@@ -54,6 +61,7 @@ impl Kind {
         match self {
             Self::Analyse => "analyse",
             Self::Deliver => "deliver",
+            Self::Fetch => "fetch",
         }
     }
 }
@@ -109,7 +117,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let is_due = self
             .database
-            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND due_at <= " now " LIMIT 1"))
+            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " LIMIT 1"))
             .fetch_optional(self.database.read())
             .await?;
         if is_due.is_none() {
@@ -129,10 +137,9 @@ impl Store {
 
     /// How long until a received study counts as complete; `None` if none is received.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
-        self.millis_until(
-            self.database
-                .query(sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received'")),
-        )
+        self.millis_until(self.database.query(
+            sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received' AND fetches = 0"),
+        ))
         .await
     }
 
@@ -171,7 +178,7 @@ impl Store {
         let mut write = self.database.write().await?;
         let rows = write
             .query(sql!(
-                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
+                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer FROM jobs \
                  WHERE kind = $1 AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now
                 " ORDER BY available_at LIMIT $2" skip_locked
             ))
@@ -249,9 +256,13 @@ impl Store {
                     EventKind::DeliveryFailed,
                     json!({ "attempt": job.attempt, "cause": cause, "destination": destination }),
                 ),
+                (Work::Fetch { peer }, Some(cause)) => (
+                    EventKind::FetchFailed,
+                    json!({ "attempt": job.attempt, "cause": cause, "peer": peer }),
+                ),
                 (_, None) => (
                     EventKind::Released,
-                    json!({ "attempt": job.attempt, "job": job.kind().name() }),
+                    json!({ "attempt": job.attempt, "job": job.kind().name(), "peer": job.peer() }),
                 ),
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
@@ -262,12 +273,21 @@ impl Store {
 }
 
 impl Job {
+    /// Where its study is fetched from, for a fetch.
+    pub(super) fn peer(&self) -> Option<&str> {
+        match &self.work {
+            Work::Fetch { peer } => Some(peer),
+            Work::Analyse | Work::Deliver { .. } => None,
+        }
+    }
+
     /// What kind of work it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self.work {
             Work::Analyse => Kind::Analyse,
             Work::Deliver { .. } => Kind::Deliver,
+            Work::Fetch { .. } => Kind::Fetch,
         }
     }
 
@@ -280,10 +300,16 @@ impl Job {
         let work = match (
             key(row, "result_key")?,
             row.try_get::<Option<String>, _>("destination")?,
+            row.try_get::<Option<String>, _>("peer")?,
         ) {
-            (None, None) => Work::Analyse,
-            (Some(result), Some(destination)) => Work::Deliver { result, destination },
-            _ => return Err(unreadable("a delivery needs a result and a destination")),
+            (None, None, None) => Work::Analyse,
+            (Some(result), Some(destination), None) => Work::Deliver { result, destination },
+            (None, None, Some(peer)) => Work::Fetch { peer },
+            _ => {
+                return Err(unreadable(
+                    "a delivery needs a result and a destination, a fetch a peer",
+                ));
+            }
         };
         Ok(Self {
             id: row.try_get("job_id")?,
@@ -303,7 +329,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
         .query(sql!(
             "SELECT study_uid, generation, expected, ordered, \
              (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
-             FROM studies WHERE state = 'received' AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
+             FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
         ))
         .bind(i64::from(limit))
         .fetch_all(write.connection()?)
@@ -383,7 +409,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
 pub struct JobRow {
     /// Its name.
     pub job: String,
-    /// `analyse` or `deliver`.
+    /// `analyse`, `deliver` or `fetch`.
     pub kind: String,
     /// `ready`, `running`, `done` or `dead`.
     pub state: String,
@@ -391,6 +417,8 @@ pub struct JobRow {
     pub study: StudyUid,
     /// Where its result goes, for a delivery.
     pub destination: Option<String>,
+    /// Where its study comes from, for a fetch.
+    pub peer: Option<String>,
     /// How often it was tried.
     pub attempts: i64,
     /// When it was queued.
@@ -409,6 +437,7 @@ impl JobRow {
             state: row.try_get("state")?,
             study: study_uid(row)?,
             destination: row.try_get("destination")?,
+            peer: row.try_get("peer")?,
             attempts: row.try_get("attempts")?,
             queued_at: Timestamp(row.try_get("queued_at")?),
             available_at: Timestamp(row.try_get("available_at")?),

@@ -15,8 +15,9 @@ use sqlx::any::AnyRow;
 use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
+use super::fetches::give_up;
 use super::row::{from_json, key, study_uid, to_json, unreadable};
-use super::{Basis, Completeness, Job, Kind, Settled, Sha, Store, StoreError, Timestamp};
+use super::{Basis, Completeness, Job, Kind, Settled, Sha, Store, StoreError, Timestamp, Work};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
 use crate::fault::Fault;
@@ -223,7 +224,7 @@ impl Store {
             .query(sql!(
                 "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now
                 " WHERE job_id = $1 AND state IN ('ready', 'running') AND attempts >= $2 AND available_at <= " now
-                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination"
+                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination, peer"
             ))
             .bind(job.to_owned())
             .bind(i64::from(max_attempts))
@@ -233,17 +234,26 @@ impl Store {
         let attempts: i64 = row.try_get("attempts")?;
         let cause: Option<String> = row.try_get("cause")?;
         let job = Job::given_up(&row)?;
-        if let super::Work::Deliver { destination, .. } = &job.work {
-            let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
-            happened(
-                &mut write,
-                job.study.as_str(),
-                job.generation,
-                EventKind::DeliveryDead,
-                &detail,
-            )
-            .await?;
-            return write.commit().await;
+        match &job.work {
+            Work::Deliver { destination, .. } => {
+                let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
+                happened(
+                    &mut write,
+                    job.study.as_str(),
+                    job.generation,
+                    EventKind::DeliveryDead,
+                    &detail,
+                )
+                .await?;
+                return write.commit().await;
+            }
+            Work::Fetch { .. } => {
+                let cause =
+                    cause.unwrap_or_else(|| "the server stopped or stalled while it was fetched".to_owned());
+                give_up(&mut write, &job, &cause).await?;
+                return write.commit().await;
+            }
+            Work::Analyse => {}
         }
         let cause = cause.unwrap_or_else(|| "the server stopped or stalled during the analysis".to_owned());
         let message =
@@ -317,7 +327,7 @@ pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>,
 }
 
 /// Makes `result` the study's, if it still is at the job's generation.
-async fn set_outcome(
+pub(super) async fn set_outcome(
     write: &mut Write,
     study: Option<Held>,
     job: &Job,

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
-use super::deliver::LONGEST_WAIT;
+use super::errand::LONGEST_WAIT;
 use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
 use crate::store::StoreError;
@@ -77,6 +77,7 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
         ("received", backlog.received),
         ("analyse", backlog.analyses),
         ("deliver", backlog.deliveries),
+        ("fetch", backlog.fetches),
     ];
     workflow
         .metrics
