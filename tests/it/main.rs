@@ -25,6 +25,7 @@ mod import;
 mod inference_protocol;
 mod model_commands;
 mod models;
+mod orders;
 mod panics;
 mod reload;
 mod repairs;
