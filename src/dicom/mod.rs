@@ -5,8 +5,10 @@
 
 pub mod attributes;
 mod envelope;
+pub mod json;
 pub mod media_type;
 pub mod multipart;
+pub mod record;
 mod repair;
 mod structure;
 pub mod uid;

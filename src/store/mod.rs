@@ -19,6 +19,7 @@ mod objects;
 mod oversight;
 mod place;
 mod queue;
+mod records;
 mod results;
 mod row;
 mod studies;
@@ -124,6 +125,8 @@ impl Store {
 mod fixture;
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod retry_tests;
 #[cfg(test)]

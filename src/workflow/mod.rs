@@ -9,6 +9,7 @@ mod account;
 mod analyse;
 mod completeness;
 mod deliver;
+mod describe;
 mod ingest;
 mod lease;
 mod replay;
