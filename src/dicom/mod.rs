@@ -5,14 +5,17 @@
 
 pub mod attributes;
 mod envelope;
+pub mod explicit;
 pub mod json;
 pub mod media_type;
 pub mod multipart;
+pub mod query;
 pub mod record;
 mod repair;
 mod structure;
 pub mod uid;
 mod value_representation;
+pub mod xml;
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};

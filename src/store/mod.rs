@@ -21,7 +21,9 @@ mod place;
 mod queue;
 mod records;
 mod results;
+mod retrieval;
 mod row;
+mod search;
 mod studies;
 mod sweep;
 
@@ -42,7 +44,9 @@ pub use oversight::Backlog;
 pub use place::DatabasePlace;
 pub use queue::{Job, JobRow, Kind, Settled, Work};
 pub use results::{Input, NewResult, ResultKey, ResultRow, input_digest};
+pub use retrieval::KeptHeader;
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
+pub use search::{Found, Search, StudyCounts};
 pub use sweep::Swept;
 
 use database::Database;

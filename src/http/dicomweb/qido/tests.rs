@@ -1,0 +1,1 @@
+//! QIDO-RS as clients meet it, through the router, with a real store.
