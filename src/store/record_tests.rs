@@ -133,19 +133,7 @@ async fn an_instance_from_before_is_described_later_and_overtakes_nobody() {
             instance("1.2", "1.2.10", Sha::of(b"a")),
         );
         accept_that_says(&store, &old, "old", "DX").await;
-        for forget in [
-            sql!("UPDATE instances SET described = 0, number = NULL, received_at = 1"),
-            sql!("DELETE FROM headers"),
-            sql!("DELETE FROM series_records"),
-            sql!("DELETE FROM study_records"),
-        ] {
-            store
-                .database
-                .query(forget)
-                .execute(store.database.read())
-                .await
-                .unwrap();
-        }
+        store.forget_records().await;
         accept_that_says(&store, &new, "new", "CR").await;
         let rows = store.undescribed("", 10).await.unwrap();
         assert_eq!(

@@ -15,6 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, pieces};
 use crate::http::dicomweb::service::Service;
 use crate::http::error::HttpError;
+use crate::image::decode::{self, DecodeError};
 use crate::image::raw;
 
 const OCTETS: &str = "application/octet-stream";
@@ -93,6 +94,7 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
     let row = request.one().await?;
     let Loaded { file, room } = request.service.load(&request.store, &row).await?;
     let instance = request.service.parse(file).await?;
+    check(&instance, &frames)?;
     let syntax = syntax_of(&instance);
     let offered = format!(
         "multipart/related; type=\"application/octet-stream\" in Explicit VR Little Endian, or as stored with transfer-syntax=* or \
@@ -172,6 +174,15 @@ fn syntax_of(instance: &Instance) -> String {
     match instance.pixels {
         Some(PixelData::Encapsulated { .. }) => instance.transfer_syntax.clone(),
         _ => uids::EXPLICIT_VR_LITTLE_ENDIAN.to_owned(),
+    }
+}
+
+/// Whether the instance has these frames: what can be told before the answer begins is no broken answer.
+pub(super) fn check(instance: &Instance, list: &[u32]) -> Result<(), Fault> {
+    let frames = decode::frames(&instance.header);
+    match list.iter().find(|frame| **frame > frames) {
+        Some(&frame) => Err(cannot(DecodeError::NoFrame { frame, frames }.into())),
+        None => Ok(()),
     }
 }
 

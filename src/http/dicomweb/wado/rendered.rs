@@ -8,7 +8,7 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use futures_util::{StreamExt as _, stream};
 
-use super::frames::list;
+use super::frames::{check, list};
 use super::rendering::Wishes;
 use super::{Loaded, Retrieval, cannot};
 use crate::dicom::Instance;
@@ -102,6 +102,7 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
     let Loaded { file, room } = request.service.load(&request.store, &row).await?;
     let instance = request.service.parse(file).await?;
     let frames = named.unwrap_or_else(|| (1..=decode::frames(&instance.header)).collect());
+    check(&instance, &frames)?;
     let one = frames.len() == 1;
     let wanted = request
         .accept
