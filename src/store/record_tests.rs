@@ -172,6 +172,20 @@ async fn what_was_made_here_counts_for_nothing_that_was_received() {
         );
         assert_eq!(rows[0].made_for, None);
 
+        // for those who search and retrieve it is an instance like all others
+        let stored = store.stored(&uid(), None, None).await.unwrap();
+        assert_eq!(stored.len(), 2);
+        assert_eq!(stored[1].made_for.as_ref().map(ResultKey::as_str), Some("key"));
+        let query = crate::dicom::query::Query::default();
+        let search = Search {
+            level: crate::dicom::record::Level::Study,
+            study: None,
+            series: None,
+            query: &query,
+        };
+        let found = store.search(&search, 9).await.unwrap();
+        assert_eq!(found[0].study_counts.as_ref().unwrap().instances, 2);
+
         // an order, a change and the queue count received ones
         let counts = std::sync::Mutex::new(vec![]);
         let patience = |snapshot: &Snapshot| {

@@ -12,8 +12,8 @@ use crate::fault::{Fault, FaultKind};
 /// More than any client lists.
 const MOST_RANGES: usize = 32;
 
-/// The forms that a caller takes, the best first.
-#[derive(Clone, Debug, PartialEq)]
+/// The forms that a caller takes, the best first; none, by default.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accept(Vec<MediaType>);
 
 impl Accept {

@@ -39,10 +39,9 @@ impl Form {
         })
     }
 
-    /// The answer with these data sets; `seed` tells it from others.
+    /// The answer with these data sets.
     pub(super) fn answer(
         self,
-        seed: &str,
         data_sets: impl Stream<Item = Result<Attributes, Fault>> + Send + 'static,
     ) -> Response {
         match self {
@@ -58,18 +57,18 @@ impl Form {
             }
             Self::Xml => {
                 let parts = data_sets.map(|item| Ok(Part::whole(XML, xml::document(&item?))));
-                parts::several(XML, seed, parts)
+                parts::several(XML, parts)
             }
         }
     }
 
     /// The answer with data sets that are there already, of which there may be none.
-    pub(super) fn all(self, seed: &str, data_sets: Vec<Attributes>) -> Response {
+    pub(super) fn all(self, data_sets: Vec<Attributes>) -> Response {
         if self == Self::Xml && data_sets.is_empty() {
             // a body of parts has at least one
             return StatusCode::NO_CONTENT.into_response();
         }
-        self.answer(seed, stream::iter(data_sets.into_iter().map(Ok)))
+        self.answer(stream::iter(data_sets.into_iter().map(Ok)))
     }
 }
 

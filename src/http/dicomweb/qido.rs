@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, FromRef, Path, Query as Parameters, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 
 use super::accept::Accept;
 use super::form::Form;
-use super::service::{Service, Shared};
+use super::service::{Service, Shared, warn};
 use crate::dicom::query::Query;
 use crate::dicom::record::Level;
 use crate::dicom::{SeriesUid, StudyUid};
@@ -115,14 +115,13 @@ impl Request {
             .into_iter()
             .map(|found| answer::result(found, &search, &base));
         let results = results.collect::<Result<Vec<_>, Fault>>()?;
-        let mut response = form.all("search", results);
-        let mut warn = |text: &str| {
-            if let Ok(warning) = HeaderValue::from_str(&format!("299 {base}: \"{text}\"")) {
-                response.headers_mut().append(header::WARNING, warning);
-            }
-        };
+        let mut response = form.all(results);
         if query.fuzzy {
-            warn("The fuzzymatching parameter is not supported. Only literal matching has been performed.");
+            warn(
+                &mut response,
+                &base,
+                "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+            );
         }
         if more && query.limit.is_none_or(|wanted| wanted > MOST_RESULTS) {
             warn(

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::Extension;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use tokio::sync::Semaphore;
 
 use crate::fault::{Fault, FaultKind};
@@ -63,5 +64,12 @@ pub(super) fn base(public_url: Option<&str>, headers: &HeaderMap) -> String {
             format!("http://{host}/dicom-web")
         }
         _ => "/dicom-web".to_owned(),
+    }
+}
+
+/// Adds a warning (RFC 7234 section 5.5, as PS3.18 words them) to an answer of the service at `base`.
+pub(super) fn warn(response: &mut Response, base: &str, text: &str) {
+    if let Ok(warning) = HeaderValue::from_str(&format!("299 {base}: \"{text}\"")) {
+        response.headers_mut().append(header::WARNING, warning);
     }
 }

@@ -108,7 +108,8 @@ struct Request {
 
 impl Request {
     async fn serve(&self, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
-        let accept = Accept::of(headers, None)?;
+        // whatever it says, what was stored is said
+        let accept = Accept::of(headers, None).unwrap_or_default();
         let kind = content_kind(headers)?;
         let limit = match kind {
             ContentKind::Single => self.settings.instance_limit.min(self.settings.request_limit),

@@ -148,24 +148,26 @@ impl Retrieval {
         Ok(rows)
     }
 
-    /// The instances that the path names and whose images are here.
+    /// The instances that the path names and whose images are here, and how many others there are.
     ///
     /// # Errors
     /// `not-found`, or `image-removed` where the retention policy has removed all of them.
-    async fn kept(&self) -> Result<Vec<InstanceRow>, Fault> {
+    async fn kept(&self) -> Result<(Vec<InstanceRow>, usize), Fault> {
         let mut rows = self.rows().await?;
+        let all = rows.len();
         rows.retain(|row| row.removed_at.is_none());
         if rows.is_empty() {
             let message = "the images were removed by the retention policy: their metadata is still here; send them again to have \
                            them back";
             return Err(Fault::new(FaultKind::Gone, "image-removed", message));
         }
-        Ok(rows)
+        let left_out = all - rows.len();
+        Ok((rows, left_out))
     }
 
     /// The one instance that the path names.
     async fn one(&self) -> Result<InstanceRow, Fault> {
-        let mut rows = self.kept().await?;
+        let (mut rows, _) = self.kept().await?;
         rows.pop()
             .ok_or_else(|| Fault::new(FaultKind::NotFound, "not-found", "there is no such instance"))
     }

@@ -52,23 +52,16 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
         })?;
         pieces([Bytes::from(value)])
     };
-    let content = content.map(move |piece| {
-        let _ = &room;
-        piece
-    });
     let part = Part {
         content_type: OCTETS.to_owned(),
         location: None,
-        content: Box::pin(content),
+        content,
     };
+    let part = part.holding(room);
     if alone {
         return Ok(part.alone());
     }
-    Ok(parts::several(
-        OCTETS,
-        row.instance.uid.as_str(),
-        stream::iter([Ok(part)]),
-    ))
+    Ok(parts::several(OCTETS, stream::iter([Ok(part)])))
 }
 
 /// All frames, uncompressed, one after the other.

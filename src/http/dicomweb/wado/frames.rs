@@ -126,17 +126,13 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
     let mut frames = frames.into_iter();
     let first = make(frames.next().unwrap_or_default()).await?;
     if wanted.alone {
-        return Ok(first.alone());
+        return Ok(first.holding(room).alone());
     }
     let rest = stream::iter(frames).then(make).map(move |part| {
         let _ = &room;
         part
     });
-    Ok(parts::several(
-        kind,
-        &row.instance.uid.to_string(),
-        stream::iter([Ok(first)]).chain(rest),
-    ))
+    Ok(parts::several(kind, stream::iter([Ok(first)]).chain(rest)))
 }
 
 async fn part(

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
@@ -14,7 +13,7 @@ use crate::dicom::{Instance, PixelData, explicit};
 use crate::fault::Fault;
 use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces};
-use crate::http::dicomweb::service::Service;
+use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
 use crate::image::{decode, raw};
 use crate::store::{InstanceRow, Store};
@@ -52,22 +51,16 @@ pub(super) async fn retrieve(request: Retrieval) -> Result<Response, HttpError> 
 }
 
 async fn respond(request: Retrieval) -> Result<Response, Fault> {
-    let rows = request.rows().await?.len();
-    let kept = request.kept().await?;
-    let left_out = rows - kept.len();
+    let (kept, left_out) = request.kept().await?;
     let one = request.instance.is_some();
     let offered = "multipart/related; type=\"application/dicom\", or for one instance application/dicom, each with transfer-syntax=* \
                    for what is stored, or 1.2.840.10008.1.2.1";
     let wanted = request
         .accept
         .choose(offered, |range| Wanted::of(range, &kept, one))?;
-    let Retrieval { store, service, .. } = request;
-    let seed = kept
-        .iter()
-        .map(|row| row.instance.object.as_str())
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let Retrieval {
+        store, service, base, ..
+    } = request;
     let make = move |row: InstanceRow| {
         let (store, service) = (store.clone(), Arc::clone(&service));
         async move { part(&store, &service, &row, wanted.stored, one).await }
@@ -86,12 +79,10 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
         return Ok(first.alone());
     }
     let rest = stream::iter(rows).then(make);
-    let mut response = parts::several(DICOM, &seed, stream::iter([Ok(first)]).chain(rest));
+    let mut response = parts::several(DICOM, stream::iter([Ok(first)]).chain(rest));
     if left_out > 0 {
-        let warning = HeaderValue::from_static(
-            "299 osteon: \"Some instances are left out: their images were removed by the retention policy.\"",
-        );
-        response.headers_mut().append(header::WARNING, warning);
+        let text = "Some instances are left out: their images were removed by the retention policy.";
+        warn(&mut response, &base, text);
     }
     Ok(response)
 }
@@ -118,16 +109,12 @@ async fn part(
             Err(_) => as_stored(file),
         }
     };
-    // the room is held until the last piece is on its way
-    let content = content.map(move |piece| {
-        let _ = &room;
-        piece
-    });
-    Ok(Part {
+    let part = Part {
         content_type: format!("{DICOM}; transfer-syntax={syntax}"),
         location: None,
-        content: Box::pin(content),
-    })
+        content,
+    };
+    Ok(part.holding(room))
 }
 
 /// The file in Explicit VR Little Endian: its first frame is decoded now, the others when they are to be sent.

@@ -33,7 +33,7 @@ pub(super) async fn retrieve(request: Retrieval) -> Result<Response, HttpError> 
             Ok(header)
         }
     });
-    Ok(form.answer("metadata", headers))
+    Ok(form.answer(headers))
 }
 
 /// The header that is kept, or, where it is not all of it, the object's.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -17,7 +16,7 @@ use crate::dicom::media_type::MediaType;
 use crate::fault::{Fault, FaultKind};
 use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part};
-use crate::http::dicomweb::service::Service;
+use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
 use crate::image::decode;
 use crate::image::rendering::{PictureFormat, Rendering, Viewport, render};
@@ -35,12 +34,13 @@ const THUMBNAIL: Viewport = Viewport {
 
 pub(super) async fn retrieve(request: Retrieval) -> Result<Response, HttpError> {
     let wishes = Wishes::read(&request.parameters)?;
+    let base = request.base.clone();
     let answer = if request.instance.is_some() {
         of_instance(request, &wishes).await
     } else {
         of_images(request, &wishes).await
     };
-    Ok(warned(answer?, &wishes))
+    Ok(warned(answer?, &base, &wishes))
 }
 
 pub(super) async fn thumbnail(request: Retrieval) -> Result<Response, HttpError> {
@@ -57,7 +57,7 @@ pub(super) async fn thumbnail(request: Retrieval) -> Result<Response, HttpError>
     let instance = request.service.parse(file).await?;
     let picture = picture(&request.service, instance, frame, &wishes, wanted.format).await?;
     drop(room);
-    Ok(warned(picture.alone(), &wishes))
+    Ok(warned(picture.alone(), &request.base, &wishes))
 }
 
 const OFFERED: &str = "image/jpeg or image/png for one frame, multipart/related with type=\"image/jpeg\" or \"image/png\" for several";
@@ -121,10 +121,8 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
         let _ = &room;
         part
     });
-    let seed = row.instance.uid.as_str();
     Ok(parts::several(
         wanted.essence,
-        seed,
         stream::iter([Ok(first)]).chain(rest),
     ))
 }
@@ -169,10 +167,8 @@ async fn of_images(request: Retrieval, wishes: &Wishes) -> Result<Response, Faul
         });
     let mut pictures = Box::pin(pictures);
     let first = pictures.next().await.ok_or_else(no_image)??;
-    let seed = request.study.as_str();
     Ok(parts::several(
         wanted.essence,
-        seed,
         stream::iter([Ok(first)]).chain(pictures),
     ))
 }
@@ -180,7 +176,7 @@ async fn of_images(request: Retrieval, wishes: &Wishes) -> Result<Response, Faul
 /// The instances that the path names that have pixels; only the first, if `first`.
 async fn images(request: &Retrieval, first: bool) -> Result<Vec<InstanceRow>, Fault> {
     let mut images = Vec::new();
-    for row in request.kept().await? {
+    for row in request.kept().await?.0 {
         let header = request.store.header(&row.instance.uid).await?;
         let attributes: Option<Attributes> =
             header.and_then(|header| serde_json::from_str(&header.json).ok());
@@ -233,15 +229,11 @@ async fn picture(
 }
 
 /// Says which parameters were not heeded.
-fn warned(mut response: Response, wishes: &Wishes) -> Response {
+fn warned(mut response: Response, base: &str, wishes: &Wishes) -> Response {
     if !wishes.ignored.is_empty() {
-        let text = format!(
-            "299 osteon: \"The following parameters are not supported and were ignored: {}\"",
-            wishes.ignored.join(", ")
-        );
-        if let Ok(warning) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(header::WARNING, warning);
-        }
+        let ignored = wishes.ignored.join(", ");
+        let text = format!("The following parameters are not supported and were ignored: {ignored}");
+        warn(&mut response, base, &text);
     }
     response
 }
