@@ -190,7 +190,7 @@ impl Instance {
             study: StudyUid::parse(&uid(tags::STUDY_INSTANCE_UID))?,
             series: SeriesUid::parse(&uid(tags::SERIES_INSTANCE_UID))?,
             uid: InstanceUid::parse(&uid(tags::SOP_INSTANCE_UID))?,
-            class: uid(tags::SOP_CLASS_UID),
+            class: uid(tags::SOP_CLASS_UID).replace('\0', ""),
             transfer_syntax,
             header,
             pixels,

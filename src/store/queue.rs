@@ -1,4 +1,4 @@
-//! The queue of analyses and deliveries.
+//! The queue of analyses, deliveries and fetches.
 //!
 //! Invariants:
 //! - an attempt is counted when the job is claimed, so a worker that dies without a word has spent one;
@@ -15,7 +15,7 @@ use sqlx::any::AnyRow;
 
 use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
-use super::events::{EventKind, happened};
+use super::events::{EventKind, happened, happened_anew};
 use super::row::{key, snapshot, study_uid, to_json, unreadable};
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
@@ -36,24 +36,40 @@ pub enum Work {
         /// The name of the destination.
         destination: String,
     },
+    /// Fetch a study from somewhere.
+    Fetch {
+        /// The name of the peer.
+        peer: String,
+    },
 }
 
 /// Which jobs a worker wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Kind<'a> {
     /// Analyses.
     Analyse,
-    /// Deliveries.
-    Deliver,
+    /// Deliveries to the destination of this name: each has a queue of its own, so that one that is slow holds up no other.
+    Deliver(&'a str),
+    /// Fetches from the peer of this name; the same.
+    Fetch(&'a str),
 }
 
-impl Kind {
+impl Kind<'_> {
     /// The name by which it is stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Analyse => "analyse",
-            Self::Deliver => "deliver",
+            Self::Deliver(_) => "deliver",
+            Self::Fetch(_) => "fetch",
+        }
+    }
+
+    /// The peer that it is about; empty where there is none, as the index of the queue has it.
+    pub(super) fn peer(self) -> String {
+        match self {
+            Self::Analyse => String::new(),
+            Self::Deliver(peer) | Self::Fetch(peer) => peer.to_owned(),
         }
     }
 }
@@ -109,7 +125,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let is_due = self
             .database
-            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND due_at <= " now " LIMIT 1"))
+            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " LIMIT 1"))
             .fetch_optional(self.database.read())
             .await?;
         if is_due.is_none() {
@@ -129,21 +145,22 @@ impl Store {
 
     /// How long until a received study counts as complete; `None` if none is received.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
-        self.millis_until(
-            self.database
-                .query(sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received'")),
-        )
+        self.millis_until(self.database.query(
+            sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received' AND fetches = 0"),
+        ))
         .await
     }
 
     /// How long until a job may be claimed; `None` if there is none to wait for.
-    pub async fn due_in(&self, kind: Kind) -> Result<Option<Duration>, StoreError> {
+    pub async fn due_in(&self, kind: Kind<'_>) -> Result<Option<Duration>, StoreError> {
         let query = self
             .database
             .query(sql!(
-                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND state IN ('ready', 'running')"
+                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $2 \
+                 AND state IN ('ready', 'running')"
             ))
-            .bind(kind.name());
+            .bind(kind.name())
+            .bind(kind.peer());
         self.millis_until(query).await
     }
 
@@ -157,7 +174,7 @@ impl Store {
     /// Jobs that have had `max_attempts` are given up on the way.
     pub async fn claim(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         limit: usize,
         lease: Duration,
         max_attempts: u32,
@@ -171,13 +188,14 @@ impl Store {
         let mut write = self.database.write().await?;
         let rows = write
             .query(sql!(
-                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
-                 WHERE kind = $1 AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now
-                " ORDER BY available_at LIMIT $2" skip_locked
+                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer FROM jobs \
+                 WHERE kind = $1 AND coalesce(destination, peer, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
+                 AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
             ))
             .bind(kind.name())
             .bind(limit as i64)
             .bind(i64::from(max_attempts))
+            .bind(kind.peer())
             .fetch_all(write.connection()?)
             .await?;
         let mut claimed = Vec::new();
@@ -249,9 +267,13 @@ impl Store {
                     EventKind::DeliveryFailed,
                     json!({ "attempt": job.attempt, "cause": cause, "destination": destination }),
                 ),
+                (Work::Fetch { peer }, Some(cause)) => (
+                    EventKind::FetchFailed,
+                    json!({ "attempt": job.attempt, "cause": cause, "peer": peer }),
+                ),
                 (_, None) => (
                     EventKind::Released,
-                    json!({ "attempt": job.attempt, "job": job.kind().name() }),
+                    json!({ "attempt": job.attempt, "job": job.kind().name(), "peer": job.peer() }),
                 ),
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
@@ -262,12 +284,21 @@ impl Store {
 }
 
 impl Job {
+    /// Where its study is fetched from, for a fetch.
+    pub(super) fn peer(&self) -> Option<&str> {
+        match &self.work {
+            Work::Fetch { peer } => Some(peer),
+            Work::Analyse | Work::Deliver { .. } => None,
+        }
+    }
+
     /// What kind of work it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self.work {
+    pub fn kind(&self) -> Kind<'_> {
+        match &self.work {
             Work::Analyse => Kind::Analyse,
-            Work::Deliver { .. } => Kind::Deliver,
+            Work::Deliver { destination, .. } => Kind::Deliver(destination),
+            Work::Fetch { peer } => Kind::Fetch(peer),
         }
     }
 
@@ -280,10 +311,16 @@ impl Job {
         let work = match (
             key(row, "result_key")?,
             row.try_get::<Option<String>, _>("destination")?,
+            row.try_get::<Option<String>, _>("peer")?,
         ) {
-            (None, None) => Work::Analyse,
-            (Some(result), Some(destination)) => Work::Deliver { result, destination },
-            _ => return Err(unreadable("a delivery needs a result and a destination")),
+            (None, None, None) => Work::Analyse,
+            (Some(result), Some(destination), None) => Work::Deliver { result, destination },
+            (None, None, Some(peer)) => Work::Fetch { peer },
+            _ => {
+                return Err(unreadable(
+                    "a delivery needs a result and a destination, a fetch a peer",
+                ));
+            }
         };
         Ok(Self {
             id: row.try_get("job_id")?,
@@ -303,7 +340,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
         .query(sql!(
             "SELECT study_uid, generation, expected, ordered, \
              (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
-             FROM studies WHERE state = 'received' AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
+             FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
         ))
         .bind(i64::from(limit))
         .fetch_all(write.connection()?)
@@ -366,7 +403,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
         .execute(write.connection()?)
         .await?;
     if job.work == Work::Analyse {
-        happened(
+        happened_anew(
             write,
             job.study.as_str(),
             job.generation,
@@ -383,7 +420,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
 pub struct JobRow {
     /// Its name.
     pub job: String,
-    /// `analyse` or `deliver`.
+    /// `analyse`, `deliver` or `fetch`.
     pub kind: String,
     /// `ready`, `running`, `done` or `dead`.
     pub state: String,
@@ -391,6 +428,8 @@ pub struct JobRow {
     pub study: StudyUid,
     /// Where its result goes, for a delivery.
     pub destination: Option<String>,
+    /// Where its study comes from, for a fetch.
+    pub peer: Option<String>,
     /// How often it was tried.
     pub attempts: i64,
     /// When it was queued.
@@ -409,6 +448,7 @@ impl JobRow {
             state: row.try_get("state")?,
             study: study_uid(row)?,
             destination: row.try_get("destination")?,
+            peer: row.try_get("peer")?,
             attempts: row.try_get("attempts")?,
             queued_at: Timestamp(row.try_get("queued_at")?),
             available_at: Timestamp(row.try_get("available_at")?),

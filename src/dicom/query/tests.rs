@@ -83,6 +83,9 @@ fn a_value_that_its_attribute_cannot_have_is_refused_without_being_quoted() {
         ("StudyInstanceUID", "1.2.Canary"),
         ("StudyInstanceUID", "1.2*"),
         ("PixelData", "Canary"),
+        ("PatientID", "Canary\0x"),
+        ("PatientID", &"Canary".repeat(200)),
+        ("ModalitiesInStudy", &"Canary".repeat(200)),
     ] {
         let said = any(name, value).unwrap_err();
         assert!(
@@ -165,7 +168,7 @@ fn what_steers_a_search_is_read_and_checked() {
     let many = vec![("PatientID", "x"); MOST_CONDITIONS + 1];
     assert_eq!(read(Level::Study, &many), Err(QueryError::TooMany));
     assert_eq!(
-        any("StudyInstanceUID", &"1.2,".repeat(1001)),
+        any("StudyInstanceUID", &"1.2,".repeat(501)),
         Err(QueryError::TooMany)
     );
 }

@@ -5,7 +5,9 @@ use dicom_core::VR;
 use crate::dicom::record::{date, folded_name, time};
 
 /// The most values in one list.
-const MOST_VALUES: usize = 1000;
+const MOST_VALUES: usize = 500;
+/// The most bytes of one text.
+const MOST_TEXT: usize = 1024;
 
 /// What a value has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,10 @@ pub(super) fn matchings(vr: VR, value: &str) -> Result<Vec<Matching>, Wrong> {
     // universal matching
     if value.is_empty() || value == "*" || value == "\"\"" {
         return Ok(Vec::new());
+    }
+    let is_list = matches!(vr, VR::UI | VR::CS);
+    if value.contains('\0') || (value.len() > MOST_TEXT && !is_list) {
+        return Err(Wrong::Form("a text of at most 1024 bytes without NUL"));
     }
     match vr {
         VR::UI => list(value, |uid| {
@@ -95,6 +101,9 @@ fn list(value: &str, of: impl Fn(&str) -> Result<Matching, Wrong>) -> Result<Vec
         .collect();
     if values.len() > MOST_VALUES {
         return Err(Wrong::Many);
+    }
+    if values.iter().any(|value| value.len() > MOST_TEXT) {
+        return Err(Wrong::Form("a list of texts of at most 1024 bytes each"));
     }
     values.into_iter().map(of).collect()
 }

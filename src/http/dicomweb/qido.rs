@@ -124,9 +124,8 @@ impl Request {
             );
         }
         if more && query.limit.is_none_or(|wanted| wanted > MOST_RESULTS) {
-            warn(
-                "The number of results exceeded the maximum supported by the server. Additional results can be requested.",
-            );
+            let text = "The number of results exceeded the maximum supported by the server. Additional results can be requested.";
+            warn(&mut response, &base, text);
         }
         Ok(response)
     }

@@ -170,6 +170,21 @@ async fn studies_are_found_by_each_of_their_keys() {
     }
 }
 
+/// As many values and conditions as a query may have are no more than the engines take.
+#[tokio::test]
+async fn the_largest_query_is_answered() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in filled().await
+    {
+        let uids = vec!["1.1"; 500].join(",");
+        let codes = vec!["D*"; 500].join(",");
+        let mut all = vec![("StudyInstanceUID", uids.as_str()); 16];
+        all.extend(vec![("ModalitiesInStudy", codes.as_str()); 16]);
+        assert_eq!(found(&store, Level::Study, &all).await.len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn two_ranges_of_a_date_and_a_time_are_one_of_moments() {
     for Fixture {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use futures_util::{StreamExt as _, stream};
 
@@ -181,7 +180,7 @@ async fn images(request: &Retrieval, first: bool) -> Result<Vec<InstanceRow>, Fa
         let attributes: Option<Attributes> =
             header.and_then(|header| serde_json::from_str(&header.json).ok());
         // one that is not described yet may have some
-        let is_image = attributes.is_none_or(|attributes| attributes.contains_key(&key(PIXELS)));
+        let is_image = attributes.is_none_or(|attributes| attributes.contains_key(&key(tags::PIXEL_DATA)));
         if is_image {
             images.push(row);
             if first {
@@ -195,8 +194,6 @@ async fn images(request: &Retrieval, first: bool) -> Result<Vec<InstanceRow>, Fa
         Ok(images)
     }
 }
-
-const PIXELS: Tag = tags::PIXEL_DATA;
 
 fn no_image() -> Fault {
     let message = "there is no image here that can be shown: GET .../metadata says what there is";
