@@ -122,6 +122,8 @@ impl Store {
 }
 
 #[cfg(test)]
+mod deliveries_tests;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod queue_tests;
