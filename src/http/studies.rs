@@ -8,12 +8,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::dicom::StudyUid;
+use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::StudyResult;
 use crate::http::App;
 use crate::http::error::HttpError;
-use crate::store::{Completeness, DeliveryRow, Event, ResultKey, Store, StudyRow, StudyState, Timestamp};
+use crate::store::{
+    Completeness, DeliveryRow, Event, InstanceRow, ResultKey, Store, StudyRow, StudyState, Timestamp,
+};
 use crate::workflow::{Workflow, account};
 
 /// How many studies the list has.
@@ -34,8 +36,29 @@ pub(super) struct StudyBody {
     result: Option<StudyResult>,
     result_key: Option<ResultKey>,
     supersedes: Option<ResultKey>,
+    /// What was made of the result; empty until it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<Vec<ObjectBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<DeliveryRow>>,
+}
+
+/// An object that was made of a result: an instance of the study.
+#[derive(Debug, Serialize)]
+struct ObjectBody {
+    series_instance_uid: SeriesUid,
+    sop_instance_uid: InstanceUid,
+    sop_class_uid: String,
+}
+
+impl From<InstanceRow> for ObjectBody {
+    fn from(row: InstanceRow) -> Self {
+        Self {
+            series_instance_uid: row.instance.series,
+            sop_instance_uid: row.instance.uid,
+            sop_class_uid: row.instance.class,
+        }
+    }
 }
 
 impl From<StudyRow> for StudyBody {
@@ -51,6 +74,7 @@ impl From<StudyRow> for StudyBody {
             result: row.result,
             result_key: row.result_key,
             supersedes: row.supersedes,
+            objects: None,
             deliveries: None,
         }
     }
@@ -101,7 +125,12 @@ async fn newest(State(store): State<Store>) -> Result<Json<Vec<StudyBody>>, Http
 
 async fn one(State(store): State<Store>, Path(study): Path<String>) -> Result<Json<StudyBody>, HttpError> {
     let (uid, row) = known(&store, &study).await?;
+    let objects = match &row.result_key {
+        Some(key) => store.made_for(&uid, key).await.map_err(Fault::from)?,
+        None => Vec::new(),
+    };
     let mut body = StudyBody::from(row);
+    body.objects = Some(objects.into_iter().map(ObjectBody::from).collect());
     body.deliveries = Some(store.deliveries(&uid).await.map_err(Fault::from)?);
     Ok(Json(body))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dicom_dictionary_std::uids;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
@@ -21,6 +22,16 @@ pub enum Kind {
     Stow,
     /// The result is posted in JSON.
     Webhook,
+}
+
+/// What of a result an archive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Object {
+    /// The structured report.
+    Report,
+    /// The heat maps, one for each scored image.
+    Heatmap,
 }
 
 /// A peer to which results are delivered: a `[[destinations]]` table of the configuration.
@@ -42,6 +53,8 @@ pub struct Destination {
     /// Seconds that one request may take.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
+    /// What an archive takes of a result; all of it, where it is not said.
+    pub objects: Option<Vec<Object>>,
 }
 
 fn thirty() -> u64 {
@@ -129,6 +142,13 @@ impl Destination {
         if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
             return wrong("url must end with its path");
         }
+        if self
+            .objects
+            .as_ref()
+            .is_some_and(|objects| objects.is_empty() || self.kind != Kind::Stow)
+        {
+            return wrong("objects is for an archive (kind stow), and names report, heatmap or both");
+        }
         if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
             return wrong("timeout-seconds must be 1 to 3600");
         }
@@ -146,6 +166,18 @@ impl Destination {
             return wrong("user must not be empty or hold a colon (RFC 7617)");
         }
         Ok(())
+    }
+
+    /// Whether it takes objects of this SOP class.
+    #[must_use]
+    pub fn takes(&self, class: &str) -> bool {
+        let object = if class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE {
+            Object::Heatmap
+        } else {
+            Object::Report
+        };
+        let objects = self.objects.as_deref();
+        objects.is_none_or(|objects| objects.contains(&object))
     }
 
     /// How long one request may take.
@@ -260,6 +292,12 @@ mod tests {
                 "end with its path",
             ),
             (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}objects = []"), "report, heatmap or both"),
+            (format!("{good}objects = [\"images\"]"), "unknown variant"),
+            (
+                format!("{good}objects = [\"report\"]").replace("stow", "webhook"),
+                "for an archive",
+            ),
             (format!("{good}user = \"u\""), "belong together"),
             (
                 format!("{good}user = \"u\"\npassword-file = \"p\"\nbearer-token-file = \"t\""),
@@ -275,6 +313,27 @@ mod tests {
             let error = one(&lines).unwrap_err();
             assert!(error.contains(says), "{lines}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_takes_what_it_is_said_to_take() {
+        let classes = [
+            uids::COMPREHENSIVE3_DSR_STORAGE,
+            uids::SECONDARY_CAPTURE_IMAGE_STORAGE,
+        ];
+        for (lines, takes) in [
+            ("", [true, true]),
+            ("objects = [\"report\"]", [true, false]),
+            ("objects = [\"heatmap\"]", [false, true]),
+            ("objects = [\"heatmap\", \"report\"]", [true, true]),
+        ] {
+            let all = one(&format!(
+                "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n{lines}"
+            ))
+            .unwrap();
+            let destination = all.named("a").unwrap();
+            assert_eq!(classes.map(|class| destination.takes(class)), takes, "{lines}");
         }
     }
 

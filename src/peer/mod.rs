@@ -13,7 +13,7 @@ mod webhook;
 use bytes::Bytes;
 
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
-pub use destination::{Destination, Destinations, Kind};
+pub use destination::{Destination, Destinations, Kind, Object};
 pub use error::PeerError;
 
 /// A finished result, as it is sent.

@@ -27,6 +27,7 @@ fn destination(kind: Kind, url: String) -> Destination {
         user: None,
         password_file: None,
         timeout_seconds: 5,
+        objects: None,
     }
 }
 

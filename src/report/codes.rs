@@ -72,6 +72,9 @@ pub(super) const ALGORITHM_PARAMETERS: Code = dcm("111002", "Algorithm Parameter
 pub(super) const SOURCE_OF_MEASUREMENT: Code = dcm("121112", "Source of Measurement");
 pub(super) const PRESENCE: Code = dcm("121052", "Presence of property");
 pub(super) const COMMENT: Code = dcm("121106", "Comment");
+pub(super) const CLASS_ACTIVATION: Code = dcm("130402", "Class activation");
+pub(super) const SALIENCY: Code = dcm("130404", "Saliency");
+pub(super) const SOURCE_IMAGE: Code = dcm("121322", "Source image for image processing operation");
 pub(super) const PROCESSING_EQUIPMENT: Code = dcm("109102", "Processing Equipment");
 
 pub(super) const FINDING_SITE: Code = sct("363698007", "Finding Site");

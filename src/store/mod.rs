@@ -15,6 +15,7 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
+mod made;
 mod objects;
 mod oversight;
 mod place;
@@ -35,6 +36,7 @@ pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
+pub use made::{MadeObject, OWN_ARCHIVE};
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
@@ -125,6 +127,8 @@ impl Store {
 mod deliveries_tests;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod made_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

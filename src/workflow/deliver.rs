@@ -1,5 +1,5 @@
-//! The outbox is emptied: a stored result becomes what its destination takes, is sent, and counts as delivered when the
-//! destination has shown that it is there.
+//! The outbox is emptied: what a stored result is made into is kept here, then sent, and counts as delivered when the destination
+//! has shown that it is there.
 //!
 //! Invariants: an attempt that was cut off is made again, and the destination ends with one copy, for the objects of a result always
 //! have the same UIDs and the same bytes; what a destination does, or does not do, never touches the result.
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chrono::{DateTime, FixedOffset};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -16,14 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Workflow;
+use super::undelivered::{Next, Undelivered};
 use super::worker::{BREATH, POLL};
-use crate::dicom::{Instance, InstanceUid, SeriesUid};
+use super::{Workflow, objects};
 use crate::failpoint;
 use crate::fault::Fault;
-use crate::peer::{self, Parcel, ParcelObject, PeerError};
-use crate::report::{self, SourceInstance};
-use crate::store::{Input, Job, Kind, ResultKey, ResultRow, Settled, Store, StoreError, Work};
+use crate::peer::{self, Destination, Parcel};
+use crate::store::{Job, Kind, OWN_ARCHIVE, ResultRow, Settled, Store, StoreError, Work};
 
 /// How many results are sent to a destination at the same time.
 const AT_ONCE: usize = 4;
@@ -40,56 +38,19 @@ const LONGEST_RETRY: Duration = Duration::from_mins(10);
 /// shift by an hour must stand out.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
-/// Why an attempt failed.
-struct Undelivered {
-    cause: String,
-    /// Whether another attempt may succeed.
-    retry: bool,
-    /// How long the destination wants to be left alone.
-    after: Option<Duration>,
-}
-
-impl Undelivered {
-    fn passing(cause: impl Into<String>) -> Self {
-        Self {
-            cause: cause.into(),
-            retry: true,
-            after: None,
-        }
-    }
-
-    fn lasting(cause: impl Into<String>) -> Self {
-        Self {
-            retry: false,
-            ..Self::passing(cause)
-        }
-    }
-}
-
-impl From<StoreError> for Undelivered {
-    fn from(error: StoreError) -> Self {
-        Self::passing(Fault::from(error).message)
-    }
-}
-
-impl From<PeerError> for Undelivered {
-    fn from(error: PeerError) -> Self {
-        Self {
-            cause: error.to_string(),
-            retry: error.retry,
-            after: error.retry_after,
-        }
-    }
-}
-
 /// Sends what waits until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     let mut running = JoinSet::new();
-    let places: Vec<_> = workflow
+    // objects are made at the rate at which results are; first, for others wait for them
+    let own = (
+        OWN_ARCHIVE.to_owned(),
+        Arc::new(Semaphore::new(workflow.settings.workers)),
+    );
+    let others = workflow
         .destinations
         .iter()
-        .map(|destination| (destination.name.clone(), Arc::new(Semaphore::new(AT_ONCE))))
-        .collect();
+        .map(|destination| (destination.name.clone(), Arc::new(Semaphore::new(AT_ONCE))));
+    let places: Vec<_> = std::iter::once(own).chain(others).collect();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {
         while running.try_join_next().is_some() {}
@@ -176,7 +137,7 @@ async fn keep(store: &Store, job: &Job) {
 async fn settle(
     workflow: &Workflow,
     job: &Job,
-    ended: Option<Result<(), Undelivered>>,
+    ended: Option<Result<Settled, Undelivered>>,
     began: Instant,
 ) -> Result<(), StoreError> {
     let store = &workflow.store;
@@ -186,18 +147,15 @@ async fn settle(
     let elapsed_ms = began.elapsed().as_millis() as u64;
     let (settled, outcome) = match ended {
         None => (store.release(job, Duration::ZERO).await?, "released"),
-        Some(Ok(())) => (store.delivered(job).await?, "delivered"),
-        Some(Err(failed)) if !failed.retry || job.attempt >= workflow.settings.delivery_attempts => {
-            (store.bury_delivery(job, &failed.cause).await?, "dead")
-        }
-        Some(Err(failed)) => {
-            let delay = failed
-                .after
-                .unwrap_or_default()
-                .max(backoff(job))
-                .min(LONGEST_WAIT);
-            (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
-        }
+        Some(Ok(settled)) => (settled, "delivered"),
+        Some(Err(failed)) => match failed.next {
+            Next::Wait(pause) => (store.release(job, pause).await?, "released"),
+            Next::Retry(after) if job.attempt < workflow.settings.delivery_attempts => {
+                let delay = after.unwrap_or_default().max(backoff(job)).min(LONGEST_WAIT);
+                (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
+            }
+            Next::Retry(_) | Next::Bury => (store.bury_delivery(job, &failed.cause).await?, "dead"),
+        },
     };
     let outcome = if settled == Settled::Stale {
         "superseded"
@@ -225,10 +183,13 @@ fn backoff(job: &Job) -> Duration {
     doubled.mul_f64(0.5 + f64::from(hash[0]) / 512.0)
 }
 
-async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
+async fn deliver(workflow: &Workflow, job: &Job) -> Result<Settled, Undelivered> {
     let Work::Deliver { result, destination } = &job.work else {
         return Err(Undelivered::lasting("it is no delivery"));
     };
+    if destination == OWN_ARCHIVE {
+        return objects::make(workflow, job, result).await;
+    }
     let Some(destination) = workflow.destinations.named(destination) else {
         return Err(Undelivered::passing(
             "this destination is not in the configuration any more",
@@ -237,23 +198,45 @@ async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
     let Some(row) = workflow.store.result(result).await? else {
         return Err(Undelivered::lasting("its result is not stored any more"));
     };
-    let objects = match destination.kind {
-        peer::Kind::Webhook => Vec::new(),
-        peer::Kind::Stow => vec![structured_report(&workflow.store, result, &row).await?],
-    };
-    let parcel = Parcel {
-        key: result.to_string(),
-        study: row.study.clone(),
-        json: Bytes::from(body(&row).to_string()),
-        objects,
-    };
-    failpoint::reach("deliver.before-send")
-        .await
-        .map_err(StoreError::from)?;
-    peer::deliver(destination, &parcel).await?;
+    send(workflow, job, destination, &row).await?;
     failpoint::reach("deliver.after-send")
         .await
         .map_err(StoreError::from)?;
+    Ok(workflow.store.delivered(job).await?)
+}
+
+/// Sends all that the destination takes of a result.
+async fn send(
+    workflow: &Workflow,
+    job: &Job,
+    destination: &Destination,
+    row: &ResultRow,
+) -> Result<(), Undelivered> {
+    let parcel = |objects| Parcel {
+        key: row.key.to_string(),
+        study: row.study.clone(),
+        json: Bytes::from(body(row).to_string()),
+        objects,
+    };
+    let before_send = || async {
+        let reached = failpoint::reach("deliver.before-send").await;
+        reached.map_err(StoreError::from)
+    };
+    match destination.kind {
+        peer::Kind::Webhook => {
+            before_send().await?;
+            peer::deliver(destination, &parcel(Vec::new())).await?;
+        }
+        peer::Kind::Stow => {
+            let mut waiting = objects::made(workflow, job, row).await?;
+            waiting.retain(|row| destination.takes(&row.instance.class));
+            before_send().await?;
+            while !waiting.is_empty() {
+                let portion = objects::portion(&workflow.store, &mut waiting).await?;
+                peer::deliver(destination, &parcel(portion)).await?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -267,54 +250,6 @@ fn body(row: &ResultRow) -> serde_json::Value {
         "completeness": row.completeness,
         "result": row.body,
     })
-}
-
-/// What an archive gets.
-async fn structured_report(
-    store: &Store,
-    key: &ResultKey,
-    row: &ResultRow,
-) -> Result<ParcelObject, Undelivered> {
-    let mut inputs = row.inputs.clone();
-    if inputs.is_empty() {
-        // a study that was given up before it was looked at
-        let instances = store.instances(&row.study).await?.into_iter();
-        inputs.extend(instances.map(|row| Input {
-            instance: row.instance.uid,
-            object: row.instance.object,
-        }));
-    }
-    let (mut sources, mut header) = (Vec::new(), None);
-    for input in inputs {
-        let bytes = store.object(&input.object).await?;
-        let parsed = tokio::task::spawn_blocking(move || Instance::parse(bytes)).await;
-        let Ok(Ok(instance)) = parsed else { continue };
-        if let Ok(source) = SourceInstance::of(&instance.header) {
-            sources.push(source);
-            header.get_or_insert(instance.header);
-        }
-    }
-    let header = header.ok_or_else(|| Undelivered::lasting("none of its images can be read any more"))?;
-    let made_at = made_at(row);
-    let report = report::structured_report(&row.body, key.as_str(), &sources, &header, made_at)
-        .map_err(|error| Undelivered::lasting(error.to_string()))?;
-    let mut file = Vec::new();
-    report
-        .write_all(&mut file)
-        .map_err(|_| Undelivered::lasting("its report could not be written"))?;
-    let unusable = |_| Undelivered::lasting("its report has no valid UID");
-    Ok(ParcelObject {
-        class: report.meta().media_storage_sop_class_uid().to_owned(),
-        series: SeriesUid::parse(&report::report_series_uid(key.as_str())).map_err(unusable)?,
-        uid: InstanceUid::parse(&report::report_uid(key.as_str())).map_err(unusable)?,
-        file: file.into(),
-    })
-}
-
-fn made_at(row: &ResultRow) -> DateTime<FixedOffset> {
-    DateTime::from_timestamp_millis(row.made_at.0)
-        .unwrap_or_default()
-        .fixed_offset()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use osteon::inference::ScoreRequest;
 use osteon::peer::Destinations;
 use osteon::store::{Store, StoreSettings, StudyState};
 use osteon::telemetry::metrics::Metrics;
-use osteon::workflow::{Chosen, Patience, Score, Scoring, Workflow, WorkflowSettings};
+use osteon::workflow::{Chosen, Explaining, Patience, Score, Scoring, Workflow, WorkflowSettings};
 use tokio_util::sync::CancellationToken;
 
 /// An engine that scores whatever it is given.
@@ -36,6 +36,10 @@ impl Score for Always {
             },
             rule: StudyRule::default(),
         })
+    }
+
+    fn explain<'a>(&'a self, _: Bytes, _: &'a ModelReference, _: &'a str) -> Explaining<'a> {
+        Box::pin(async { Err(Fault::new(FaultKind::NotFound, "no-map", "it finds nothing")) })
     }
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {

@@ -1,0 +1,67 @@
+//! Why a delivery, or the making of what is delivered, has not succeeded.
+
+use std::time::Duration;
+
+use crate::fault::Fault;
+use crate::peer::PeerError;
+use crate::store::StoreError;
+
+/// Why an attempt failed, or is none.
+#[derive(Debug)]
+pub(super) struct Undelivered {
+    pub(super) cause: String,
+    pub(super) next: Next,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another attempt; not before this, where the destination wants to be left alone.
+    Retry(Option<Duration>),
+    /// Nothing was tried: it is put back, and costs no attempt.
+    Wait(Duration),
+    /// No attempt will succeed.
+    Bury,
+}
+
+impl Undelivered {
+    pub(super) fn passing(cause: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            next: Next::Retry(None),
+        }
+    }
+
+    pub(super) fn lasting(cause: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            next: Next::Bury,
+        }
+    }
+
+    pub(super) fn untried(cause: impl Into<String>, pause: Duration) -> Self {
+        Self {
+            cause: cause.into(),
+            next: Next::Wait(pause),
+        }
+    }
+}
+
+impl From<StoreError> for Undelivered {
+    fn from(error: StoreError) -> Self {
+        Self::passing(Fault::from(error).message)
+    }
+}
+
+impl From<PeerError> for Undelivered {
+    fn from(error: PeerError) -> Self {
+        Self {
+            cause: error.to_string(),
+            next: if error.retry {
+                Next::Retry(error.retry_after)
+            } else {
+                Next::Bury
+            },
+        }
+    }
+}
