@@ -1,9 +1,10 @@
-//! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline, and `POST /v1/studies/{study}/score`: where a study stands, what
+//! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline and its result in FHIR, and `POST /v1/studies/{study}/score`: where a study stands, what
 //! came of it, how, and the wish to have it now.
 
 use axum::body::Bytes;
 use axum::extract::{FromRef, Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::http::error::HttpError;
 use crate::store::{
     Completeness, DeliveryRow, Event, InstanceRow, ResultKey, Store, StudyRow, StudyState, Timestamp,
 };
-use crate::workflow::{Workflow, account};
+use crate::workflow::{self, Workflow, account};
 
 /// How many studies the list has.
 const NEWEST: u32 = 100;
@@ -115,6 +116,7 @@ where
         .route("/v1/studies", get(newest))
         .route("/v1/studies/{study}", get(one))
         .route("/v1/studies/{study}/timeline", get(timeline))
+        .route("/v1/studies/{study}/fhir", get(fhir))
         .route("/v1/studies/{study}/score", post(order))
 }
 
@@ -147,6 +149,22 @@ async fn timeline(
         account: account(&row, &events),
         events,
     }))
+}
+
+/// The study's result as a Bundle of FHIR R4.
+async fn fhir(State(store): State<Store>, Path(study): Path<String>) -> Result<Response, HttpError> {
+    let (_, row) = known(&store, &study).await?;
+    let result = match &row.result_key {
+        Some(key) => store.result(key).await.map_err(Fault::from)?,
+        None => None,
+    };
+    let result = result.ok_or_else(|| {
+        let message = "the study has no result yet: GET /v1/studies/{study} says where it stands";
+        Fault::new(FaultKind::NotFound, "no-result", message)
+    })?;
+    let bundle = workflow::fhir(&store, &result).await?;
+    let media_type = [(header::CONTENT_TYPE, "application/fhir+json")];
+    Ok((media_type, bundle.to_string()).into_response())
 }
 
 /// Asks for the result of a study now.

@@ -24,6 +24,28 @@ pub enum Kind {
     Webhook,
 }
 
+/// In which form a webhook takes a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// JSON as REST answers it.
+    #[default]
+    Json,
+    /// A Bundle of FHIR R4 in JSON.
+    Fhir,
+}
+
+impl Format {
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Fhir => "application/fhir+json",
+        }
+    }
+}
+
 /// What of a result an archive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +77,8 @@ pub struct Destination {
     pub timeout_seconds: u64,
     /// What an archive takes of a result; all of it, where it is not said.
     pub objects: Option<Vec<Object>>,
+    /// In which form a webhook takes a result; JSON, where it is not said.
+    pub format: Option<Format>,
 }
 
 fn thirty() -> u64 {
@@ -148,6 +172,9 @@ impl Destination {
             .is_some_and(|objects| objects.is_empty() || self.kind != Kind::Stow)
         {
             return wrong("objects is for an archive (kind stow), and names report, heatmap or both");
+        }
+        if self.format.is_some() && self.kind != Kind::Webhook {
+            return wrong("format is for a webhook");
         }
         if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
             return wrong("timeout-seconds must be 1 to 3600");
@@ -292,6 +319,7 @@ mod tests {
                 "end with its path",
             ),
             (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}format = \"fhir\""), "for a webhook"),
             (format!("{good}objects = []"), "report, heatmap or both"),
             (format!("{good}objects = [\"images\"]"), "unknown variant"),
             (

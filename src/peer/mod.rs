@@ -13,7 +13,7 @@ mod webhook;
 use bytes::Bytes;
 
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
-pub use destination::{Destination, Destinations, Kind, Object};
+pub use destination::{Destination, Destinations, Format, Kind, Object};
 pub use error::PeerError;
 
 /// A finished result, as it is sent.
@@ -23,8 +23,8 @@ pub struct Parcel {
     pub key: String,
     /// The study that it is about.
     pub study: StudyUid,
-    /// The result for webhooks, in JSON.
-    pub json: Bytes,
+    /// The result for webhooks, in the destination's format.
+    pub body: Bytes,
     /// The result for archives.
     pub objects: Vec<ParcelObject>,
 }

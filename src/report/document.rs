@@ -6,7 +6,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
-use super::codes::{PRIVATE, PROCESSING_EQUIPMENT};
+use super::codes::{PRIVATE, PROCESSING_EQUIPMENT, SCHEME_NAME, scheme_uid};
 use super::element::{coded, empty, sequence, text};
 use super::item::reference;
 use super::source::SourceInstance;
@@ -127,12 +127,8 @@ pub(super) fn equipment_and_creation(made_at: &DateTime<FixedOffset>) -> Vec<InM
     ]));
     let scheme = InMemDicomObject::from_element_iter([
         text(tags::CODING_SCHEME_DESIGNATOR, VR::SH, PRIVATE),
-        text(
-            tags::CODING_SCHEME_UID,
-            VR::UI,
-            uid::derived(&["osteon", "coding scheme"]),
-        ),
-        text(tags::CODING_SCHEME_NAME, VR::ST, "osteon result codes"),
+        text(tags::CODING_SCHEME_UID, VR::UI, scheme_uid()),
+        text(tags::CODING_SCHEME_NAME, VR::ST, SCHEME_NAME),
         text(
             tags::CODING_SCHEME_RESPONSIBLE_ORGANIZATION,
             VR::ST,

@@ -1,13 +1,14 @@
 //! A study's result as objects that an archive keeps and a viewer shows.
 //!
 //! [`structured_report`] makes a Comprehensive 3D SR of it (PS3.3 section A.35.13) under the template Measurement Report (PS3.16
-//! TID 1500), [`secondary_capture`] a picture of where the evidence for a finding lies. A study that was refused or failed gets a report, too: what was not scored has to be seen where the images are. The same
+//! TID 1500), [`secondary_capture`] a picture of where the evidence for a finding lies, [`fhir_bundle`] a Bundle of FHIR R4. A study that was refused or failed gets a report, too: what was not scored has to be seen where the images are. The same
 //! arguments give the same bytes, UIDs among them, so that a retry makes the same object.
 
 mod capture;
 mod codes;
 mod document;
 mod element;
+mod fhir;
 mod groups;
 mod item;
 mod source;
@@ -25,6 +26,7 @@ pub use capture::{
     HeatmapPicture, WARNING, capture_series_uid, capture_uid, secondary_capture, shown_finding,
 };
 use element::{code_of, sequence};
+pub use fhir::bundle as fhir_bundle;
 use groups::Groups;
 use item::{Item, Value};
 pub use source::{Side, SourceInstance};

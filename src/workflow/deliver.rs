@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::undelivered::{Next, Undelivered};
 use super::worker::{BREATH, POLL};
-use super::{Workflow, objects};
+use super::{Workflow, fhir, objects};
 use crate::failpoint;
 use crate::fault::Fault;
 use crate::peer::{self, Destination, Parcel};
@@ -212,10 +212,10 @@ async fn send(
     destination: &Destination,
     row: &ResultRow,
 ) -> Result<(), Undelivered> {
-    let parcel = |objects| Parcel {
+    let parcel = |body: Bytes, objects| Parcel {
         key: row.key.to_string(),
         study: row.study.clone(),
-        json: Bytes::from(body(row).to_string()),
+        body,
         objects,
     };
     let before_send = || async {
@@ -224,8 +224,12 @@ async fn send(
     };
     match destination.kind {
         peer::Kind::Webhook => {
+            let body = match destination.format.unwrap_or_default() {
+                peer::Format::Json => body(row),
+                peer::Format::Fhir => fhir::bundle(&workflow.store, row).await?,
+            };
             before_send().await?;
-            peer::deliver(destination, &parcel(Vec::new())).await?;
+            peer::deliver(destination, &parcel(body.to_string().into(), Vec::new())).await?;
         }
         peer::Kind::Stow => {
             let mut waiting = objects::made(workflow, job, row).await?;
@@ -233,14 +237,14 @@ async fn send(
             before_send().await?;
             while !waiting.is_empty() {
                 let portion = objects::portion(&workflow.store, &mut waiting).await?;
-                peer::deliver(destination, &parcel(portion)).await?;
+                peer::deliver(destination, &parcel(Bytes::new(), portion)).await?;
             }
         }
     }
     Ok(())
 }
 
-/// What a webhook gets.
+/// What a webhook gets that wants JSON.
 fn body(row: &ResultRow) -> serde_json::Value {
     json!({
         "study_instance_uid": row.study,

@@ -23,6 +23,7 @@ fn hook(name: &str, url: String) -> Destination {
         password_file: None,
         timeout_seconds: 60,
         objects: None,
+        format: None,
     }
 }
 

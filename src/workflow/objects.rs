@@ -235,7 +235,7 @@ async fn keep(store: &Store, object: FileDicomObject<InMemDicomObject>) -> Resul
 }
 
 /// Which result the objects are of.
-fn identity(row: &ResultRow) -> report::Identity<'_> {
+pub(super) fn identity(row: &ResultRow) -> report::Identity<'_> {
     let made_at = DateTime::from_timestamp_millis(row.made_at.0).unwrap_or_default();
     report::Identity {
         key: row.key.as_str(),

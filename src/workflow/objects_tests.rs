@@ -168,6 +168,7 @@ fn archive_at(archive: &Archive, objects: Option<Vec<peer::Object>>) -> Destinat
         password_file: None,
         timeout_seconds: 5,
         objects,
+        format: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fhir::NoBundle;
 use crate::fault::Fault;
 use crate::peer::PeerError;
 use crate::store::StoreError;
@@ -50,6 +51,15 @@ impl Undelivered {
 impl From<StoreError> for Undelivered {
     fn from(error: StoreError) -> Self {
         Self::passing(Fault::from(error).message)
+    }
+}
+
+impl From<NoBundle> for Undelivered {
+    fn from(error: NoBundle) -> Self {
+        match error {
+            NoBundle::Store(error) => error.into(),
+            lasting => Self::lasting(Fault::from(lasting).message),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod models;
 mod panics;
 mod reload;
 mod repairs;
+mod results;
 mod scheduler;
 mod score;
 mod server;

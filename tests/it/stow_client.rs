@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_web::DicomWebClient;
 use futures_util::stream;
 use osteon::dicom::StudyUid;
+use osteon::fault::{Fault, FaultKind};
 use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use osteon::http::Intake;
 use osteon::http::dicomweb::stow::{StowSettings, routes};

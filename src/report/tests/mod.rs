@@ -15,6 +15,7 @@ use crate::image::phantom::{Recipe, to_dicom};
 
 mod capture;
 mod content;
+mod fhir;
 mod identity;
 
 type Object = FileDicomObject<InMemDicomObject>;
