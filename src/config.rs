@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::http::CorsOrigins;
 use crate::inference::Versions;
-use crate::peer::Destinations;
+use crate::peer::{Destinations, Use};
 use crate::runtime::Device;
 use crate::store::{DatabasePlace, KeysError, OWN_ARCHIVE, ObjectKeys, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
@@ -114,6 +115,10 @@ pub struct Given {
     /// [default: the host that a request names]
     #[arg(long, env = "OSTEON_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Whose web pages may use DICOMweb from a browser: origins such as <https://viewer.example> with commas between them, or *
+    /// [default: none]
+    #[arg(long, env = "OSTEON_CORS_ORIGINS", value_name = "ORIGINS")]
+    pub cors_origins: Option<CorsOrigins>,
     /// Seconds without a new image after which a study counts as complete [default: 2]
     #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
     pub quiet_seconds: Option<f64>,
@@ -132,6 +137,9 @@ pub struct Given {
     /// How often a result is sent to a destination before that is given up; the waits grow to ten minutes [default: 12]
     #[arg(long, env = "OSTEON_DELIVERY_ATTEMPTS", value_name = "N")]
     pub delivery_attempts: Option<u32>,
+    /// How often it is tried to fetch a study from a peer before that is given up; the waits grow to ten minutes [default: 10]
+    #[arg(long, env = "OSTEON_FETCH_ATTEMPTS", value_name = "N")]
+    pub fetch_attempts: Option<u32>,
     /// Seconds that a stopping server still takes connections, so that a balancer sees that it is not ready [default: 1]
     #[arg(long, env = "OSTEON_LINGER_SECONDS", value_name = "SECONDS")]
     pub linger_seconds: Option<f64>,
@@ -145,7 +153,8 @@ pub struct Given {
     /// apart; every other institution counts as `other`.
     #[arg(skip)]
     pub sites: Option<Sites>,
-    /// In the file only, `[[destinations]]`: archives and webhooks that every result is sent to.
+    /// In the file only, `[[destinations]]`: archives and webhooks that every result is sent to, and archives that studies are
+    /// fetched from.
     #[arg(skip)]
     pub destinations: Option<Destinations>,
 }
@@ -267,6 +276,8 @@ pub struct Config {
     pub body_memory_bytes: usize,
     /// Where clients find this server, without a slash at its end.
     pub public_url: Option<String>,
+    /// Whose web pages may use DICOMweb from a browser.
+    pub cors: Option<CorsOrigins>,
     /// How studies become results and results arrive.
     pub workflow: WorkflowSettings,
     /// Where results are sent.
@@ -365,11 +376,7 @@ impl Config {
             instances: given.instances.or(file.instances).unwrap_or(1),
             queue: given.queue.or(file.queue).unwrap_or(256),
             deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
-            body_bytes: given
-                .body_limit_mib
-                .or(file.body_limit_mib)
-                .unwrap_or(256)
-                .saturating_mul(1 << 20),
+            body_bytes: workflow.instance_limit,
             body_memory_bytes: given
                 .body_memory_mib
                 .or(file.body_memory_mib)
@@ -379,6 +386,7 @@ impl Config {
                 .public_url
                 .or(file.public_url)
                 .map(|url| url.trim_end_matches('/').to_owned()),
+            cors: given.cors_origins.or(file.cors_origins),
             workflow,
             destinations,
             linger,
@@ -418,6 +426,11 @@ fn seconds(given: Option<f64>, default: f64, name: &'static str) -> Result<Durat
     Duration::try_from_secs_f64(given.unwrap_or(default)).map_err(|_| ConfigError::Seconds(name))
 }
 
+fn body_bytes(given: &Given, file: &Given) -> usize {
+    let mib = given.body_limit_mib.or(file.body_limit_mib).unwrap_or(256);
+    mib.saturating_mul(1 << 20)
+}
+
 /// `left` is the time that a stopping server has for what runs.
 fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSettings, ConfigError> {
     let defaults = WorkflowSettings::default();
@@ -442,6 +455,11 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
             .delivery_attempts
             .or(file.delivery_attempts)
             .unwrap_or(defaults.delivery_attempts),
+        fetch_attempts: given
+            .fetch_attempts
+            .or(file.fetch_attempts)
+            .unwrap_or(defaults.fetch_attempts),
+        instance_limit: body_bytes(given, file),
         // what is put back must be written before the time is over
         drain: left.mul_f64(0.8),
         keep_images: days.transpose()?,
@@ -449,11 +467,12 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
     };
     if settings.max_attempts == 0
         || settings.delivery_attempts == 0
+        || settings.fetch_attempts == 0
         || settings.workers == 0
         || settings.lease.is_zero()
     {
         return Err(ConfigError::Range(
-            "max-attempts, delivery-attempts, analyses and lease-seconds must be more than 0",
+            "max-attempts, delivery-attempts, fetch-attempts, analyses and lease-seconds must be more than 0",
         ));
     }
     Ok(settings)
@@ -479,7 +498,10 @@ fn store(given: &Given, file: &Given, destinations: &Destinations) -> Result<Sto
             .or(file.objects.clone())
             .unwrap_or(defaults.objects),
         keys: keys.map(|path| ObjectKeys::read(path)).transpose()?,
-        destinations: destinations.iter().map(|one| one.name.clone()).collect(),
+        destinations: destinations
+            .used_for(Use::Results)
+            .map(|one| one.name.clone())
+            .collect(),
     })
 }
 

@@ -144,7 +144,7 @@ async fn each_result_keeps_its_objects_and_they_stay_when_images_go() {
 }
 
 #[tokio::test]
-async fn making_is_never_given_up_as_undeliverable_and_is_queued_once_for_what_is_older() {
+async fn making_is_served_and_is_queued_once_for_what_is_older() {
     for Fixture {
         store, folder: _kept, ..
     } in both().await
@@ -153,7 +153,9 @@ async fn making_is_never_given_up_as_undeliverable_and_is_queued_once_for_what_i
         let job = making(&store, "a").await;
         let released = store.release(&job, Duration::ZERO).await.unwrap();
         assert_eq!(released, Settled::Stored);
-        assert_eq!(store.bury_undeliverable(Duration::ZERO).await.unwrap(), 0);
+        let served = [Kind::Analyse, Kind::Deliver("pacs"), Kind::Deliver(OWN_ARCHIVE)];
+        let given_up = store.give_up_unserved(&served, Duration::ZERO).await.unwrap();
+        assert_eq!(given_up, 0);
         let key = result(Outcome::Scored, "a").key;
         store.queue_making(&uid(), 1, &key).await.unwrap();
         let job = claim_making(&store).await;

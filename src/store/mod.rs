@@ -15,6 +15,8 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
+mod fetches;
+mod giving_up;
 mod made;
 mod objects;
 mod oversight;
@@ -22,7 +24,9 @@ mod place;
 mod queue;
 mod records;
 mod results;
+mod retrieval;
 mod row;
+mod search;
 mod studies;
 mod sweep;
 
@@ -36,6 +40,7 @@ pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
+pub use fetches::Fetched;
 pub use made::{MadeObject, OWN_ARCHIVE};
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
@@ -44,7 +49,9 @@ pub use oversight::Backlog;
 pub use place::DatabasePlace;
 pub use queue::{Job, JobRow, Kind, Settled, Work};
 pub use results::{Input, NewResult, ResultKey, ResultRow, input_digest};
+pub use retrieval::KeptHeader;
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
+pub use search::{Found, Search, StudyCounts};
 pub use sweep::Swept;
 
 use database::Database;
@@ -125,6 +132,8 @@ impl Store {
 
 #[cfg(test)]
 mod deliveries_tests;
+#[cfg(test)]
+mod fetch_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

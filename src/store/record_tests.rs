@@ -133,19 +133,7 @@ async fn an_instance_from_before_is_described_later_and_overtakes_nobody() {
             instance("1.2", "1.2.10", Sha::of(b"a")),
         );
         accept_that_says(&store, &old, "old", "DX").await;
-        for forget in [
-            sql!("UPDATE instances SET described = 0, number = NULL, received_at = 1"),
-            sql!("DELETE FROM headers"),
-            sql!("DELETE FROM series_records"),
-            sql!("DELETE FROM study_records"),
-        ] {
-            store
-                .database
-                .query(forget)
-                .execute(store.database.read())
-                .await
-                .unwrap();
-        }
+        store.forget_records().await;
         accept_that_says(&store, &new, "new", "CR").await;
         let rows = store.undescribed("", 10).await.unwrap();
         assert_eq!(
@@ -183,6 +171,20 @@ async fn what_was_made_here_counts_for_nothing_that_was_received() {
             ["1.2.8"]
         );
         assert_eq!(rows[0].made_for, None);
+
+        // for those who search and retrieve it is an instance like all others
+        let stored = store.stored(&uid(), None, None).await.unwrap();
+        assert_eq!(stored.len(), 2);
+        assert_eq!(stored[1].made_for.as_ref().map(ResultKey::as_str), Some("key"));
+        let query = crate::dicom::query::Query::default();
+        let search = Search {
+            level: crate::dicom::record::Level::Study,
+            study: None,
+            series: None,
+            query: &query,
+        };
+        let found = store.search(&search, 9).await.unwrap();
+        assert_eq!(found[0].study_counts.as_ref().unwrap().instances, 2);
 
         // an order, a change and the queue count received ones
         let counts = std::sync::Mutex::new(vec![]);

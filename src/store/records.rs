@@ -187,3 +187,19 @@ pub(super) async fn put_series(
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+impl Store {
+    /// Makes the store one from before headers were kept.
+    pub(crate) async fn forget_records(&self) {
+        for forget in [
+            sql!("UPDATE instances SET described = 0, number = NULL, received_at = 1"),
+            sql!("DELETE FROM headers"),
+            sql!("DELETE FROM series_records"),
+            sql!("DELETE FROM study_records"),
+        ] {
+            let forgotten = self.database.query(forget).execute(self.database.read()).await;
+            forgotten.map(drop).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}

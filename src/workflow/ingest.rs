@@ -26,6 +26,7 @@ pub struct Submission {
     transfer_syntax: String,
     urgent: bool,
     expected: Option<i64>,
+    irregular: bool,
     record: Record,
 }
 
@@ -42,6 +43,7 @@ impl Submission {
             }
             let (urgent, expected) = (is_urgent(&instance), study_instances(&instance));
             let record = Record::of(&instance);
+            let irregular = instance.class.is_empty() || !instance.repairs.is_empty();
             let Instance {
                 study,
                 series,
@@ -59,6 +61,7 @@ impl Submission {
                 transfer_syntax,
                 urgent,
                 expected,
+                irregular,
                 record,
             })
         });
@@ -75,6 +78,18 @@ impl Submission {
     #[must_use]
     pub fn study(&self) -> &StudyUid {
         &self.study
+    }
+
+    /// The series it belongs to.
+    #[must_use]
+    pub fn series(&self) -> &SeriesUid {
+        &self.series
+    }
+
+    /// Whether its form is not what the standard asks for: it was repaired to be read, or does not say of which class it is.
+    #[must_use]
+    pub fn is_irregular(&self) -> bool {
+        self.irregular
     }
 
     /// Its SOP Instance UID.

@@ -12,8 +12,8 @@ use dicom_object::{FileDicomObject, InMemDicomObject};
 use serde_json::{Value, json};
 
 use super::Workflow;
+use super::failure::Failure;
 use super::sources::{self, Sources};
-use super::undelivered::Undelivered;
 use crate::dicom::Instance;
 use crate::dicom::record::Record;
 use crate::failpoint;
@@ -37,17 +37,16 @@ const PATIENCE: u32 = 6;
 const PORTION: i64 = 16 << 20;
 
 /// Makes the objects of the job's result, unless it has them, and settles the job.
-pub(super) async fn make(workflow: &Workflow, job: &Job, key: &ResultKey) -> Result<Settled, Undelivered> {
+pub(super) async fn make(workflow: &Workflow, job: &Job, key: &ResultKey) -> Result<Settled, Failure> {
     let store = &workflow.store;
     let row = store.result(key).await?;
-    let row = row.ok_or_else(|| Undelivered::lasting("its result is not stored any more"))?;
+    let row = row.ok_or_else(|| Failure::lasting("its result is not stored any more"))?;
     let (mut objects, mut without_heatmap) = (Vec::new(), Vec::new());
     if store.made_for(&row.study, key).await?.is_empty() {
         let sources = Sources::of(store, &row).await?;
-        let sources =
-            sources.ok_or_else(|| Undelivered::lasting("none of its images can be read any more"))?;
+        let sources = sources.ok_or_else(|| Failure::lasting("none of its images can be read any more"))?;
         let report = report::structured_report(&row.body, &identity(&row), &sources.images, &sources.header);
-        let report = report.map_err(|error| Undelivered::lasting(error.to_string()))?;
+        let report = report.map_err(|error| Failure::lasting(error.to_string()))?;
         objects.push(keep(store, report).await?);
         without_heatmap = heatmaps(workflow, job, &row, &mut objects).await?;
     }
@@ -64,7 +63,7 @@ async fn heatmaps(
     job: &Job,
     row: &ResultRow,
     objects: &mut Vec<MadeObject>,
-) -> Result<Vec<Value>, Undelivered> {
+) -> Result<Vec<Value>, Failure> {
     let (began, mut without) = (Instant::now(), Vec::new());
     for (index, instance) in row.body.instances.iter().enumerate() {
         let (Some(finding), Some(model)) = (report::shown_finding(instance), &instance.model) else {
@@ -89,7 +88,7 @@ async fn heatmaps(
             Ok(made) => objects.push(made),
             // a longer wait would not help: it is the work itself that takes too long
             Err(fault) if fault.retry() && fault.code != DEADLINE && job.attempt < PATIENCE => {
-                return Err(Undelivered::passing(fault.message));
+                return Err(Failure::passing(fault.message));
             }
             Err(fault) => without.push(json!({ "instance": image.uid, "code": fault.code })),
         }
@@ -111,7 +110,7 @@ async fn heatmap(
     workflow: &Workflow,
     row: &ResultRow,
     image: &Image<'_>,
-) -> Result<Result<MadeObject, Fault>, Undelivered> {
+) -> Result<Result<MadeObject, Fault>, Failure> {
     let store = &workflow.store;
     let gone = || {
         Fault::new(
@@ -158,7 +157,7 @@ pub(super) async fn made(
     workflow: &Workflow,
     job: &Job,
     row: &ResultRow,
-) -> Result<Vec<InstanceRow>, Undelivered> {
+) -> Result<Vec<InstanceRow>, Failure> {
     let store = &workflow.store;
     let made = store.made_for(&row.study, &row.key).await?;
     if !made.is_empty() {
@@ -167,7 +166,7 @@ pub(super) async fn made(
     match store.making(&row.key).await? {
         Some(making) if making.state == "dead" => {
             let cause = making.cause.unwrap_or_default();
-            return Err(Undelivered::passing(format!(
+            return Err(Failure::passing(format!(
                 "the objects of its result could not be made: {cause}"
             )));
         }
@@ -175,7 +174,7 @@ pub(super) async fn made(
         // a result from before objects were kept
         None => store.queue_making(&row.study, job.generation, &row.key).await?,
     }
-    Err(Undelivered::untried("its objects are being made", LOOK))
+    Err(Failure::untried("its objects are being made", LOOK))
 }
 
 /// Takes the first of `waiting`, with their bytes: as many as are sent together.
@@ -203,7 +202,7 @@ pub(super) async fn portion(
 }
 
 /// Keeps the bytes of an object that was made.
-async fn keep(store: &Store, object: FileDicomObject<InMemDicomObject>) -> Result<MadeObject, Undelivered> {
+async fn keep(store: &Store, object: FileDicomObject<InMemDicomObject>) -> Result<MadeObject, Failure> {
     let written = tokio::task::spawn_blocking(move || {
         let mut file = Vec::new();
         object.write_all(&mut file).ok()?;
@@ -214,7 +213,7 @@ async fn keep(store: &Store, object: FileDicomObject<InMemDicomObject>) -> Resul
     });
     let written = written.await.ok().flatten();
     let (file, record, instance) =
-        written.ok_or_else(|| Undelivered::lasting("an object of its result could not be written"))?;
+        written.ok_or_else(|| Failure::lasting("an object of its result could not be written"))?;
     let bytes = i64::try_from(file.len()).unwrap_or(i64::MAX);
     let (object, stored) = store.put_object(file).await?;
     Ok(MadeObject {

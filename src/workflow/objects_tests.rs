@@ -1,12 +1,8 @@
 //! What is made of results, with a real store, a real archive on the loopback interface, and an engine that does as it is told.
 
-#[path = "../../tests/stage/archive.rs"]
-mod archive;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use archive::{Archive, Mode};
 use dicom_dictionary_std::uids;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +10,8 @@ use super::*;
 use crate::dicom::{CodedValue, StudyUid};
 use crate::finding::{InstanceResult, Outcome, Reading};
 use crate::inference::ScoreRequest;
-use crate::peer::{self, Destination, Destinations};
+use crate::peer::fixture::archive::{Archive, Mode};
+use crate::peer::{self, Destination, Destinations, Use};
 use crate::report::{capture_uid, report_uid};
 use crate::store::{Event, StoreSettings, StudyRow};
 use crate::telemetry::metrics::Metrics;
@@ -162,6 +159,7 @@ fn archive_at(archive: &Archive, objects: Option<Vec<peer::Object>>) -> Destinat
     Destination {
         name: "pacs".to_owned(),
         kind: peer::Kind::Stow,
+        uses: vec![Use::Results],
         url: archive.url(),
         bearer_token_file: None,
         user: None,

@@ -70,11 +70,11 @@ async fn a_report_and_a_heat_map_are_instances_of_the_study_and_without_error() 
     assert_eq!(
         objects(&study),
         [
-            (uids::COMPREHENSIVE3_DSR_STORAGE.to_owned(), report_uid(key)),
             (
                 uids::SECONDARY_CAPTURE_IMAGE_STORAGE.to_owned(),
                 capture_uid(key, image.uid.as_str())
             ),
+            (uids::COMPREHENSIVE3_DSR_STORAGE.to_owned(), report_uid(key)),
         ]
     );
     assert_eq!(study["instances"], 1, "what is made is no arrival");

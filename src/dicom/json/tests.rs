@@ -43,6 +43,7 @@ fn each_value_representation_has_its_form() {
             dicom_value!(Tags, [Tag(0x0018, 0x1063)]),
         ),
         element(Tag(0x0009, 0x1001), VR::UN, dicom_value!(U8, [0xCF, 0x4C])),
+        element(tags::STATION_NAME, VR::SH, "a\0b\0"),
         element(Tag(0x0008, 0x0000), VR::UL, dicom_value!(U32, [7])),
     ]);
     assert_eq!(
@@ -52,6 +53,7 @@ fn each_value_representation_has_its_form() {
             "00080008": { "vr": "CS", "Value": ["ORIGINAL", null, "PRIMARY"] },
             "00080020": { "vr": "DA", "Value": ["20130409"] },
             "00080050": { "vr": "SH" },
+            "00081010": { "vr": "SH", "Value": ["ab"] },
             "00091001": { "vr": "UN", "InlineBinary": "z0w=" },
             "00100010": { "vr": "PN", "Value": [
                 { "Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎", "Phonetic": "やまだ^たろう" } ] },

@@ -50,7 +50,9 @@ fn texts(value: &PrimitiveValue, of: impl Fn(&str) -> Value) -> Vec<Value> {
     value.to_multi_str().iter().map(|one| of(one)).collect()
 }
 
+/// Without NUL, which is no character of a text, and which databases do not take.
 fn text(text: &str) -> Value {
+    let text = text.replace('\0', "");
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
@@ -60,8 +62,8 @@ fn name(name: &str) -> Value {
     let groups: Map<String, Value> = names
         .into_iter()
         .zip(name.split('='))
-        .filter(|(_, group)| !group.is_empty())
-        .map(|(name, group)| (name.to_owned(), group.into()))
+        .map(|(name, group)| (name.to_owned(), text(group)))
+        .filter(|(_, group)| !group.is_null())
         .collect();
     if groups.is_empty() {
         return Value::Null;

@@ -1,4 +1,4 @@
-//! Why a delivery, or the making of what is delivered, has not succeeded.
+//! Why an errand has not succeeded, and what is to be done about it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 /// Why an attempt failed, or is none.
 #[derive(Debug)]
-pub(super) struct Undelivered {
+pub(super) struct Failure {
     pub(super) cause: String,
     pub(super) next: Next,
 }
@@ -17,7 +17,7 @@ pub(super) struct Undelivered {
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another attempt; not before this, where the destination wants to be left alone.
+    /// Another attempt; not before this, where the peer wants to be left alone.
     Retry(Option<Duration>),
     /// Nothing was tried: it is put back, and costs no attempt.
     Wait(Duration),
@@ -25,7 +25,7 @@ pub(super) enum Next {
     Bury,
 }
 
-impl Undelivered {
+impl Failure {
     pub(super) fn passing(cause: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
@@ -48,13 +48,13 @@ impl Undelivered {
     }
 }
 
-impl From<StoreError> for Undelivered {
+impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::passing(Fault::from(error).message)
     }
 }
 
-impl From<NoBundle> for Undelivered {
+impl From<NoBundle> for Failure {
     fn from(error: NoBundle) -> Self {
         match error {
             NoBundle::Store(error) => error.into(),
@@ -63,7 +63,7 @@ impl From<NoBundle> for Undelivered {
     }
 }
 
-impl From<PeerError> for Undelivered {
+impl From<PeerError> for Failure {
     fn from(error: PeerError) -> Self {
         Self {
             cause: error.to_string(),
