@@ -10,7 +10,7 @@ use dicom_object::{FileDicomObject, InMemDicomObject};
 
 use super::element::{coded, empty, sequence, text};
 use super::item::reference;
-use super::source::{Side, SourceInstance};
+use super::source::SourceInstance;
 use super::{Identity, ReportError, codes, document, file};
 use crate::dicom::{StudyUid, text as value, uid};
 use crate::finding::{Finding, InstanceResult, ModelReference, Reading};
@@ -29,6 +29,14 @@ const OF_THE_IMAGE: [Tag; 6] = [
     tags::LOSSY_IMAGE_COMPRESSION_RATIO,
     tags::LOSSY_IMAGE_COMPRESSION_METHOD,
 ];
+
+/// Values of Body Part Examined (0018,0015) that are not one of a pair (PS3.16 annex L), of those that radiographs show.
+const UNPAIRED_PARTS: [&str; 14] = [
+    "LSPINE", "TSPINE", "CSPINE", "SSPINE", "SPINE", "TLSPINE", "LSSPINE", "CHEST", "ABDOMEN", "PELVIS",
+    "HEAD", "SKULL", "NECK", "COCCYX",
+];
+/// The same as codes of SNOMED CT: lumbar, thoracic and cervical spine, spine, chest.
+const UNPAIRED_REGIONS: [&str; 5] = ["122496007", "122495006", "122494005", "421060004", "816094009"];
 
 /// The evidence for one finding on one image.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +105,8 @@ pub fn secondary_capture(
                 .into_iter()
                 .filter_map(|tag| header.get(tag).cloned()),
         )
-        .chain(series(identity.key, source.side))
+        .chain(series(identity.key))
+        .chain(laterality(header, &source))
         .chain(image(map, &source))
         .chain(pixels(picture)?)
         .chain([
@@ -115,13 +124,8 @@ pub fn secondary_capture(
     file(object, uids::SECONDARY_CAPTURE_IMAGE_STORAGE, &instance)
 }
 
-/// General Series (PS3.3 section C.7.3.1). The side is that of a pair, or none.
-fn series(key: &str, side: Option<Side>) -> [InMemElement; 5] {
-    let side = match side {
-        Some(Side::Left) => text(tags::LATERALITY, VR::CS, "L"),
-        Some(Side::Right) => text(tags::LATERALITY, VR::CS, "R"),
-        Some(Side::Both) | None => empty(tags::LATERALITY, VR::CS),
-    };
+/// General Series (PS3.3 section C.7.3.1).
+fn series(key: &str) -> [InMemElement; 4] {
     [
         text(tags::MODALITY, VR::CS, "OT"),
         text(tags::SERIES_INSTANCE_UID, VR::UI, capture_series_uid(key)),
@@ -131,8 +135,22 @@ fn series(key: &str, side: Option<Side>) -> [InMemElement; 5] {
             VR::LO,
             "osteon heat maps, not for diagnosis",
         ),
-        side,
     ]
+}
+
+/// The side, of the image and not of the series, which may show both. Where the header does not say it, that of the series is unknown,
+/// unless what is shown is not one of a pair (PS3.3 table C.7-5a: required then, and allowed only then).
+fn laterality(header: &InMemDicomObject, source: &SourceInstance) -> Option<InMemElement> {
+    let stated = value(header, tags::IMAGE_LATERALITY).or_else(|| value(header, tags::LATERALITY));
+    if let Some(side) = stated.filter(|side| ["L", "R", "B", "U"].contains(&side.as_str())) {
+        return Some(text(tags::IMAGE_LATERALITY, VR::CS, side));
+    }
+    let part = value(header, tags::BODY_PART_EXAMINED)
+        .unwrap_or_default()
+        .to_uppercase();
+    let region = source.site.as_ref().map_or("", |site| site.value.as_str());
+    let is_unpaired = UNPAIRED_PARTS.contains(&part.as_str()) || UNPAIRED_REGIONS.contains(&region);
+    (!is_unpaired).then(|| empty(tags::LATERALITY, VR::CS))
 }
 
 /// General Image (PS3.3 section C.7.6.1): what it was made from, and how.

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dicom_core::VR;
+use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use osteon::config::Given;
-use osteon::dicom::{Instance, StudyUid};
-use osteon::report::{capture_uid, report_uid};
+use osteon::dicom::{CodedValue, Instance, StudyUid};
+use osteon::finding::{Finding, ModelReference, Reading};
+use osteon::image::heatmap::{Explanation, Picture};
+use osteon::report::{HeatmapPicture, Identity, capture_uid, report_uid, secondary_capture};
 use osteon::store::{ResultKey, Store, StoreSettings};
 use serde_json::{Value, json};
 
-use crate::server::{TestServer, phantom, sample, with};
+use crate::server::{TestServer, bytes, phantom, sample, with};
 use crate::studies::outcome;
 
 /// Sends an image, and waits until there are objects of its result; gives its study as REST shows it then.
@@ -120,6 +122,70 @@ async fn a_report_and_a_heat_map_are_instances_of_the_study_and_without_error() 
     let (_, again) = server.get(&format!("/v1/studies/{}", image.study)).await;
     assert_eq!(objects(&again), objects(&study));
     server.stop().await;
+}
+
+#[test]
+fn a_validator_finds_no_error_in_a_heat_map_of_any_part_and_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let finding = Finding {
+        label: "osteoporosis".into(),
+        code: CodedValue {
+            scheme: "SCT".into(),
+            value: "64859006".into(),
+            meaning: "Osteoporosis".into(),
+        },
+        reading: Reading::Probability {
+            probability: 0.75,
+            threshold: None,
+            positive: true,
+        },
+    };
+    let model = ModelReference {
+        name: "spine".into(),
+        version: 3,
+        digest: "ab".repeat(32),
+        provider: "CPU".into(),
+        notice: String::new(),
+    };
+    let picture = Picture {
+        rows: 33,
+        columns: 31,
+        values: vec![100; 33 * 31 * 3],
+    };
+    for part in ["LSPINE", "CHEST", "HIP", "HAND", "ELBOW", ""] {
+        for side in ["L", "R", "B", "U", ""] {
+            let mut header = Instance::parse(bytes(&phantom(47)).into()).unwrap().header;
+            header.remove_element(tags::ANATOMIC_REGION_SEQUENCE);
+            for (tag, value) in [(tags::BODY_PART_EXAMINED, part), (tags::IMAGE_LATERALITY, side)] {
+                header.remove_element(tag);
+                if !value.is_empty() {
+                    header.put(DataElement::new(tag, VR::CS, PrimitiveValue::from(value)));
+                }
+            }
+            let map = HeatmapPicture {
+                picture: &picture,
+                explanation: Explanation::ActivationMap,
+                finding: &finding,
+                model: &model,
+                number: 1,
+            };
+            let identity = Identity {
+                key: &"0".repeat(64),
+                supersedes: None,
+                made_at: "2026-11-25T08:30:05Z".parse().unwrap(),
+            };
+            let file = folder.path().join("map.dcm");
+            let object = secondary_capture(&map, &identity, &header).unwrap();
+            object.write_to_file(&file).unwrap();
+            let Ok(output) = Command::new("dciodvfy").arg(&file).output() else {
+                eprintln!("SKIPPED: dciodvfy is not installed, so it read no heat map");
+                return;
+            };
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("SCImage"), "{said}");
+            assert!(!said.contains("Error"), "{part} {side}: {said}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

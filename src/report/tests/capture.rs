@@ -114,21 +114,28 @@ fn the_words_are_in_its_pixels_above_the_whole_picture() {
 }
 
 #[test]
-fn the_side_is_that_of_a_pair_or_empty() {
+fn the_side_is_that_of_the_image_or_unknown_where_there_may_be_one() {
     let [mut header, _] = headers();
-    for (side, written) in [("L", "L"), ("R", "R"), ("B", ""), ("U", "")] {
-        header.put(DataElement::new(
-            tags::IMAGE_LATERALITY,
-            VR::CS,
-            PrimitiveValue::from(side),
-        ));
+    let put = |header: &mut InMemDicomObject, tag, value: &str| {
+        header.put(DataElement::new(tag, VR::CS, PrimitiveValue::from(value)));
+    };
+    for side in ["L", "R", "B", "U"] {
+        put(&mut header, tags::IMAGE_LATERALITY, side);
         let object = capture(&picture(8, 8), &header);
-        assert_eq!(
-            text(&object, tags::LATERALITY).unwrap_or_default(),
-            written,
-            "{side}"
-        );
-        assert!(object.get(tags::LATERALITY).is_some(), "{side}");
+        assert_eq!(text(&object, tags::IMAGE_LATERALITY).as_deref(), Some(side));
+        assert!(object.get(tags::LATERALITY).is_none(), "{side}");
+    }
+    // nothing is said: a spine has no side, an elbow has one that is not known
+    header.remove_element(tags::IMAGE_LATERALITY);
+    header.remove_element(tags::LATERALITY);
+    let spine = capture(&picture(8, 8), &header);
+    header.remove_element(tags::ANATOMIC_REGION_SEQUENCE);
+    put(&mut header, tags::BODY_PART_EXAMINED, "ELBOW");
+    let elbow = capture(&picture(8, 8), &header);
+    for (object, is_there) in [(spine, false), (elbow, true)] {
+        assert!(object.get(tags::IMAGE_LATERALITY).is_none());
+        assert_eq!(object.get(tags::LATERALITY).is_some(), is_there);
+        assert_eq!(text(&object, tags::LATERALITY), None);
     }
 }
 
