@@ -189,12 +189,19 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
 
     let found = client.query_studies().with_limit(5).run().await.unwrap();
     let count = found[0].element(tags::NUMBER_OF_STUDY_RELATED_INSTANCES).unwrap();
-    assert_eq!((found.len(), count.to_int::<u32>().unwrap()), (1, 3));
+    // and the report, as soon as it is made
+    let with_report = 3..=4;
+    assert_eq!(found.len(), 1);
+    assert!(with_report.contains(&count.to_int::<usize>().unwrap()));
     let metadata = client.retrieve_study_metadata("1.2").run().await.unwrap();
-    assert_eq!(metadata.len(), 3);
+    assert!(with_report.contains(&metadata.len()));
     let retrieved = client.retrieve_study("1.2").run().await.unwrap();
     let retrieved: Vec<_> = retrieved.map(Result::unwrap).collect().await;
-    let received: Vec<_> = retrieved.iter().map(bytes).collect();
+    let image = uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION;
+    let images = retrieved
+        .iter()
+        .filter(|object| object.meta().media_storage_sop_class_uid() == image);
+    let received: Vec<_> = images.map(bytes).collect();
     assert_eq!(received, sent.iter().map(bytes).collect::<Vec<_>>());
 
     let mut state = StudyState::Received;
