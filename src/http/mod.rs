@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::workflow::{Role, Workflow};
 use dicomweb::stow::StowSettings;
+use dicomweb::workitems::WorklistSettings;
 use error::HttpError;
 pub use intake::Intake;
 
@@ -92,6 +93,12 @@ pub fn router(app: App) -> Router {
         public_url: app.public_url.as_ref().map(|url| format!("{url}/dicom-web")),
         intake: app.intake.clone(),
     };
+    let worklist = WorklistSettings {
+        public_url: stow.public_url.clone(),
+        intake: app.intake.clone(),
+        stopping: app.stopping.clone(),
+    };
+    let arrivals = |stow| arrivals(stow).merge(dicomweb::workitems::routes(worklist));
     let (scores, arrivals) = if app.role == Role::All {
         (scores(), arrivals(stow))
     } else if app.role.works() {
@@ -126,7 +133,13 @@ const SCORES: [&str; 5] = [
     "/v2",
     "/v2/{*path}",
 ];
-const ARRIVALS: [&str; 2] = ["/dicom-web/studies", "/dicom-web/studies/{study}"];
+const ARRIVALS: [&str; 5] = [
+    "/dicom-web/studies",
+    "/dicom-web/studies/{study}",
+    "/dicom-web/workitems",
+    "/dicom-web/workitems/{*path}",
+    "/ws/{*path}",
+];
 
 /// What needs models.
 fn scores() -> Router<App> {
@@ -142,7 +155,7 @@ fn scores() -> Router<App> {
         .nest("/v2", inference_protocol::routes())
 }
 
-/// What takes studies in.
+/// What takes studies and orders in.
 fn arrivals(stow: StowSettings) -> Router<App> {
     dicomweb::stow::routes(stow).route("/v1/studies", post(arrival::arrive))
 }
@@ -158,7 +171,7 @@ async fn another_role() -> HttpError {
     HttpError(Fault::new(
         FaultKind::Unavailable,
         "role",
-        "this server has another role: studies go to a door, requests for scores to a worker",
+        "this server has another role: studies and workitems go to a door, requests for scores to a worker",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What must survive: pixel objects in a folder or a bucket, and studies, jobs, results and events in SQLite or PostgreSQL.
+//! What must survive: pixel objects in a folder or a bucket, and studies, jobs, results, workitems and events in SQLite or PostgreSQL.
 //!
 //! Invariants:
 //! - an object is kept, synchronised, before a row names it; a crash between the two leaves an object without a row;
@@ -24,6 +24,7 @@ mod results;
 mod row;
 mod studies;
 mod sweep;
+mod workitems;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use queue::{Job, JobRow, Kind, Settled, Work};
 pub use results::{Input, NewResult, ResultKey, ResultRow, input_digest};
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
 pub use sweep::Swept;
+pub use workitems::{NewWorkitem, Report, Target};
 
 use database::Database;
 
@@ -134,3 +136,5 @@ mod retry_tests;
 mod sweep_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workitem_tests;

@@ -17,6 +17,7 @@ use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
 use super::fetches::give_up;
 use super::row::{from_json, key, study_uid, to_json, unreadable};
+use super::workitems::end_workitems;
 use super::{Basis, Completeness, Job, Kind, Settled, Sha, Store, StoreError, Timestamp, Work};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
@@ -363,6 +364,7 @@ pub(super) async fn set_outcome(
         "model": result.model.as_ref().map(|model| format!("{} {}", model.name, model.version)),
     });
     happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
+    end_workitems(write, job.study.as_str(), result).await?;
     queue_deliveries(write, job, &result.key, destinations).await
 }
 

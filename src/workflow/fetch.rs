@@ -12,8 +12,7 @@ use super::errand::Failure;
 use super::{Submission, Workflow};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
-use crate::fault::{Fault, FaultKind};
-use crate::peer::{Listed, PeerError, Source, Use};
+use crate::peer::{Listed, PeerError, Source};
 use crate::store::{Fetched, StoreError};
 
 /// What became of one instance.
@@ -21,36 +20,6 @@ enum One {
     Here,
     /// It is not to be had, or not to be taken, and never will be.
     Refused(String),
-}
-
-impl Workflow {
-    /// Orders a study from `peer`, a name of the configuration: it is fetched and then analysed. When this returns, the order survives
-    /// a crash, and will end with an outcome of the study.
-    ///
-    /// # Errors
-    /// `unknown-peer`, or a [`Fault`] of the store.
-    pub async fn order_from(&self, study: &StudyUid, peer: &str) -> Result<(), Fault> {
-        if self.destinations.source(peer).is_none() {
-            return Err(self.unknown_peer());
-        }
-        self.store.order_fetch(study, peer).await?;
-        self.orders.notify_one();
-        Ok(())
-    }
-
-    fn unknown_peer(&self) -> Fault {
-        let sources = self.destinations.used_for(Use::Studies);
-        let names: Vec<_> = sources.map(|peer| peer.name.as_str()).collect();
-        let message = if names.is_empty() {
-            "this server has no peer to fetch studies from: name one under [[destinations]] with use = [\"studies\"]".to_owned()
-        } else {
-            format!(
-                "studies are fetched from {} and from nowhere else",
-                names.join(", ")
-            )
-        };
-        Fault::new(FaultKind::Invalid, "unknown-peer", message)
-    }
 }
 
 /// Brings all that `peer` has of a study and that is not here.

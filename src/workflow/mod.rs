@@ -13,6 +13,7 @@ mod errand;
 mod fetch;
 mod ingest;
 mod lease;
+mod order;
 mod replay;
 mod upkeep;
 mod worker;
@@ -30,6 +31,7 @@ pub use account::account;
 pub use analyse::{Chosen, Score, Scoring};
 pub use completeness::Patience;
 pub use ingest::Submission;
+pub use order::Created;
 pub use replay::{Replay, replay};
 
 /// What a server does of the way from arrival to result.

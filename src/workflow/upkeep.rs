@@ -17,6 +17,8 @@ const COUNT: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_mins(1);
 /// How often the store is tidied.
 const TIDY: Duration = Duration::from_hours(1);
+/// How long what subscribers hear is kept: far longer than it takes to send it on.
+const REPORTS: Duration = Duration::from_hours(24);
 /// How old an object must be that no row names: far older than any sender needs between the two.
 const ORPHAN: Duration = Duration::from_hours(1);
 
@@ -78,6 +80,7 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
         ("analyse", backlog.analyses),
         ("deliver", backlog.deliveries),
         ("fetch", backlog.fetches),
+        ("workitem", backlog.workitems),
     ];
     workflow
         .metrics
@@ -92,6 +95,7 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
             tracing::info!(studies, "store.images_removed");
         }
     }
+    workflow.store.forget_reports(REPORTS).await?;
     let swept = workflow.store.sweep(ORPHAN).await?;
     if swept.objects > 0 {
         tracing::info!(objects = swept.objects, bytes = swept.bytes, "store.swept");

@@ -5,13 +5,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRef;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::stow::{StowSettings, routes};
+use super::workitems::{self, WorklistSettings};
 use crate::http::{Intake, studies};
 use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
@@ -20,7 +22,7 @@ use crate::workflow::{Patience, Workflow, WorkflowSettings};
 #[derive(Clone)]
 pub(in crate::http) struct Doors {
     pub(in crate::http) workflow: Workflow,
-    store: Store,
+    pub(in crate::http) store: Store,
 }
 
 impl FromRef<Doors> for Workflow {
@@ -62,7 +64,13 @@ impl TestServer {
             public_url: None,
             intake: Intake::new(1 << 20, Duration::from_secs(1)),
         };
+        let worklist = WorklistSettings {
+            public_url: None,
+            intake: stow.intake.clone(),
+            stopping: CancellationToken::new(),
+        };
         let router = routes::<Doors>(stow)
+            .merge(workitems::routes::<Doors>(worklist))
             .merge(studies::routes::<Doors>())
             .with_state(doors.clone());
         Self {
@@ -91,15 +99,26 @@ impl TestServer {
     }
 
     pub(in crate::http) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let (status, _, body) = self.exchange(request).await;
+        (status, body)
+    }
+
+    /// Status, headers and body, which is null where there is none.
+    pub(in crate::http) async fn exchange(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(
             !text.contains("Canary") && !text.contains(self.folder.path().to_str().unwrap()),
             "{text}"
         );
-        (status, serde_json::from_str(&text).unwrap())
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
+        (status, headers, body)
     }
 }
 

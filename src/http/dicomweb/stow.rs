@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Frame;
 
+use super::service_url::service_url;
 use super::stow_answer::{Answer, Identity, OTHER_STUDY};
 use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
@@ -132,7 +133,7 @@ impl Request {
                 self.store_parts(&boundary, body.into_data_stream()).await?
             }
         };
-        Ok(answer.respond(&self.base(headers)))
+        Ok(answer.respond(&service_url(self.settings.public_url.as_deref(), headers)))
     }
 
     async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {
@@ -178,19 +179,6 @@ impl Request {
         match self.workflow.accept(&submission).await {
             Ok(_) => answer.stored(identity),
             Err(fault) => answer.failed(Some(identity), fault),
-        }
-    }
-
-    /// The URL of this service: as configured, as the request's Host says, or relative to the host.
-    fn base(&self, headers: &HeaderMap) -> String {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
-        match (&self.settings.public_url, host) {
-            (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => {
-                format!("http://{host}/dicom-web")
-            }
-            _ => "/dicom-web".to_owned(),
         }
     }
 }
