@@ -68,4 +68,6 @@ pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Deliv
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

@@ -1,19 +1,14 @@
 //! Delivery to peers that behave and to peers that do not: real servers on the loopback interface.
 
-#[path = "../../tests/stage/archive.rs"]
-mod archive;
-#[path = "../../tests/stage/webhook.rs"]
-mod webhook;
-
 use std::time::{Duration, Instant};
 
-use archive::{Archive, Mode, Requests};
+use super::fixture::archive::{Archive, Mode, Requests};
 use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use webhook::Webhook;
+use super::fixture::webhook::Webhook;
 
 use super::{Delivered, Destination, Kind, Listed, Parcel, ParcelObject, PeerError, Source, Use, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};

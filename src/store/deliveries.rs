@@ -19,7 +19,7 @@ pub struct DeliveryRow {
     pub destination: String,
     /// Which result.
     pub result_key: ResultKey,
-    /// `waiting`, `sending`, `delivered` or `dead`.
+    /// `waiting`, `sending`, `delivered`, `superseded` or `dead`.
     pub state: &'static str,
     /// How often it was tried.
     pub attempts: i64,
@@ -39,6 +39,7 @@ pub(super) async fn queue_deliveries(
     destinations: &[String],
 ) -> Result<(), StoreError> {
     for destination in destinations {
+        supersede(write, job, result, destination).await?;
         write
             .query(sql!(
                 "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
@@ -65,6 +66,44 @@ pub(super) async fn queue_deliveries(
     }
     Ok(())
 }
+
+/// Ends the deliveries of earlier results of the study to this destination: one that waits longer for its next attempt would arrive after
+/// this one, and be taken for the newest. One that is under way ends without being written down.
+async fn supersede(
+    write: &mut Write,
+    job: &Job,
+    result: &ResultKey,
+    destination: &str,
+) -> Result<(), StoreError> {
+    let ended = write
+        .query(sql!(
+            "UPDATE jobs SET state = 'done', token = token + 1, settled_at = " now ", cause = $4 \
+             WHERE study_uid = $1 AND kind = 'deliver' AND destination = $2 AND result_key <> $3 \
+             AND state IN ('ready', 'running', 'dead') RETURNING result_key"
+        ))
+        .bind(job.study.to_string())
+        .bind(destination.to_owned())
+        .bind(result.to_string())
+        .bind(SUPERSEDED)
+        .fetch_all(write.connection()?)
+        .await?;
+    for row in &ended {
+        let detail =
+            json!({ "destination": destination, "result_key": row.try_get::<&str, _>("result_key")? });
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::DeliverySuperseded,
+            &detail,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Why a delivery ended that nobody needs any more.
+const SUPERSEDED: &str = "a later result is sent in its place";
 
 impl Store {
     /// A result has arrived, and its destination has shown that it did.
@@ -124,17 +163,19 @@ impl Store {
             .fetch_all(self.database.read())
             .await?;
         let deliveries = rows.iter().map(|row| {
+            let cause: Option<String> = row.try_get("cause")?;
             Ok(DeliveryRow {
                 destination: row.try_get("destination")?,
                 result_key: ResultKey::stored(row.try_get("result_key")?),
                 state: match row.try_get("state")? {
                     "ready" => "waiting",
                     "running" => "sending",
+                    "done" if cause.as_deref() == Some(SUPERSEDED) => "superseded",
                     "done" => "delivered",
                     _ => "dead",
                 },
                 attempts: row.try_get("attempts")?,
-                cause: row.try_get("cause")?,
+                cause,
                 settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(Timestamp),
             })
         });

@@ -8,7 +8,7 @@ use crate::finding::{Outcome, StudyResult};
 
 const LEASE: Duration = Duration::from_mins(1);
 
-async fn claim(store: &Store, kind: Kind) -> Option<Job> {
+async fn claim(store: &Store, kind: Kind<'_>) -> Option<Job> {
     store.claim(kind, 1, LEASE, 3).await.unwrap().pop()
 }
 
@@ -65,10 +65,13 @@ async fn a_study_is_not_complete_until_its_fetch_has_ended() {
         store.order_fetch(&uid(), "pacs").await.unwrap();
         let row = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!((row.state, row.instances), (StudyState::Received, 0));
-        let job = claim(store, Kind::Fetch).await.unwrap();
+        let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
         assert_eq!(job.work, Work::Fetch { peer: "pacs".into() });
-        assert!(claim(store, Kind::Fetch).await.is_none(), "two orders are one");
-        assert!(claim(store, Kind::Deliver).await.is_none());
+        assert!(
+            claim(store, Kind::Fetch("pacs")).await.is_none(),
+            "two orders are one"
+        );
+        assert!(claim(store, Kind::Deliver("pacs")).await.is_none());
         send(store, "1.2.9.1", b"one").await;
         assert_eq!(store.enqueue_due(10, describe).await.unwrap(), 0);
         assert_eq!(store.next_due_in().await.unwrap(), None, "nobody need look again");
@@ -90,7 +93,7 @@ async fn a_fetch_that_is_given_up_is_the_outcome_of_a_study_of_which_nothing_is_
         let store = &fixture.store;
         store.order_fetch(&uid(), "pacs").await.unwrap();
         for round in 1..=2 {
-            let job = claim(store, Kind::Fetch).await.unwrap();
+            let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
             assert_eq!(
                 store.bury_fetch(&job, "no connection").await.unwrap(),
                 Settled::Stored
@@ -106,7 +109,7 @@ async fn a_fetch_that_is_given_up_is_the_outcome_of_a_study_of_which_nothing_is_
                 "{}",
                 reason.message
             );
-            assert!(claim(store, Kind::Deliver).await.is_none());
+            assert!(claim(store, Kind::Deliver("pacs")).await.is_none());
             assert_eq!(
                 store.jobs(true, 9).await.unwrap()[0].peer.as_deref(),
                 Some("pacs")
@@ -131,10 +134,13 @@ async fn a_worker_that_dies_spends_attempts_and_the_order_still_ends() {
         let store = &fixture.store;
         store.order_fetch(&uid(), "pacs").await.unwrap();
         for _ in 0..3 {
-            let gone = store.claim(Kind::Fetch, 1, Duration::ZERO, 3).await.unwrap();
+            let gone = store
+                .claim(Kind::Fetch("pacs"), 1, Duration::ZERO, 3)
+                .await
+                .unwrap();
             assert_eq!(gone.len(), 1);
         }
-        assert!(claim(store, Kind::Fetch).await.is_none());
+        assert!(claim(store, Kind::Fetch("pacs")).await.is_none());
         let row = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!(row.state, StudyState::Failed);
         assert!(kinds(store).await.contains(&"fetch-dead".to_owned()));
@@ -148,12 +154,13 @@ async fn what_came_before_a_fetch_was_given_up_is_analysed() {
         let store = &fixture.store;
         store.order_fetch(&uid(), "pacs").await.unwrap();
         store.order_fetch(&uid(), "other").await.unwrap();
-        let jobs = store.claim(Kind::Fetch, 2, LEASE, 3).await.unwrap();
-        let _ = store.bury_fetch(&jobs[0], "no connection").await.unwrap();
+        let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
+        let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         let row = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!(row.state, StudyState::Received, "another peer may have it");
         send(store, "1.2.9.1", b"one").await;
-        let _ = store.bury_fetch(&jobs[1], "no connection").await.unwrap();
+        let job = claim(store, Kind::Fetch("other")).await.unwrap();
+        let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         analysed(store).await;
         sound(&fixture).await;
     }
@@ -166,14 +173,14 @@ async fn a_result_stands_while_its_study_is_fetched_again() {
         send(store, "1.2.9.1", b"one").await;
         analysed(store).await;
         store.order_fetch(&uid(), "pacs").await.unwrap();
-        let job = claim(store, Kind::Fetch).await.unwrap();
+        let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
         let row = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!(row.state, StudyState::Scored);
         let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         let row = store.study(&uid()).await.unwrap().unwrap();
         assert_eq!(row.state, StudyState::Scored, "it is none the worse for it");
         store.order_fetch(&uid(), "pacs").await.unwrap();
-        let job = claim(store, Kind::Fetch).await.unwrap();
+        let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
         let _ = store.fetched(&job, &found(1)).await.unwrap();
         analysed(store).await;
         sound(&fixture).await;
@@ -185,7 +192,7 @@ async fn an_image_of_a_study_that_could_not_be_fetched_begins_anew() {
     for fixture in both().await {
         let store = &fixture.store;
         store.order_fetch(&uid(), "pacs").await.unwrap();
-        let job = claim(store, Kind::Fetch).await.unwrap();
+        let job = claim(store, Kind::Fetch("pacs")).await.unwrap();
         let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         let (object, stored) = store.put_object("one".into()).await.unwrap();
         let instance = super::fixture::instance("1.2", "1.2.9.1", object);

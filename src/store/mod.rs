@@ -16,6 +16,7 @@ mod deliveries;
 mod error;
 mod events;
 mod fetches;
+mod giving_up;
 mod objects;
 mod oversight;
 mod place;
@@ -124,6 +125,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod deliveries_tests;
 #[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]

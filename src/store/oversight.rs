@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::database::{millis, sql};
 use super::events::{EventKind, happened};
 use super::fetches::wait_for;
-use super::queue::{JobRow, Kind};
+use super::queue::JobRow;
 use super::results::hold;
 use super::row::study_uid;
 use super::{Store, StoreError};
@@ -61,7 +61,8 @@ impl Store {
     }
 
     /// Brings back what waits for a time that no rule sets so far ahead: `farthest` for what is to be complete, the others for jobs of each
-    /// kind, `errands` for those that wait for a peer. It was written before the database's clock was set back, and would wait for as long as it was set back by. Gives their number.
+    /// kind, `errands` for those that wait for a peer. It was written before the database's clock was set back, and would wait for as long
+    /// as it was set back by. Gives their number.
     pub async fn mend_times(
         &self,
         farthest: Duration,
@@ -77,11 +78,7 @@ impl Store {
             .execute(self.database.read())
             .await?;
         let mut mended = due.rows_affected();
-        for (kind, farthest) in [
-            (Kind::Analyse, analyses),
-            (Kind::Deliver, errands),
-            (Kind::Fetch, errands),
-        ] {
+        for (kind, farthest) in [("analyse", analyses), ("deliver", errands), ("fetch", errands)] {
             let jobs = self
                 .database
                 .query(sql!(
@@ -89,7 +86,7 @@ impl Store {
                      AND available_at > $1 + " now
                 ))
                 .bind(millis(farthest))
-                .bind(kind.name())
+                .bind(kind)
                 .execute(self.database.read())
                 .await?;
             mended += jobs.rows_affected();

@@ -15,7 +15,7 @@ use sqlx::any::AnyRow;
 
 use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
-use super::events::{EventKind, happened};
+use super::events::{EventKind, happened, happened_anew};
 use super::row::{key, snapshot, study_uid, to_json, unreadable};
 use super::workitems::begin_workitems;
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
@@ -46,23 +46,31 @@ pub enum Work {
 
 /// Which jobs a worker wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Kind<'a> {
     /// Analyses.
     Analyse,
-    /// Deliveries.
-    Deliver,
-    /// Fetches.
-    Fetch,
+    /// Deliveries to the destination of this name: each has a queue of its own, so that one that is slow holds up no other.
+    Deliver(&'a str),
+    /// Fetches from the peer of this name; the same.
+    Fetch(&'a str),
 }
 
-impl Kind {
+impl Kind<'_> {
     /// The name by which it is stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Analyse => "analyse",
-            Self::Deliver => "deliver",
-            Self::Fetch => "fetch",
+            Self::Deliver(_) => "deliver",
+            Self::Fetch(_) => "fetch",
+        }
+    }
+
+    /// The peer that it is about; empty where there is none, as the index of the queue has it.
+    pub(super) fn peer(self) -> String {
+        match self {
+            Self::Analyse => String::new(),
+            Self::Deliver(peer) | Self::Fetch(peer) => peer.to_owned(),
         }
     }
 }
@@ -147,13 +155,15 @@ impl Store {
     }
 
     /// How long until a job may be claimed; `None` if there is none to wait for.
-    pub async fn due_in(&self, kind: Kind) -> Result<Option<Duration>, StoreError> {
+    pub async fn due_in(&self, kind: Kind<'_>) -> Result<Option<Duration>, StoreError> {
         let query = self
             .database
             .query(sql!(
-                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND state IN ('ready', 'running')"
+                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $2 \
+                 AND state IN ('ready', 'running')"
             ))
-            .bind(kind.name());
+            .bind(kind.name())
+            .bind(kind.peer());
         self.millis_until(query).await
     }
 
@@ -167,7 +177,7 @@ impl Store {
     /// Jobs that have had `max_attempts` are given up on the way.
     pub async fn claim(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         limit: usize,
         lease: Duration,
         max_attempts: u32,
@@ -182,12 +192,13 @@ impl Store {
         let rows = write
             .query(sql!(
                 "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer FROM jobs \
-                 WHERE kind = $1 AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now
-                " ORDER BY available_at LIMIT $2" skip_locked
+                 WHERE kind = $1 AND coalesce(destination, peer, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
+                 AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
             ))
             .bind(kind.name())
             .bind(limit as i64)
             .bind(i64::from(max_attempts))
+            .bind(kind.peer())
             .fetch_all(write.connection()?)
             .await?;
         let mut claimed = Vec::new();
@@ -287,11 +298,11 @@ impl Job {
 
     /// What kind of work it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self.work {
+    pub fn kind(&self) -> Kind<'_> {
+        match &self.work {
             Work::Analyse => Kind::Analyse,
-            Work::Deliver { .. } => Kind::Deliver,
-            Work::Fetch { .. } => Kind::Fetch,
+            Work::Deliver { destination, .. } => Kind::Deliver(destination),
+            Work::Fetch { peer } => Kind::Fetch(peer),
         }
     }
 
@@ -399,7 +410,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
         .execute(write.connection()?)
         .await?;
     if job.work == Work::Analyse {
-        happened(
+        happened_anew(
             write,
             job.study.as_str(),
             job.generation,

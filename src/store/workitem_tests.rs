@@ -63,7 +63,7 @@ async fn queued(store: &Store) -> usize {
     store.enqueue_due(10, describe).await.unwrap()
 }
 
-async fn claim(store: &Store, kind: Kind) -> Job {
+async fn claim(store: &Store, kind: Kind<'_>) -> Job {
     store.claim(kind, 1, LEASE, 3).await.unwrap().pop().unwrap()
 }
 
@@ -201,7 +201,7 @@ async fn one_whose_input_a_peer_has_is_fetched_and_canceled_where_that_fails() {
     for fixture in both().await {
         let store = &fixture.store;
         create(store, &new("1.7", &["1.2.1"], Some("pacs"))).await;
-        let job = claim(store, Kind::Fetch).await;
+        let job = claim(store, Kind::Fetch("pacs")).await;
         let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         let workitem = store.workitem(&item("1.7")).await.unwrap().unwrap();
         assert_eq!(workitem.state, State::Canceled);
@@ -216,7 +216,7 @@ async fn one_whose_input_a_peer_has_is_fetched_and_canceled_where_that_fails() {
 
         create(store, &new("1.8", &["1.2.1", "1.2.2"], Some("pacs"))).await;
         create(store, &new("1.9", &["1.2.1"], Some("pacs"))).await;
-        let job = claim(store, Kind::Fetch).await;
+        let job = claim(store, Kind::Fetch("pacs")).await;
         arrive(store, "1.2.1").await;
         let found = Fetched {
             listed: 1,

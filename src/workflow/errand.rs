@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::worker::{BREATH, POLL};
 use super::{Workflow, deliver, fetch};
 use crate::fault::Fault;
-use crate::peer::PeerError;
+use crate::peer::{Destination, Destinations, PeerError, Use};
 use crate::store::{Fetched, Job, Kind, Settled, Store, StoreError, Work};
 
 /// How long an errand may be silent before another worker takes it; it is renewed while it runs.
@@ -74,9 +74,8 @@ impl From<PeerError> for Failure {
 
 /// How errands of one kind are run.
 struct Manner {
-    kind: Kind,
-    /// How many at the same time. A delivery holds one report; a fetch one image, which may be large.
-    at_once: usize,
+    /// What is done for each peer: a queue of its own, and places of its own, so that one that is slow or silent holds up no other.
+    lanes: Vec<Lane>,
     attempts: u32,
     /// How long one attempt may take, whatever the peer does; what a fetch has brought by then stays.
     longest: Duration,
@@ -84,27 +83,38 @@ struct Manner {
     wake: Arc<Notify>,
 }
 
-impl Manner {
-    fn of(workflow: &Workflow, kind: Kind) -> Self {
-        let settings = &workflow.settings;
-        if kind == Kind::Fetch {
-            Self {
-                kind,
-                at_once: 2,
-                attempts: settings.fetch_attempts,
-                longest: Duration::from_hours(1),
-                wake: workflow.orders.clone(),
-            }
-        } else {
-            Self {
-                kind,
-                at_once: 4,
-                attempts: settings.delivery_attempts,
-                longest: Duration::from_mins(15),
-                wake: workflow.outbox.clone(),
-            }
-        }
+/// The errands to one peer.
+struct Lane {
+    peer: String,
+    uses: Use,
+    places: Arc<Semaphore>,
+}
+
+/// The queue of the errands to a peer.
+fn queue(peer: &str, uses: Use) -> Kind<'_> {
+    match uses {
+        Use::Results => Kind::Deliver(peer),
+        Use::Studies => Kind::Fetch(peer),
     }
+}
+
+/// The queues of all errands that the configuration has peers for.
+pub(super) fn queues(destinations: &Destinations) -> Vec<Kind<'_>> {
+    let of = |uses| {
+        let peers = destinations.used_for(uses);
+        peers.map(move |peer| queue(&peer.name, uses))
+    };
+    of(Use::Results).chain(of(Use::Studies)).collect()
+}
+
+fn lanes(workflow: &Workflow, uses: Use, at_once: usize) -> Vec<Lane> {
+    let peers = workflow.destinations.used_for(uses);
+    let lane = |peer: &Destination| Lane {
+        peer: peer.name.clone(),
+        uses,
+        places: Arc::new(Semaphore::new(at_once)),
+    };
+    peers.map(lane).collect()
 }
 
 /// What an attempt that went well has done.
@@ -113,9 +123,31 @@ enum Done {
     Fetched(Fetched),
 }
 
-/// Runs errands of this kind until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
-pub(super) async fn run(workflow: Workflow, kind: Kind, stop: CancellationToken) {
-    let manner = Arc::new(Manner::of(&workflow, kind));
+/// Sends results until `stop` is cancelled.
+pub(super) async fn deliveries(workflow: Workflow, stop: CancellationToken) {
+    let manner = Manner {
+        lanes: lanes(&workflow, Use::Results, 4),
+        attempts: workflow.settings.delivery_attempts,
+        longest: Duration::from_mins(15),
+        wake: workflow.outbox.clone(),
+    };
+    run(workflow, manner, stop).await;
+}
+
+/// Fetches studies until `stop` is cancelled. Each holds one image, which may be large.
+pub(super) async fn fetches(workflow: Workflow, stop: CancellationToken) {
+    let manner = Manner {
+        lanes: lanes(&workflow, Use::Studies, 2),
+        attempts: workflow.settings.fetch_attempts,
+        longest: Duration::from_hours(1),
+        wake: workflow.orders.clone(),
+    };
+    run(workflow, manner, stop).await;
+}
+
+/// Runs errands until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
+async fn run(workflow: Workflow, manner: Manner, stop: CancellationToken) {
+    let manner = Arc::new(manner);
     let mut running = JoinSet::new();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {
@@ -126,8 +158,7 @@ pub(super) async fn run(workflow: Workflow, kind: Kind, stop: CancellationToken)
                 let fault = Fault::from(error);
                 tracing::warn!(
                     code = fault.code,
-                    kind = kind.name(),
-                    "the queue could not be looked at; it is tried again"
+                    "the queue of a peer could not be looked at; it is tried again"
                 );
                 POLL
             }
@@ -148,21 +179,30 @@ pub(super) async fn run(workflow: Workflow, kind: Kind, stop: CancellationToken)
     }
 }
 
+/// Begins as many errands to each peer as it has places free, and says how long nothing will be due.
 async fn start(
     workflow: &Workflow,
     manner: &Arc<Manner>,
     running: &mut JoinSet<()>,
     abandon: &CancellationToken,
 ) -> Result<Duration, StoreError> {
-    let store = &workflow.store;
-    let room = manner.at_once - running.len().min(manner.at_once);
-    if room == 0 {
-        return Ok(POLL);
+    let (store, mut pause) = (&workflow.store, POLL);
+    for lane in &manner.lanes {
+        let (queue, room) = (queue(&lane.peer, lane.uses), lane.places.available_permits());
+        if room == 0 {
+            continue;
+        }
+        for job in store.claim(queue, room, LEASE, manner.attempts).await? {
+            let place = lane.places.clone().try_acquire_owned();
+            let errand = run_job(workflow.clone(), manner.clone(), job, abandon.clone());
+            running.spawn(async move {
+                errand.await;
+                drop(place);
+            });
+        }
+        pause = pause.min(store.due_in(queue).await?.unwrap_or(POLL));
     }
-    for job in store.claim(manner.kind, room, LEASE, manner.attempts).await? {
-        running.spawn(run_job(workflow.clone(), manner.clone(), job, abandon.clone()));
-    }
-    Ok(store.due_in(manner.kind).await?.unwrap_or(POLL))
+    Ok(pause)
 }
 
 async fn run_job(workflow: Workflow, manner: Arc<Manner>, job: Job, abandon: CancellationToken) {
@@ -179,7 +219,7 @@ async fn run_job(workflow: Workflow, manner: Arc<Manner>, job: Job, abandon: Can
         let fault = Fault::from(error);
         tracing::warn!(
             code = fault.code,
-            kind = manner.kind.name(),
+            kind = job.kind().name(),
             "what became of a job could not be stored"
         );
     }
@@ -219,10 +259,9 @@ async fn settle(
         Some(Ok(Done::Delivered)) => (store.delivered(job).await?, "delivered"),
         Some(Ok(Done::Fetched(fetched))) => (store.fetched(job, &fetched).await?, "fetched"),
         Some(Err(failed)) if !failed.retry || job.attempt >= manner.attempts => {
-            let buried = if manner.kind == Kind::Fetch {
-                store.bury_fetch(job, &failed.cause).await?
-            } else {
-                store.bury_delivery(job, &failed.cause).await?
+            let buried = match job.kind() {
+                Kind::Fetch(_) => store.bury_fetch(job, &failed.cause).await?,
+                Kind::Analyse | Kind::Deliver(_) => store.bury_delivery(job, &failed.cause).await?,
             };
             (buried, "dead")
         }
@@ -276,3 +315,7 @@ fn backoff(job: &Job) -> Duration {
     let hash = Sha256::digest(format!("{}/{}", job.id, job.attempt).as_bytes());
     doubled.mul_f64(0.5 + f64::from(hash[0]) / 512.0)
 }
+
+#[cfg(test)]
+#[path = "errand_tests.rs"]
+mod tests;

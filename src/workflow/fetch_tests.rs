@@ -1,17 +1,14 @@
 //! Orders of studies from an archive that is a real server on the loopback interface, and that does not always behave.
 
-#[path = "../../tests/stage/archive.rs"]
-mod archive;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, Mode};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::dicom::StudyUid;
+use crate::peer::fixture::archive::{Archive, Mode};
 use crate::peer::{Destination, Destinations, Kind, Use};
 use crate::store::{Basis, Store, StoreSettings, StudyRow, StudyState};
 use crate::telemetry::metrics::Metrics;

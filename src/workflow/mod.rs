@@ -15,6 +15,7 @@ mod ingest;
 mod lease;
 mod order;
 mod replay;
+mod supervise;
 mod upkeep;
 mod worker;
 
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Destinations;
-use crate::store::{Kind, Store};
+use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 pub use account::account;
 pub use analyse::{Chosen, Score, Scoring};
@@ -33,6 +34,7 @@ pub use completeness::Patience;
 pub use ingest::Submission;
 pub use order::Created;
 pub use replay::{Replay, replay};
+use supervise::supervise;
 
 /// What a server does of the way from arrival to result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -157,14 +159,14 @@ impl Workflow {
         }
     }
 
-    /// Analyses what is complete, sends what is finished and fetches what was ordered until `stop` is cancelled; then nothing is begun, what runs is given
-    /// [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
+    /// Analyses what is complete, sends what is finished and fetches what was ordered until `stop` is cancelled; then nothing is begun,
+    /// what runs is given [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
-            worker::run(self.clone(), stop.clone()),
-            errand::run(self.clone(), Kind::Deliver, stop.clone()),
-            errand::run(self.clone(), Kind::Fetch, stop.clone()),
-            upkeep::run(self, stop),
+            supervise("worker", &stop, || worker::run(self.clone(), stop.clone())),
+            supervise("outbox", &stop, || errand::deliveries(self.clone(), stop.clone())),
+            supervise("fetches", &stop, || errand::fetches(self.clone(), stop.clone())),
+            supervise("upkeep", &stop, || upkeep::run(self.clone(), stop.clone())),
         );
     }
 }

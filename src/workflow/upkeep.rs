@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
-use super::errand::LONGEST_WAIT;
+use super::errand::{self, LONGEST_WAIT};
 use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
 use crate::store::StoreError;
@@ -21,6 +21,8 @@ const TIDY: Duration = Duration::from_hours(1);
 const REPORTS: Duration = Duration::from_hours(24);
 /// How old an object must be that no row names: far older than any sender needs between the two.
 const ORPHAN: Duration = Duration::from_hours(1);
+/// How long a job waits for a peer that is not in the configuration: longer than any roll-out of one takes.
+const UNSERVED: Duration = Duration::from_hours(24);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
@@ -96,6 +98,14 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
         }
     }
     workflow.store.forget_reports(REPORTS).await?;
+    let served = errand::queues(&workflow.destinations);
+    let given_up = workflow.store.give_up_unserved(&served, UNSERVED).await?;
+    if given_up > 0 {
+        tracing::warn!(
+            given_up,
+            "store.unserved: jobs waited for peers that are not in the configuration"
+        );
+    }
     let swept = workflow.store.sweep(ORPHAN).await?;
     if swept.objects > 0 {
         tracing::info!(objects = swept.objects, bytes = swept.bytes, "store.swept");

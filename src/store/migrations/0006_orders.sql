@@ -36,7 +36,8 @@ FROM jobs;
 DROP TABLE jobs;
 ALTER TABLE jobs_0006 RENAME TO jobs;
 
-CREATE INDEX jobs_claimable ON jobs (kind, available_at) WHERE state IN ('ready', 'running');
+-- each peer has a queue of its own: finding what waits for one must not cost more where much waits for another
+CREATE INDEX jobs_claimable ON jobs (kind, coalesce(destination, peer, ''), available_at) WHERE state IN ('ready', 'running');
 CREATE INDEX jobs_dead ON jobs (settled_at) WHERE state = 'dead';
 CREATE INDEX jobs_of_study ON jobs (study_uid);
 
