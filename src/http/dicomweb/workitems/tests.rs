@@ -289,7 +289,9 @@ async fn a_workitem_before_its_images_is_performed_when_the_last_of_them_has_com
     let output = &workitem["00741216"]["Value"][0]["00404033"]["Value"][0];
     let (_, study) = server.get("/v1/studies/1.2").await;
     assert_eq!(study["completeness"]["basis"], "workitem");
-    let report = crate::report::report_uid(study["result_key"].as_str().unwrap());
+    // as `report::report_uid` makes it
+    let key = study["result_key"].as_str().unwrap();
+    let report = crate::dicom::uid::derived(&["osteon", "structured report", key]);
     assert_eq!(
         output["00081199"]["Value"][0]["00081155"]["Value"][0],
         report.as_str()
