@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failpoint;
-use crate::http::{self, App, Intake, Limits};
+use crate::http::{self, App, Intake, Limits, Outgoing};
 use crate::inference::{Inference, RepositorySettings, Settings};
 use crate::model::{Policy, TrustedKeys};
 use crate::runtime::Runtime;
@@ -123,7 +124,12 @@ impl Server {
             metrics,
             limits,
             intake: Intake::new(config.body_memory_bytes, config.deadline),
+            outgoing: Outgoing {
+                room: Intake::new(config.body_memory_bytes, config.deadline),
+                decoders: Arc::new(Semaphore::new(config.cores)),
+            },
             public_url: config.public_url,
+            cors: config.cors,
             role: config.role,
             stopping: stopping.clone(),
         };

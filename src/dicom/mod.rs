@@ -5,12 +5,17 @@
 
 pub mod attributes;
 mod envelope;
+pub mod explicit;
+pub mod json;
 pub mod media_type;
 pub mod multipart;
+pub mod query;
+pub mod record;
 mod repair;
 mod structure;
 pub mod uid;
 mod value_representation;
+pub mod xml;
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,7 +190,7 @@ impl Instance {
             study: StudyUid::parse(&uid(tags::STUDY_INSTANCE_UID))?,
             series: SeriesUid::parse(&uid(tags::SERIES_INSTANCE_UID))?,
             uid: InstanceUid::parse(&uid(tags::SOP_INSTANCE_UID))?,
-            class: uid(tags::SOP_CLASS_UID),
+            class: uid(tags::SOP_CLASS_UID).replace('\0', ""),
             transfer_syntax,
             header,
             pixels,

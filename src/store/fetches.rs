@@ -121,7 +121,7 @@ pub(super) async fn wait_for(write: &mut Write, study: &str) -> Result<i64, Stor
     write
         .query(sql!(
             "UPDATE studies SET state = 'received', result_key = NULL, generation = generation + 1 WHERE study_uid = $1 \
-             AND state = 'failed' AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid)"
+             AND state = 'failed' AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL)"
         ))
         .bind(study.to_owned())
         .execute(write.connection()?)
@@ -173,7 +173,7 @@ pub(super) async fn give_up(write: &mut Write, job: &Job, cause: &str) -> Result
     let row = write
         .query(sql!(
             "UPDATE studies SET fetches = fetches - 1, due_at = " now " WHERE study_uid = $1 RETURNING generation, fetches, state, \
-             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
         ))
         .bind(study.to_owned())
         .fetch_one(write.connection()?)

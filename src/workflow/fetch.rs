@@ -13,6 +13,7 @@ use super::{Submission, Workflow};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
 use crate::peer::{Listed, PeerError, Source};
+use crate::report::report_uid;
 use crate::store::{Fetched, StoreError};
 
 /// What became of one instance.
@@ -30,11 +31,16 @@ pub(super) async fn fetch(workflow: &Workflow, study: &StudyUid, peer: &str) -> 
         ));
     };
     let source = Source::open(peer, workflow.settings.instance_limit).await?;
-    let listed = source.list(study).await?;
+    let mut listed = source.list(study).await?;
+    // an archive that gets our reports lists them with the study
+    let reports = workflow.store.deliveries(study).await?.into_iter();
+    let reports: HashSet<String> = reports.map(|sent| report_uid(sent.result_key.as_str())).collect();
+    listed.retain(|one| !reports.contains(one.uid.as_str()));
     failpoint::reach("fetch.after-list")
         .await
         .map_err(StoreError::from)?;
-    let here = workflow.store.instances(study).await?.into_iter();
+    // what was made here, too, which the archive may have from us
+    let here = workflow.store.stored(study, None, None).await?.into_iter();
     let here: HashSet<InstanceUid> = here
         .filter(|row| row.removed_at.is_none())
         .map(|row| row.instance.uid)

@@ -119,7 +119,7 @@ impl Attributes {
     }
 
     /// Sets a sequence.
-    pub fn put_sequence(&mut self, tag: &str, items: Vec<Value>) {
+    pub fn put_sequence(&mut self, tag: &str, items: &[Value]) {
         self.0.insert(tag.to_owned(), sequence(items));
     }
 
@@ -177,7 +177,7 @@ pub(super) fn element(vr: &str, value: &str) -> Value {
 }
 
 /// A sequence.
-pub(super) fn sequence(items: Vec<Value>) -> Value {
+pub(super) fn sequence(items: &[Value]) -> Value {
     json!({ "vr": "SQ", "Value": items })
 }
 

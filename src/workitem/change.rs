@@ -62,12 +62,13 @@ impl Workitem {
         let uid = InstanceUid::parse(transaction)
             .map_err(|_| Refusal::Invalid(invalid("the Transaction UID (0008,1195) is not a valid UID")))?;
         match (self.state, asked) {
-            (_, State::Scheduled) => return Err(Refusal::Inconsistent),
+            (_, State::Scheduled) | (State::InProgress, State::InProgress) => {
+                return Err(Refusal::Inconsistent);
+            }
             (State::Scheduled, State::InProgress) => {
                 self.transaction = Some(uid.to_string());
                 self.set_state(State::InProgress);
             }
-            (State::InProgress, State::InProgress) => return Err(Refusal::Inconsistent),
             (State::InProgress, _) => {
                 if self.transaction.as_deref() != Some(uid.as_str()) {
                     return Err(Refusal::TransactionIncorrect);
@@ -198,7 +199,7 @@ impl Workitem {
     pub(super) fn note_cancellation(&mut self, now: &str, why: Option<&Attributes>) {
         if self.attributes.items(tag::PROGRESS_INFORMATION).next().is_none() {
             self.attributes
-                .put_sequence(tag::PROGRESS_INFORMATION, vec![serde_json::json!({})]);
+                .put_sequence(tag::PROGRESS_INFORMATION, &[serde_json::json!({})]);
         }
         if let Some(progress) = self.attributes.items_mut(tag::PROGRESS_INFORMATION).next() {
             progress.insert(

@@ -40,7 +40,7 @@ impl Order {
         let names_us = |station: &&Map<String, Value>| {
             text_of(station, tag::CODE_VALUE).is_some_and(|value| value.eq_ignore_ascii_case(STATION))
         };
-        let for_us = stations.iter().any(|station| names_us(&station));
+        let for_us = stations.iter().any(names_us);
         if !stations.is_empty() && !for_us {
             return Ok(None);
         }

@@ -22,11 +22,10 @@ impl Workitem {
         self.performed_here = true;
         self.set_state(State::InProgress);
         let begun = json!({
-            tag::PERFORMED_STATION: sequence(vec![coded(PRIVATE, "osteon", "osteon")]),
+            tag::PERFORMED_STATION: sequence(&[coded(PRIVATE, "osteon", "osteon")]),
             tag::PERFORMED_START: element("DT", now),
         });
-        self.attributes
-            .put_sequence(tag::PERFORMED_PROCEDURE, vec![begun]);
+        self.attributes.put_sequence(tag::PERFORMED_PROCEDURE, &[begun]);
         self.attributes.put(tag::MODIFIED_AT, "DT", now);
         self.progress("0", "the study is analysed");
         Event::state(self)
@@ -53,7 +52,7 @@ impl Workitem {
             tag::TYPE_OF_INSTANCES: element("CS", "DICOM"),
             tag::STUDY_UID: element("UI", study),
             tag::SERIES_UID: element("UI", &report_series_uid(key)),
-            tag::REFERENCED_SOP_SEQUENCE: sequence(vec![reference]),
+            tag::REFERENCED_SOP_SEQUENCE: sequence(&[reference]),
         });
         self.performed(vec![output], now);
         self.progress("100", "the study is scored");
@@ -68,7 +67,7 @@ impl Workitem {
         let message: String = message.chars().take(LONGEST_REASON).collect();
         why.put(tag::REASON_FOR_CANCELLATION, "LT", &message);
         let reason = coded(PRIVATE, code, &code.replace('-', " "));
-        why.put_sequence(tag::DISCONTINUATION_REASON, vec![reason]);
+        why.put_sequence(tag::DISCONTINUATION_REASON, &[reason]);
         self.performed(Vec::new(), now);
         self.note_cancellation(now, Some(&why));
         self.set_state(State::Canceled);
@@ -84,18 +83,18 @@ impl Workitem {
         let ordered = self.attributes.element(tag::SCHEDULED_WORKITEM_CODE).cloned();
         let work = ordered
             .filter(|codes| codes["Value"].as_array().is_some_and(|codes| !codes.is_empty()))
-            .unwrap_or_else(|| sequence(vec![coded(PRIVATE, "score", "Score a radiograph")]));
+            .unwrap_or_else(|| sequence(&[coded(PRIVATE, "score", "Score a radiograph")]));
         let performed = json!({
             tag::PERFORMED_WORKITEM_CODE: work,
-            tag::PERFORMED_STATION: sequence(vec![coded(PRIVATE, "osteon", "osteon")]),
-            tag::ACTUAL_PERFORMERS: sequence(Vec::new()),
+            tag::PERFORMED_STATION: sequence(&[coded(PRIVATE, "osteon", "osteon")]),
+            tag::ACTUAL_PERFORMERS: sequence(&[]),
             tag::PERFORMED_START: element("DT", &began),
             tag::PERFORMED_END: element("DT", now),
-            tag::PROCESSING_PARAMETERS: sequence(Vec::new()),
-            tag::OUTPUT_INFORMATION: sequence(output),
+            tag::PROCESSING_PARAMETERS: sequence(&[]),
+            tag::OUTPUT_INFORMATION: sequence(&output),
         });
         self.attributes
-            .put_sequence(tag::PERFORMED_PROCEDURE, vec![performed]);
+            .put_sequence(tag::PERFORMED_PROCEDURE, &[performed]);
     }
 
     fn progress(&mut self, percent: &str, words: &str) {
@@ -104,7 +103,7 @@ impl Workitem {
             tag::PROGRESS_DESCRIPTION: element("ST", words),
         });
         self.attributes
-            .put_sequence(tag::PROGRESS_INFORMATION, vec![progress]);
+            .put_sequence(tag::PROGRESS_INFORMATION, &[progress]);
     }
 
     /// The attributes as they are shown, with where its output can be had from under `base`, the URL of the DICOMweb service.
@@ -124,7 +123,7 @@ impl Workitem {
                 );
                 if self.performed_here {
                     let place = json!({ tag::RETRIEVE_URL: element("UR", &place) });
-                    output[tag::WADO_RS_RETRIEVAL] = sequence(vec![place]);
+                    output[tag::WADO_RS_RETRIEVAL] = sequence(&[place]);
                 }
             }
         }

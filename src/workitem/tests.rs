@@ -50,7 +50,7 @@ fn state(state: &str, transaction: Option<&str>) -> Attributes {
 
 fn performed() -> Attributes {
     let mut performed = Attributes::default();
-    performed.put_sequence(tag::PERFORMED_PROCEDURE, vec![json!({})]);
+    performed.put_sequence(tag::PERFORMED_PROCEDURE, &[json!({})]);
     performed
 }
 
@@ -214,8 +214,8 @@ fn an_update_changes_neither_identity_nor_state_nor_input() {
     let mut changes = Attributes::default();
     changes.put(tag::LABEL, "LO", "Another");
     changes.put(tag::STATE, "CS", "SCHEDULED");
-    changes.put_sequence(tag::PROGRESS_INFORMATION, vec![json!({})]);
-    changes.put_sequence(tag::SCHEDULED_STATION, vec![json!({})]);
+    changes.put_sequence(tag::PROGRESS_INFORMATION, &[json!({})]);
+    changes.put_sequence(tag::SCHEDULED_STATION, &[json!({})]);
     let changed = workitem.update(changes, None, NOW).unwrap();
     let kinds: Vec<_> = changed.events.iter().map(|event| kind(event).0).collect();
     assert_eq!(kinds, [json!(3), json!(5)]);

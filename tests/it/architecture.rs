@@ -116,7 +116,15 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "telemetry",
             "workflow",
         ],
-        "config" => &["inference", "peer", "runtime", "store", "telemetry", "workflow"],
+        "config" => &[
+            "http",
+            "inference",
+            "peer",
+            "runtime",
+            "store",
+            "telemetry",
+            "workflow",
+        ],
         _ => return None,
     })
 }

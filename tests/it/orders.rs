@@ -247,6 +247,20 @@ async fn an_archive_orders_a_score_by_a_workitem_follows_it_and_gets_the_report(
         ["SCHEDULED", "IN PROGRESS", "COMPLETED"]
     );
     assert_eq!(archive.requests().retrievals, 1);
+    // nor is the report that the archive has by now a part of the study
+    assert_eq!(order(&server, &study(), "pacs").await.0, StatusCode::ACCEPTED);
+    for _ in 0..300 {
+        let (_, timeline) = server.get(&format!("/v1/studies/{}/timeline", study())).await;
+        if timeline.to_string().matches(r#""kind":"fetched""#).count() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let again = outcome(&server, &study()).await;
+    assert_eq!(
+        (&again["instances"], &again["completeness"]["expected"]),
+        (&1.into(), &1.into())
+    );
     let (status, printed) = server.osteon(&["store", "check"]).await;
     assert_eq!(status, 0, "{printed}");
     door.stop().await;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Frame;
 
-use super::service_url::service_url;
+use super::accept::Accept;
+use super::service::base;
 use super::stow_answer::{Answer, Identity, OTHER_STUDY};
 use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
@@ -107,6 +108,8 @@ struct Request {
 
 impl Request {
     async fn serve(&self, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+        // whatever it says, what was stored is said
+        let accept = Accept::of(headers, None).unwrap_or_default();
         let kind = content_kind(headers)?;
         let limit = match kind {
             ContentKind::Single => self.settings.instance_limit.min(self.settings.request_limit),
@@ -133,7 +136,7 @@ impl Request {
                 self.store_parts(&boundary, body.into_data_stream()).await?
             }
         };
-        Ok(answer.respond(&service_url(self.settings.public_url.as_deref(), headers)))
+        Ok(answer.respond(&base(self.settings.public_url.as_deref(), headers), &accept))
     }
 
     async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {

@@ -20,7 +20,7 @@ use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::service_url::service_url;
+use super::service::base;
 use crate::dicom::{InstanceUid, uid};
 use crate::fault::{Fault, FaultKind};
 use crate::http::Intake;
@@ -61,7 +61,7 @@ type Named = Vec<(String, String)>;
 
 impl Worklist {
     fn base(&self, headers: &HeaderMap) -> String {
-        service_url(self.settings.public_url.as_deref(), headers)
+        base(self.settings.public_url.as_deref(), headers)
     }
 
     async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Attributes, Fault> {
