@@ -77,6 +77,8 @@ pub struct Destination {
     /// What it is used for: results, unless it says otherwise.
     #[serde(rename = "use", default = "results")]
     pub uses: Vec<Use>,
+    /// Its AE title, by which orders may name it.
+    pub ae_title: Option<String>,
     /// The base URL of the archive's DICOMweb services, or the webhook's own.
     pub url: String,
     /// File with a token that is sent with each request (RFC 6750); it is read anew for each delivery.
@@ -146,6 +148,20 @@ impl Destinations {
         self.used_for(Use::Studies).find(|peer| peer.name == name)
     }
 
+    /// The one, if any, that studies may be fetched from and that is meant by one of these AE titles or of these URLs. URLs are compared
+    /// with what is configured, letter by letter, and used for nothing else.
+    #[must_use]
+    pub fn source_at(&self, ae_titles: &BTreeSet<String>, urls: &BTreeSet<String>) -> Option<&Destination> {
+        self.used_for(Use::Studies).find(|peer| {
+            let within = |url: &String| {
+                let rest = url.strip_prefix(peer.base());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let title = peer.ae_title.as_ref();
+            title.is_some_and(|title| ae_titles.contains(title)) || urls.iter().any(within)
+        })
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -203,6 +219,17 @@ impl Destination {
         }
         if self.format.is_some() && self.kind != Kind::Webhook {
             return wrong("format is for a webhook");
+        }
+        let title = |title: &String| {
+            (1..=16).contains(&title.len())
+                && title
+                    .bytes()
+                    .all(|byte| (0x20..0x7F).contains(&byte) && byte != b'\\')
+        };
+        if !self.ae_title.iter().all(title) {
+            return wrong(
+                "ae-title has 1 to 16 characters of ASCII and no backslash (PS3.5 section 6.2, VR AE)",
+            );
         }
         if self.uses.is_empty() {
             return wrong("use must be \"results\", \"studies\" or both, in a list");
@@ -337,6 +364,19 @@ mod tests {
         );
         let studies =
             one("name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\nuse = [\"studies\"]").unwrap();
+        let at = |url: &str| studies.source_at(&BTreeSet::new(), &BTreeSet::from([url.to_owned()]));
+        for url in ["http://h/d", "http://h/d/studies/1.2"] {
+            assert!(at(url).is_some(), "{url}");
+        }
+        for url in [
+            "http://h/dd",
+            "http://h.evil/d/studies/1.2",
+            "https://h/d",
+            "/studies/1.2",
+            "",
+        ] {
+            assert!(at(url).is_none(), "{url}");
+        }
         assert!(studies.source("a").is_some() && studies.used_for(Use::Results).next().is_none());
     }
 
@@ -368,6 +408,7 @@ mod tests {
                 "for an archive",
             ),
             (format!("{good}use = []"), "results"),
+            (format!("{good}ae-title = \"A_TITLE_TOO_LONG_\""), "ae-title"),
             (
                 format!("{}use = [\"studies\"]", good.replace("stow", "webhook")),
                 "a webhook has no studies",

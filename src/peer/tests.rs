@@ -21,6 +21,7 @@ fn destination(kind: Kind, url: String) -> Destination {
         kind,
         uses: vec![Use::Results, Use::Studies],
         url,
+        ae_title: None,
         bearer_token_file: None,
         user: None,
         password_file: None,

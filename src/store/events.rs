@@ -58,6 +58,10 @@ pub enum EventKind {
     Fetched,
     /// Fetching it was given up.
     FetchDead,
+    /// A workitem orders its score.
+    WorkitemScheduled,
+    /// A workitem that ordered its score is completed or canceled.
+    WorkitemEnded,
     /// A dead job was put back by hand.
     Retried,
     /// Its result waits to be sent somewhere.
@@ -95,6 +99,8 @@ impl EventKind {
             Self::FetchFailed => "fetch-failed",
             Self::Fetched => "fetched",
             Self::FetchDead => "fetch-dead",
+            Self::WorkitemScheduled => "workitem-scheduled",
+            Self::WorkitemEnded => "workitem-ended",
             Self::Retried => "retried",
             Self::DeliveryQueued => "delivery-queued",
             Self::DeliveryFailed => "delivery-failed",

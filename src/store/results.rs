@@ -17,6 +17,7 @@ use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
 use super::made::put_making;
 use super::row::{from_json, key, study_uid, to_json, unreadable};
+use super::workitems::end_workitems;
 use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
@@ -285,6 +286,7 @@ pub(super) async fn set_outcome(
     });
     happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
     put_making(write, &job.study, job.generation, &result.key).await?;
+    end_workitems(write, job.study.as_str(), result).await?;
     queue_deliveries(write, job, &result.key, destinations).await
 }
 

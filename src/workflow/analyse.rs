@@ -119,7 +119,7 @@ pub(super) async fn analyse(
         .map_err(StoreError::from)?;
     failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
-    let urgent = instances.iter().any(|row| row.instance.urgent);
+    let urgent = job.urgent || instances.iter().any(|row| row.instance.urgent);
     let priority = if urgent { Priority::Stat } else { Priority::Routine };
     for row in instances {
         let asked = Instant::now();

@@ -16,6 +16,7 @@ fn hook(name: &str, url: String) -> Destination {
         kind: peer::Kind::Webhook,
         uses: vec![Use::Results],
         url,
+        ae_title: None,
         bearer_token_file: None,
         user: None,
         password_file: None,

@@ -40,6 +40,7 @@ impl Running {
             kind: Kind::Stow,
             uses: vec![Use::Studies],
             url: archive.url(),
+            ae_title: Some("PACS".into()),
             bearer_token_file: None,
             user: None,
             password_file: None,

@@ -17,6 +17,7 @@ mod fhir;
 mod ingest;
 mod lease;
 mod objects;
+mod order;
 mod replay;
 mod sources;
 mod supervise;
@@ -37,6 +38,7 @@ pub use analyse::{Chosen, Explaining, Score, Scoring};
 pub use completeness::Patience;
 pub use fhir::fhir;
 pub use ingest::Submission;
+pub use order::Created;
 pub use replay::{Replay, replay};
 use supervise::supervise;
 
