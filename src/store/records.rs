@@ -73,12 +73,12 @@ pub(super) async fn put_record(
 }
 
 /// Writes the records of a study and a series anew, from the instances that they have: one has left, or came in another order than
-/// it arrived.
+/// it arrived. One whose header could not be read says less than the others.
 pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -> Result<(), StoreError> {
     let last_of_series = write
         .query(sql!(
             "SELECT header, whole FROM headers JOIN instances ON instances.sop_uid = headers.sop_uid \
-             WHERE study_uid = $1 AND series_uid = $2 ORDER BY received_at DESC, headers.sop_uid DESC LIMIT 1"
+             WHERE study_uid = $1 AND series_uid = $2 ORDER BY whole DESC, received_at DESC, headers.sop_uid DESC LIMIT 1"
         ))
         .bind(study.to_owned())
         .bind(series.to_owned())
@@ -95,8 +95,8 @@ pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -
     let last_of_study = write
         .query(sql!(
             "SELECT header, whole FROM headers JOIN instances ON instances.sop_uid = headers.sop_uid \
-             WHERE study_uid = $1 ORDER BY CASE WHEN made_for IS NULL THEN 0 ELSE 1 END, received_at DESC, headers.sop_uid DESC \
-             LIMIT 1"
+             WHERE study_uid = $1 ORDER BY CASE WHEN made_for IS NULL THEN 0 ELSE 1 END, whole DESC, received_at DESC, \
+             headers.sop_uid DESC LIMIT 1"
         ))
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)

@@ -76,6 +76,18 @@ impl Select {
     }
 
     fn any(&mut self, column: &str, vr: VR, any: &[Matching]) -> String {
+        // a list of many values is no tree of as many levels
+        let exact: Option<Vec<&String>> = any
+            .iter()
+            .map(|matching| match matching {
+                Matching::Exact(text) => Some(text),
+                _ => None,
+            })
+            .collect();
+        if let Some(list) = exact.filter(|list| list.len() > 1) {
+            let list: Vec<String> = list.into_iter().map(|text| self.text(text)).collect();
+            return format!("{column} IN ({})", list.join(", "));
+        }
         let any: Vec<String> = any
             .iter()
             .map(|matching| self.one(column, vr, matching))
