@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dicom_dictionary_std::uids;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
@@ -21,6 +22,38 @@ pub enum Kind {
     Stow,
     /// The result is posted in JSON.
     Webhook,
+}
+
+/// In which form a webhook takes a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// JSON as REST answers it.
+    #[default]
+    Json,
+    /// A Bundle of FHIR R4 in JSON.
+    Fhir,
+}
+
+impl Format {
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Fhir => "application/fhir+json",
+        }
+    }
+}
+
+/// What of a result an archive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Object {
+    /// The structured report.
+    Report,
+    /// The heat maps, one for each scored image.
+    Heatmap,
 }
 
 /// What a peer is used for.
@@ -57,6 +90,10 @@ pub struct Destination {
     /// Seconds that one request may take.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
+    /// What an archive takes of a result; all of it, where it is not said.
+    pub objects: Option<Vec<Object>>,
+    /// In which form a webhook takes a result; JSON, where it is not said.
+    pub format: Option<Format>,
 }
 
 fn results() -> Vec<Use> {
@@ -173,6 +210,16 @@ impl Destination {
         if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
             return wrong("url must end with its path");
         }
+        if self
+            .objects
+            .as_ref()
+            .is_some_and(|objects| objects.is_empty() || self.kind != Kind::Stow)
+        {
+            return wrong("objects is for an archive (kind stow), and names report, heatmap or both");
+        }
+        if self.format.is_some() && self.kind != Kind::Webhook {
+            return wrong("format is for a webhook");
+        }
         let title = |title: &String| {
             (1..=16).contains(&title.len())
                 && title
@@ -207,6 +254,18 @@ impl Destination {
             return wrong("user must not be empty or hold a colon (RFC 7617)");
         }
         Ok(())
+    }
+
+    /// Whether it takes objects of this SOP class.
+    #[must_use]
+    pub fn takes(&self, class: &str) -> bool {
+        let object = if class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE {
+            Object::Heatmap
+        } else {
+            Object::Report
+        };
+        let objects = self.objects.as_deref();
+        objects.is_none_or(|objects| objects.contains(&object))
     }
 
     /// How long one request may take.
@@ -341,6 +400,13 @@ mod tests {
                 "end with its path",
             ),
             (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}format = \"fhir\""), "for a webhook"),
+            (format!("{good}objects = []"), "report, heatmap or both"),
+            (format!("{good}objects = [\"images\"]"), "unknown variant"),
+            (
+                format!("{good}objects = [\"report\"]").replace("stow", "webhook"),
+                "for an archive",
+            ),
             (format!("{good}use = []"), "results"),
             (format!("{good}ae-title = \"A_TITLE_TOO_LONG_\""), "ae-title"),
             (
@@ -363,6 +429,27 @@ mod tests {
             let error = one(&lines).unwrap_err();
             assert!(error.contains(says), "{lines}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_takes_what_it_is_said_to_take() {
+        let classes = [
+            uids::COMPREHENSIVE3_DSR_STORAGE,
+            uids::SECONDARY_CAPTURE_IMAGE_STORAGE,
+        ];
+        for (lines, takes) in [
+            ("", [true, true]),
+            ("objects = [\"report\"]", [true, false]),
+            ("objects = [\"heatmap\"]", [false, true]),
+            ("objects = [\"heatmap\", \"report\"]", [true, true]),
+        ] {
+            let all = one(&format!(
+                "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n{lines}"
+            ))
+            .unwrap();
+            let destination = all.named("a").unwrap();
+            assert_eq!(classes.map(|class| destination.takes(class)), takes, "{lines}");
         }
     }
 

@@ -74,6 +74,8 @@ pub enum EventKind {
     DeliveryDead,
     /// A later result is sent in its place.
     DeliverySuperseded,
+    /// The DICOM objects of its result were made and are instances of it now.
+    ObjectsMade,
     /// Its images were removed by the retention policy.
     ImagesRemoved,
 }
@@ -105,6 +107,7 @@ impl EventKind {
             Self::Delivered => "delivered",
             Self::DeliveryDead => "delivery-dead",
             Self::DeliverySuperseded => "delivery-superseded",
+            Self::ObjectsMade => "objects-made",
             Self::ImagesRemoved => "images-removed",
         }
     }

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod fetches;
 mod giving_up;
+mod made;
 mod objects;
 mod oversight;
 mod place;
@@ -41,6 +42,7 @@ pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
 pub use fetches::Fetched;
+pub use made::{MadeObject, OWN_ARCHIVE};
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
@@ -136,6 +138,8 @@ mod deliveries_tests;
 mod fetch_tests;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod made_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

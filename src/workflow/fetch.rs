@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::errand::Failure;
+use super::failure::Failure;
 use super::{Submission, Workflow};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;

@@ -45,6 +45,8 @@ impl Running {
             user: None,
             password_file: None,
             timeout_seconds: 5,
+            objects: None,
+            format: None,
         };
         let settings = WorkflowSettings {
             fetch_attempts,
