@@ -161,6 +161,7 @@ fn archive_at(archive: &Archive, objects: Option<Vec<peer::Object>>) -> Destinat
         kind: peer::Kind::Stow,
         uses: vec![Use::Results],
         url: archive.url(),
+        ae_title: None,
         bearer_token_file: None,
         user: None,
         password_file: None,
