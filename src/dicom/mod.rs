@@ -3,8 +3,11 @@
 //! [`Instance::parse`] is the only way in: what it returns has valid study, series and instance UIDs. It says nothing
 //! of pixels; those are looked at by [`crate::image::decode`], so that an object without an image can still be stored.
 
+mod ae_title;
 pub mod attributes;
+pub mod command;
 mod envelope;
+mod flat;
 pub mod media_type;
 pub mod multipart;
 mod repair;
@@ -25,8 +28,10 @@ use flate2::bufread::DeflateDecoder;
 
 use crate::fault::{Fault, FaultKind};
 use crate::pages::Pages;
+pub use ae_title::{AeTitle, InvalidAeTitle};
 pub use attributes::{Attributes, CodedValue};
 use envelope::Envelope;
+pub use flat::{FlatDataSet, NotFlat};
 pub use repair::{Repair, Repairs};
 use structure::{Header, OutOfBounds, Pixels, Structure, Syntax};
 pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::stow::{StowSettings, routes};
-use crate::http::{Intake, studies};
+use crate::http::studies;
+use crate::intake::Intake;
 use crate::store::{Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
 use crate::workflow::{Patience, Workflow, WorkflowSettings};
