@@ -217,9 +217,7 @@ impl Server {
         let ended = async {
             let served = (&mut self.serving).await;
             self.stopping.cancel();
-            (&mut self.associations)
-                .await
-                .context("the DICOM door failed")?;
+            (&mut self.associations).await.context("the DICOM door failed")?;
             (&mut self.workers).await.context("a worker failed")?;
             Ok(served??)
         };

@@ -362,15 +362,9 @@ impl Config {
             .unwrap_or(256)
             .saturating_mul(1 << 20);
         let dimse = dimse::Settings {
-            ae_title: given
-                .dicom_ae_title
-                .or(file.dicom_ae_title)
-                .unwrap_or_default(),
+            ae_title: given.dicom_ae_title.or(file.dicom_ae_title).unwrap_or_default(),
             callers: given.dicom_callers.or(file.dicom_callers).unwrap_or_default(),
-            associations: given
-                .dicom_associations
-                .or(file.dicom_associations)
-                .unwrap_or(32),
+            associations: given.dicom_associations.or(file.dicom_associations).unwrap_or(32),
             body_bytes,
             times: dimse::Times::default(),
         };
@@ -617,9 +611,15 @@ mod tests {
         assert_eq!(config.dimse.ae_title.as_str(), "AI");
         assert!(!config.dimse.callers.is_empty());
         let without = Config::resolve(Given::default(), None).unwrap();
-        assert_eq!((without.dicom_listen, without.dimse.ae_title.as_str()), (None, "OSTEON"));
+        assert_eq!(
+            (without.dicom_listen, without.dimse.ae_title.as_str()),
+            (None, "OSTEON")
+        );
         assert!(without.dimse.callers.is_empty());
-        for wrong in ["dicom-ae-title = \"MUCH TOO LONG A TITLE\"", "dicom-associations = 0"] {
+        for wrong in [
+            "dicom-ae-title = \"MUCH TOO LONG A TITLE\"",
+            "dicom-associations = 0",
+        ] {
             let (_folder, path) = file(wrong);
             assert!(Config::resolve(Given::default(), Some(&path)).is_err(), "{wrong}");
         }

@@ -47,7 +47,9 @@ impl FlatDataSet {
     /// The text of an element without its padding; `None` where it is absent, empty or not ASCII.
     #[must_use]
     pub fn text(&self, tag: Tag) -> Option<&str> {
-        let text = str::from_utf8(self.0.get(&tag)?).ok().filter(|text| text.is_ascii())?;
+        let text = str::from_utf8(self.0.get(&tag)?)
+            .ok()
+            .filter(|text| text.is_ascii())?;
         let text = text.trim_matches([' ', '\0']);
         (!text.is_empty()).then_some(text)
     }
@@ -118,7 +120,8 @@ mod tests {
     /// A C-ECHO-RQ with message ID 1, as `echoscu -d` of DCMTK 3.6.7 shows it on the wire.
     const ECHO: [u8; 68] = [
         0, 0, 0, 0, 4, 0, 0, 0, 56, 0, 0, 0, //
-        0, 0, 2, 0, 18, 0, 0, 0, 49, 46, 50, 46, 56, 52, 48, 46, 49, 48, 48, 48, 56, 46, 49, 46, 49, 0, //
+        0, 0, 2, 0, 18, 0, 0, 0, 49, 46, 50, 46, 56, 52, 48, 46, 49, 48, 48, 48, 56, 46, 49, 46, 49,
+        0, //
         0, 0, 0, 1, 2, 0, 0, 0, 48, 0, //
         0, 0, 16, 1, 2, 0, 0, 0, 1, 0, //
         0, 0, 0, 8, 2, 0, 0, 0, 1, 1,
@@ -143,7 +146,10 @@ mod tests {
         let query = FlatDataSet::default().with_text(tags::QUERY_RETRIEVE_LEVEL, "IMAGE");
         assert_eq!(query.bytes()[8..], *b"IMAGE ");
         assert_eq!(query.text(tags::QUERY_RETRIEVE_LEVEL), Some("IMAGE"));
-        let odd = FlatDataSet(BTreeMap::from([(tags::STATUS, vec![1, 2, 3]), (tags::PRIORITY, b"  ".to_vec())]));
+        let odd = FlatDataSet(BTreeMap::from([
+            (tags::STATUS, vec![1, 2, 3]),
+            (tags::PRIORITY, b"  ".to_vec()),
+        ]));
         assert_eq!((odd.number(tags::STATUS), odd.text(tags::PRIORITY)), (None, None));
     }
 

@@ -40,6 +40,8 @@ impl Default for Times {
 
 /// How long the other end has to close the connection when all is said.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+/// How much it may still send meanwhile.
+const MOST_AFTER_THE_END: u64 = 4 << 20;
 
 /// Why an association ended before it was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,9 +180,8 @@ impl Connection {
     pub(super) async fn close(mut self) {
         let last = async {
             self.stream.shutdown().await?;
-            let mut rest = [0; 4096];
-            while self.stream.read(&mut rest).await? > 0 {}
-            std::io::Result::Ok(())
+            let mut rest = self.stream.take(MOST_AFTER_THE_END);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
         };
         // whether it does or not: it is over
         let _ = timeout(CLOSED_WITHIN, last).await;

@@ -140,23 +140,35 @@ impl Visit {
         let times = self.door.settings.times;
         let mut connection = Connection::new(stream, times);
         let metrics = &self.door.metrics;
-        let request = self.closing.run_until_cancelled(connection.receive(times.requested));
+        let request = self
+            .closing
+            .run_until_cancelled(connection.receive(times.requested));
         let request = match request.await.unwrap_or(Err(Broken::Stopping)) {
             Ok(Pdu::AssociationRQ(request)) => request,
-            Ok(_) => return self.refuse(connection, Broken::Protocol(Offence::UnexpectedPdu)).await,
+            Ok(_) => {
+                return self
+                    .refuse(connection, Broken::Protocol(Offence::UnexpectedPdu))
+                    .await;
+            }
             Err(broken) => return self.refuse(connection, broken).await,
         };
         let (answer, agreed) = match negotiate(request, &self.door.settings, self.address) {
             Ok(agreed) => agreed,
             Err(Refusal::Invalid) => {
-                return self.refuse(connection, Broken::Protocol(Offence::InvalidParameter)).await;
+                return self
+                    .refuse(connection, Broken::Protocol(Offence::InvalidParameter))
+                    .await;
             }
             Err(Refusal::Rejected(rejection, reason)) => {
-                return self.reject(connection, Pdu::AssociationRJ(rejection), reason).await;
+                return self
+                    .reject(connection, Pdu::AssociationRJ(rejection), reason)
+                    .await;
             }
         };
         let Ok(place) = self.associations.try_acquire() else {
-            return self.reject(connection, Pdu::AssociationRJ(no_place()), "congestion").await;
+            return self
+                .reject(connection, Pdu::AssociationRJ(no_place()), "congestion")
+                .await;
         };
         if let Err(broken) = connection.send(&Pdu::AssociationAC(answer)).await {
             return self.refuse(connection, broken).await;

@@ -97,7 +97,10 @@ pub(super) fn negotiate(
         ));
     }
     if without_padding(&request.application_context_name) != APPLICATION_CONTEXT {
-        return Err(user(Reason::ApplicationContextNameNotSupported, "application-context"));
+        return Err(user(
+            Reason::ApplicationContextNameNotSupported,
+            "application-context",
+        ));
     }
     if request.called_ae_title.parse() != Ok(settings.ae_title.clone()) {
         return Err(user(Reason::CalledAETitleNotRecognized, "called-ae-title"));
@@ -110,7 +113,9 @@ pub(super) fn negotiate(
     let mut contexts = BTreeMap::new();
     let mut results = Vec::new();
     for proposed in &request.presentation_contexts {
-        let seen = results.iter().any(|result: &PresentationContextResult| result.id == proposed.id);
+        let seen = results
+            .iter()
+            .any(|result: &PresentationContextResult| result.id == proposed.id);
         if proposed.id.is_multiple_of(2) || seen {
             return Err(Refusal::Invalid);
         }

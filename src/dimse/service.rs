@@ -78,11 +78,18 @@ pub(super) async fn serve(
             }
         };
         if request.field == C_STORE {
-            let status = outcome.as_ref().map_or_else(|failure| failure.status, |()| SUCCESS);
+            let status = outcome
+                .as_ref()
+                .map_or_else(|failure| failure.status, |()| SUCCESS);
             door.metrics.dicom_instance(status);
             let (failure, elapsed_ms) = (outcome.as_ref().err(), began.elapsed().as_millis() as u64);
             let code = failure.map(|failure| failure.code);
-            tracing::debug!(status = format_args!("{status:04X}"), code, elapsed_ms, "dimse.store");
+            tracing::debug!(
+                status = format_args!("{status:04X}"),
+                code,
+                elapsed_ms,
+                "dimse.store"
+            );
             *stored += u64::from(failure.is_none());
         }
         association.respond(context, &request.response(outcome)).await?;
@@ -105,7 +112,9 @@ impl Request {
     /// `None` where it is no request.
     fn of(command: &Command) -> Option<Self> {
         let set = &command.set;
-        let field = set.number(tags::COMMAND_FIELD).filter(|field| field & RESPONSE == 0)?;
+        let field = set
+            .number(tags::COMMAND_FIELD)
+            .filter(|field| field & RESPONSE == 0)?;
         let message = match field {
             C_CANCEL => set.number(tags::MESSAGE_ID_BEING_RESPONDED_TO)?,
             _ => set.number(tags::MESSAGE_ID)?,
@@ -180,7 +189,11 @@ async fn receive(
     request: &Request,
     meta: Vec<u8>,
 ) -> Result<Result<Bytes, Fault>, Broken> {
-    let priority = if request.high { Priority::Stat } else { Priority::Routine };
+    let priority = if request.high {
+        Priority::Stat
+    } else {
+        Priority::Routine
+    };
     let most = door.settings.body_bytes;
     let mut data_set = DataSet::new(door, request.context);
     let mut file = BytesMut::from(meta.as_slice());

@@ -57,7 +57,11 @@ mod tests {
             (FaultKind::NoSpace, 0xA700),
             (FaultKind::Internal, 0x0110),
         ] {
-            assert_eq!(Failure::from(Fault::new(kind, "x", "y")).status, status, "{kind:?}");
+            assert_eq!(
+                Failure::from(Fault::new(kind, "x", "y")).status,
+                status,
+                "{kind:?}"
+            );
         }
     }
 

@@ -24,7 +24,10 @@ impl Drop for OpenAssociation {
 impl Dicom {
     pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
         let dicom = Self {
-            open: IntGauge::new("osteon_dicom_associations_open", "DICOM associations that are open")?,
+            open: IntGauge::new(
+                "osteon_dicom_associations_open",
+                "DICOM associations that are open",
+            )?,
             associations: IntCounterVec::new(
                 Opts::new(
                     "osteon_dicom_associations_total",

@@ -127,7 +127,16 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "telemetry",
             "workflow",
         ],
-        "config" => &["dicom", "dimse", "inference", "peer", "runtime", "store", "telemetry", "workflow"],
+        "config" => &[
+            "dicom",
+            "dimse",
+            "inference",
+            "peer",
+            "runtime",
+            "store",
+            "telemetry",
+            "workflow",
+        ],
         _ => return None,
     })
 }

@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AbortRQSource, AssociationRQ, PresentationContextProposed, read_pdu, write_pdu,
+    AbortRQServiceProviderReason, AbortRQSource, AssociationRQ, PresentationContextProposed, read_pdu,
+    write_pdu,
 };
 
 const STUDY: &str = "1.2.3.4";
@@ -101,22 +102,34 @@ async fn what_is_no_request_is_aborted() {
         ..request()
     };
     for (sent, reason) in [
-        (b"GET / HTTP/1.1\r\nHost: osteon\r\n\r\n".to_vec(), Reason::UnrecognizedPdu),
-        (vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3], Reason::UnrecognizedPdu),
+        (
+            b"GET / HTTP/1.1\r\nHost: osteon\r\n\r\n".to_vec(),
+            Reason::UnrecognizedPdu,
+        ),
+        (
+            vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3],
+            Reason::UnrecognizedPdu,
+        ),
         (vec![0x01, 0, 0xFF, 0xFF, 0xFF, 0xFF], Reason::InvalidPduParameter),
         (vec![0x04, 0, 0x80, 0, 0, 0], Reason::InvalidPduParameter),
         (vec![0x01, 0, 0, 0, 0, 0], Reason::InvalidPduParameter),
         (vec![0x05, 0, 0, 0, 0, 0], Reason::InvalidPduParameter),
         (vec![0x02, 0, 0, 0, 0, 200], Reason::UnexpectedPdu),
         (bytes(&Pdu::ReleaseRQ), Reason::UnexpectedPdu),
-        (bytes(&data(&[(1, PDataValueType::Command, true, &[])])), Reason::UnexpectedPdu),
+        (
+            bytes(&data(&[(1, PDataValueType::Command, true, &[])])),
+            Reason::UnexpectedPdu,
+        ),
         (bytes(&Pdu::AssociationRQ(even)), Reason::InvalidPduParameter),
         (bytes(&Pdu::AssociationRQ(twice)), Reason::InvalidPduParameter),
     ] {
         let start = &sent[..sent.len().min(12)];
         assert_eq!(answers(&door, &sent).await, [abort(reason)], "{start:02X?}");
     }
-    assert_eq!(door.metric("osteon_dicom_associations_total{ended=\"protocol\"}"), 11);
+    assert_eq!(
+        door.metric("osteon_dicom_associations_total{ended=\"protocol\"}"),
+        11
+    );
 }
 
 #[tokio::test]
@@ -135,8 +148,14 @@ async fn what_breaks_the_rules_of_an_association_is_aborted() {
         (Pdu::AssociationRQ(request()), Reason::UnexpectedPdu),
         (data(&[]), Reason::InvalidPduParameter),
         // contexts that there are not, or that are not this message's
-        (data(&[(5, Command, true, &store)]), Reason::UnexpectedPduParameter),
-        (data(&[(0, Command, true, &store)]), Reason::UnexpectedPduParameter),
+        (
+            data(&[(5, Command, true, &store)]),
+            Reason::UnexpectedPduParameter,
+        ),
+        (
+            data(&[(0, Command, true, &store)]),
+            Reason::UnexpectedPduParameter,
+        ),
         (
             data(&[(3, Command, false, &store), (1, Command, true, &[])]),
             Reason::UnexpectedPduParameter,
@@ -153,8 +172,14 @@ async fn what_breaks_the_rules_of_an_association_is_aborted() {
         ),
         // commands that are none
         (data(&[(3, Command, true, &[])]), Reason::InvalidPduParameter),
-        (data(&[(3, Command, true, b"nonsense!")]), Reason::InvalidPduParameter),
-        (data(&[(3, Command, true, &response)]), Reason::InvalidPduParameter),
+        (
+            data(&[(3, Command, true, b"nonsense!")]),
+            Reason::InvalidPduParameter,
+        ),
+        (
+            data(&[(3, Command, true, &response)]),
+            Reason::InvalidPduParameter,
+        ),
         (
             data(&[(3, Command, false, &endless), (3, Command, false, &endless)]),
             Reason::InvalidPduParameter,
@@ -206,7 +231,10 @@ async fn a_data_set_over_the_limit_is_a700_and_one_without_end_is_aborted() {
     let response = peer.store_as(context, &command, &vec![0; 2 << 20]).await;
     assert_eq!(response.number(tags::STATUS), Some(0xA700));
     let comment = response.text(tags::ERROR_COMMENT).unwrap();
-    assert!(comment.starts_with("the data set is larger than the 1 MiB"), "{comment}");
+    assert!(
+        comment.starts_with("the data set is larger than the 1 MiB"),
+        "{comment}"
+    );
     assert_eq!(peer.store("1.2.3.4.1", &x_ray(STUDY, "1.2.3.4.1")).await, 0x0000);
     peer.release().await;
 

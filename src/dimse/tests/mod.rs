@@ -83,7 +83,12 @@ impl TestDoor {
     /// The files of a study, as they are kept.
     async fn files(&self, study: &str) -> Vec<Bytes> {
         let mut files = Vec::new();
-        for row in self.store.instances(&StudyUid::parse(study).unwrap()).await.unwrap() {
+        for row in self
+            .store
+            .instances(&StudyUid::parse(study).unwrap())
+            .await
+            .unwrap()
+        {
             files.push(self.store.object(&row.instance.object).await.unwrap());
         }
         files
@@ -144,7 +149,9 @@ impl Peer {
         let context = contexts.iter().find(|context| {
             context.abstract_syntax == abstract_syntax && context.transfer_syntax == transfer_syntax
         });
-        context.unwrap_or_else(|| panic!("no context for {transfer_syntax}")).id
+        context
+            .unwrap_or_else(|| panic!("no context for {transfer_syntax}"))
+            .id
     }
 
     async fn send(&mut self, context: u8, kind: PDataValueType, is_last: bool, data: &[u8]) {

@@ -33,7 +33,9 @@ fn callers(toml: &str) -> Callers {
 
 #[tokio::test]
 async fn titles_that_are_wrong_are_refused_with_their_reason() {
-    let known = callers("callers = [{ ae-title = \"ARCHIVE\", hosts = [\"127.0.0.0/8\"] }, { ae-title = \"FAR\", hosts = [\"192.0.2.1\"] }]");
+    let known = callers(
+        "callers = [{ ae-title = \"ARCHIVE\", hosts = [\"127.0.0.0/8\"] }, { ae-title = \"FAR\", hosts = [\"192.0.2.1\"] }]",
+    );
     let door = TestDoor::with(|settings| settings.callers = known).await;
     let verifying = || options().with_abstract_syntax(uids::VERIFICATION);
     assert_eq!(
@@ -50,8 +52,14 @@ async fn titles_that_are_wrong_are_refused_with_their_reason() {
     let peer = Peer::establish(&door, verifying()).await.unwrap();
     peer.release().await;
     let text = door.metrics.text();
-    assert_eq!(door.metric("osteon_dicom_associations_total{ended=\"called-ae-title\"}"), 1);
-    assert_eq!(door.metric("osteon_dicom_associations_total{ended=\"calling-ae-title\"}"), 2);
+    assert_eq!(
+        door.metric("osteon_dicom_associations_total{ended=\"called-ae-title\"}"),
+        1
+    );
+    assert_eq!(
+        door.metric("osteon_dicom_associations_total{ended=\"calling-ae-title\"}"),
+        2
+    );
     assert!(!text.contains("STRANGER") && !text.contains("FAR"), "{text}");
 }
 
@@ -88,13 +96,15 @@ fn answers(proposed: &[(&str, &[&str])]) -> Vec<Result<String, PresentationConte
         body_bytes: 1,
         times: Times::default(),
     };
-    let presentation_contexts = proposed.iter().enumerate().map(|(index, (class, syntaxes))| {
-        PresentationContextProposed {
-            id: 2 * index as u8 + 1,
-            abstract_syntax: (*class).to_owned(),
-            transfer_syntaxes: syntaxes.iter().map(|syntax| (*syntax).to_owned()).collect(),
-        }
-    });
+    let presentation_contexts =
+        proposed
+            .iter()
+            .enumerate()
+            .map(|(index, (class, syntaxes))| PresentationContextProposed {
+                id: 2 * index as u8 + 1,
+                abstract_syntax: (*class).to_owned(),
+                transfer_syntaxes: syntaxes.iter().map(|syntax| (*syntax).to_owned()).collect(),
+            });
     let request = AssociationRQ {
         protocol_version: 1,
         calling_ae_title: "ARCHIVE".to_owned(),
@@ -144,7 +154,11 @@ fn each_context_gets_the_first_syntax_that_can_be_decoded() {
             &[IMPLICIT],
             no_class(),
         ),
-        (uids::MODALITY_WORKLIST_INFORMATION_MODEL_FIND, &[IMPLICIT], no_class()),
+        (
+            uids::MODALITY_WORKLIST_INFORMATION_MODEL_FIND,
+            &[IMPLICIT],
+            no_class(),
+        ),
         (uids::STORAGE_COMMITMENT_PUSH_MODEL, &[IMPLICIT], no_class()),
         (uids::INVENTORY_FIND, &[IMPLICIT], no_class()),
         ("", &[IMPLICIT], no_class()),
