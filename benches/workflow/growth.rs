@@ -153,7 +153,9 @@ async fn backlog(stock: &mut Stock, options: &Options) -> Result<()> {
 async fn one_due(stock: &Stock, store: &Store, count: usize) -> Result<Step> {
     let mut step = Step::new(stock.place.postgres);
     for _ in 0..count {
-        let jobs = step.time(store.claim(Kind::Deliver, 4, LEASE, u32::MAX)).await?;
+        let jobs = step
+            .time(store.claim(Kind::Deliver("archive"), 4, LEASE, u32::MAX))
+            .await?;
         ensure!(jobs.len() == 1, "{} deliveries were due and not one", jobs.len());
         let settled = store.release(&jobs[0], Duration::ZERO).await?;
         ensure!(settled == Settled::Stored, "a delivery could not be put back");
@@ -161,7 +163,7 @@ async fn one_due(stock: &Stock, store: &Store, count: usize) -> Result<Step> {
     Ok(step)
 }
 
-async fn claim(stock: &Stock, store: &Store, kind: Kind, count: usize) -> Result<(Step, Vec<Job>)> {
+async fn claim(stock: &Stock, store: &Store, kind: Kind<'_>, count: usize) -> Result<(Step, Vec<Job>)> {
     let mut step = Step::new(stock.place.postgres);
     let mut jobs = Vec::new();
     for _ in 0..count {
@@ -220,7 +222,7 @@ async fn steps(stock: &Stock, store: &Store, new: &[NewInstance], body: &StudyRe
         let settled = completes.time(store.complete(job, result)).await?;
         ensure!(settled == Settled::Stored, "a result was not stored");
     }
-    let (delivery_claims, jobs) = claim(stock, store, Kind::Deliver, new.len()).await?;
+    let (delivery_claims, jobs) = claim(stock, store, Kind::Deliver("archive"), new.len()).await?;
     let mut deliveries = Step::new(postgres);
     for job in &jobs {
         let settled = deliveries.time(store.delivered(job)).await?;

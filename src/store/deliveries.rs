@@ -2,11 +2,13 @@
 //!
 //! Invariant: a delivery is queued in the transaction that makes its result, so that neither is there without the other.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row;
 
-use super::database::{Write, sql};
+use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened};
 use super::{Job, ResultKey, Settled, Store, StoreError, Timestamp, Work};
 use crate::dicom::StudyUid;
@@ -19,7 +21,7 @@ pub struct DeliveryRow {
     pub destination: String,
     /// Which result.
     pub result_key: ResultKey,
-    /// `waiting`, `sending`, `delivered` or `dead`.
+    /// `waiting`, `sending`, `delivered`, `superseded` or `dead`.
     pub state: &'static str,
     /// How often it was tried.
     pub attempts: i64,
@@ -39,6 +41,7 @@ pub(super) async fn queue_deliveries(
     destinations: &[String],
 ) -> Result<(), StoreError> {
     for destination in destinations {
+        supersede(write, job, result, destination).await?;
         write
             .query(sql!(
                 "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
@@ -65,6 +68,46 @@ pub(super) async fn queue_deliveries(
     }
     Ok(())
 }
+
+/// Ends the deliveries of earlier results of the study to this destination: one that waits longer for its next attempt would arrive after
+/// this one, and be taken for the newest. One that is under way ends without being written down.
+async fn supersede(
+    write: &mut Write,
+    job: &Job,
+    result: &ResultKey,
+    destination: &str,
+) -> Result<(), StoreError> {
+    let ended = write
+        .query(sql!(
+            "UPDATE jobs SET state = 'done', token = token + 1, settled_at = " now ", cause = $4 \
+             WHERE study_uid = $1 AND kind = 'deliver' AND destination = $2 AND result_key <> $3 \
+             AND state IN ('ready', 'running', 'dead') RETURNING result_key"
+        ))
+        .bind(job.study.to_string())
+        .bind(destination.to_owned())
+        .bind(result.to_string())
+        .bind(SUPERSEDED)
+        .fetch_all(write.connection()?)
+        .await?;
+    for row in &ended {
+        let detail =
+            json!({ "destination": destination, "result_key": row.try_get::<&str, _>("result_key")? });
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::DeliverySuperseded,
+            &detail,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Why a delivery was given up that no server takes.
+const UNKNOWN: &str = "this destination is not in the configuration any more";
+/// Why a delivery ended that nobody needs any more.
+const SUPERSEDED: &str = "a later result is sent in its place";
 
 impl Store {
     /// A result has arrived, and its destination has shown that it did.
@@ -112,6 +155,49 @@ impl Store {
         Ok(Settled::of(held))
     }
 
+    /// Gives up what has waited for longer than `age` for a destination that this server does not know; gives their number. Not sooner:
+    /// while a configuration is rolled out, another server may know it already.
+    pub async fn bury_undeliverable(&self, age: Duration) -> Result<usize, StoreError> {
+        let waiting = self
+            .database
+            .query(sql!(
+                "SELECT DISTINCT destination FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running')"
+            ))
+            .fetch_all(self.database.read())
+            .await?;
+        let mut buried = 0;
+        for row in waiting {
+            let destination: String = row.try_get("destination")?;
+            if !self.destinations.contains(&destination) {
+                buried += self.bury_queue(&destination, age).await?;
+            }
+        }
+        Ok(buried)
+    }
+
+    async fn bury_queue(&self, destination: &str, age: Duration) -> Result<usize, StoreError> {
+        let mut write = self.database.write().await?;
+        let buried = write
+            .query(sql!(
+                "UPDATE jobs SET state = 'dead', token = token + 1, cause = $3, settled_at = " now " WHERE kind = 'deliver' \
+                 AND destination = $1 AND state IN ('ready', 'running') AND available_at <= " now " AND queued_at <= " now " - $2 \
+                 RETURNING study_uid, generation, attempts"
+            ))
+            .bind(destination.to_owned())
+            .bind(millis(age))
+            .bind(UNKNOWN)
+            .fetch_all(write.connection()?)
+            .await?;
+        for row in &buried {
+            let attempts: i64 = row.try_get("attempts")?;
+            let detail = json!({ "destination": destination, "attempts": attempts, "cause": UNKNOWN });
+            let (study, generation) = (row.try_get("study_uid")?, row.try_get("generation")?);
+            happened(&mut write, study, generation, EventKind::DeliveryDead, &detail).await?;
+        }
+        write.commit().await?;
+        Ok(buried.len())
+    }
+
     /// Where the results of a study stand on their way to the destinations, the latest first.
     pub async fn deliveries(&self, study: &StudyUid) -> Result<Vec<DeliveryRow>, StoreError> {
         let rows = self
@@ -124,17 +210,19 @@ impl Store {
             .fetch_all(self.database.read())
             .await?;
         let deliveries = rows.iter().map(|row| {
+            let cause: Option<String> = row.try_get("cause")?;
             Ok(DeliveryRow {
                 destination: row.try_get("destination")?,
                 result_key: ResultKey::stored(row.try_get("result_key")?),
                 state: match row.try_get("state")? {
                     "ready" => "waiting",
                     "running" => "sending",
+                    "done" if cause.as_deref() == Some(SUPERSEDED) => "superseded",
                     "done" => "delivered",
                     _ => "dead",
                 },
                 attempts: row.try_get("attempts")?,
-                cause: row.try_get("cause")?,
+                cause,
                 settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(Timestamp),
             })
         });

@@ -60,6 +60,8 @@ pub enum EventKind {
     Delivered,
     /// Sending it was given up.
     DeliveryDead,
+    /// A later result is sent in its place.
+    DeliverySuperseded,
     /// Its images were removed by the retention policy.
     ImagesRemoved,
 }
@@ -84,6 +86,7 @@ impl EventKind {
             Self::DeliveryFailed => "delivery-failed",
             Self::Delivered => "delivered",
             Self::DeliveryDead => "delivery-dead",
+            Self::DeliverySuperseded => "delivery-superseded",
             Self::ImagesRemoved => "images-removed",
         }
     }
@@ -112,6 +115,32 @@ pub(super) async fn happened(
         .execute(write.connection()?)
         .await?;
     Ok(())
+}
+
+/// Writes an event, unless it was the last thing that happened to the study: what is claimed and put back every second while the
+/// engine is full or the store is away is one event.
+pub(super) async fn happened_anew(
+    write: &mut Write,
+    study: &str,
+    generation: i64,
+    kind: EventKind,
+    detail: &Value,
+) -> Result<(), StoreError> {
+    let last = write
+        .query(sql!(
+            "SELECT generation, kind, detail FROM events WHERE study_uid = $1 ORDER BY at DESC, seq DESC LIMIT 1"
+        ))
+        .bind(study.to_owned())
+        .fetch_optional(write.connection()?)
+        .await?;
+    if let Some(last) = last
+        && last.try_get::<i64, _>("generation")? == generation
+        && last.try_get::<&str, _>("kind")? == kind.name()
+        && last.try_get::<&str, _>("detail")? == detail.to_string()
+    {
+        return Ok(());
+    }
+    happened(write, study, generation, kind, detail).await
 }
 
 impl Event {

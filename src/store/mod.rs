@@ -121,6 +121,8 @@ impl Store {
 }
 
 #[cfg(test)]
+mod deliveries_tests;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod queue_tests;

@@ -7,7 +7,7 @@ use sqlx::Row;
 
 use super::database::{millis, sql};
 use super::events::{EventKind, happened};
-use super::queue::{JobRow, Kind};
+use super::queue::JobRow;
 use super::results::hold;
 use super::row::study_uid;
 use super::{Store, StoreError};
@@ -68,7 +68,7 @@ impl Store {
             .execute(self.database.read())
             .await?;
         let mut mended = due.rows_affected();
-        for (kind, farthest) in [(Kind::Analyse, analyses), (Kind::Deliver, deliveries)] {
+        for (kind, farthest) in [("analyse", analyses), ("deliver", deliveries)] {
             let jobs = self
                 .database
                 .query(sql!(
@@ -76,7 +76,7 @@ impl Store {
                      AND available_at > $1 + " now
                 ))
                 .bind(millis(farthest))
-                .bind(kind.name())
+                .bind(kind)
                 .execute(self.database.read())
                 .await?;
             mended += jobs.rows_affected();

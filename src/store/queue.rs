@@ -15,7 +15,7 @@ use sqlx::any::AnyRow;
 
 use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
-use super::events::{EventKind, happened};
+use super::events::{EventKind, happened, happened_anew};
 use super::row::{key, snapshot, study_uid, to_json, unreadable};
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
@@ -40,20 +40,28 @@ pub enum Work {
 
 /// Which jobs a worker wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Kind<'a> {
     /// Analyses.
     Analyse,
-    /// Deliveries.
-    Deliver,
+    /// Deliveries to the destination of this name: each has a queue of its own, so that one that is slow holds up no other.
+    Deliver(&'a str),
 }
 
-impl Kind {
+impl Kind<'_> {
     /// The name by which it is stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Analyse => "analyse",
-            Self::Deliver => "deliver",
+            Self::Deliver(_) => "deliver",
+        }
+    }
+
+    /// Where the results go; empty where it has none, as the index of the queue has it.
+    pub(super) fn destination(self) -> String {
+        match self {
+            Self::Analyse => String::new(),
+            Self::Deliver(destination) => destination.to_owned(),
         }
     }
 }
@@ -137,13 +145,15 @@ impl Store {
     }
 
     /// How long until a job may be claimed; `None` if there is none to wait for.
-    pub async fn due_in(&self, kind: Kind) -> Result<Option<Duration>, StoreError> {
+    pub async fn due_in(&self, kind: Kind<'_>) -> Result<Option<Duration>, StoreError> {
         let query = self
             .database
             .query(sql!(
-                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND state IN ('ready', 'running')"
+                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, '') = $2 \
+                 AND state IN ('ready', 'running')"
             ))
-            .bind(kind.name());
+            .bind(kind.name())
+            .bind(kind.destination());
         self.millis_until(query).await
     }
 
@@ -157,7 +167,7 @@ impl Store {
     /// Jobs that have had `max_attempts` are given up on the way.
     pub async fn claim(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         limit: usize,
         lease: Duration,
         max_attempts: u32,
@@ -172,12 +182,13 @@ impl Store {
         let rows = write
             .query(sql!(
                 "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
-                 WHERE kind = $1 AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now
-                " ORDER BY available_at LIMIT $2" skip_locked
+                 WHERE kind = $1 AND coalesce(destination, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
+                 AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
             ))
             .bind(kind.name())
             .bind(limit as i64)
             .bind(i64::from(max_attempts))
+            .bind(kind.destination())
             .fetch_all(write.connection()?)
             .await?;
         let mut claimed = Vec::new();
@@ -264,10 +275,10 @@ impl Store {
 impl Job {
     /// What kind of work it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self.work {
+    pub fn kind(&self) -> Kind<'_> {
+        match &self.work {
             Work::Analyse => Kind::Analyse,
-            Work::Deliver { .. } => Kind::Deliver,
+            Work::Deliver { destination, .. } => Kind::Deliver(destination),
         }
     }
 
@@ -366,7 +377,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
         .execute(write.connection()?)
         .await?;
     if job.work == Work::Analyse {
-        happened(
+        happened_anew(
             write,
             job.study.as_str(),
             job.generation,

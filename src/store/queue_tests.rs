@@ -10,7 +10,7 @@ use super::*;
 use crate::dicom::StudyUid;
 use crate::finding::{Outcome, Reason, StudyResult};
 
-const LEASE: Duration = Duration::from_mins(1);
+pub(super) const LEASE: Duration = Duration::from_mins(1);
 const EXPIRED: Duration = Duration::ZERO;
 
 fn quiet(snapshot: &Snapshot) -> Completeness {
@@ -21,23 +21,23 @@ fn quiet(snapshot: &Snapshot) -> Completeness {
     }
 }
 
-async fn enqueue(store: &Store) -> usize {
+pub(super) async fn enqueue(store: &Store) -> usize {
     store.enqueue_due(10, quiet).await.unwrap()
 }
 
 /// The next analysis, if there is one.
-async fn claim(store: &Store, lease: Duration) -> Option<Job> {
+pub(super) async fn claim(store: &Store, lease: Duration) -> Option<Job> {
     let mut jobs = store.claim(Kind::Analyse, 1, lease, 3).await.unwrap();
     jobs.pop()
 }
 
 /// A study of one instance whose job is queued.
-async fn queued(store: &Store) {
+pub(super) async fn queued(store: &Store) {
     send(store, "1.2.9", b"DICM").await;
     assert_eq!(enqueue(store).await, 1);
 }
 
-fn result(outcome: Outcome, code: &str) -> NewResult {
+pub(super) fn result(outcome: Outcome, code: &str) -> NewResult {
     let reason = Reason {
         code: code.to_owned(),
         message: "as the test says".to_owned(),
@@ -58,7 +58,7 @@ fn result(outcome: Outcome, code: &str) -> NewResult {
     }
 }
 
-async fn study(store: &Store) -> StudyRow {
+pub(super) async fn study(store: &Store) -> StudyRow {
     store.study(&uid()).await.unwrap().unwrap()
 }
 
@@ -66,7 +66,7 @@ async fn code(store: &Store) -> String {
     study(store).await.result.unwrap().reason.unwrap().code
 }
 
-async fn kinds(store: &Store) -> Vec<String> {
+pub(super) async fn kinds(store: &Store) -> Vec<String> {
     let events = store.events(&uid()).await.unwrap();
     events.into_iter().map(|event| event.kind).collect()
 }
@@ -374,64 +374,6 @@ async fn many_workers_at_once_take_every_job_once() {
         taken.sort();
         taken.dedup();
         assert_eq!((jobs, taken.len()), (60, 60));
-    }
-}
-
-#[tokio::test]
-async fn a_result_waits_for_its_delivery_until_it_is_there_or_given_up() {
-    for Fixture {
-        store, folder: _kept, ..
-    } in both().await
-    {
-        queued(&store).await;
-        let job = claim(&store, LEASE).await.unwrap();
-        let made = result(Outcome::Scored, "made");
-        assert_eq!(store.complete(&job, &made).await.unwrap(), Settled::Stored);
-        let deliver = || store.claim(Kind::Deliver, 5, LEASE, 3);
-        let job = deliver().await.unwrap().pop().unwrap();
-        let work = Work::Deliver {
-            result: made.key.clone(),
-            destination: "pacs".to_owned(),
-        };
-        assert_eq!((&job.work, job.attempt), (&work, 1));
-        assert!(deliver().await.unwrap().is_empty());
-        let failed = store
-            .fail_attempt(&job, "it is down", Duration::ZERO)
-            .await
-            .unwrap();
-        assert_eq!(failed, Settled::Stored);
-        let waiting = store.deliveries(&uid()).await.unwrap();
-        assert_eq!(
-            (waiting[0].state, waiting[0].cause.as_deref()),
-            ("waiting", Some("it is down"))
-        );
-        let job = deliver().await.unwrap().pop().unwrap();
-        assert_eq!(
-            store.bury_delivery(&job, "it says no").await.unwrap(),
-            Settled::Stored
-        );
-        assert_eq!(store.deliveries(&uid()).await.unwrap()[0].state, "dead");
-        assert_eq!(
-            study(&store).await.state,
-            StudyState::Scored,
-            "the result is none the worse for it"
-        );
-        assert_eq!(store.retry_all_dead().await.unwrap(), 1);
-        let job = deliver().await.unwrap().pop().unwrap();
-        assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stored);
-        assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stale);
-        assert_eq!(store.deliveries(&uid()).await.unwrap()[0].state, "delivered");
-        let kinds = kinds(&store).await;
-        assert_eq!(
-            kinds[4..],
-            [
-                "delivery-queued",
-                "delivery-failed",
-                "delivery-dead",
-                "retried",
-                "delivered"
-            ]
-        );
     }
 }
 

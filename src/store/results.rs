@@ -186,16 +186,22 @@ impl Store {
 
     /// Buries what may be claimed but has no attempt left, each in a transaction of its own, which holds the study before the job. One
     /// that cannot be buried now is left for the next time.
-    pub(super) async fn give_up_all_spent(&self, kind: Kind, max_attempts: u32) -> Result<(), StoreError> {
+    pub(super) async fn give_up_all_spent(
+        &self,
+        kind: Kind<'_>,
+        max_attempts: u32,
+    ) -> Result<(), StoreError> {
         let spent = self
             .database
             .query(sql!(
                 // of those at the head of the queue, so that it costs no more where more waits
-                "SELECT job_id FROM (SELECT job_id, attempts FROM jobs WHERE kind = $1 AND state IN ('ready', 'running') \
-                 AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due WHERE attempts >= $2"
+                "SELECT job_id FROM (SELECT job_id, attempts FROM jobs WHERE kind = $1 AND coalesce(destination, '') = $3 \
+                 AND state IN ('ready', 'running') AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due \
+                 WHERE attempts >= $2"
             ))
             .bind(kind.name())
             .bind(i64::from(max_attempts))
+            .bind(kind.destination())
             .fetch_all(self.database.read())
             .await?;
         for row in spent {

@@ -18,7 +18,7 @@ async fn enqueue(store: &Store) {
     store.enqueue_due(100, describe).await.unwrap();
 }
 
-async fn claim(store: &Store, kind: Kind) -> Job {
+async fn claim(store: &Store, kind: Kind<'_>) -> Job {
     store.claim(kind, 1, LEASE, 3).await.unwrap().remove(0)
 }
 
@@ -110,7 +110,7 @@ async fn putting_everything_back_ends_though_it_is_refused_again_at_once() {
         }
         let worker = fixture.reopened().await;
         let refuse = async move |worker: Store| {
-            let jobs = worker.claim(Kind::Deliver, 4, LEASE, 3).await.unwrap();
+            let jobs = worker.claim(Kind::Deliver("pacs"), 4, LEASE, 3).await.unwrap();
             for job in &jobs {
                 assert_eq!(
                     worker.bury_delivery(job, "refused").await.unwrap(),
@@ -141,14 +141,14 @@ async fn what_is_queued_anew_has_waited_since_then_only() {
         send(&store, "1.2.9", b"DICM").await;
         enqueue(&store).await;
         complete(&store).await;
-        let job = claim(&store, Kind::Deliver).await;
+        let job = claim(&store, Kind::Deliver("pacs")).await;
         assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stored);
         run(&store, sql!("UPDATE jobs SET queued_at = 1")).await;
 
         store.order(&uid(), None, &at_once).await.unwrap();
         enqueue(&store).await;
         complete(&store).await;
-        let again = claim(&store, Kind::Deliver).await;
+        let again = claim(&store, Kind::Deliver("pacs")).await;
         assert_eq!((&again.id, again.attempt), (&job.id, 1), "it is sent once more");
         assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stale);
         assert!(store.backlog().await.unwrap().oldest_ms < 60_000);

@@ -57,7 +57,7 @@ async fn settle(store: &Store) -> ResultKey {
 }
 
 async fn deliver(store: &Store) {
-    for job in store.claim(Kind::Deliver, 10, LEASE, 3).await.unwrap() {
+    for job in store.claim(Kind::Deliver("pacs"), 10, LEASE, 3).await.unwrap() {
         assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stored);
     }
 }

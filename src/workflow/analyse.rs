@@ -4,6 +4,9 @@
 //! instance with a reason; only what may pass by itself (the store, the engine) makes the attempt fail.
 
 use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::lease::Lease;
 use crate::failpoint;
@@ -93,8 +96,18 @@ pub(super) async fn analyse(
     let urgent = instances.iter().any(|row| row.instance.urgent);
     let priority = if urgent { Priority::Stat } else { Priority::Routine };
     for row in instances {
-        lease.progress(store, job).await?;
-        results.push(score(store, scorer, &chosen.model, &row, priority).await?);
+        let asked = Instant::now();
+        loop {
+            lease.progress(store, job).await?;
+            let result = score(store, scorer, &chosen.model, &row, priority).await?;
+            // the first image costs nothing to put back, and perhaps another server has room; later ones would take those before
+            // them along
+            if !is_turned_away(&result) || results.is_empty() || asked.elapsed() > LONGEST_WAIT {
+                results.push(result);
+                break;
+            }
+            sleep(ROOM.min(lease.short())).await;
+        }
     }
     failpoint::reach("analyse.before-settle")
         .await
@@ -175,6 +188,18 @@ pub(super) async fn score_object(
     })
 }
 
+/// Whether the engine had too much to do.
+fn is_turned_away(result: &InstanceResult) -> bool {
+    let reason = result.reason.as_ref();
+    reason.is_some_and(|reason| FULL.contains(&reason.code.as_str()))
+}
+
+/// The codes of an engine that has too much to do.
+const FULL: [&str; 2] = ["overloaded", "too-many-requests"];
+/// How long it is left alone then.
+const ROOM: Duration = Duration::from_millis(500);
+/// How long an image waits for room before its study is put back.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// The codes of a model that is no longer served.
 const REPLACED: [&str; 2] = ["unknown-version", "unknown-model"];
 

@@ -4,12 +4,14 @@
 //! Invariants: an attempt that was cut off is made again, and the destination ends with one copy, for the objects of a result always
 //! have the same UIDs and the same bytes; what a destination does, or does not do, never touches the result.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +25,7 @@ use crate::peer::{self, Parcel, ParcelObject, PeerError};
 use crate::report::{self, SourceInstance};
 use crate::store::{Input, Job, Kind, ResultKey, ResultRow, Settled, Store, StoreError, Work};
 
-/// How many results are sent at the same time.
+/// How many results are sent to a destination at the same time.
 const AT_ONCE: usize = 4;
 /// How long a delivery may be silent before another worker takes it; it is renewed while it runs.
 const LEASE: Duration = Duration::from_mins(1);
@@ -83,10 +85,15 @@ impl From<PeerError> for Undelivered {
 /// Sends what waits until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     let mut running = JoinSet::new();
+    let places: Vec<_> = workflow
+        .destinations
+        .iter()
+        .map(|destination| (destination.name.clone(), Arc::new(Semaphore::new(AT_ONCE))))
+        .collect();
     let abandon = CancellationToken::new();
     while !stop.is_cancelled() {
         while running.try_join_next().is_some() {}
-        let pause = match start(&workflow, &mut running, &abandon).await {
+        let pause = match start(&workflow, &places, &mut running, &abandon).await {
             Ok(pause) => pause,
             Err(error) => {
                 let fault = Fault::from(error);
@@ -113,20 +120,31 @@ pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
     }
 }
 
+/// Begins as many deliveries to each destination as it has `places` free, and says how long nothing will be due.
 async fn start(
     workflow: &Workflow,
+    places: &[(String, Arc<Semaphore>)],
     running: &mut JoinSet<()>,
     abandon: &CancellationToken,
 ) -> Result<Duration, StoreError> {
     let attempts = workflow.settings.delivery_attempts;
-    let room = AT_ONCE - running.len().min(AT_ONCE);
-    if room == 0 {
-        return Ok(POLL);
+    let mut pause = POLL;
+    for (destination, places) in places {
+        let (queue, room) = (Kind::Deliver(destination), places.available_permits());
+        if room == 0 {
+            continue;
+        }
+        for job in workflow.store.claim(queue, room, LEASE, attempts).await? {
+            let place = places.clone().try_acquire_owned();
+            let delivery = run_job(workflow.clone(), job, abandon.clone());
+            running.spawn(async move {
+                delivery.await;
+                drop(place);
+            });
+        }
+        pause = pause.min(workflow.store.due_in(queue).await?.unwrap_or(POLL));
     }
-    for job in workflow.store.claim(Kind::Deliver, room, LEASE, attempts).await? {
-        running.spawn(run_job(workflow.clone(), job, abandon.clone()));
-    }
-    Ok(workflow.store.due_in(Kind::Deliver).await?.unwrap_or(POLL))
+    Ok(pause)
 }
 
 async fn run_job(workflow: Workflow, job: Job, abandon: CancellationToken) {
@@ -298,3 +316,7 @@ fn made_at(row: &ResultRow) -> DateTime<FixedOffset> {
         .unwrap_or_default()
         .fixed_offset()
 }
+
+#[cfg(test)]
+#[path = "deliver_tests.rs"]
+mod tests;

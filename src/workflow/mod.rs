@@ -12,6 +12,7 @@ mod deliver;
 mod ingest;
 mod lease;
 mod replay;
+mod supervise;
 mod upkeep;
 mod worker;
 
@@ -29,6 +30,7 @@ pub use analyse::{Chosen, Score, Scoring};
 pub use completeness::Patience;
 pub use ingest::Submission;
 pub use replay::{Replay, replay};
+use supervise::supervise;
 
 /// What a server does of the way from arrival to result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -148,9 +150,9 @@ impl Workflow {
     /// [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
-            worker::run(self.clone(), stop.clone()),
-            deliver::run(self.clone(), stop.clone()),
-            upkeep::run(self, stop),
+            supervise("worker", &stop, || worker::run(self.clone(), stop.clone())),
+            supervise("outbox", &stop, || deliver::run(self.clone(), stop.clone())),
+            supervise("upkeep", &stop, || upkeep::run(self.clone(), stop.clone())),
         );
     }
 }

@@ -234,6 +234,28 @@ async fn a_passing_failure_is_tried_again_and_an_overload_costs_no_attempt() {
     assert_eq!(run.store.attempts(&row.study, 1).await, 2);
 }
 
+/// What was scored of a large study is not thrown away because others fill the engine meanwhile.
+#[tokio::test]
+async fn an_overload_in_the_middle_of_a_study_is_waited_for() {
+    let folder = folder();
+    let acts = [&[Act::Score][..], &[Act::Overload; 20], &[Act::Score]].concat();
+    let settings = WorkflowSettings {
+        patience: Patience {
+            quiet: Duration::from_millis(300),
+            ..QUICK.patience
+        },
+        ..QUICK
+    };
+    let run = Running::start(folder.path(), &acts, settings).await;
+    for sop in ["1.2.9.1", "1.2.9.2"] {
+        run.send("1.2", sop, "").await;
+    }
+    let row = run.settled("1.2").await;
+    assert_eq!((row.state, row.instances), (StudyState::Scored, 2));
+    assert_eq!(run.asked(), 22, "the first image was scored once");
+    assert_eq!(run.store.attempts(&row.study, row.generation).await, 1);
+}
+
 #[tokio::test]
 async fn a_study_may_take_longer_than_the_lease_while_it_makes_progress() {
     let folder = folder();

@@ -19,6 +19,8 @@ const PING: Duration = Duration::from_mins(1);
 const TIDY: Duration = Duration::from_hours(1);
 /// How old an object must be that no row names: far older than any sender needs between the two.
 const ORPHAN: Duration = Duration::from_hours(1);
+/// How long a result waits for a destination that is not in the configuration: longer than any roll-out of one takes.
+const UNDELIVERABLE: Duration = Duration::from_hours(24);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
@@ -90,6 +92,13 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
         if studies > 0 {
             tracing::info!(studies, "store.images_removed");
         }
+    }
+    let buried = workflow.store.bury_undeliverable(UNDELIVERABLE).await?;
+    if buried > 0 {
+        tracing::warn!(
+            buried,
+            "store.undeliverable: results waited for destinations that are not in the configuration"
+        );
     }
     let swept = workflow.store.sweep(ORPHAN).await?;
     if swept.objects > 0 {

@@ -1,0 +1,75 @@
+//! What the outbox does for one destination must not depend on another.
+
+#[path = "../../tests/stage/webhook.rs"]
+mod webhook;
+
+use tokio::net::TcpListener;
+use webhook::Webhook;
+
+use super::*;
+use crate::peer::{Destination, Destinations};
+use crate::store::StoreSettings;
+use crate::telemetry::metrics::Metrics;
+use crate::workflow::fixture::{Act, Rehearsed, dicom};
+use crate::workflow::{Patience, Submission, WorkflowSettings};
+
+fn hook(name: &str, url: String) -> Destination {
+    Destination {
+        name: name.to_owned(),
+        kind: peer::Kind::Webhook,
+        url,
+        bearer_token_file: None,
+        user: None,
+        password_file: None,
+        timeout_seconds: 60,
+    }
+}
+
+/// More studies than a destination has places, and one destination takes connections and never answers.
+#[tokio::test]
+async fn one_that_never_answers_holds_up_no_other() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let good = Webhook::start(200, &[]).await;
+    let destinations = vec![
+        hook("silent", format!("http://{}/hook", silent.local_addr().unwrap())),
+        hook("good", format!("http://{}/hook", good.address)),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = StoreSettings::in_folder(folder.path());
+    settings.destinations = vec!["silent".to_owned(), "good".to_owned()];
+    let store = Store::open(&settings).await.unwrap();
+    let patience = Patience {
+        quiet: Duration::ZERO,
+        overdue: Duration::ZERO,
+    };
+    let workflow = Workflow::new(
+        store.clone(),
+        std::sync::Arc::new(Rehearsed::new(&[Act::Score])),
+        Destinations::try_from(destinations).unwrap(),
+        Metrics::new().unwrap(),
+        WorkflowSettings {
+            patience,
+            drain: Duration::ZERO,
+            ..WorkflowSettings::default()
+        },
+    );
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(workflow.clone().run(stop.clone()));
+    let studies = AT_ONCE + 2;
+    for number in 0..studies {
+        let file = dicom(&format!("1.2.{number}"), &format!("1.2.{number}.1"), "");
+        let submission = Submission::read(file).await.unwrap();
+        workflow.accept(&submission).await.unwrap();
+    }
+    let all = async {
+        while good.came().len() < studies {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), all).await.expect("all arrive");
+    let sending = store.jobs(false, 100).await.unwrap();
+    let sending = sending.iter().filter(|job| job.state == "running");
+    assert_eq!(sending.count(), AT_ONCE, "each destination has its places");
+    stop.cancel();
+    task.await.unwrap();
+}
