@@ -247,6 +247,14 @@ fn reading(error: &ReadError) -> InstanceError {
     }
 }
 
+/// The transfer syntax and the data set of a file (PS3.10 section 7), neither parsed nor copied; `None` where the bytes begin as no
+/// DICOM file does.
+#[must_use]
+pub fn data_set(file: &Bytes) -> Option<(String, Bytes)> {
+    let envelope = envelope::open(file).ok().flatten()?;
+    Some((envelope.transfer_syntax, file.slice(envelope.data_set..)))
+}
+
 /// The trimmed text of a top-level element, if it is there, is text and is not empty.
 #[must_use]
 pub fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {

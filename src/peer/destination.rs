@@ -9,6 +9,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 
 use super::PeerError;
+use crate::dicom::AeTitle;
 
 /// More than an hour for one request is no time-out.
 const LONGEST_TIMEOUT: u64 = 3600;
@@ -19,6 +20,8 @@ const LONGEST_TIMEOUT: u64 = 3600;
 pub enum Kind {
     /// An archive: objects are stored with STOW-RS (PS3.18 section 10.5) and looked for afterwards.
     Stow,
+    /// An archive without DICOMweb: objects are stored with C-STORE (PS3.4 annex B), and looked for with C-FIND where it offers that.
+    Dimse,
     /// The result is posted in JSON.
     Webhook,
 }
@@ -31,15 +34,24 @@ pub struct Destination {
     pub name: String,
     /// What kind of peer it is.
     pub kind: Kind,
-    /// The base URL of the archive's DICOMweb services, or the webhook's own.
+    /// The base URL of the archive's DICOMweb services, or the webhook's own; empty for DIMSE.
+    #[serde(default)]
     pub url: String,
+    /// DIMSE: the archive's host, as a name or an address.
+    pub host: Option<String>,
+    /// DIMSE: its port.
+    pub port: Option<u16>,
+    /// DIMSE: its application entity title.
+    pub called_ae_title: Option<AeTitle>,
+    /// DIMSE: the title by which it is to know this server; `OSTEON`, without it.
+    pub calling_ae_title: Option<AeTitle>,
     /// File with a token that is sent with each request (RFC 6750); it is read anew for each delivery.
     pub bearer_token_file: Option<PathBuf>,
     /// User for Basic authentication (RFC 7617), instead of a token.
     pub user: Option<String>,
     /// File with the user's password; it is read anew for each delivery.
     pub password_file: Option<PathBuf>,
-    /// Seconds that one request may take.
+    /// Seconds that one request may take, or, with DIMSE, each step of an association.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
 }
@@ -88,6 +100,15 @@ impl Destinations {
     }
 }
 
+/// An archive's application entity, and who calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) called: AeTitle,
+    pub(super) calling: AeTitle,
+}
+
 /// How a request says who sends it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Secret {
@@ -116,6 +137,27 @@ impl Destination {
             );
         }
         let wrong = |what: &str| Err(format!("destination {name}: {what}"));
+        if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
+            return wrong("timeout-seconds must be 1 to 3600");
+        }
+        if self.kind == Kind::Dimse {
+            let signed =
+                self.user.is_some() || self.password_file.is_some() || self.bearer_token_file.is_some();
+            if self.node().is_none() {
+                return wrong("kind dimse needs host, port and called-ae-title");
+            }
+            if !self.url.is_empty() || signed {
+                return wrong("kind dimse has no url, token, user or password");
+            }
+            return Ok(());
+        }
+        if self.host.is_some()
+            || self.port.is_some()
+            || self.called_ae_title.is_some()
+            || self.calling_ae_title.is_some()
+        {
+            return wrong("host, port and AE titles are for kind dimse: the others have a url");
+        }
         // neither sentence shows the URL, which may hold what it should not
         let Ok(url) = Url::parse(&self.url) else {
             return wrong("url must be one, such as https://pacs.example/dicom-web");
@@ -128,9 +170,6 @@ impl Destination {
         }
         if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
             return wrong("url must end with its path");
-        }
-        if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
-            return wrong("timeout-seconds must be 1 to 3600");
         }
         if self.user.is_some() != self.password_file.is_some() {
             return wrong("user and password-file belong together");
@@ -146,6 +185,16 @@ impl Destination {
             return wrong("user must not be empty or hold a colon (RFC 7617)");
         }
         Ok(())
+    }
+
+    /// The application entity of an archive that is reached by DIMSE.
+    pub(super) fn node(&self) -> Option<Node<'_>> {
+        Some(Node {
+            host: self.host.as_deref().filter(|host| !host.is_empty())?,
+            port: self.port.filter(|port| *port > 0)?,
+            called: self.called_ae_title.clone()?,
+            calling: self.calling_ae_title.clone().unwrap_or_default(),
+        })
     }
 
     /// How long one request may take.
@@ -230,10 +279,20 @@ mod tests {
             url = "https://ris.example/hooks/osteon?from=osteon"
             user = "osteon"
             password-file = "/run/secrets/ris"
+            [[destinations]]
+            name = "old-pacs"
+            kind = "dimse"
+            host = "old-pacs.example"
+            port = 104
+            called-ae-title = "PACS"
             "#,
         )
         .unwrap();
-        assert!(!both.is_empty() && both.iter().count() == 2);
+        assert!(!both.is_empty() && both.iter().count() == 3);
+        let old = both.named("old-pacs").unwrap().node().unwrap();
+        assert_eq!((old.host, old.port), ("old-pacs.example", 104));
+        assert_eq!((old.called.as_str(), old.calling.as_str()), ("PACS", "OSTEON"));
+        assert!(both.named("pacs").unwrap().node().is_none());
         assert_eq!(both.named("pacs").unwrap().timeout(), Duration::from_secs(10));
         let ris = both.named("ris").unwrap();
         assert_eq!((ris.kind, ris.timeout_seconds), (Kind::Webhook, 30));
@@ -243,7 +302,8 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_never_shows_the_url() {
         let good = "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n";
-        assert!(one(good).is_ok());
+        let dimse = "name = \"a\"\nkind = \"dimse\"\nhost = \"h\"\nport = 104\ncalled-ae-title = \"P\"\n";
+        assert!(one(good).is_ok() && one(dimse).is_ok());
         for (lines, says) in [
             (good.replace("\"a\"", "\"A\""), "the name of a destination"),
             (good.replace("http://h/d", "h/secret"), "url must be one"),
@@ -267,6 +327,14 @@ mod tests {
             ),
             (format!("{good}user = \"u:v\"\npassword-file = \"p\""), "colon"),
             (format!("{good}pasword = \"u\""), "unknown field"),
+            (format!("{good}port = 104"), "for kind dimse"),
+            (good.replace("stow", "dimse"), "needs host, port"),
+            (good.replace("url = \"http://h/d\"", ""), "url must be one"),
+            (format!("{}timeout-seconds = 0", dimse), "1 to 3600"),
+            (format!("{}url = \"http://h/secret\"", dimse), "has no url"),
+            (format!("{}user = \"secret\"", dimse), "has no url"),
+            (dimse.replace("104", "0"), "needs host, port"),
+            (dimse.replace("\"P\"", "\"TOO LONG FOR A TITLE\""), "1 to 16"),
             (
                 format!("{good}[[destinations]]\n{good}"),
                 "two destinations named a",

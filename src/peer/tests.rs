@@ -18,11 +18,15 @@ use webhook::Webhook;
 use super::{Delivered, Destination, Kind, Parcel, ParcelObject, PeerError, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
-fn destination(kind: Kind, url: String) -> Destination {
+pub(super) fn destination(kind: Kind, url: String) -> Destination {
     Destination {
         name: "peer".into(),
         kind,
         url,
+        host: None,
+        port: None,
+        called_ae_title: None,
+        calling_ae_title: None,
         bearer_token_file: None,
         user: None,
         password_file: None,
@@ -63,7 +67,7 @@ fn object(uid: &str) -> ParcelObject {
     }
 }
 
-fn parcel(uids: &[&str]) -> Parcel {
+pub(super) fn parcel(uids: &[&str]) -> Parcel {
     Parcel {
         key: "0f".repeat(32),
         study: StudyUid::parse("1.2").unwrap(),
@@ -72,12 +76,12 @@ fn parcel(uids: &[&str]) -> Parcel {
     }
 }
 
-fn delivered(sent: usize, already_there: usize) -> Delivered {
+pub(super) fn delivered(sent: usize, already_there: usize) -> Delivered {
     Delivered { sent, already_there }
 }
 
 /// The error of an attempt that must fail, which shows nothing of the peer.
-async fn refused(destination: &Destination, parcel: &Parcel) -> PeerError {
+pub(super) async fn refused(destination: &Destination, parcel: &Parcel) -> PeerError {
     let error = deliver(destination, parcel).await.unwrap_err();
     for secret in ["127.0.0.1", "http", "1.2.3", "welcome", "elsewhere"] {
         assert!(!error.to_string().contains(secret), "{error}");

@@ -239,7 +239,7 @@ async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
     };
     let objects = match destination.kind {
         peer::Kind::Webhook => Vec::new(),
-        peer::Kind::Stow => vec![structured_report(&workflow.store, result, &row).await?],
+        peer::Kind::Stow | peer::Kind::Dimse => vec![structured_report(&workflow.store, result, &row).await?],
     };
     let parcel = Parcel {
         key: result.to_string(),
