@@ -15,6 +15,7 @@ mod broken_models;
 mod decode;
 mod deidentify;
 mod deliveries;
+mod dimse;
 mod distribution;
 mod durable;
 mod explanations;
