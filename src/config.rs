@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::dicom::AeTitle;
 use crate::dimse::{self, Callers};
 use crate::inference::Versions;
-use crate::peer::Destinations;
+use crate::peer::{Destinations, Use};
 use crate::runtime::Device;
 use crate::store::{DatabasePlace, KeysError, ObjectKeys, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
@@ -150,6 +150,9 @@ pub struct Given {
     /// How often a result is sent to a destination before that is given up; the waits grow to ten minutes [default: 12]
     #[arg(long, env = "OSTEON_DELIVERY_ATTEMPTS", value_name = "N")]
     pub delivery_attempts: Option<u32>,
+    /// How often it is tried to fetch a study from a peer before that is given up; the waits grow to ten minutes [default: 10]
+    #[arg(long, env = "OSTEON_FETCH_ATTEMPTS", value_name = "N")]
+    pub fetch_attempts: Option<u32>,
     /// Seconds that a stopping server still takes connections, so that a balancer sees that it is not ready [default: 1]
     #[arg(long, env = "OSTEON_LINGER_SECONDS", value_name = "SECONDS")]
     pub linger_seconds: Option<f64>,
@@ -163,7 +166,8 @@ pub struct Given {
     /// apart; every other institution counts as `other`.
     #[arg(skip)]
     pub sites: Option<Sites>,
-    /// In the file only, `[[destinations]]`: archives and webhooks that every result is sent to.
+    /// In the file only, `[[destinations]]`: archives and webhooks that every result is sent to, and archives that studies are
+    /// fetched from.
     #[arg(skip)]
     pub destinations: Option<Destinations>,
 }
@@ -356,16 +360,11 @@ impl Config {
             .or(file.destinations.clone())
             .unwrap_or_default();
         let store = store(&given, &file, &destinations)?;
-        let body_bytes = given
-            .body_limit_mib
-            .or(file.body_limit_mib)
-            .unwrap_or(256)
-            .saturating_mul(1 << 20);
         let dimse = dimse::Settings {
             ae_title: given.dicom_ae_title.or(file.dicom_ae_title).unwrap_or_default(),
             callers: given.dicom_callers.or(file.dicom_callers).unwrap_or_default(),
             associations: given.dicom_associations.or(file.dicom_associations).unwrap_or(32),
-            body_bytes,
+            body_bytes: workflow.instance_limit,
             times: dimse::Times::default(),
         };
         let config = Self {
@@ -394,7 +393,7 @@ impl Config {
             instances: given.instances.or(file.instances).unwrap_or(1),
             queue: given.queue.or(file.queue).unwrap_or(256),
             deadline: Duration::from_secs(given.deadline_seconds.or(file.deadline_seconds).unwrap_or(30)),
-            body_bytes,
+            body_bytes: workflow.instance_limit,
             body_memory_bytes: given
                 .body_memory_mib
                 .or(file.body_memory_mib)
@@ -449,6 +448,11 @@ fn seconds(given: Option<f64>, default: f64, name: &'static str) -> Result<Durat
     Duration::try_from_secs_f64(given.unwrap_or(default)).map_err(|_| ConfigError::Seconds(name))
 }
 
+fn body_bytes(given: &Given, file: &Given) -> usize {
+    let mib = given.body_limit_mib.or(file.body_limit_mib).unwrap_or(256);
+    mib.saturating_mul(1 << 20)
+}
+
 /// `left` is the time that a stopping server has for what runs.
 fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSettings, ConfigError> {
     let defaults = WorkflowSettings::default();
@@ -473,6 +477,11 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
             .delivery_attempts
             .or(file.delivery_attempts)
             .unwrap_or(defaults.delivery_attempts),
+        fetch_attempts: given
+            .fetch_attempts
+            .or(file.fetch_attempts)
+            .unwrap_or(defaults.fetch_attempts),
+        instance_limit: body_bytes(given, file),
         // what is put back must be written before the time is over
         drain: left.mul_f64(0.8),
         keep_images: days.transpose()?,
@@ -480,11 +489,12 @@ fn workflow(given: &Given, file: &Given, left: Duration) -> Result<WorkflowSetti
     };
     if settings.max_attempts == 0
         || settings.delivery_attempts == 0
+        || settings.fetch_attempts == 0
         || settings.workers == 0
         || settings.lease.is_zero()
     {
         return Err(ConfigError::Range(
-            "max-attempts, delivery-attempts, analyses and lease-seconds must be more than 0",
+            "max-attempts, delivery-attempts, fetch-attempts, analyses and lease-seconds must be more than 0",
         ));
     }
     Ok(settings)
@@ -510,7 +520,10 @@ fn store(given: &Given, file: &Given, destinations: &Destinations) -> Result<Sto
             .or(file.objects.clone())
             .unwrap_or(defaults.objects),
         keys: keys.map(|path| ObjectKeys::read(path)).transpose()?,
-        destinations: destinations.iter().map(|one| one.name.clone()).collect(),
+        destinations: destinations
+            .used_for(Use::Results)
+            .map(|one| one.name.clone())
+            .collect(),
     })
 }
 

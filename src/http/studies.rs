@@ -1,9 +1,10 @@
 //! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline, and `POST /v1/studies/{study}/score`: where a study stands, what
-//! came of it, how, and the wish to have it now.
+//! came of it, how, and the wish to have it now, fetched from a peer if it must be.
 
 use axum::body::Bytes;
 use axum::extract::{FromRef, Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,8 @@ pub(super) struct TimelineBody {
 struct Order {
     /// How many instances the study has: it is analysed when they are there.
     expected_instances: Option<i64>,
+    /// The name of a peer that the study is fetched from before.
+    peer: Option<String>,
 }
 
 impl FromRef<App> for Store {
@@ -120,13 +123,13 @@ async fn timeline(
     }))
 }
 
-/// Asks for the result of a study now.
+/// Asks for the result of a study: now, when as many instances are there as it has, or when it was fetched from a peer.
 async fn order(
     State(store): State<Store>,
     State(workflow): State<Workflow>,
     Path(study): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<StudyBody>), HttpError> {
+) -> Result<impl IntoResponse, HttpError> {
     let order = if body.is_empty() {
         Order::default()
     } else {
@@ -139,15 +142,23 @@ async fn order(
         return Err(HttpError(unreadable_order()));
     }
     let uid = parse(&study)?;
-    if !workflow.order(&uid, order.expected_instances).await? {
-        return Err(HttpError(unknown()));
+    match (order.peer, order.expected_instances) {
+        (Some(peer), None) => workflow.order_from(&uid, &peer).await?,
+        // the peer says how many there are
+        (Some(_), Some(_)) => return Err(HttpError(unreadable_order())),
+        (None, expected) => {
+            if !workflow.order(&uid, expected).await? {
+                return Err(HttpError(unknown()));
+            }
+        }
     }
     let (_, row) = known(&store, &study).await?;
-    Ok((StatusCode::ACCEPTED, Json(row.into())))
+    let place = [(header::LOCATION, format!("/v1/studies/{uid}"))];
+    Ok((StatusCode::ACCEPTED, place, Json(StudyBody::from(row))))
 }
 
 fn unreadable_order() -> Fault {
-    let message = "the body must be empty or {\"expected_instances\": N} with N from 1 to 1000000";
+    let message = "the body must be empty, {\"expected_instances\": N} with N from 1 to 1000000, or {\"peer\": \"NAME\"}";
     Fault::new(FaultKind::Invalid, "order", message)
 }
 
@@ -214,6 +225,29 @@ mod tests {
             let refused = (StatusCode::BAD_REQUEST, "study-uid");
             assert_eq!((status, code(&body)), refused, "{path}");
         }
+        let none = (StatusCode::OK, Value::Array(vec![]));
+        assert_eq!(server.get("/v1/studies").await, none);
+    }
+
+    #[tokio::test]
+    async fn an_order_names_a_peer_of_the_configuration_or_none() {
+        let server = TestServer::new().await;
+        let order = |body: &'static str| server.post("/v1/studies/1.2/score", "application/json", body);
+        for (body, refused) in [
+            (r#"{"peer": "pacs"}"#, "unknown-peer"),
+            (r#"{"peer": "http://127.0.0.1/dicom-web"}"#, "unknown-peer"),
+            (r#"{"peer": "pacs", "expected_instances": 2}"#, "order"),
+            (r#"{"peer": 7}"#, "order"),
+            (r#"{"url": "http://127.0.0.1/dicom-web"}"#, "order"),
+        ] {
+            let (status, answer) = order(body).await;
+            assert_eq!(
+                (status, code(&answer)),
+                (StatusCode::BAD_REQUEST, refused),
+                "{body}"
+            );
+        }
+        assert_eq!(order("").await.0, StatusCode::NOT_FOUND);
         let none = (StatusCode::OK, Value::Array(vec![]));
         assert_eq!(server.get("/v1/studies").await, none);
     }

@@ -26,7 +26,17 @@ pub enum Kind {
     Webhook,
 }
 
-/// A peer to which results are delivered: a `[[destinations]]` table of the configuration.
+/// What a peer is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// Every result is sent to it.
+    Results,
+    /// Studies are fetched from it when they are ordered from there.
+    Studies,
+}
+
+/// A peer, to which results are delivered or from which studies are fetched: a `[[destinations]]` table of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Destination {
@@ -34,6 +44,9 @@ pub struct Destination {
     pub name: String,
     /// What kind of peer it is.
     pub kind: Kind,
+    /// What it is used for: results, unless it says otherwise.
+    #[serde(rename = "use", default = "results")]
+    pub uses: Vec<Use>,
     /// The base URL of the archive's DICOMweb services, or the webhook's own; empty for DIMSE.
     #[serde(default)]
     pub url: String,
@@ -54,6 +67,10 @@ pub struct Destination {
     /// Seconds that one request may take, or, with DIMSE, each step of an association.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
+}
+
+fn results() -> Vec<Use> {
+    vec![Use::Results]
 }
 
 fn thirty() -> u64 {
@@ -91,6 +108,17 @@ impl Destinations {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Destination> {
         self.iter().find(|destination| destination.name == name)
+    }
+
+    /// Those that are used for this.
+    pub fn used_for(&self, what: Use) -> impl Iterator<Item = &Destination> {
+        self.iter().filter(move |peer| peer.uses.contains(&what))
+    }
+
+    /// The one with this name, if studies may be fetched from it.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&Destination> {
+        self.used_for(Use::Studies).find(|peer| peer.name == name)
     }
 
     /// Whether there is none.
@@ -139,6 +167,15 @@ impl Destination {
         let wrong = |what: &str| Err(format!("destination {name}: {what}"));
         if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
             return wrong("timeout-seconds must be 1 to 3600");
+        }
+        if self.uses.is_empty() {
+            return wrong("use must be \"results\", \"studies\" or both, in a list");
+        }
+        if self.kind == Kind::Webhook && self.uses.contains(&Use::Studies) {
+            return wrong("a webhook has no studies: its use is [\"results\"]");
+        }
+        if self.kind == Kind::Dimse && self.uses.contains(&Use::Studies) {
+            return wrong("studies are fetched by DICOMweb alone: the use of kind dimse is [\"results\"]");
         }
         if self.kind == Kind::Dimse {
             let signed =
@@ -238,7 +275,7 @@ async fn read(file: &Path) -> Result<String, PeerError> {
     if secret.is_empty() || secret.chars().any(char::is_control) {
         return Err(PeerError::passing(
             "no-credentials",
-            "the file with the token or password of this destination cannot be read, or does not hold one line",
+            "the file with the token or password of this peer cannot be read, or does not hold one line",
         ));
     }
     Ok(secret.to_owned())
@@ -297,6 +334,13 @@ mod tests {
         let ris = both.named("ris").unwrap();
         assert_eq!((ris.kind, ris.timeout_seconds), (Kind::Webhook, 30));
         assert!(both.named("other").is_none());
+        assert!(
+            both.source("pacs").is_none(),
+            "results only, unless it says otherwise"
+        );
+        let studies =
+            one("name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\nuse = [\"studies\"]").unwrap();
+        assert!(studies.source("a").is_some() && studies.used_for(Use::Results).next().is_none());
     }
 
     #[test]
@@ -320,6 +364,12 @@ mod tests {
                 "end with its path",
             ),
             (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}use = []"), "results"),
+            (
+                format!("{}use = [\"studies\"]", good.replace("stow", "webhook")),
+                "a webhook has no studies",
+            ),
+            (format!("{good}use = [\"everything\"]"), "everything"),
             (format!("{good}user = \"u\""), "belong together"),
             (
                 format!("{good}user = \"u\"\npassword-file = \"p\"\nbearer-token-file = \"t\""),
@@ -334,6 +384,7 @@ mod tests {
             (format!("{}url = \"http://h/secret\"", dimse), "has no url"),
             (format!("{}user = \"secret\"", dimse), "has no url"),
             (dimse.replace("104", "0"), "needs host, port"),
+            (format!("{dimse}use = [\"studies\"]"), "by DICOMweb alone"),
             (dimse.replace("\"P\"", "\"TOO LONG FOR A TITLE\""), "1 to 16"),
             (
                 format!("{good}[[destinations]]\n{good}"),

@@ -10,7 +10,8 @@ use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::tests::{delivered, destination, parcel, refused};
+use super::fixture::destination;
+use super::tests::{delivered, parcel, refused};
 use super::{Destination, Kind, deliver};
 use crate::dicom::command::{C_FIND, C_STORE, DATA_SET, NO_DATA_SET, RESPONSE};
 use crate::dicom::{FlatDataSet, Instance};
@@ -111,7 +112,7 @@ impl Pacs {
             port: Some(self.address.port()),
             called_ae_title: Some("PACS".parse().unwrap()),
             calling_ae_title: Some("AI".parse().unwrap()),
-            ..destination(Kind::Dimse, String::new())
+            ..destination("peer", Kind::Dimse, String::new())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a parcel was not delivered, and whether to try again.
+//! Why a peer did not do what it was asked, and whether to ask again.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -6,18 +6,18 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// No peer may hold a result back for longer than this by what it answers.
+/// No peer may put us off for longer than this by what it answers.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-/// Why a parcel was not delivered. It never holds an address, what the peer said, or patient data.
+/// Why a parcel was not delivered, or a study not fetched. It never holds an address, what the peer said, or patient data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerError {
     /// A stable, documented identifier: `unreachable`, `timeout`, `unavailable`, `unauthorised`, `rejected`, `not-verified`,
-    /// `bad-answer` or `no-credentials`.
+    /// `not-found`, `too-large`, `bad-answer` or `no-credentials`.
     pub code: &'static str,
     /// Lower case, no final period.
     pub message: String,
-    /// Whether the same parcel may be taken later, with nothing changed but time.
+    /// Whether the same may succeed later, with nothing changed but time.
     pub retry: bool,
     /// How long the peer asked to be left alone (RFC 9110 section 10.2.3), at most a day.
     pub retry_after: Option<Duration>,
@@ -63,9 +63,9 @@ impl PeerError {
             ),
             408 | 425 | 429 | 500..=599 => Self::passing(
                 "unavailable",
-                format!("the peer cannot take it now (status {number})"),
+                format!("the peer cannot do it now (status {number})"),
             ),
-            400..=499 => Self::lasting("rejected", format!("the peer does not take it (status {number})")),
+            400..=499 => Self::lasting("rejected", format!("the peer does not do it (status {number})")),
             300..=399 => Self::passing(
                 "bad-answer",
                 format!("the peer answered with a redirect (status {number}), which is not followed"),

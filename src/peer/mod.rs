@@ -1,6 +1,7 @@
-//! Peers to which a finished result is delivered: archives and webhooks, named in the configuration and nowhere else.
+//! Peers: archives and webhooks to which finished results are delivered, and archives from which studies are fetched; named in the
+//! configuration and nowhere else.
 //!
-//! Invariants: no connection is made to an address that the configuration does not hold; what counts as delivered to an archive was
+//! Invariants: no connection is made to an address that the configuration does not hold, whatever a peer answers; what counts as delivered to an archive was
 //! found there afterwards, if it can be asked; an attempt whose outcome is unknown can be made again, for the archive is asked first and objects keep
 //! their UIDs; no error shows an address, a secret or what a peer said.
 
@@ -8,14 +9,17 @@ mod answer;
 mod destination;
 mod dimse;
 mod error;
+mod reading;
 mod stow;
+mod wado;
 mod webhook;
 
 use bytes::Bytes;
 
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
-pub use destination::{Destination, Destinations, Kind};
+pub use destination::{Destination, Destinations, Kind, Use};
 pub use error::PeerError;
+pub use wado::{Listed, Source};
 
 /// A finished result, as it is sent.
 #[derive(Clone, Debug)]
@@ -70,5 +74,7 @@ pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Deliv
 
 #[cfg(test)]
 mod dimse_tests;
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::answer::{self, Said};
 use super::destination::Secret;
+use super::reading::{DICOM_JSON, body, data_sets, refusal};
 use super::{Delivered, Destination, Parcel, ParcelObject, PeerError};
 use crate::dicom::uid;
 
@@ -27,8 +28,6 @@ pub(super) const LOOKS: [Duration; 4] = [
 
 /// More of an archive's answer is not read.
 const MOST_OF_AN_ANSWER: usize = 1 << 20;
-
-const DICOM_JSON: &str = "application/dicom+json";
 
 /// Stores what the archive does not hold yet, and finds it there.
 pub(super) async fn deliver(
@@ -95,7 +94,7 @@ impl Archive<'_> {
         match response.status().as_u16() {
             204 => Ok(Found::No),
             200..=299 => {
-                let found = list(response).await?;
+                let found = data_sets(response, MOST_OF_AN_ANSWER).await?;
                 Ok(if names(&found, object) {
                     Found::Yes
                 } else if found.is_empty() {
@@ -119,7 +118,7 @@ impl Archive<'_> {
         let response = self.send(self.client.get(place)).await?;
         match response.status().as_u16() {
             204 | 404 | 410 => Ok(false),
-            200..=299 => Ok(names(&list(response).await?, object)),
+            200..=299 => Ok(names(&data_sets(response, MOST_OF_AN_ANSWER).await?, object)),
             _ => Err(refusal(&response)),
         }
     }
@@ -138,7 +137,7 @@ impl Archive<'_> {
         if !status.is_success() && status != StatusCode::CONFLICT {
             return Err(refusal(&response));
         }
-        let body = body(response).await?;
+        let body = body(response, MOST_OF_AN_ANSWER).await?;
         let ours: Vec<_> = objects.iter().map(|object| object.uid.as_str()).collect();
         match answer::read(&body, &ours) {
             Said::Failed(error) => Err(error),
@@ -166,19 +165,6 @@ impl Archive<'_> {
     }
 }
 
-fn refusal(response: &Response) -> PeerError {
-    PeerError::status(response.status()).after(response.headers())
-}
-
-/// The data sets of an answer in the DICOM JSON model (PS3.18 annex F).
-async fn list(response: Response) -> Result<Vec<Value>, PeerError> {
-    let body = body(response).await?;
-    serde_json::from_slice(&body).map_err(|_| {
-        let message = "the archive's answer to a search is not a list in DICOM JSON";
-        PeerError::passing("bad-answer", message)
-    })
-}
-
 /// Whether one of the data sets is that of `object`, by its SOP Instance UID (0008,0018).
 fn names(found: &[Value], object: &ParcelObject) -> bool {
     found
@@ -197,19 +183,4 @@ fn multipart(objects: &[&ParcelObject], boundary: &str) -> Vec<u8> {
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     body
-}
-
-/// The answer, as far as it may reach.
-async fn body(mut response: Response) -> Result<Vec<u8>, PeerError> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| PeerError::from(&error))? {
-        body.extend_from_slice(&piece);
-        if body.len() > MOST_OF_AN_ANSWER {
-            return Err(PeerError::passing(
-                "bad-answer",
-                "the archive's answer is too long",
-            ));
-        }
-    }
-    Ok(body)
 }

@@ -1,37 +1,23 @@
 //! Delivery to peers that behave and to peers that do not: real servers on the loopback interface.
 
-#[path = "../../tests/stage/archive.rs"]
-mod archive;
-#[path = "../../tests/stage/webhook.rs"]
-mod webhook;
-
 use std::time::{Duration, Instant};
 
-use archive::{Archive, Mode, Requests};
+use super::fixture::{
+    self,
+    archive::{Archive, Mode, Requests},
+};
 use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use webhook::Webhook;
+use super::fixture::webhook::Webhook;
 
-use super::{Delivered, Destination, Kind, Parcel, ParcelObject, PeerError, deliver};
+use super::{Delivered, Destination, Kind, Listed, Parcel, ParcelObject, PeerError, Source, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
-pub(super) fn destination(kind: Kind, url: String) -> Destination {
-    Destination {
-        name: "peer".into(),
-        kind,
-        url,
-        host: None,
-        port: None,
-        called_ae_title: None,
-        calling_ae_title: None,
-        bearer_token_file: None,
-        user: None,
-        password_file: None,
-        timeout_seconds: 5,
-    }
+fn destination(kind: Kind, url: String) -> Destination {
+    fixture::destination("peer", kind, url)
 }
 
 fn archive_at(archive: &Archive) -> Destination {
@@ -104,6 +90,7 @@ async fn an_archive_gets_every_object_once_and_unchanged() {
         searches: 6,
         metadata: 0,
         stores: 1,
+        ..Requests::default()
     };
     assert_eq!(archive.requests(), requests);
 }
@@ -332,4 +319,101 @@ async fn a_webhook_that_is_silent_or_gone_gets_another_attempt() {
     drop(listener);
     let error = refused(&peer, &parcel(&[])).await;
     assert_eq!((error.code, error.retry), ("unreachable", true));
+}
+
+const LIMIT: usize = 10_000;
+
+/// Lists and fetches the study 1.2 of the archive.
+async fn fetched(peer: &Destination) -> Result<Vec<Bytes>, PeerError> {
+    let source = Source::open(peer, LIMIT).await?;
+    let study = StudyUid::parse("1.2").unwrap();
+    let mut files = Vec::new();
+    for one in source.list(&study).await? {
+        files.push(source.fetch(&study, &one).await?);
+    }
+    Ok(files)
+}
+
+/// The error of a fetch that must fail, which shows nothing of the peer.
+async fn not_fetched(peer: &Destination) -> PeerError {
+    let error = fetched(peer).await.unwrap_err();
+    for secret in ["127.0.0.1", "http", "1.2.3", "welcome", "elsewhere"] {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    error
+}
+
+#[tokio::test]
+async fn a_study_is_fetched_byte_for_byte_however_the_archive_lists_and_wraps_it() {
+    let files: Vec<Bytes> = (1..=7)
+        .map(|number| object(&format!("1.2.3.{number}")).file)
+        .collect();
+    for mode in [
+        Mode::Accepting,
+        Mode::ShortPages(3),
+        Mode::OnePage,
+        Mode::SilentSearch,
+        Mode::SinglePart,
+    ] {
+        let archive = Archive::start(mode.clone()).await;
+        for file in &files {
+            archive.hold(file.clone());
+        }
+        assert_eq!(fetched(&archive_at(&archive)).await.unwrap(), files, "{mode:?}");
+        assert_eq!(archive.requests().retrievals, 7);
+    }
+}
+
+#[tokio::test]
+async fn a_study_that_is_not_there_stays_away() {
+    for mode in [Mode::Accepting, Mode::SilentSearch] {
+        let archive = Archive::start(mode).await;
+        let error = not_fetched(&archive_at(&archive)).await;
+        assert_eq!((error.code, error.retry), ("not-found", false));
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_misbehaves_gives_nothing_that_counts() {
+    for (mode, code, retry) in [
+        (Mode::Unavailable, "unavailable", true),
+        (Mode::Unauthorised, "unauthorised", false),
+        (Mode::Babbling, "bad-answer", true),
+        (Mode::Forgetful, "not-found", false),
+        (Mode::CutWhileSending, "unreachable", true),
+    ] {
+        let archive = Archive::start(mode.clone()).await;
+        archive.hold(object("1.2.3.1").file);
+        let error = not_fetched(&archive_at(&archive)).await;
+        assert_eq!((error.code, error.retry), (code, retry), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed_while_fetching_and_time_is_bounded() {
+    let elsewhere = Archive::start(Mode::Accepting).await;
+    elsewhere.hold(object("1.2.3.1").file);
+    let url = format!("{}/studies/1.2/instances", elsewhere.url());
+    let archive = Archive::start(Mode::Redirecting(url)).await;
+    let mut peer = archive_at(&archive);
+    assert_eq!(not_fetched(&peer).await.code, "bad-answer");
+    assert_eq!(elsewhere.requests(), Requests::default());
+    archive.set(Mode::Slow(Duration::from_secs(30)));
+    peer.timeout_seconds = 1;
+    assert_eq!(not_fetched(&peer).await.code, "timeout");
+}
+
+#[tokio::test]
+async fn an_instance_over_the_limit_is_not_taken_in_either_form() {
+    for mode in [Mode::Accepting, Mode::SinglePart] {
+        let archive = Archive::start(mode).await;
+        archive.hold(object("1.2.3.1").file);
+        let peer = archive_at(&archive);
+        let study = StudyUid::parse("1.2").unwrap();
+        let source = Source::open(&peer, 100).await.unwrap();
+        let Listed { series, uid } = source.list(&study).await.unwrap().remove(0);
+        assert_eq!((series.as_str(), uid.as_str()), ("1.2.3", "1.2.3.1"));
+        let error = source.fetch(&study, &Listed { series, uid }).await.unwrap_err();
+        assert_eq!((error.code, error.retry), ("too-large", false));
+    }
 }

@@ -207,7 +207,7 @@ async fn study_of(
 }
 
 /// Makes the study's row if it is missing, and holds it until the transaction ends.
-async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
+pub(super) async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
     write
         .query(sql!(
             "INSERT INTO studies (study_uid, state, received_at, last_arrival_at, generation) \
@@ -255,7 +255,11 @@ async fn supersede(write: &mut Write, study: &str, generation: i64) -> Result<()
 
 /// Ends the analyses that wait, run or were given up; gives their number. The token changes, so that a worker that is at one now can no
 /// longer settle it.
-async fn end_analyses(write: &mut Write, study: &str, cause: &'static str) -> Result<u64, StoreError> {
+pub(super) async fn end_analyses(
+    write: &mut Write,
+    study: &str,
+    cause: &'static str,
+) -> Result<u64, StoreError> {
     let ended = write
         .query(sql!(
             "UPDATE jobs SET state = 'done', token = token + 1, cause = $2, settled_at = " now

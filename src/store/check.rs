@@ -42,7 +42,7 @@ impl fmt::Display for Disagreement {
 }
 
 /// What rows must not say: the sentence, and the query for what it is true of.
-const WRONG_ROWS: [(&str, Sql); 6] = [
+const WRONG_ROWS: [(&str, Sql); 7] = [
     (
         "a settled study has no result",
         sql!(
@@ -70,6 +70,13 @@ const WRONG_ROWS: [(&str, Sql); 6] = [
         sql!(
             "SELECT jobs.study_uid FROM jobs JOIN studies ON studies.study_uid = jobs.study_uid WHERE kind = 'analyse' \
              AND jobs.state IN ('ready', 'running') AND studies.state <> 'analysing'"
+        ),
+    ),
+    (
+        "a study waits for another number of fetches than there are",
+        sql!(
+            "SELECT study_uid FROM studies WHERE fetches <> (SELECT count(*) FROM jobs WHERE jobs.study_uid = studies.study_uid \
+             AND kind = 'fetch' AND jobs.state IN ('ready', 'running'))"
         ),
     ),
     (

@@ -2,13 +2,11 @@
 //!
 //! Invariant: a delivery is queued in the transaction that makes its result, so that neither is there without the other.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row;
 
-use super::database::{Write, millis, sql};
+use super::database::{Write, sql};
 use super::events::{EventKind, happened};
 use super::{Job, ResultKey, Settled, Store, StoreError, Timestamp, Work};
 use crate::dicom::StudyUid;
@@ -104,8 +102,6 @@ async fn supersede(
     Ok(())
 }
 
-/// Why a delivery was given up that no server takes.
-const UNKNOWN: &str = "this destination is not in the configuration any more";
 /// Why a delivery ended that nobody needs any more.
 const SUPERSEDED: &str = "a later result is sent in its place";
 
@@ -153,49 +149,6 @@ impl Store {
         write.commit().await?;
         failpoint::reach("deliver.after-commit").await?;
         Ok(Settled::of(held))
-    }
-
-    /// Gives up what has waited for longer than `age` for a destination that this server does not know; gives their number. Not sooner:
-    /// while a configuration is rolled out, another server may know it already.
-    pub async fn bury_undeliverable(&self, age: Duration) -> Result<usize, StoreError> {
-        let waiting = self
-            .database
-            .query(sql!(
-                "SELECT DISTINCT destination FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running')"
-            ))
-            .fetch_all(self.database.read())
-            .await?;
-        let mut buried = 0;
-        for row in waiting {
-            let destination: String = row.try_get("destination")?;
-            if !self.destinations.contains(&destination) {
-                buried += self.bury_queue(&destination, age).await?;
-            }
-        }
-        Ok(buried)
-    }
-
-    async fn bury_queue(&self, destination: &str, age: Duration) -> Result<usize, StoreError> {
-        let mut write = self.database.write().await?;
-        let buried = write
-            .query(sql!(
-                "UPDATE jobs SET state = 'dead', token = token + 1, cause = $3, settled_at = " now " WHERE kind = 'deliver' \
-                 AND destination = $1 AND state IN ('ready', 'running') AND available_at <= " now " AND queued_at <= " now " - $2 \
-                 RETURNING study_uid, generation, attempts"
-            ))
-            .bind(destination.to_owned())
-            .bind(millis(age))
-            .bind(UNKNOWN)
-            .fetch_all(write.connection()?)
-            .await?;
-        for row in &buried {
-            let attempts: i64 = row.try_get("attempts")?;
-            let detail = json!({ "destination": destination, "attempts": attempts, "cause": UNKNOWN });
-            let (study, generation) = (row.try_get("study_uid")?, row.try_get("generation")?);
-            happened(&mut write, study, generation, EventKind::DeliveryDead, &detail).await?;
-        }
-        write.commit().await?;
-        Ok(buried.len())
     }
 
     /// Where the results of a study stand on their way to the destinations, the latest first.

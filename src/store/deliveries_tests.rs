@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fixture::{Fixture, accept, both, instance, send, uid};
 use super::queue_tests::{LEASE, claim, enqueue, kinds, queued, result, study};
 use super::*;
+use crate::dicom::StudyUid;
 use crate::finding::Outcome;
 
 /// Where the study's results stand: state and key, the latest first.
@@ -143,28 +144,30 @@ async fn each_destination_has_its_own_queue() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_destination_that_nobody_knows_is_given_up_in_time() {
+async fn what_waits_for_a_peer_that_nobody_knows_is_given_up_in_time() {
     for Fixture {
-        store,
-        mut settings,
-        folder: _kept,
-        ..
+        store, folder: _kept, ..
     } in both().await
     {
         queued(&store).await;
         let job = claim(&store, LEASE).await.unwrap();
         let made = result(Outcome::Scored, "made");
         assert_eq!(store.complete(&job, &made).await.unwrap(), Settled::Stored);
-        let known = store.bury_undeliverable(Duration::ZERO).await.unwrap();
-        assert_eq!((known, standing(&store).await[0].0), (0, "waiting"));
-
-        settings.destinations = vec!["other".to_owned()];
-        let other = Store::open(&settings).await.unwrap();
-        assert_eq!(other.bury_undeliverable(LEASE).await.unwrap(), 0);
-        assert_eq!(other.bury_undeliverable(Duration::ZERO).await.unwrap(), 1);
+        let ordered = StudyUid::parse("1.9").unwrap();
+        store.order_fetch(&ordered, "old").await.unwrap();
+        let all = [Kind::Deliver("pacs"), Kind::Fetch("old")];
+        assert_eq!(store.give_up_unserved(&all, Duration::ZERO).await.unwrap(), 0);
+        // a name counts for what it is used for
+        let others = [Kind::Deliver("old"), Kind::Fetch("pacs")];
+        assert_eq!(store.give_up_unserved(&others, LEASE).await.unwrap(), 0);
+        assert_eq!(store.give_up_unserved(&others, Duration::ZERO).await.unwrap(), 2);
         assert_eq!(standing(&store).await[0].0, "dead");
         assert_eq!(kinds(&store).await.last().unwrap(), "delivery-dead");
         assert_eq!(study(&store).await.state, StudyState::Scored);
+        let failed = store.study(&ordered).await.unwrap().unwrap();
+        assert_eq!(failed.state, StudyState::Failed);
+        let message = failed.result.unwrap().reason.unwrap().message;
+        assert!(message.contains("not in the configuration"), "{message}");
     }
 }
 

@@ -50,6 +50,14 @@ pub enum EventKind {
     Failed,
     /// What was queued or running was overtaken by a later arrival.
     Superseded,
+    /// It was ordered from a peer.
+    FetchQueued,
+    /// Fetching it failed; there will be another attempt.
+    FetchFailed,
+    /// What the peer has of it is here.
+    Fetched,
+    /// Fetching it was given up.
+    FetchDead,
     /// A dead job was put back by hand.
     Retried,
     /// Its result waits to be sent somewhere.
@@ -81,6 +89,10 @@ impl EventKind {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Superseded => "superseded",
+            Self::FetchQueued => "fetch-queued",
+            Self::FetchFailed => "fetch-failed",
+            Self::Fetched => "fetched",
+            Self::FetchDead => "fetch-dead",
             Self::Retried => "retried",
             Self::DeliveryQueued => "delivery-queued",
             Self::DeliveryFailed => "delivery-failed",
@@ -133,10 +145,11 @@ pub(super) async fn happened_anew(
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
+    let text = detail.to_string();
     if let Some(last) = last
         && last.try_get::<i64, _>("generation")? == generation
         && last.try_get::<&str, _>("kind")? == kind.name()
-        && last.try_get::<&str, _>("detail")? == detail.to_string()
+        && last.try_get::<&str, _>("detail")? == text
     {
         return Ok(());
     }

@@ -15,6 +15,8 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
+mod fetches;
+mod giving_up;
 mod objects;
 mod oversight;
 mod place;
@@ -34,6 +36,7 @@ pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
+pub use fetches::Fetched;
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
@@ -122,6 +125,8 @@ impl Store {
 
 #[cfg(test)]
 mod deliveries_tests;
+#[cfg(test)]
+mod fetch_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

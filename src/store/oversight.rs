@@ -7,6 +7,7 @@ use sqlx::Row;
 
 use super::database::{millis, sql};
 use super::events::{EventKind, happened};
+use super::fetches::wait_for;
 use super::queue::JobRow;
 use super::results::hold;
 use super::row::study_uid;
@@ -22,6 +23,8 @@ pub struct Backlog {
     pub analyses: i64,
     /// Deliveries that wait or run.
     pub deliveries: i64,
+    /// Fetches that wait or run.
+    pub fetches: i64,
     /// Jobs that were given up and not put back.
     pub dead: i64,
     /// How long the job has been waiting that has waited longest, in milliseconds.
@@ -38,6 +41,7 @@ impl Store {
                  (SELECT count(*) FROM jobs WHERE state = 'dead') AS dead, \
                  (SELECT count(*) FROM jobs WHERE kind = 'analyse' AND state IN ('ready', 'running')) AS analyses, \
                  (SELECT count(*) FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running')) AS deliveries, \
+                 (SELECT count(*) FROM jobs WHERE kind = 'fetch' AND state IN ('ready', 'running')) AS fetches, \
                  coalesce((SELECT " now " - min(queued_at) FROM jobs WHERE state IN ('ready', 'running')), 0) AS oldest"
             ))
             .fetch_one(self.database.read())
@@ -46,18 +50,20 @@ impl Store {
             received: row.try_get("received")?,
             analyses: row.try_get("analyses")?,
             deliveries: row.try_get("deliveries")?,
+            fetches: row.try_get("fetches")?,
             dead: row.try_get("dead")?,
             oldest_ms: row.try_get("oldest")?,
         })
     }
 
-    /// Brings back what waits for a time that no rule sets so far ahead: `farthest` for what is to be complete and for jobs of each kind. It
-    /// was written before the database's clock was set back, and would wait for as long as it was set back by. Gives their number.
+    /// Brings back what waits for a time that no rule sets so far ahead: `farthest` for what is to be complete, the others for jobs of each
+    /// kind, `errands` for those that wait for a peer. It was written before the database's clock was set back, and would wait for as long
+    /// as it was set back by. Gives their number.
     pub async fn mend_times(
         &self,
         farthest: Duration,
         analyses: Duration,
-        deliveries: Duration,
+        errands: Duration,
     ) -> Result<u64, StoreError> {
         let due = self
             .database
@@ -68,7 +74,7 @@ impl Store {
             .execute(self.database.read())
             .await?;
         let mut mended = due.rows_affected();
-        for (kind, farthest) in [("analyse", analyses), ("deliver", deliveries)] {
+        for (kind, farthest) in [("analyse", analyses), ("deliver", errands), ("fetch", errands)] {
             let jobs = self
                 .database
                 .query(sql!(
@@ -108,15 +114,19 @@ impl Store {
             .query(sql!(
                 "UPDATE jobs SET state = 'ready', attempts = 0, answered = 0, token = token + 1, settled_at = NULL, \
                  available_at = " now ", queued_at = " now " WHERE study_uid = $1 AND state = 'dead' \
-                 AND (kind = 'deliver' OR generation = (SELECT generation FROM studies WHERE studies.study_uid = jobs.study_uid)) \
-                 RETURNING kind, generation, destination"
+                 AND (kind <> 'analyse' OR generation = (SELECT generation FROM studies WHERE studies.study_uid = jobs.study_uid)) \
+                 RETURNING kind, generation, destination, peer"
             ))
             .bind(study.to_string())
             .fetch_all(write.connection()?)
             .await?;
         for row in &rows {
-            let (kind, generation): (String, i64) = (row.try_get("kind")?, row.try_get("generation")?);
+            let (kind, mut generation): (String, i64) = (row.try_get("kind")?, row.try_get("generation")?);
             let destination: Option<String> = row.try_get("destination")?;
+            let peer: Option<String> = row.try_get("peer")?;
+            if kind == "fetch" {
+                generation = wait_for(&mut write, study.as_str()).await?;
+            }
             if kind == "analyse" {
                 write
                     .query(sql!(
@@ -126,7 +136,7 @@ impl Store {
                     .execute(write.connection()?)
                     .await?;
             }
-            let detail = json!({ "job": kind, "destination": destination });
+            let detail = json!({ "job": kind, "destination": destination, "peer": peer });
             happened(
                 &mut write,
                 study.as_str(),

@@ -1,4 +1,4 @@
-//! The queue of analyses and deliveries.
+//! The queue of analyses, deliveries and fetches.
 //!
 //! Invariants:
 //! - an attempt is counted when the job is claimed, so a worker that dies without a word has spent one;
@@ -36,6 +36,11 @@ pub enum Work {
         /// The name of the destination.
         destination: String,
     },
+    /// Fetch a study from somewhere.
+    Fetch {
+        /// The name of the peer.
+        peer: String,
+    },
 }
 
 /// Which jobs a worker wants.
@@ -45,6 +50,8 @@ pub enum Kind<'a> {
     Analyse,
     /// Deliveries to the destination of this name: each has a queue of its own, so that one that is slow holds up no other.
     Deliver(&'a str),
+    /// Fetches from the peer of this name; the same.
+    Fetch(&'a str),
 }
 
 impl Kind<'_> {
@@ -54,14 +61,15 @@ impl Kind<'_> {
         match self {
             Self::Analyse => "analyse",
             Self::Deliver(_) => "deliver",
+            Self::Fetch(_) => "fetch",
         }
     }
 
-    /// Where the results go; empty where it has none, as the index of the queue has it.
-    pub(super) fn destination(self) -> String {
+    /// The peer that it is about; empty where there is none, as the index of the queue has it.
+    pub(super) fn peer(self) -> String {
         match self {
             Self::Analyse => String::new(),
-            Self::Deliver(destination) => destination.to_owned(),
+            Self::Deliver(peer) | Self::Fetch(peer) => peer.to_owned(),
         }
     }
 }
@@ -117,7 +125,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let is_due = self
             .database
-            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND due_at <= " now " LIMIT 1"))
+            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " LIMIT 1"))
             .fetch_optional(self.database.read())
             .await?;
         if is_due.is_none() {
@@ -137,10 +145,9 @@ impl Store {
 
     /// How long until a received study counts as complete; `None` if none is received.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
-        self.millis_until(
-            self.database
-                .query(sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received'")),
-        )
+        self.millis_until(self.database.query(
+            sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received' AND fetches = 0"),
+        ))
         .await
     }
 
@@ -149,11 +156,11 @@ impl Store {
         let query = self
             .database
             .query(sql!(
-                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, '') = $2 \
+                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $2 \
                  AND state IN ('ready', 'running')"
             ))
             .bind(kind.name())
-            .bind(kind.destination());
+            .bind(kind.peer());
         self.millis_until(query).await
     }
 
@@ -181,14 +188,14 @@ impl Store {
         let mut write = self.database.write().await?;
         let rows = write
             .query(sql!(
-                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination FROM jobs \
-                 WHERE kind = $1 AND coalesce(destination, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
+                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer FROM jobs \
+                 WHERE kind = $1 AND coalesce(destination, peer, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
                  AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
             ))
             .bind(kind.name())
             .bind(limit as i64)
             .bind(i64::from(max_attempts))
-            .bind(kind.destination())
+            .bind(kind.peer())
             .fetch_all(write.connection()?)
             .await?;
         let mut claimed = Vec::new();
@@ -260,9 +267,13 @@ impl Store {
                     EventKind::DeliveryFailed,
                     json!({ "attempt": job.attempt, "cause": cause, "destination": destination }),
                 ),
+                (Work::Fetch { peer }, Some(cause)) => (
+                    EventKind::FetchFailed,
+                    json!({ "attempt": job.attempt, "cause": cause, "peer": peer }),
+                ),
                 (_, None) => (
                     EventKind::Released,
-                    json!({ "attempt": job.attempt, "job": job.kind().name() }),
+                    json!({ "attempt": job.attempt, "job": job.kind().name(), "peer": job.peer() }),
                 ),
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
@@ -273,12 +284,21 @@ impl Store {
 }
 
 impl Job {
+    /// Where its study is fetched from, for a fetch.
+    pub(super) fn peer(&self) -> Option<&str> {
+        match &self.work {
+            Work::Fetch { peer } => Some(peer),
+            Work::Analyse | Work::Deliver { .. } => None,
+        }
+    }
+
     /// What kind of work it is.
     #[must_use]
     pub fn kind(&self) -> Kind<'_> {
         match &self.work {
             Work::Analyse => Kind::Analyse,
             Work::Deliver { destination, .. } => Kind::Deliver(destination),
+            Work::Fetch { peer } => Kind::Fetch(peer),
         }
     }
 
@@ -291,10 +311,16 @@ impl Job {
         let work = match (
             key(row, "result_key")?,
             row.try_get::<Option<String>, _>("destination")?,
+            row.try_get::<Option<String>, _>("peer")?,
         ) {
-            (None, None) => Work::Analyse,
-            (Some(result), Some(destination)) => Work::Deliver { result, destination },
-            _ => return Err(unreadable("a delivery needs a result and a destination")),
+            (None, None, None) => Work::Analyse,
+            (Some(result), Some(destination), None) => Work::Deliver { result, destination },
+            (None, None, Some(peer)) => Work::Fetch { peer },
+            _ => {
+                return Err(unreadable(
+                    "a delivery needs a result and a destination, a fetch a peer",
+                ));
+            }
         };
         Ok(Self {
             id: row.try_get("job_id")?,
@@ -314,7 +340,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
         .query(sql!(
             "SELECT study_uid, generation, expected, ordered, \
              (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
-             FROM studies WHERE state = 'received' AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
+             FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
         ))
         .bind(i64::from(limit))
         .fetch_all(write.connection()?)
@@ -394,7 +420,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
 pub struct JobRow {
     /// Its name.
     pub job: String,
-    /// `analyse` or `deliver`.
+    /// `analyse`, `deliver` or `fetch`.
     pub kind: String,
     /// `ready`, `running`, `done` or `dead`.
     pub state: String,
@@ -402,6 +428,8 @@ pub struct JobRow {
     pub study: StudyUid,
     /// Where its result goes, for a delivery.
     pub destination: Option<String>,
+    /// Where its study comes from, for a fetch.
+    pub peer: Option<String>,
     /// How often it was tried.
     pub attempts: i64,
     /// When it was queued.
@@ -420,6 +448,7 @@ impl JobRow {
             state: row.try_get("state")?,
             study: study_uid(row)?,
             destination: row.try_get("destination")?,
+            peer: row.try_get("peer")?,
             attempts: row.try_get("attempts")?,
             queued_at: Timestamp(row.try_get("queued_at")?),
             available_at: Timestamp(row.try_get("available_at")?),

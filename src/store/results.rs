@@ -16,10 +16,9 @@ use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
 use super::row::{from_json, key, study_uid, to_json, unreadable};
-use super::{Basis, Completeness, Job, Kind, Settled, Sha, Store, StoreError, Timestamp};
+use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
-use crate::fault::Fault;
 use crate::finding::{ModelReference, Outcome, Reason, StudyResult};
 
 /// The name of a result: the SHA-256 of study, model digest and input digest, as 64 hexadecimal digits.
@@ -183,81 +182,6 @@ impl Store {
         failpoint::reach("settle.after-commit").await?;
         Ok(Settled::of(held))
     }
-
-    /// Buries what may be claimed but has no attempt left, each in a transaction of its own, which holds the study before the job. One
-    /// that cannot be buried now is left for the next time.
-    pub(super) async fn give_up_all_spent(
-        &self,
-        kind: Kind<'_>,
-        max_attempts: u32,
-    ) -> Result<(), StoreError> {
-        let spent = self
-            .database
-            .query(sql!(
-                // of those at the head of the queue, so that it costs no more where more waits
-                "SELECT job_id FROM (SELECT job_id, attempts FROM jobs WHERE kind = $1 AND coalesce(destination, '') = $3 \
-                 AND state IN ('ready', 'running') AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due \
-                 WHERE attempts >= $2"
-            ))
-            .bind(kind.name())
-            .bind(i64::from(max_attempts))
-            .bind(kind.destination())
-            .fetch_all(self.database.read())
-            .await?;
-        for row in spent {
-            if let Err(error) = self.give_up_spent(row.try_get("job_id")?, max_attempts).await {
-                let fault = Fault::from(error);
-                tracing::warn!(
-                    code = fault.code,
-                    "a job without attempts could not be given up yet"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Buries a job whose workers died or stalled and could not say why.
-    async fn give_up_spent(&self, job: &str, max_attempts: u32) -> Result<(), StoreError> {
-        let mut write = self.database.write().await?;
-        let row = write
-            .query(sql!("SELECT study_uid FROM jobs WHERE job_id = $1"))
-            .bind(job.to_owned())
-            .fetch_one(write.connection()?)
-            .await?;
-        let study = hold(&mut write, row.try_get("study_uid")?).await?;
-        let spent = write
-            .query(sql!(
-                "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now
-                " WHERE job_id = $1 AND state IN ('ready', 'running') AND attempts >= $2 AND available_at <= " now
-                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination"
-            ))
-            .bind(job.to_owned())
-            .bind(i64::from(max_attempts))
-            .fetch_optional(write.connection()?)
-            .await?;
-        let Some(row) = spent else { return Ok(()) };
-        let attempts: i64 = row.try_get("attempts")?;
-        let cause: Option<String> = row.try_get("cause")?;
-        let job = Job::given_up(&row)?;
-        if let super::Work::Deliver { destination, .. } = &job.work {
-            let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
-            happened(
-                &mut write,
-                job.study.as_str(),
-                job.generation,
-                EventKind::DeliveryDead,
-                &detail,
-            )
-            .await?;
-            return write.commit().await;
-        }
-        let cause = cause.unwrap_or_else(|| "the server stopped or stalled during the analysis".to_owned());
-        let message =
-            format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
-        let result = NewResult::failed(&job, "analysis-failed", message);
-        set_outcome(&mut write, study, &job, &result, &self.destinations).await?;
-        write.commit().await
-    }
 }
 
 impl NewResult {
@@ -323,7 +247,7 @@ pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>,
 }
 
 /// Makes `result` the study's, if it still is at the job's generation.
-async fn set_outcome(
+pub(super) async fn set_outcome(
     write: &mut Write,
     study: Option<Held>,
     job: &Job,

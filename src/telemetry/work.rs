@@ -1,4 +1,4 @@
-//! The metrics of the way from arrival to result, and of results to their destinations.
+//! The metrics of the way from arrival to result, of results to their destinations, and of studies from peers.
 
 use prometheus::{Error, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -11,6 +11,7 @@ pub(super) struct Work {
     studies: IntCounterVec,
     fenced: IntCounter,
     deliveries: IntCounterVec,
+    fetches: IntCounterVec,
     waiting: IntGaugeVec,
     dead: IntGauge,
     oldest: Gauge,
@@ -35,10 +36,17 @@ impl Work {
                 ),
                 &["destination", "outcome"],
             )?,
+            fetches: IntCounterVec::new(
+                Opts::new(
+                    "osteon_fetches_total",
+                    "Attempts to fetch a study, by what became of them",
+                ),
+                &["peer", "outcome"],
+            )?,
             waiting: IntGaugeVec::new(
                 Opts::new(
                     "osteon_work_waiting",
-                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver), of all replicas",
+                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver, fetch), of all replicas",
                 ),
                 &["kind"],
             )?,
@@ -58,6 +66,7 @@ impl Work {
         registry.register(Box::new(work.studies.clone()))?;
         registry.register(Box::new(work.fenced.clone()))?;
         registry.register(Box::new(work.deliveries.clone()))?;
+        registry.register(Box::new(work.fetches.clone()))?;
         registry.register(Box::new(work.waiting.clone()))?;
         registry.register(Box::new(work.dead.clone()))?;
         registry.register(Box::new(work.oldest.clone()))?;
@@ -83,6 +92,11 @@ impl Metrics {
             .deliveries
             .with_label_values(&[destination, outcome])
             .inc();
+    }
+
+    /// An attempt to fetch a study from `peer`, a name of the configuration, ended.
+    pub fn fetch(&self, peer: &str, outcome: &str) {
+        self.work.fetches.with_label_values(&[peer, outcome]).inc();
     }
 
     /// How much work waits, by its kind, how many jobs are dead, and for how many milliseconds the oldest has waited.

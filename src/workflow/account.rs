@@ -11,10 +11,12 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
     };
     let said = |event: &Event, field: &str| event.detail[field].as_str().map(str::to_owned);
     let mut sentences = vec![match study.state {
-        StudyState::Received => format!(
-            "It has {} and waits to be complete, because nobody has said that no more will come.",
-            images(study.instances)
-        ),
+        StudyState::Received => of_fetch(study, events).unwrap_or_else(|| {
+            format!(
+                "It has {} and waits to be complete, because nobody has said that no more will come.",
+                images(study.instances)
+            )
+        }),
         StudyState::Analysing => match last_of_analysis(study, events) {
             Some(failed) if failed.kind == "attempt-failed" => format!(
                 "Attempt {} failed: {}. It is tried again.",
@@ -57,6 +59,24 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
         sentences.push("The result takes the place of an earlier one.".to_owned());
     }
     sentences.join(" ")
+}
+
+/// Where the fetch stands that the study waits for, if it waits for one.
+fn of_fetch(study: &StudyRow, events: &[Event]) -> Option<String> {
+    let of_fetch = |event: &&Event| event.kind.starts_with("fetch") || event.detail["job"] == "fetch";
+    let last = events.iter().rfind(of_fetch)?;
+    let (peer, here) = (last.detail["peer"].as_str()?, images(study.instances));
+    match last.kind.as_str() {
+        "fetch-queued" | "retried" | "released" => {
+            Some(format!("It is fetched from {peer}; {here} came so far."))
+        }
+        "fetch-failed" => Some(format!(
+            "Attempt {} to fetch it from {peer} failed: {}. It is tried again.",
+            last.detail["attempt"],
+            last.detail["cause"].as_str().unwrap_or_default()
+        )),
+        _ => None,
+    }
 }
 
 /// What happened last to the job that analyses the study as it is now.
@@ -149,6 +169,23 @@ mod tests {
         let sent_later = event(3, "released", json!({ "attempt": 2, "job": "deliver" }));
         let of = |state, events: &[Event]| account(&study(state), events);
         assert!(of(StudyState::Received, &[]).contains("2 instances and waits to be complete"));
+        let ordered = event(1, "fetch-queued", json!({ "peer": "pacs" }));
+        let down = event(
+            2,
+            "fetch-failed",
+            json!({ "peer": "pacs", "attempt": 1, "cause": "no connection" }),
+        );
+        let here = event(3, "fetched", json!({ "peer": "pacs" }));
+        assert!(
+            of(StudyState::Received, std::slice::from_ref(&ordered))
+                .contains("fetched from pacs; 2 instances")
+        );
+        let events = [ordered, down, here];
+        assert!(
+            of(StudyState::Received, &events[..2])
+                .contains("Attempt 1 to fetch it from pacs failed: no connection.")
+        );
+        assert!(of(StudyState::Received, &events).contains("waits to be complete"));
         assert!(of(StudyState::Analysing, &[]).contains("waits for a worker"));
         assert!(
             of(StudyState::Analysing, std::slice::from_ref(&claimed)).contains("Attempt 2 of its analysis")

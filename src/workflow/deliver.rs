@@ -1,234 +1,27 @@
-//! The outbox is emptied: a stored result becomes what its destination takes, is sent, and counts as delivered when the
-//! destination has shown that it is there.
+//! A delivery: a stored result becomes what its destination takes, is sent, and counts as delivered when the destination has shown
+//! that it is there.
 //!
 //! Invariants: an attempt that was cut off is made again, and the destination ends with one copy, for the objects of a result always
 //! have the same UIDs and the same bytes; what a destination does, or does not do, never touches the result.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
-use super::worker::{BREATH, POLL};
+use super::errand::Failure as Undelivered;
 use crate::dicom::{Instance, InstanceUid, SeriesUid};
 use crate::failpoint;
-use crate::fault::Fault;
-use crate::peer::{self, Parcel, ParcelObject, PeerError};
+use crate::peer::{self, Parcel, ParcelObject};
 use crate::report::{self, SourceInstance};
-use crate::store::{Input, Job, Kind, ResultKey, ResultRow, Settled, Store, StoreError, Work};
+use crate::store::{Input, ResultKey, ResultRow, Store, StoreError};
 
-/// How many results are sent to a destination at the same time.
-const AT_ONCE: usize = 4;
-/// How long a delivery may be silent before another worker takes it; it is renewed while it runs.
-const LEASE: Duration = Duration::from_mins(1);
-/// How long one attempt may take, whatever its destination does.
-const LONGEST: Duration = Duration::from_mins(15);
-/// The wait after the first attempt that failed; it doubles with each further one.
-const RETRY: Duration = Duration::from_secs(1);
-/// The longest wait between two attempts, unless the destination asks for more.
-const LONGEST_RETRY: Duration = Duration::from_mins(10);
-
-/// No delivery waits for longer, whatever its destination asks for. What waits longer than this was written before a clock was set back, so a
-/// shift by an hour must stand out.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
-
-/// Why an attempt failed.
-struct Undelivered {
-    cause: String,
-    /// Whether another attempt may succeed.
-    retry: bool,
-    /// How long the destination wants to be left alone.
-    after: Option<Duration>,
-}
-
-impl Undelivered {
-    fn passing(cause: impl Into<String>) -> Self {
-        Self {
-            cause: cause.into(),
-            retry: true,
-            after: None,
-        }
-    }
-
-    fn lasting(cause: impl Into<String>) -> Self {
-        Self {
-            retry: false,
-            ..Self::passing(cause)
-        }
-    }
-}
-
-impl From<StoreError> for Undelivered {
-    fn from(error: StoreError) -> Self {
-        Self::passing(Fault::from(error).message)
-    }
-}
-
-impl From<PeerError> for Undelivered {
-    fn from(error: PeerError) -> Self {
-        Self {
-            cause: error.to_string(),
-            retry: error.retry,
-            after: error.retry_after,
-        }
-    }
-}
-
-/// Sends what waits until `stop` is cancelled; then what is under way has the time to end that the workflow gives.
-pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
-    let mut running = JoinSet::new();
-    let places: Vec<_> = workflow
-        .destinations
-        .iter()
-        .map(|destination| (destination.name.clone(), Arc::new(Semaphore::new(AT_ONCE))))
-        .collect();
-    let abandon = CancellationToken::new();
-    while !stop.is_cancelled() {
-        while running.try_join_next().is_some() {}
-        let pause = match start(&workflow, &places, &mut running, &abandon).await {
-            Ok(pause) => pause,
-            Err(error) => {
-                let fault = Fault::from(error);
-                tracing::warn!(
-                    code = fault.code,
-                    "the outbox could not be looked at; it is tried again"
-                );
-                POLL
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = workflow.outbox.notified() => {}
-            Some(_) = running.join_next() => {}
-            () = sleep(pause.clamp(BREATH, POLL)) => {}
-        }
-    }
-    let drained = timeout(workflow.settings.drain, async {
-        while running.join_next().await.is_some() {}
-    });
-    if drained.await.is_err() {
-        abandon.cancel();
-        while running.join_next().await.is_some() {}
-    }
-}
-
-/// Begins as many deliveries to each destination as it has `places` free, and says how long nothing will be due.
-async fn start(
+/// Sends a result to a destination.
+pub(super) async fn deliver(
     workflow: &Workflow,
-    places: &[(String, Arc<Semaphore>)],
-    running: &mut JoinSet<()>,
-    abandon: &CancellationToken,
-) -> Result<Duration, StoreError> {
-    let attempts = workflow.settings.delivery_attempts;
-    let mut pause = POLL;
-    for (destination, places) in places {
-        let (queue, room) = (Kind::Deliver(destination), places.available_permits());
-        if room == 0 {
-            continue;
-        }
-        for job in workflow.store.claim(queue, room, LEASE, attempts).await? {
-            let place = places.clone().try_acquire_owned();
-            let delivery = run_job(workflow.clone(), job, abandon.clone());
-            running.spawn(async move {
-                delivery.await;
-                drop(place);
-            });
-        }
-        pause = pause.min(workflow.store.due_in(queue).await?.unwrap_or(POLL));
-    }
-    Ok(pause)
-}
-
-async fn run_job(workflow: Workflow, job: Job, abandon: CancellationToken) {
-    let began = Instant::now();
-    let ended = tokio::select! {
-        () = abandon.cancelled() => None,
-        ended = timeout(LONGEST, deliver(&workflow, &job)) => {
-            Some(ended.unwrap_or_else(|_| Err(Undelivered::passing("it took too long"))))
-        }
-        () = keep(&workflow.store, &job) => return,
-    };
-    if let Err(error) = settle(&workflow, &job, ended, began).await {
-        // the lease runs out, and it is sent again; the destination is asked first whether it has it
-        let fault = Fault::from(error);
-        tracing::warn!(code = fault.code, "what became of a delivery could not be stored");
-    }
-}
-
-/// Renews the lease until another claim has the job.
-async fn keep(store: &Store, job: &Job) {
-    loop {
-        sleep(LEASE / 3).await;
-        if matches!(store.renew(job, LEASE).await, Ok(Settled::Stale)) {
-            return;
-        }
-    }
-}
-
-async fn settle(
-    workflow: &Workflow,
-    job: &Job,
-    ended: Option<Result<(), Undelivered>>,
-    began: Instant,
-) -> Result<(), StoreError> {
-    let store = &workflow.store;
-    let Work::Deliver { destination, .. } = &job.work else {
-        return Ok(());
-    };
-    let elapsed_ms = began.elapsed().as_millis() as u64;
-    let (settled, outcome) = match ended {
-        None => (store.release(job, Duration::ZERO).await?, "released"),
-        Some(Ok(())) => (store.delivered(job).await?, "delivered"),
-        Some(Err(failed)) if !failed.retry || job.attempt >= workflow.settings.delivery_attempts => {
-            (store.bury_delivery(job, &failed.cause).await?, "dead")
-        }
-        Some(Err(failed)) => {
-            let delay = failed
-                .after
-                .unwrap_or_default()
-                .max(backoff(job))
-                .min(LONGEST_WAIT);
-            (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
-        }
-    };
-    let outcome = if settled == Settled::Stale {
-        "superseded"
-    } else {
-        outcome
-    };
-    workflow.metrics.delivery(destination, outcome);
-    tracing::info!(
-        destination,
-        attempt = job.attempt,
-        elapsed_ms,
-        outcome,
-        "workflow.delivery"
-    );
-    Ok(())
-}
-
-/// Doubles with every attempt, and differs from job to job between half of that and all of it, so that what failed together does
-/// not come back together.
-fn backoff(job: &Job) -> Duration {
-    let doubled = RETRY
-        .saturating_mul(1 << job.attempt.saturating_sub(1).min(16))
-        .min(LONGEST_RETRY);
-    let hash = Sha256::digest(format!("{}/{}", job.id, job.attempt).as_bytes());
-    doubled.mul_f64(0.5 + f64::from(hash[0]) / 512.0)
-}
-
-async fn deliver(workflow: &Workflow, job: &Job) -> Result<(), Undelivered> {
-    let Work::Deliver { result, destination } = &job.work else {
-        return Err(Undelivered::lasting("it is no delivery"));
-    };
+    result: &ResultKey,
+    destination: &str,
+) -> Result<(), Undelivered> {
     let Some(destination) = workflow.destinations.named(destination) else {
         return Err(Undelivered::passing(
             "this destination is not in the configuration any more",
@@ -316,7 +109,3 @@ fn made_at(row: &ResultRow) -> DateTime<FixedOffset> {
         .unwrap_or_default()
         .fixed_offset()
 }
-
-#[cfg(test)]
-#[path = "deliver_tests.rs"]
-mod tests;

@@ -9,6 +9,8 @@ mod account;
 mod analyse;
 mod completeness;
 mod deliver;
+mod errand;
+mod fetch;
 mod ingest;
 mod lease;
 mod replay;
@@ -87,6 +89,10 @@ pub struct WorkflowSettings {
     pub workers: usize,
     /// How often a delivery is tried.
     pub delivery_attempts: u32,
+    /// How often it is tried to fetch a study.
+    pub fetch_attempts: u32,
+    /// The most bytes of an instance that is fetched.
+    pub instance_limit: usize,
     /// How long a stopping worker waits for what runs.
     pub drain: Duration,
     /// How long images are kept after the last arrival of their study; for ever, without it.
@@ -105,6 +111,8 @@ impl Default for WorkflowSettings {
             retry: Duration::from_secs(1),
             workers: 2,
             delivery_attempts: 12,
+            fetch_attempts: 10,
+            instance_limit: 256 << 20,
             drain: Duration::from_secs(10),
             keep_images: None,
         }
@@ -123,11 +131,13 @@ pub struct Workflow {
     arrival: Arc<Notify>,
     /// Wakes whoever empties the outbox.
     outbox: Arc<Notify>,
+    /// Wakes whoever fetches studies.
+    orders: Arc<Notify>,
 }
 
 impl Workflow {
-    /// A workflow over `store`, whose images `scorer` looks at and whose results go to `destinations`. Nothing is analysed or sent
-    /// until [`Workflow::run`].
+    /// A workflow over `store`, whose images `scorer` looks at, whose results go to `destinations` and whose studies may come from there.
+    /// Nothing is analysed, sent or fetched until [`Workflow::run`].
     pub fn new(
         store: Store,
         scorer: Arc<dyn Score>,
@@ -143,20 +153,24 @@ impl Workflow {
             metrics,
             arrival: Arc::default(),
             outbox: Arc::default(),
+            orders: Arc::default(),
         }
     }
 
-    /// Analyses what is complete and sends what is finished until `stop` is cancelled; then nothing is begun, what runs is given
-    /// [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
+    /// Analyses what is complete, sends what is finished and fetches what was ordered until `stop` is cancelled; then nothing is begun,
+    /// what runs is given [`WorkflowSettings::drain`] to end, and the rest is put back for another worker.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             supervise("worker", &stop, || worker::run(self.clone(), stop.clone())),
-            supervise("outbox", &stop, || deliver::run(self.clone(), stop.clone())),
+            supervise("outbox", &stop, || errand::deliveries(self.clone(), stop.clone())),
+            supervise("fetches", &stop, || errand::fetches(self.clone(), stop.clone())),
             supervise("upkeep", &stop, || upkeep::run(self.clone(), stop.clone())),
         );
     }
 }
 
+#[cfg(test)]
+mod fetch_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

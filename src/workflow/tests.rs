@@ -21,6 +21,8 @@ const QUICK: WorkflowSettings = WorkflowSettings {
     retry: Duration::from_millis(10),
     workers: 2,
     delivery_attempts: 3,
+    fetch_attempts: 3,
+    instance_limit: 1 << 20,
     drain: Duration::from_millis(400),
     keep_images: None,
 };

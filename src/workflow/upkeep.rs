@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
-use super::deliver::LONGEST_WAIT;
+use super::errand::{self, LONGEST_WAIT};
 use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
 use crate::store::StoreError;
@@ -19,8 +19,8 @@ const PING: Duration = Duration::from_mins(1);
 const TIDY: Duration = Duration::from_hours(1);
 /// How old an object must be that no row names: far older than any sender needs between the two.
 const ORPHAN: Duration = Duration::from_hours(1);
-/// How long a result waits for a destination that is not in the configuration: longer than any roll-out of one takes.
-const UNDELIVERABLE: Duration = Duration::from_hours(24);
+/// How long a job waits for a peer that is not in the configuration: longer than any roll-out of one takes.
+const UNSERVED: Duration = Duration::from_hours(24);
 
 /// Counts and tidies until `stop` is cancelled. Any number of replicas may do so at the same time.
 pub(super) async fn run(workflow: Workflow, stop: CancellationToken) {
@@ -79,6 +79,7 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
         ("received", backlog.received),
         ("analyse", backlog.analyses),
         ("deliver", backlog.deliveries),
+        ("fetch", backlog.fetches),
     ];
     workflow
         .metrics
@@ -93,11 +94,12 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
             tracing::info!(studies, "store.images_removed");
         }
     }
-    let buried = workflow.store.bury_undeliverable(UNDELIVERABLE).await?;
-    if buried > 0 {
+    let served = errand::queues(&workflow.destinations);
+    let given_up = workflow.store.give_up_unserved(&served, UNSERVED).await?;
+    if given_up > 0 {
         tracing::warn!(
-            buried,
-            "store.undeliverable: results waited for destinations that are not in the configuration"
+            given_up,
+            "store.unserved: jobs waited for peers that are not in the configuration"
         );
     }
     let swept = workflow.store.sweep(ORPHAN).await?;

@@ -26,6 +26,7 @@ mod import;
 mod inference_protocol;
 mod model_commands;
 mod models;
+mod orders;
 mod panics;
 mod reload;
 mod repairs;

@@ -1,6 +1,6 @@
 //! An archive on the loopback interface that behaves, or misbehaves in a way that can be chosen while it runs.
 //!
-//! It speaks as much of STOW-RS, QIDO-RS and WADO-RS as delivery needs, and counts everything. It knows nothing of osteon: unit
+//! It speaks as much of STOW-RS, QIDO-RS and WADO-RS as delivering and fetching need, and counts everything. It knows nothing of osteon: unit
 //! tests and the fault harness take it in as a file.
 
 #![allow(dead_code, reason = "each of those who take it in uses a part of it")]
@@ -49,6 +49,18 @@ pub(crate) enum Mode {
     SilentSearch,
     /// Its search knows no filter and answers with whatever it has first.
     FilterlessSearch,
+    /// Its lists of a study's instances have at most so many, whatever is asked for.
+    ShortPages(usize),
+    /// Its lists of a study's instances have all of them, whatever is asked for.
+    OnePage,
+    /// It answers with one instance as the whole body.
+    SinglePart,
+    /// It lists what it does not have.
+    Forgetful,
+    /// It answers with another instance than was asked for.
+    Confused,
+    /// The connection is cut in the middle of an instance.
+    CutWhileSending,
     /// 307 to this place.
     Redirecting(String),
     /// Every answer is 200 and text that means nothing.
@@ -61,6 +73,9 @@ pub(crate) struct Requests {
     pub(crate) searches: usize,
     pub(crate) metadata: usize,
     pub(crate) stores: usize,
+    /// Lists of a study's instances.
+    pub(crate) lists: usize,
+    pub(crate) retrievals: usize,
 }
 
 struct Inside {
@@ -108,6 +123,11 @@ impl Archive {
         let router = Router::new()
             .route("/dicom-web/studies", post(store))
             .route("/dicom-web/instances", get(search))
+            .route("/dicom-web/studies/{study}/instances", get(list))
+            .route(
+                "/dicom-web/studies/{study}/series/{series}/instances/{instance}",
+                get(retrieve),
+            )
             .route(instance, get(metadata))
             .layer(DefaultBodyLimit::disable())
             .with_state(inside.clone());
@@ -121,6 +141,12 @@ impl Archive {
             inside,
             server,
         }
+    }
+
+    /// It has this file from now on.
+    pub(crate) fn hold(&self, file: Bytes) {
+        let uid = sop_instance_uid(&file).expect("it is a file in Explicit VR Little Endian");
+        lock(&self.inside).files.insert(uid, file);
     }
 
     /// Base URL of its DICOMweb services.
@@ -213,6 +239,95 @@ async fn search(
         return StatusCode::NO_CONTENT.into_response();
     }
     json(StatusCode::OK, format!("[{}]", found.join(",")))
+}
+
+async fn list(
+    State(inside): State<Shared>,
+    Path(study): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let mode = match arrive(&inside, &headers, |requests| requests.lists += 1).await {
+        Ok(mode) => mode,
+        Err(answer) => return answer,
+    };
+    let number = |key: &str, otherwise| {
+        query
+            .get(key)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(otherwise)
+    };
+    let (offset, limit): (usize, usize) = match mode {
+        Mode::OnePage => (0, usize::MAX),
+        Mode::ShortPages(most) => (number("offset", 0), number("limit", most).min(most)),
+        _ => (number("offset", 0), number("limit", usize::MAX)),
+    };
+    let files = lock(&inside).files.clone();
+    let of_study = files
+        .iter()
+        .filter(|(_, file)| uid_of(file, STUDY_INSTANCE_UID).as_ref() == Some(&study));
+    let page: Vec<String> = of_study
+        .skip(offset)
+        .take(limit)
+        .map(|(uid, file)| {
+            let series = uid_of(file, SERIES_INSTANCE_UID).unwrap_or_default();
+            format!(
+                r#"{{"00080018":{{"vr":"UI","Value":["{uid}"]}},"0020000E":{{"vr":"UI","Value":["{series}"]}},"00081190":{{"vr":"UR","Value":["http://127.0.0.1:1/elsewhere"]}}}}"#
+            )
+        })
+        .collect();
+    if page.is_empty() && mode == Mode::SilentSearch {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    json(StatusCode::OK, format!("[{}]", page.join(",")))
+}
+
+async fn retrieve(
+    State(inside): State<Shared>,
+    Path((_, _, uid)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let mode = match arrive(&inside, &headers, |requests| requests.retrievals += 1).await {
+        Ok(mode) => mode,
+        Err(answer) => return answer,
+    };
+    let files = lock(&inside).files.clone();
+    let file = match mode {
+        Mode::Forgetful => None,
+        Mode::Confused => files
+            .iter()
+            .find(|(other, _)| **other != uid)
+            .map(|(_, file)| file),
+        _ => files.get(&uid),
+    };
+    let Some(file) = file else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if mode == Mode::SinglePart {
+        return (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/dicom")],
+            file.clone(),
+        )
+            .into_response();
+    }
+    let head = b"--part\r\nContent-Type: application/dicom\r\n\r\n";
+    let mut body = [&head[..], file, b"\r\n--part--\r\n"].concat();
+    if mode == Mode::CutWhileSending {
+        body.truncate(head.len() + file.len() / 2);
+        let cut = futures_util::stream::iter([Ok(Bytes::from(body)), Err(std::io::Error::other("cut"))]);
+        let media_type = [(
+            header::CONTENT_TYPE,
+            "multipart/related; type=\"application/dicom\"; boundary=part",
+        )];
+        return (StatusCode::OK, media_type, axum::body::Body::from_stream(cut)).into_response();
+    }
+    // unquoted, as some archives write it
+    let media_type = [(
+        header::CONTENT_TYPE,
+        "multipart/related; type=application/dicom; boundary=part",
+    )];
+    (StatusCode::OK, media_type, body).into_response()
 }
 
 async fn metadata(
@@ -314,10 +429,18 @@ fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
         .collect()
 }
 
-/// SOP Instance UID (0008,0018) of a file in Explicit VR Little Endian.
+/// (0008,0018), (0020,000D) and (0020,000E) in Explicit VR Little Endian.
+const SOP_INSTANCE_UID: [u8; 6] = [0x08, 0x00, 0x18, 0x00, b'U', b'I'];
+const STUDY_INSTANCE_UID: [u8; 6] = [0x20, 0x00, 0x0D, 0x00, b'U', b'I'];
+const SERIES_INSTANCE_UID: [u8; 6] = [0x20, 0x00, 0x0E, 0x00, b'U', b'I'];
+
 fn sop_instance_uid(file: &[u8]) -> Option<String> {
-    const ELEMENT: &[u8] = &[0x08, 0x00, 0x18, 0x00, b'U', b'I'];
-    let at = file.windows(ELEMENT.len()).position(|window| window == ELEMENT)? + ELEMENT.len();
+    uid_of(file, SOP_INSTANCE_UID)
+}
+
+/// The UID in this element of a file in Explicit VR Little Endian.
+fn uid_of(file: &[u8], element: [u8; 6]) -> Option<String> {
+    let at = file.windows(element.len()).position(|window| window == element)? + element.len();
     let length = usize::from(u16::from_le_bytes([*file.get(at)?, *file.get(at + 1)?]));
     let value = file.get(at + 2..at + 2 + length)?;
     let text = std::str::from_utf8(value).ok()?;

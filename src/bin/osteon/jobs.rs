@@ -34,7 +34,7 @@ pub(crate) struct List {
 
 #[derive(clap::Args)]
 pub(crate) struct Retry {
-    /// The study whose analysis or deliveries were given up
+    /// The study whose analysis, deliveries or fetches were given up
     #[arg(value_name = "STUDY", required_unless_present = "all")]
     study: Option<String>,
     /// Those of every study
@@ -79,18 +79,18 @@ async fn list(arguments: List, dead: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn line(job: &JobRow) -> String {
-    let to = job
-        .destination
-        .as_ref()
-        .map(|name| format!(" to {name}"))
-        .unwrap_or_default();
+    let with = match (&job.destination, &job.peer) {
+        (Some(destination), _) => format!(" to {destination}"),
+        (None, Some(peer)) => format!(" from {peer}"),
+        (None, None) => String::new(),
+    };
     let cause = job
         .cause
         .as_ref()
         .map(|cause| format!("\n    {cause}"))
         .unwrap_or_default();
     format!(
-        "{}  {}{to}  {}, {} attempts, queued {}{cause}",
+        "{}  {}{with}  {}, {} attempts, queued {}{cause}",
         job.study, job.kind, job.state, job.attempts, job.queued_at
     )
 }

@@ -1,13 +1,11 @@
-//! What the outbox does for one destination must not depend on another.
-
-#[path = "../../tests/stage/webhook.rs"]
-mod webhook;
+//! What is done for one peer must not depend on another.
 
 use tokio::net::TcpListener;
-use webhook::Webhook;
 
 use super::*;
-use crate::peer::{Destination, Destinations};
+use crate::peer::fixture::destination;
+use crate::peer::fixture::webhook::Webhook;
+use crate::peer::{self, Destination, Destinations};
 use crate::store::StoreSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::workflow::fixture::{Act, Rehearsed, dicom};
@@ -15,17 +13,8 @@ use crate::workflow::{Patience, Submission, WorkflowSettings};
 
 fn hook(name: &str, url: String) -> Destination {
     Destination {
-        name: name.to_owned(),
-        kind: peer::Kind::Webhook,
-        url,
-        host: None,
-        port: None,
-        called_ae_title: None,
-        calling_ae_title: None,
-        bearer_token_file: None,
-        user: None,
-        password_file: None,
         timeout_seconds: 60,
+        ..destination(name, peer::Kind::Webhook, url)
     }
 }
 
@@ -59,7 +48,8 @@ async fn one_that_never_answers_holds_up_no_other() {
     );
     let stop = CancellationToken::new();
     let task = tokio::spawn(workflow.clone().run(stop.clone()));
-    let studies = AT_ONCE + 2;
+    let at_once = 4;
+    let studies = at_once + 2;
     for number in 0..studies {
         let file = dicom(&format!("1.2.{number}"), &format!("1.2.{number}.1"), "");
         let submission = Submission::read(file).await.unwrap();
@@ -73,7 +63,7 @@ async fn one_that_never_answers_holds_up_no_other() {
     timeout(Duration::from_secs(30), all).await.expect("all arrive");
     let sending = store.jobs(false, 100).await.unwrap();
     let sending = sending.iter().filter(|job| job.state == "running");
-    assert_eq!(sending.count(), AT_ONCE, "each destination has its places");
+    assert_eq!(sending.count(), at_once, "each destination has its places");
     stop.cancel();
     task.await.unwrap();
 }

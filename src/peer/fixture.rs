@@ -1,0 +1,26 @@
+//! For tests of whoever deals with peers: an archive and a webhook that misbehave when they are told to, on the loopback interface.
+
+#[path = "../../tests/stage/archive.rs"]
+pub(crate) mod archive;
+#[path = "../../tests/stage/webhook.rs"]
+pub(crate) mod webhook;
+
+use super::{Destination, Kind, Use};
+
+/// A peer at `url` that is used for results.
+pub(crate) fn destination(name: &str, kind: Kind, url: String) -> Destination {
+    Destination {
+        name: name.to_owned(),
+        kind,
+        uses: vec![Use::Results],
+        url,
+        host: None,
+        port: None,
+        called_ae_title: None,
+        calling_ae_title: None,
+        bearer_token_file: None,
+        user: None,
+        password_file: None,
+        timeout_seconds: 5,
+    }
+}

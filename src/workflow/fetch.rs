@@ -1,0 +1,132 @@
+//! A fetch: a study is ordered from a peer, and its instances arrive as if someone had sent them.
+//!
+//! Invariants: peers are those of the configuration that studies may be fetched from; an instance whose UID is here already is not
+//! fetched again, for the archive it came from does not change what a SOP Instance UID names, so an attempt goes on where the last one
+//! ended; one that cannot be taken keeps none of the others back.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::errand::Failure;
+use super::{Submission, Workflow};
+use crate::dicom::{InstanceUid, StudyUid};
+use crate::failpoint;
+use crate::fault::{Fault, FaultKind};
+use crate::peer::{Listed, PeerError, Source, Use};
+use crate::store::{Fetched, StoreError};
+
+/// What became of one instance.
+enum One {
+    Here,
+    /// It is not to be had, or not to be taken, and never will be.
+    Refused(String),
+}
+
+impl Workflow {
+    /// Orders a study from `peer`, a name of the configuration: it is fetched and then analysed. When this returns, the order survives
+    /// a crash, and will end with an outcome of the study.
+    ///
+    /// # Errors
+    /// `unknown-peer`, or a [`Fault`] of the store.
+    pub async fn order_from(&self, study: &StudyUid, peer: &str) -> Result<(), Fault> {
+        if self.destinations.source(peer).is_none() {
+            return Err(self.unknown_peer());
+        }
+        self.store.order_fetch(study, peer).await?;
+        self.orders.notify_one();
+        Ok(())
+    }
+
+    fn unknown_peer(&self) -> Fault {
+        let sources = self.destinations.used_for(Use::Studies);
+        let names: Vec<_> = sources.map(|peer| peer.name.as_str()).collect();
+        let message = if names.is_empty() {
+            "this server has no peer to fetch studies from: name one under [[destinations]] with use = [\"studies\"]".to_owned()
+        } else {
+            format!(
+                "studies are fetched from {} and from nowhere else",
+                names.join(", ")
+            )
+        };
+        Fault::new(FaultKind::Invalid, "unknown-peer", message)
+    }
+}
+
+/// Brings all that `peer` has of a study and that is not here.
+pub(super) async fn fetch(workflow: &Workflow, study: &StudyUid, peer: &str) -> Result<Fetched, Failure> {
+    let Some(peer) = workflow.destinations.source(peer) else {
+        return Err(Failure::passing(
+            "the configuration has no peer of this name any more that studies are fetched from",
+        ));
+    };
+    let source = Source::open(peer, workflow.settings.instance_limit).await?;
+    let listed = source.list(study).await?;
+    failpoint::reach("fetch.after-list")
+        .await
+        .map_err(StoreError::from)?;
+    let here = workflow.store.instances(study).await?.into_iter();
+    let here: HashSet<InstanceUid> = here
+        .filter(|row| row.removed_at.is_none())
+        .map(|row| row.instance.uid)
+        .collect();
+    let (mut fetched, mut already_here, mut refused) = (0, 0, None);
+    for one in &listed {
+        if here.contains(&one.uid) {
+            already_here += 1;
+            continue;
+        }
+        match bring(workflow, &source, study, one).await? {
+            One::Here => fetched += 1,
+            One::Refused(reason) => {
+                refused.get_or_insert(reason);
+            }
+        }
+        failpoint::reach("fetch.after-instance")
+            .await
+            .map_err(StoreError::from)?;
+    }
+    if let (0, Some(reason)) = (fetched + already_here, &refused) {
+        return Err(Failure::lasting(format!(
+            "none of its {} instances could be taken: {reason}",
+            listed.len()
+        )));
+    }
+    Ok(Fetched {
+        listed: listed.len() as i64,
+        fetched,
+        already_here,
+        refused,
+    })
+}
+
+async fn bring(
+    workflow: &Workflow,
+    source: &Source<'_>,
+    study: &StudyUid,
+    one: &Listed,
+) -> Result<One, Failure> {
+    let bytes: Bytes = match source.fetch(study, one).await {
+        Ok(bytes) => bytes,
+        Err(error) if is_of_instance(&error) => return Ok(One::Refused(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let submission = match Submission::read(bytes).await {
+        Ok(submission) => submission,
+        Err(fault) if fault.is_callers() => return Ok(One::Refused(fault.to_string())),
+        Err(fault) => return Err(Failure::passing(fault.to_string())),
+    };
+    if submission.study() != study || submission.instance() != &one.uid {
+        return Err(Failure::passing(
+            "the peer answered with another instance than was asked for",
+        ));
+    }
+    let accepted = workflow.accept(&submission).await;
+    accepted.map_err(|fault| Failure::passing(fault.message))?;
+    Ok(One::Here)
+}
+
+/// Whether it says something of one instance and nothing of the others.
+fn is_of_instance(error: &PeerError) -> bool {
+    ["not-found", "too-large", "rejected"].contains(&error.code)
+}
