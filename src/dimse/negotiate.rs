@@ -27,8 +27,12 @@ const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 const STANDARD: &str = "1.2.840.10008.";
 /// What the storage classes begin with, all but a few.
 const STORAGE: &str = "1.2.840.10008.5.1.4.1.1.";
-/// Storage classes elsewhere (PS3.4 tables B.5-1 and GG.3-1).
-const STORAGE_ELSEWHERE: [&str; 7] = [
+/// Storage classes elsewhere (PS3.4 tables B.5-1 and GG.3-1), and retired ones that some still propose.
+#[expect(deprecated, reason = "the dictionary marks what is retired")]
+const STORAGE_ELSEWHERE: [&str; 10] = [
+    uids::STORED_PRINT_STORAGE,
+    uids::HARDCOPY_GRAYSCALE_IMAGE_STORAGE,
+    uids::HARDCOPY_COLOR_IMAGE_STORAGE,
     uids::RT_BRACHY_APPLICATION_SETUP_DELIVERY_INSTRUCTION_STORAGE,
     uids::RT_BEAMS_DELIVERY_INSTRUCTION_STORAGE,
     uids::HANGING_PROTOCOL_STORAGE,
