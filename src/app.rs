@@ -125,6 +125,9 @@ impl Server {
 
         let listener = listen(config.listen, "--listen").await?;
         let address = listener.local_addr()?;
+        if config.dicom_listen.is_some() && !config.role.takes_studies() {
+            tracing::warn!("dimse.off: a worker takes no DICOM associations");
+        }
         let dicom_listener = match config.dicom_listen.filter(|_| config.role.takes_studies()) {
             Some(address) => Some(listen(address, "--dicom-listen").await?),
             None => None,

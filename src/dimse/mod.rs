@@ -73,6 +73,9 @@ pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, 
     let connections = Arc::new(Semaphore::new(door.settings.associations + AT_THE_DOOR));
     let abandon = CancellationToken::new();
     let mut running = JoinSet::new();
+    if door.settings.callers.is_empty() {
+        tracing::info!("dimse.local: without [[dicom-callers]] only this machine may call");
+    }
     while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
         while let Some(ended) = running.try_join_next() {
             door.report(&ended);

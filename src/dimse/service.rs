@@ -18,8 +18,8 @@ use super::negotiate::Context;
 use super::pace::Pace;
 use super::status::Failure;
 use crate::dicom::command::{
-    C_CANCEL, C_ECHO, C_STORE, CLASS_NOT_SUPPORTED, DATA_SET_MISMATCH, HIGH, INVALID_INSTANCE, NO_DATA_SET,
-    RESPONSE, SUCCESS, UNRECOGNISED_OPERATION,
+    C_CANCEL, C_ECHO, C_STORE, CANNOT_UNDERSTAND, CLASS_NOT_SUPPORTED, DATA_SET_MISMATCH, HIGH,
+    INVALID_INSTANCE, NO_DATA_SET, RESPONSE, SUCCESS, UNRECOGNISED_OPERATION,
 };
 use crate::dicom::{AeTitle, FlatDataSet, InstanceUid, uid};
 use crate::fault::{Fault, FaultKind};
@@ -68,6 +68,11 @@ pub(super) async fn serve(
                 Ok(())
             }
             C_STORE if request.has_data_set => store(door, association, &request, &agreed).await?,
+            C_STORE => Err(Failure::new(
+                CANNOT_UNDERSTAND,
+                "no-data-set",
+                "there is no data set",
+            )),
             _ => {
                 skip(door, association, &request).await?;
                 Err(Failure::new(

@@ -131,7 +131,7 @@ impl<'a> Archive<'a> {
     /// Whether the archive lists the object: C-FIND at the level of images (PS3.4 section C.6.2.1).
     async fn find(&mut self, object: &ParcelObject) -> Result<Found, PeerError> {
         let context = context(&self.association, FIND, IMPLICIT).filter(|_| self.answers);
-        let Some((context, _)) = context else {
+        let Some(context) = context else {
             return Ok(Found::Unknown);
         };
         let command = FlatDataSet::default()
@@ -178,10 +178,10 @@ impl<'a> Archive<'a> {
         let unreadable = || PeerError::lasting("rejected", "the object cannot be read");
         let (written, data_set) = crate::dicom::data_set(&object.file).ok_or_else(unreadable)?;
         let class = object.class.as_str();
-        let (context, data_set) = if let Some((context, _)) = context(&self.association, class, &written) {
+        let (context, data_set) = if let Some(context) = context(&self.association, class, &written) {
             (context, data_set)
-        } else if let Some((context, syntax)) = context(&self.association, class, IMPLICIT) {
-            (context, rewritten(&object.file, &syntax).ok_or_else(unreadable)?)
+        } else if let Some(context) = context(&self.association, class, IMPLICIT) {
+            (context, implicit(&object.file).ok_or_else(unreadable)?)
         } else {
             return Err(untaken());
         };
@@ -269,16 +269,13 @@ impl<'a> Archive<'a> {
     async fn message(&mut self, context: u8, kind: PDataValueType) -> Result<Vec<u8>, PeerError> {
         let mut bytes = Vec::new();
         loop {
-            let fragment = match self.waiting.pop_front() {
-                Some(fragment) => fragment,
-                None => match self.association.receive().await.map_err(|error| failed(&error))? {
-                    Pdu::PData { data } if !data.is_empty() => {
-                        self.waiting.extend(data);
-                        continue;
-                    }
+            let Some(fragment) = self.waiting.pop_front() else {
+                match self.association.receive().await.map_err(|error| failed(&error))? {
+                    Pdu::PData { data } if !data.is_empty() => self.waiting.extend(data),
                     Pdu::AbortRQ { .. } => return Err(aborted()),
                     _ => return Err(bad_answer()),
-                },
+                }
+                continue;
             };
             bytes.extend_from_slice(&fragment.data);
             if fragment.presentation_context_id != context
@@ -306,24 +303,20 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The accepted context for a class in a syntax, and that syntax.
-fn context(
-    association: &AsyncClientAssociation<TcpStream>,
-    class: &str,
-    syntax: &str,
-) -> Option<(u8, String)> {
+/// The accepted context for a class in a syntax.
+fn context(association: &AsyncClientAssociation<TcpStream>, class: &str, syntax: &str) -> Option<u8> {
     let fits = |context: &&PresentationContextNegotiated| {
         context.abstract_syntax == class && context.transfer_syntax.trim_end_matches('\0') == syntax
     };
-    let context = association.presentation_contexts().iter().find(fits)?;
-    Some((context.id, syntax.to_owned()))
+    let contexts = association.presentation_contexts();
+    contexts.iter().find(fits).map(|context| context.id)
 }
 
-/// The data set of a file of our own in another uncompressed syntax.
-fn rewritten(file: &Bytes, syntax: &str) -> Option<Bytes> {
+/// The data set of a file of our own in Implicit VR Little Endian.
+fn implicit(file: &Bytes) -> Option<Bytes> {
     let object = dicom_object::from_reader(file.as_ref()).ok()?;
     let mut bytes = Vec::new();
-    let syntax = TransferSyntaxRegistry.get(syntax)?;
+    let syntax = TransferSyntaxRegistry.get(IMPLICIT)?;
     object.write_dataset_with_ts(&mut bytes, syntax).ok()?;
     Some(bytes.into())
 }
@@ -354,7 +347,10 @@ fn failed(error: &Error) -> PeerError {
             PeerError::passing("unreachable", "no connection to the peer")
         }
         Error::WireSend { .. } | Error::WireRead { .. } | Error::ConnectionClosed { .. } => lost(),
-        Error::ReceivePdu { source, .. } if matches!(source, ReadError::ReadPdu { .. }) => lost(),
+        Error::ReceivePdu {
+            source: ReadError::ReadPdu { .. },
+            ..
+        } => lost(),
         _ => bad_answer(),
     }
 }

@@ -297,13 +297,9 @@ async fn without_room_a_data_set_is_a700_when_it_has_come() {
         peer.send(context, PDataValueType::Data, false, &[0; 1000]).await;
         holding.push(peer);
     }
-    door.counts("osteon_dicom_associations_open", 3).await;
+    door.begun(0).await;
     let mut peer = Peer::call(&door).await;
-    let mut status = 0;
-    // until the three have begun
-    while status != 0xA700 {
-        status = peer.store("1.2.3.4.9", &x_ray(STUDY, "1.2.3.4.9")).await;
-    }
+    assert_eq!(peer.store("1.2.3.4.9", &x_ray(STUDY, "1.2.3.4.9")).await, 0xA700);
     drop(holding);
     door.counts("osteon_dicom_associations_total{ended=\"lost\"}", 3)
         .await;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Callers, Door, Settings, Times, run};
 use crate::dicom::command::{C_ECHO, C_STORE, DATA_SET, MEDIUM, NO_DATA_SET};
 use crate::dicom::{FlatDataSet, StudyUid};
+use crate::inference::Priority;
 use crate::intake::Intake;
 use crate::store::{Store, StoreSettings};
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +37,7 @@ struct TestDoor {
     folder: TempDir,
     store: Store,
     metrics: Metrics,
+    intake: Intake,
     address: SocketAddr,
     closing: CancellationToken,
     running: JoinHandle<()>,
@@ -60,9 +62,10 @@ impl TestDoor {
             .await
             .unwrap();
         let metrics = Metrics::new().unwrap();
+        let intake = Intake::new(16 << 20, Duration::from_millis(200));
         let door = Door {
             workflow: Rehearsed::new(&[Act::Score]).workflow(&store, WorkflowSettings::default()),
-            intake: Intake::new(16 << 20, Duration::from_millis(200)),
+            intake: intake.clone(),
             metrics: metrics.clone(),
             settings: Arc::new(settings),
         };
@@ -74,10 +77,17 @@ impl TestDoor {
             folder,
             store,
             metrics,
+            intake,
             address,
             closing,
             running,
         }
+    }
+
+    /// Waits until data sets have begun to come: until they hold so much of the 12 MiB for them that no more than `mebibytes` are left.
+    async fn begun(&self, mebibytes: usize) {
+        let more = (mebibytes + 1) << 20;
+        while self.intake.room(Some(more), Priority::Routine).await.is_ok() {}
     }
 
     /// The files of a study, as they are kept.

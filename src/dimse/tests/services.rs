@@ -161,6 +161,11 @@ async fn what_cannot_be_understood_is_c000_and_says_why() {
             "{said}, not {comment}"
         );
     }
+    let without = peer
+        .store_request("1.2.3.4.1")
+        .with_number(tags::COMMAND_DATA_SET_TYPE, NO_DATA_SET);
+    peer.command(context, &without).await;
+    assert_eq!(peer.response().await.number(tags::STATUS), Some(0xC000));
     peer.release().await;
 }
 
