@@ -346,8 +346,10 @@ fn failed(error: &Error) -> PeerError {
         Error::Connect { .. } | Error::ToAddress { .. } => {
             PeerError::passing("unreachable", "no connection to the peer")
         }
-        Error::WireSend { .. } | Error::WireRead { .. } | Error::ConnectionClosed { .. } => lost(),
-        Error::ReceivePdu {
+        Error::WireSend { .. }
+        | Error::WireRead { .. }
+        | Error::ConnectionClosed { .. }
+        | Error::ReceivePdu {
             source: ReadError::ReadPdu { .. },
             ..
         } => lost(),
