@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::dimse;
 use crate::failpoint;
-use crate::http::{self, App, Limits};
+use crate::http::{self, App, Limits, Outgoing};
 use crate::inference::{Inference, RepositorySettings, Settings};
 use crate::intake::Intake;
 use crate::model::{Policy, TrustedKeys};
@@ -151,7 +152,12 @@ impl Server {
             metrics,
             limits,
             intake,
+            outgoing: Outgoing {
+                room: Intake::new(config.body_memory_bytes, config.deadline),
+                decoders: Arc::new(Semaphore::new(config.cores)),
+            },
             public_url: config.public_url,
+            cors: config.cors,
             role: config.role,
             stopping: stopping.clone(),
         };

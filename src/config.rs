@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::dicom::AeTitle;
 use crate::dimse::{self, Callers};
+use crate::http::CorsOrigins;
 use crate::inference::Versions;
 use crate::peer::{Destinations, Use};
 use crate::runtime::Device;
@@ -132,6 +133,10 @@ pub struct Given {
     /// [default: the host that a request names]
     #[arg(long, env = "OSTEON_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Whose web pages may use DICOMweb from a browser: origins such as <https://viewer.example> with commas between them, or *
+    /// [default: none]
+    #[arg(long, env = "OSTEON_CORS_ORIGINS", value_name = "ORIGINS")]
+    pub cors_origins: Option<CorsOrigins>,
     /// Seconds without a new image after which a study counts as complete [default: 2]
     #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
     pub quiet_seconds: Option<f64>,
@@ -293,6 +298,8 @@ pub struct Config {
     pub dimse: dimse::Settings,
     /// Where clients find this server, without a slash at its end.
     pub public_url: Option<String>,
+    /// Whose web pages may use DICOMweb from a browser.
+    pub cors: Option<CorsOrigins>,
     /// How studies become results and results arrive.
     pub workflow: WorkflowSettings,
     /// Where results are sent.
@@ -405,6 +412,7 @@ impl Config {
                 .public_url
                 .or(file.public_url)
                 .map(|url| url.trim_end_matches('/').to_owned()),
+            cors: given.cors_origins.or(file.cors_origins),
             workflow,
             destinations,
             linger,

@@ -13,6 +13,10 @@ pub enum FaultKind {
     Invalid,
     /// Nothing has this name (HTTP 404).
     NotFound,
+    /// What is stored cannot be had in a form that the caller takes (HTTP 406).
+    NotAcceptable,
+    /// It was here and was removed on purpose (HTTP 410).
+    Gone,
     /// The input is larger than this server takes (HTTP 413).
     TooLarge,
     /// The media type or encoding is not supported (HTTP 415).
@@ -68,6 +72,8 @@ impl Fault {
             self.kind,
             FaultKind::Invalid
                 | FaultKind::NotFound
+                | FaultKind::NotAcceptable
+                | FaultKind::Gone
                 | FaultKind::TooLarge
                 | FaultKind::Unsupported
                 | FaultKind::Refused

@@ -176,10 +176,12 @@ fn copies(engine: Engine, from: u64, count: u64, settled: bool, original: &str) 
          {result}, t.expected, t.ordered, t.due_at - c.ago, t.completeness FROM studies t, copies c WHERE t.study_uid = '{original}'"
     ));
     statements.push(format!(
-        "INSERT INTO instances (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, received_at, urgent) \
-         SELECT c.sop, c.study, c.study || '.0', t.sop_class, t.transfer_syntax, c.object, t.bytes, t.received_at - c.ago, t.urgent \
-         FROM instances t, copies c WHERE t.study_uid = '{original}'"
+        "INSERT INTO instances (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, received_at, urgent, \
+         number, described) SELECT c.sop, c.study, c.study || '.0', t.sop_class, t.transfer_syntax, c.object, t.bytes, \
+         t.received_at - c.ago, t.urgent, t.number, t.described FROM instances t, copies c \
+         WHERE t.study_uid = '{original}' AND made_for IS NULL"
     ));
+    statements.extend(records(original));
     statements.extend(if settled {
         settled_rows(original)
     } else {
@@ -187,6 +189,29 @@ fn copies(engine: Engine, from: u64, count: u64, settled: bool, original: &str) 
     });
     statements.extend(["DROP TABLE copies".to_owned(), "COMMIT".to_owned()]);
     statements
+}
+
+/// What the copies are found by: each is of another patient.
+fn records(original: &str) -> [String; 3] {
+    let of = format!("t.study_uid = '{original}'");
+    [
+        format!(
+            "INSERT INTO study_records (study_uid, patient_id, patient_name, patient_name_groups, study_date, study_time, \
+             accession_number, referring_physician, study_id, attributes) SELECT c.study, t.patient_id || c.i, \
+             t.patient_name || c.i, t.patient_name_groups, t.study_date, t.study_time, t.accession_number || c.i, \
+             t.referring_physician, t.study_id, replace(t.attributes, '{original}', c.study) FROM study_records t, copies c WHERE {of}"
+        ),
+        format!(
+            "INSERT INTO series_records (study_uid, series_uid, modality, number, start_date, start_time, attributes) \
+             SELECT c.study, c.study || '.0', t.modality, t.number, t.start_date, t.start_time, t.attributes \
+             FROM series_records t, copies c WHERE {of}"
+        ),
+        format!(
+            "INSERT INTO headers (sop_uid, header, whole) SELECT c.sop, replace(t.header, '{original}', c.study), t.whole \
+             FROM headers t JOIN instances i ON i.sop_uid = t.sop_uid, copies c WHERE i.study_uid = '{original}' \
+             AND i.made_for IS NULL"
+        ),
+    ]
 }
 
 fn settled_rows(original: &str) -> Vec<String> {

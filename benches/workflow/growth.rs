@@ -5,12 +5,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
+use osteon::dicom::record::Record;
 use osteon::dicom::{InstanceUid, SeriesUid, StudyUid};
 use osteon::finding::StudyResult;
 use osteon::store::{
     Accepted, Basis, Completeness, Input, Job, Kind, NewInstance, NewResult, ResultKey, Settled, Sha,
     Snapshot, Store, Stored, input_digest,
 };
+use serde_json::json;
 
 use crate::fill::Stock;
 use crate::ground::Ground;
@@ -196,8 +198,9 @@ async fn steps(stock: &Stock, store: &Store, new: &[NewInstance], body: &StudyRe
     let at_once = |_: &Snapshot| Duration::ZERO;
     let mut accepts = Step::new(postgres);
     for instance in new {
+        let record = record(instance);
         let accepted = accepts
-            .time(store.accept(instance, Stored::Now, &at_once))
+            .time(store.accept(instance, &record, Stored::Now, &at_once))
             .await?;
         ensure!(accepted == Some(Accepted::New), "a study was there before");
     }
@@ -259,6 +262,22 @@ fn studies(round: u64, count: u64) -> Result<Vec<NewInstance>> {
         })
     };
     (0..count).map(study).collect()
+}
+
+/// The record of a radiograph with the attributes that every one has.
+fn record(instance: &NewInstance) -> Record {
+    let header = json!({
+        "00080018": { "vr": "UI", "Value": [instance.uid] },
+        "00080020": { "vr": "DA", "Value": ["20240517"] },
+        "00080030": { "vr": "TM", "Value": ["103159"] },
+        "00080050": { "vr": "SH", "Value": [instance.study.as_str().rsplit('.').next()] },
+        "00080060": { "vr": "CS", "Value": ["DX"] },
+        "00100010": { "vr": "PN", "Value": [{ "Alphabetic": "Bench^Study" }] },
+        "00100020": { "vr": "LO", "Value": [instance.study.as_str().rsplit('.').next()] },
+        "0020000D": { "vr": "UI", "Value": [instance.study] },
+        "0020000E": { "vr": "UI", "Value": [instance.series] },
+    });
+    Record::of_header(&header.to_string(), true).unwrap_or_else(|| unreachable!("it is a JSON object"))
 }
 
 fn result(job: &Job, new: &[NewInstance], body: &StudyResult) -> Result<NewResult> {

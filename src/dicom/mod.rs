@@ -7,13 +7,18 @@ mod ae_title;
 pub mod attributes;
 pub mod command;
 mod envelope;
+pub mod explicit;
 mod flat;
+pub mod json;
 pub mod media_type;
 pub mod multipart;
+pub mod query;
+pub mod record;
 mod repair;
 mod structure;
 pub mod uid;
 mod value_representation;
+pub mod xml;
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -190,7 +195,7 @@ impl Instance {
             study: StudyUid::parse(&uid(tags::STUDY_INSTANCE_UID))?,
             series: SeriesUid::parse(&uid(tags::SERIES_INSTANCE_UID))?,
             uid: InstanceUid::parse(&uid(tags::SOP_INSTANCE_UID))?,
-            class: uid(tags::SOP_CLASS_UID),
+            class: uid(tags::SOP_CLASS_UID).replace('\0', ""),
             transfer_syntax,
             header,
             pixels,

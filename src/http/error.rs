@@ -39,6 +39,8 @@ pub fn status(kind: FaultKind) -> StatusCode {
     match kind {
         FaultKind::Invalid => StatusCode::BAD_REQUEST,
         FaultKind::NotFound => StatusCode::NOT_FOUND,
+        FaultKind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        FaultKind::Gone => StatusCode::GONE,
         FaultKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         FaultKind::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         FaultKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,

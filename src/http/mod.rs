@@ -7,6 +7,7 @@ mod arrival;
 pub mod body;
 mod buffer;
 mod caller;
+mod cors;
 pub mod dicomweb;
 pub mod error;
 mod heatmap;
@@ -18,12 +19,14 @@ mod score;
 mod studies;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -34,6 +37,8 @@ use crate::intake::Intake;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::workflow::{Role, Workflow};
+pub use cors::CorsOrigins;
+use dicomweb::Service;
 use dicomweb::stow::StowSettings;
 use error::HttpError;
 
@@ -52,8 +57,12 @@ pub struct App {
     pub limits: Limits,
     /// Room for bodies.
     pub intake: Intake,
+    /// What is on its way out, and who decodes pixels for it.
+    pub outgoing: Outgoing,
     /// Where clients find this server, if it is not the host that they name.
     pub public_url: Option<String>,
+    /// Whose web pages may use DICOMweb from a browser.
+    pub cors: Option<CorsOrigins>,
     /// What this server does.
     pub role: Role,
     /// Cancelled when the server is asked to stop.
@@ -83,22 +92,45 @@ pub struct Limits {
     pub stow_bytes: usize,
 }
 
+/// How much may be retrieved at once.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// Room for the objects that are read.
+    pub room: Intake,
+    /// Places for those that decode pixels.
+    pub decoders: Arc<Semaphore>,
+}
+
 /// Every route.
 pub fn router(app: App) -> Router {
+    let public_url = app.public_url.as_ref().map(|url| format!("{url}/dicom-web"));
     let stow = StowSettings {
         instance_limit: app.limits.body_bytes,
         request_limit: app.limits.stow_bytes,
-        public_url: app.public_url.as_ref().map(|url| format!("{url}/dicom-web")),
+        public_url: public_url.clone(),
         intake: app.intake.clone(),
+    };
+    let service = Service {
+        public_url,
+        outgoing: app.outgoing.room.clone(),
+        decoders: Arc::clone(&app.outgoing.decoders),
     };
     let (scores, arrivals) = if app.role == Role::All {
         (scores(), arrivals(stow))
     } else if app.role.works() {
-        let rest = Router::new().route("/v1/studies", post(another_role));
-        (scores(), elsewhere(ARRIVALS).merge(rest))
+        // what is read at these places is here, too
+        let arrivals = ARRIVALS.into_iter();
+        let arrivals = arrivals.fold(Router::new(), |router, path| {
+            router.route(path, post(another_role))
+        });
+        (scores(), arrivals)
     } else {
         (elsewhere(SCORES), arrivals(stow))
     };
+    let mut arrivals = arrivals.merge(dicomweb::routes(service));
+    if let Some(origins) = &app.cors {
+        arrivals = arrivals.layer(origins.layer());
+    }
     Router::new()
         .route("/", get(page::index))
         .merge(scores)
@@ -125,7 +157,7 @@ const SCORES: [&str; 5] = [
     "/v2",
     "/v2/{*path}",
 ];
-const ARRIVALS: [&str; 2] = ["/dicom-web/studies", "/dicom-web/studies/{study}"];
+const ARRIVALS: [&str; 3] = ["/dicom-web/studies", "/dicom-web/studies/{study}", "/v1/studies"];
 
 /// What needs models.
 fn scores() -> Router<App> {

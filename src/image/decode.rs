@@ -202,7 +202,8 @@ pub(super) fn decode_halved(instance: &Instance, halve: u32) -> Result<(StoredIm
 }
 
 /// Number of Frames (0028,0008), 1 where it is absent.
-pub(super) fn frames(object: &InMemDicomObject) -> u32 {
+#[must_use]
+pub fn frames(object: &InMemDicomObject) -> u32 {
     let attribute = object.get(tags::NUMBER_OF_FRAMES);
     attribute
         .and_then(|element| element.to_int::<u32>().ok())
@@ -227,15 +228,29 @@ pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, Deco
 }
 
 fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
+    let (decoded, format) = decoded(instance, frame, halve)?;
+    let image = StoredImage {
+        rows: decoded.rows,
+        columns: decoded.columns,
+        bits_stored: format.layout.stored,
+        signed: format.signed,
+        codes: decoded.codes,
+        transform: transform(&instance.header, format.range())?,
+    };
+    Ok((image, decoded.halved))
+}
+
+/// A frame with how its values lie, before anything is known of showing them.
+pub(super) fn decoded(
+    instance: &Instance,
+    frame: u32,
+    halve: u32,
+) -> Result<(codec::Frame, Format), DecodeError> {
     let object = &instance.header;
     let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
     let format = Format::of(object)?;
-    let frames = frames(object);
+    let (frames, index) = (frames(object), index_of(object, frame)?);
     let missing = DecodeError::NoFrame { frame, frames };
-    let index = match frame.checked_sub(1) {
-        Some(index) if frame <= frames => index as usize,
-        _ => return Err(missing),
-    };
     let decoded = match pixels {
         PixelData::Native(bytes) => codec::Frame {
             rows: format.layout.rows,
@@ -256,15 +271,16 @@ fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u3
             })?
         }
     };
-    let image = StoredImage {
-        rows: decoded.rows,
-        columns: decoded.columns,
-        bits_stored: format.layout.stored,
-        signed: format.signed,
-        codes: decoded.codes,
-        transform: transform(object, format.range())?,
-    };
-    Ok((image, decoded.halved))
+    Ok((decoded, format))
+}
+
+/// The index of a frame that there is.
+pub(super) fn index_of(object: &InMemDicomObject, frame: u32) -> Result<usize, DecodeError> {
+    let frames = frames(object);
+    match frame.checked_sub(1) {
+        Some(index) if frame <= frames => Ok(index as usize),
+        _ => Err(DecodeError::NoFrame { frame, frames }),
+    }
 }
 
 /// Decodes a greyscale PNG or JPEG; one whose colour channels are all equal counts as grey.
@@ -319,9 +335,9 @@ pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
 }
 
 /// How the stored values lie in Pixel Data, checked.
-struct Format {
-    layout: Layout,
-    signed: bool,
+pub(super) struct Format {
+    pub(super) layout: Layout,
+    pub(super) signed: bool,
 }
 
 impl Format {

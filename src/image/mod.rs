@@ -17,7 +17,9 @@ pub mod phantom;
 pub mod preprocess;
 mod presentation;
 pub mod quality;
+pub mod raw;
 pub mod reduce;
+pub mod rendering;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};

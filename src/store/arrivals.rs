@@ -12,10 +12,12 @@ use sqlx::Row;
 
 use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened};
+use super::records::{mend_records, put_record};
 use super::row::snapshot;
 use super::sweep::{Lock, lock_object};
 use super::{NewInstance, ObjectState, Store, StoreError, Stored};
 use crate::dicom::StudyUid;
+use crate::dicom::record::Record;
 use crate::failpoint;
 
 /// What became of an instance.
@@ -27,6 +29,8 @@ pub enum Accepted {
     Identical,
     /// Other bytes were stored under this UID; the newest are kept.
     Replaced,
+    /// It is an object that was made here and came back; nothing changed.
+    Made,
 }
 
 /// What is known of a study when its time of completion is decided.
@@ -53,17 +57,21 @@ enum Attempt {
 }
 
 impl Store {
-    /// Records an instance whose object is stored; when this returns, it may be acknowledged. `None` where that object was there
-    /// before and the sweeper has taken it since: store it again, and call this again.
+    /// Records an instance whose object is stored, with what it is found by; when this returns, it may be acknowledged. `None` where
+    /// that object was there before and the sweeper has taken it since: store it again, and call this again.
     pub async fn accept(
         &self,
         instance: &NewInstance,
+        record: &Record,
         stored: Stored,
         patience: Patience<'_>,
     ) -> Result<Option<Accepted>, StoreError> {
         let mut former = None;
         for _ in 0..10 {
-            match self.try_accept(instance, stored, former, patience).await? {
+            match self
+                .try_accept(instance, record, stored, former, patience)
+                .await?
+            {
                 Attempt::Settled(accepted) => return Ok(Some(accepted)),
                 Attempt::Swept => return Ok(None),
                 Attempt::Again(found) => former = found,
@@ -76,6 +84,7 @@ impl Store {
     async fn try_accept(
         &self,
         instance: &NewInstance,
+        record: &Record,
         stored: Stored,
         former: Option<String>,
         patience: Patience<'_>,
@@ -96,24 +105,37 @@ impl Store {
         for study in held {
             hold(&mut write, study).await?;
         }
-        let known = study_of(&mut write, instance).await?;
-        let elsewhere = known.as_ref().map(|(of, ..)| of).filter(|of| *of != study);
+        let known = known(&mut write, instance).await?;
+        let of = known.as_ref().map(|known| &known.study);
+        if known.as_ref().is_some_and(|known| known.is_made) {
+            if of.is_some_and(|of| of == study) {
+                write.commit().await?;
+            }
+            // otherwise the study that it claims to be of was made for this transaction only, and goes with it
+            return Ok(Attempt::Settled(Accepted::Made));
+        }
+        let elsewhere = of.filter(|of| *of != study);
         if elsewhere != former.as_ref() {
             return Ok(Attempt::Again(elsewhere.cloned()));
         }
         let accepted = match &known {
             None => Accepted::New,
-            Some((of, object, removed)) if of == study && object == instance.object.as_str() => {
-                if *removed {
-                    put_instance(&mut write, instance, study).await?;
+            Some(known) if known.study == study && known.object == instance.object.as_str() => {
+                if known.is_removed {
+                    put_instance(&mut write, instance, record, study).await?;
+                    put_record(&mut write, instance, record).await?;
                 }
                 write.commit().await?;
                 return Ok(Attempt::Settled(Accepted::Identical));
             }
             Some(_) => Accepted::Replaced,
         };
-        if !put_instance(&mut write, instance, former.as_deref().unwrap_or(study)).await? {
+        if !put_instance(&mut write, instance, record, former.as_deref().unwrap_or(study)).await? {
             return Ok(Attempt::Again(None));
+        }
+        put_record(&mut write, instance, record).await?;
+        if let Some(known) = known.filter(|known| !known.is_in_the_place_of(instance)) {
+            mend_records(&mut write, &known.study, &known.series).await?;
         }
         if let Some(former) = former {
             // the UID moves to another study: the one that it leaves has changed, too
@@ -161,7 +183,7 @@ impl Store {
             .query(sql!(
                 "UPDATE studies SET ordered = $3, expected = coalesce($2, expected), state = 'received', \
                  generation = generation + $4 WHERE study_uid = $1 RETURNING generation, expected, ordered, \
-                 (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
+                 (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
             ))
             .bind(study.to_string())
             .bind(expected)
@@ -187,21 +209,39 @@ impl Store {
     }
 }
 
-/// The study that an instance belongs to, the digest of its bytes, and whether these were removed.
-async fn study_of(
-    write: &mut Write,
-    instance: &NewInstance,
-) -> Result<Option<(String, String, bool)>, StoreError> {
+/// What is stored of an instance that arrives.
+struct Known {
+    study: String,
+    series: String,
+    object: String,
+    /// Its bytes were removed by the retention policy.
+    is_removed: bool,
+    /// It was made here.
+    is_made: bool,
+}
+
+impl Known {
+    fn is_in_the_place_of(&self, instance: &NewInstance) -> bool {
+        self.study == instance.study.as_str() && self.series == instance.series.as_str()
+    }
+}
+
+async fn known(write: &mut Write, instance: &NewInstance) -> Result<Option<Known>, StoreError> {
     let row = write
         .query(sql!(
-            "SELECT study_uid, object_sha256, removed_at FROM instances WHERE sop_uid = $1"
+            "SELECT study_uid, series_uid, object_sha256, removed_at, made_for FROM instances WHERE sop_uid = $1"
         ))
         .bind(instance.uid.to_string())
         .fetch_optional(write.connection()?)
         .await?;
     row.map(|row| {
-        let removed = row.try_get::<Option<i64>, _>("removed_at")?.is_some();
-        Ok((row.try_get("study_uid")?, row.try_get("object_sha256")?, removed))
+        Ok(Known {
+            study: row.try_get("study_uid")?,
+            series: row.try_get("series_uid")?,
+            object: row.try_get("object_sha256")?,
+            is_removed: row.try_get::<Option<i64>, _>("removed_at")?.is_some(),
+            is_made: row.try_get::<Option<String>, _>("made_for")?.is_some(),
+        })
     })
     .transpose()
 }
@@ -232,7 +272,7 @@ async fn content_changed(
             "UPDATE studies SET state = 'received', last_arrival_at = " now ", generation = generation + 1, \
              result_key = NULL, expected = coalesce($2, expected), ordered = 0, images_removed_at = NULL WHERE study_uid = $1 \
              RETURNING generation, expected, ordered, \
-             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
         ))
         .bind(study.to_owned())
         .bind(expected)
@@ -288,17 +328,23 @@ async fn set_due(
     Ok(())
 }
 
-/// `false` where the instance, which was in the study `former`, has been moved to another one at this moment.
-async fn put_instance(write: &mut Write, instance: &NewInstance, former: &str) -> Result<bool, StoreError> {
+/// `false` where the instance, which was in the study `former`, has been moved to another one at this moment, or made here.
+async fn put_instance(
+    write: &mut Write,
+    instance: &NewInstance,
+    record: &Record,
+    former: &str,
+) -> Result<bool, StoreError> {
     let written = write
         .query(sql!(
             "INSERT INTO instances \
-             (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, urgent, received_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, " now ") \
+             (sop_uid, study_uid, series_uid, sop_class, transfer_syntax, object_sha256, bytes, urgent, number, described, received_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, " now ") \
              ON CONFLICT (sop_uid) DO UPDATE SET study_uid = excluded.study_uid, series_uid = excluded.series_uid, \
              sop_class = excluded.sop_class, transfer_syntax = excluded.transfer_syntax, \
-             object_sha256 = excluded.object_sha256, bytes = excluded.bytes, urgent = excluded.urgent, \
-             received_at = excluded.received_at, removed_at = NULL WHERE instances.study_uid = $9"
+             object_sha256 = excluded.object_sha256, bytes = excluded.bytes, urgent = excluded.urgent, number = excluded.number, \
+             described = 1, received_at = excluded.received_at, removed_at = NULL \
+             WHERE instances.study_uid = $10 AND instances.made_for IS NULL"
         ))
         .bind(instance.uid.to_string())
         .bind(instance.study.to_string())
@@ -308,6 +354,7 @@ async fn put_instance(write: &mut Write, instance: &NewInstance, former: &str) -
         .bind(instance.object.to_string())
         .bind(instance.bytes)
         .bind(i64::from(instance.urgent))
+        .bind(record.instance.number)
         .bind(former.to_owned())
         .execute(write.connection()?)
         .await?

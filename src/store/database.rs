@@ -86,7 +86,7 @@ macro_rules! part {
     ($engine:ident study_columns) => {
         "SELECT studies.study_uid, state, received_at, last_arrival_at, studies.generation, studies.result_key, \
          results.made_at, results.body, results.completeness, results.supersedes, \
-         (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
+         (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
          FROM studies LEFT JOIN results ON results.result_key = studies.result_key "
     };
 }
@@ -142,6 +142,11 @@ impl Database {
     /// A statement in this engine's words.
     pub(super) fn query(&self, sql: Sql) -> Statement {
         query(self.engine, sql)
+    }
+
+    /// Which engine answers.
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// For statements that only read.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, at_once, both, send, uid};
+use super::fixture::{Fixture, at_once, both, record, send, uid};
 use super::*;
 use crate::finding::{Outcome, StudyResult};
 
@@ -196,7 +196,10 @@ async fn an_image_of_a_study_that_could_not_be_fetched_begins_anew() {
         let _ = store.bury_fetch(&job, "no connection").await.unwrap();
         let (object, stored) = store.put_object("one".into()).await.unwrap();
         let instance = super::fixture::instance("1.2", "1.2.9.1", object);
-        store.accept(&instance, stored, &at_once).await.unwrap();
+        store
+            .accept(&instance, &record(&instance), stored, &at_once)
+            .await
+            .unwrap();
         analysed(store).await;
         sound(&fixture).await;
     }

@@ -170,7 +170,7 @@ pub(super) async fn give_up(write: &mut Write, job: &Job, cause: &str) -> Result
     let row = write
         .query(sql!(
             "UPDATE studies SET fetches = fetches - 1, due_at = " now " WHERE study_uid = $1 RETURNING generation, fetches, state, \
-             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances"
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
         ))
         .bind(study.to_owned())
         .fetch_one(write.connection()?)

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{Accepted, NewInstance, Sha, Snapshot, Store, StoreSettings, Stored};
+use crate::dicom::record::Record;
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
 #[path = "../../tests/stage/postgres.rs"]
@@ -114,6 +115,16 @@ pub(super) fn instance(study: &str, sop: &str, object: Sha) -> NewInstance {
     }
 }
 
+/// The record of an instance of which nothing is known but who it is.
+pub(super) fn record(instance: &NewInstance) -> Record {
+    Record::of_identity(
+        instance.study.as_str(),
+        instance.series.as_str(),
+        instance.uid.as_str(),
+        &instance.class,
+    )
+}
+
 pub(super) fn uid() -> StudyUid {
     StudyUid::parse("1.2").unwrap()
 }
@@ -125,7 +136,7 @@ pub(super) fn at_once(_: &Snapshot) -> std::time::Duration {
 
 pub(super) async fn accept(store: &Store, instance: &NewInstance) -> Accepted {
     store
-        .accept(instance, Stored::Now, &at_once)
+        .accept(instance, &record(instance), Stored::Now, &at_once)
         .await
         .unwrap()
         .unwrap()
@@ -133,8 +144,9 @@ pub(super) async fn accept(store: &Store, instance: &NewInstance) -> Accepted {
 
 pub(super) async fn send(store: &Store, sop: &str, content: &'static [u8]) -> Accepted {
     let (object, stored) = store.put_object(Bytes::from_static(content)).await.unwrap();
+    let instance = instance("1.2", sop, object);
     store
-        .accept(&instance("1.2", sop, object), stored, &at_once)
+        .accept(&instance, &record(&instance), stored, &at_once)
         .await
         .unwrap()
         .unwrap()

@@ -21,8 +21,11 @@ mod objects;
 mod oversight;
 mod place;
 mod queue;
+mod records;
 mod results;
+mod retrieval;
 mod row;
+mod search;
 mod studies;
 mod sweep;
 
@@ -44,7 +47,9 @@ pub use oversight::Backlog;
 pub use place::DatabasePlace;
 pub use queue::{Job, JobRow, Kind, Settled, Work};
 pub use results::{Input, NewResult, ResultKey, ResultRow, input_digest};
+pub use retrieval::KeptHeader;
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
+pub use search::{Found, Search, StudyCounts};
 pub use sweep::Swept;
 
 use database::Database;
@@ -131,6 +136,8 @@ mod fetch_tests;
 mod fixture;
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod retry_tests;
 #[cfg(test)]

@@ -339,7 +339,7 @@ async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
     let rows = write
         .query(sql!(
             "SELECT study_uid, generation, expected, ordered, \
-             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid) AS instances \
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
              FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
         ))
         .bind(i64::from(limit))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::database::sql;
-use super::fixture::{Fixture, accept, both, instance, send, uid};
+use super::fixture::{Fixture, accept, both, instance, record, send, uid};
 use super::*;
 use crate::dicom::StudyUid;
 use crate::finding::{Outcome, Reason, StudyResult};
@@ -394,12 +394,16 @@ async fn a_study_that_is_ordered_is_due_at_once_and_a_settled_one_anew() {
             "an unknown study"
         );
         let waiting = instance("1.2", "1.2.9", Sha::of(b"DICM"));
-        store.accept(&waiting, Stored::Now, &never).await.unwrap();
+        store
+            .accept(&waiting, &record(&waiting), Stored::Now, &never)
+            .await
+            .unwrap();
         assert_eq!(enqueue(&store).await, 0);
         store.order(&uid(), Some(2), &never).await.unwrap();
         assert_eq!(enqueue(&store).await, 0, "one of two is there");
+        let second = instance("1.2", "1.2.10", Sha::of(b"DICM"));
         store
-            .accept(&instance("1.2", "1.2.10", Sha::of(b"DICM")), Stored::Now, &never)
+            .accept(&second, &record(&second), Stored::Now, &never)
             .await
             .unwrap();
         assert_eq!(enqueue(&store).await, 1);

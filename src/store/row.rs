@@ -183,6 +183,8 @@ pub struct InstanceRow {
     pub received_at: Timestamp,
     /// When its bytes were removed by the retention policy.
     pub removed_at: Option<Timestamp>,
+    /// The result that it was made for; without one it was received.
+    pub made_for: Option<ResultKey>,
 }
 
 impl InstanceRow {
@@ -205,6 +207,7 @@ impl InstanceRow {
             instance,
             received_at: Timestamp(row.try_get("received_at")?),
             removed_at: row.try_get::<Option<i64>, _>("removed_at")?.map(Timestamp),
+            made_for: key(row, "made_for")?,
         })
     }
 }

@@ -27,12 +27,12 @@ impl Store {
         rows.iter().map(StudyRow::read).collect()
     }
 
-    /// The instances of a study, by series and UID.
+    /// The instances of a study that were received, by series and UID; what was made of them is not among them.
     pub async fn instances(&self, study: &StudyUid) -> Result<Vec<InstanceRow>, StoreError> {
         let rows = self
             .database
             .query(sql!(
-                "SELECT * FROM instances WHERE study_uid = $1 ORDER BY series_uid, sop_uid"
+                "SELECT * FROM instances WHERE study_uid = $1 AND made_for IS NULL ORDER BY series_uid, sop_uid"
             ))
             .bind(study.to_string())
             .fetch_all(self.database.read())

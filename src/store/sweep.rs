@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Lets go of the images of studies that are settled, whose results are delivered or given up, and of which nothing has arrived for
-    /// `age`. Results and events stay; the sweeper removes the objects. Gives the number of studies.
+    /// `age`. Results, what was made of them, and events stay; the sweeper removes the objects. Gives the number of studies.
     pub async fn forget_images(&self, age: Duration) -> Result<usize, StoreError> {
         let mut forgotten = 0;
         loop {
@@ -151,7 +151,7 @@ impl Store {
             .query(sql!(
                 "SELECT study_uid, generation FROM studies WHERE state IN ('scored', 'refused', 'failed') \
                  AND last_arrival_at <= " now " - $1 AND study_uid IN (SELECT study_uid FROM instances WHERE removed_at IS NULL \
-                 AND received_at <= " now " - $1) \
+                 AND made_for IS NULL AND received_at <= " now " - $1) \
                  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.study_uid = studies.study_uid AND jobs.state IN ('ready', 'running')) \
                  ORDER BY last_arrival_at LIMIT $2" skip_locked
             ))
@@ -162,7 +162,8 @@ impl Store {
         for row in &studies {
             let (study, generation): (String, i64) = (row.try_get("study_uid")?, row.try_get("generation")?);
             let removed = write
-                .query(sql!("UPDATE instances SET removed_at = " now " WHERE study_uid = $1 AND removed_at IS NULL"))
+                .query(sql!("UPDATE instances SET removed_at = " now " WHERE study_uid = $1 AND removed_at IS NULL \
+                     AND made_for IS NULL"))
                 .bind(study.clone())
                 .execute(write.connection()?)
                 .await?

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, accept, at_once, both, instance, send, uid};
+use super::fixture::{Fixture, accept, at_once, both, instance, record, send, uid};
 use super::*;
 use crate::finding::{Outcome, StudyResult};
 
@@ -111,12 +111,21 @@ async fn a_sender_whose_object_was_swept_is_told_to_store_it_again() {
         assert_eq!(stored, Stored::Before);
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 1);
         let instance = instance("1.2", "1.2.9", object);
-        assert_eq!(store.accept(&instance, stored, &at_once).await.unwrap(), None);
+        assert_eq!(
+            store
+                .accept(&instance, &record(&instance), stored, &at_once)
+                .await
+                .unwrap(),
+            None
+        );
         assert_eq!(store.study(&uid()).await.unwrap(), None, "nothing was named");
         let (_, stored) = store.put_object(Bytes::from_static(b"ORPHAN")).await.unwrap();
         assert_eq!(stored, Stored::Now);
         assert_eq!(
-            store.accept(&instance, stored, &at_once).await.unwrap(),
+            store
+                .accept(&instance, &record(&instance), stored, &at_once)
+                .await
+                .unwrap(),
             Some(Accepted::New)
         );
     }
@@ -151,7 +160,12 @@ async fn senders_and_sweepers_at_once_lose_nothing() {
                         stored
                     };
                     let instance = instance("1.2", &format!("1.2.9.{number}"), object);
-                    if store.accept(&instance, stored, &at_once).await.unwrap().is_some() {
+                    if store
+                        .accept(&instance, &record(&instance), stored, &at_once)
+                        .await
+                        .unwrap()
+                        .is_some()
+                    {
                         return;
                     }
                 }

@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::path::Path;
 
-use super::fixture::{Fixture, accept, at_once, both, instance, send, uid};
+use super::fixture::{Fixture, accept, at_once, both, instance, record, send, uid};
 use super::*;
 use crate::fault::{Fault, FaultKind};
 
@@ -164,7 +164,7 @@ async fn a_full_disk_is_said_so_loses_nothing_and_is_recovered_from() {
     limit_pages(store, "PRAGMA max_page_count = 1").await;
     for number in 0..2_000 {
         let next = instance("1.2", &format!("1.2.9.{number}"), Sha::of(b"DICM"));
-        if let Err(error) = store.accept(&next, Stored::Now, &at_once).await {
+        if let Err(error) = store.accept(&next, &record(&next), Stored::Now, &at_once).await {
             full = Some((number, Fault::from(error)));
             break;
         }

@@ -65,7 +65,8 @@ pub(super) async fn fetch(workflow: &Workflow, study: &StudyUid, peer: &str) -> 
     failpoint::reach("fetch.after-list")
         .await
         .map_err(StoreError::from)?;
-    let here = workflow.store.instances(study).await?.into_iter();
+    // what was made here, too, which the archive may have from us
+    let here = workflow.store.stored(study, None, None).await?.into_iter();
     let here: HashSet<InstanceUid> = here
         .filter(|row| row.removed_at.is_none())
         .map(|row| row.instance.uid)

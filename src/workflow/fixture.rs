@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dicom_core::value::PixelFragmentSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+
+/// The value of an element of such a file.
+pub(crate) type DicomValue = dicom_core::value::Value<InMemDicomObject>;
 
 use super::{Chosen, Score, Scoring, Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
@@ -21,6 +24,37 @@ use crate::telemetry::metrics::Metrics;
 /// A DICOM file with this identity and some bytes of content.
 pub(crate) fn dicom(study: &str, sop: &str, content: &str) -> Bytes {
     written(object(study, sop, content), uids::EXPLICIT_VR_LITTLE_ENDIAN)
+}
+
+/// A DICOM file with these elements beside or instead of those that every one has, and these pixels.
+pub(crate) fn image(
+    study: &str,
+    sop: &str,
+    elements: &[(Tag, VR, PrimitiveValue)],
+    pixels: Option<DicomValue>,
+    transfer_syntax: &str,
+) -> Bytes {
+    let mut object = object(study, sop, "image");
+    for (tag, value) in [
+        (tags::SAMPLES_PER_PIXEL, 1_u16),
+        (tags::ROWS, 2),
+        (tags::COLUMNS, 2),
+        (tags::BITS_ALLOCATED, 8),
+        (tags::BITS_STORED, 8),
+        (tags::HIGH_BIT, 7),
+        (tags::PIXEL_REPRESENTATION, 0),
+    ] {
+        object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(value)));
+    }
+    let grey = PrimitiveValue::from("MONOCHROME2");
+    object.put(DataElement::new(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, grey));
+    for (tag, vr, value) in elements {
+        object.put(DataElement::new(*tag, *vr, value.clone()));
+    }
+    if let Some(pixels) = pixels {
+        object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, pixels));
+    }
+    written(object, transfer_syntax)
 }
 
 /// A DICOM file whose pixels nothing here can decode: video.

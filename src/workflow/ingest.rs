@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{Workflow, completeness};
 use crate::dicom::attributes::{is_urgent, study_instances};
+use crate::dicom::record::Record;
 use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
@@ -25,10 +26,12 @@ pub struct Submission {
     transfer_syntax: String,
     urgent: bool,
     expected: Option<i64>,
+    irregular: bool,
+    record: Record,
 }
 
 impl Submission {
-    /// Reads the identity of one DICOM file, off the async threads.
+    /// Reads the identity of one DICOM file, and what it is found by, off the async threads.
     ///
     /// # Errors
     /// A [`Fault`] that says why the bytes are not an instance.
@@ -39,6 +42,8 @@ impl Submission {
                 return Err(DecodeError::TransferSyntax(instance.transfer_syntax).into());
             }
             let (urgent, expected) = (is_urgent(&instance), study_instances(&instance));
+            let record = Record::of(&instance);
+            let irregular = instance.class.is_empty() || !instance.repairs.is_empty();
             let Instance {
                 study,
                 series,
@@ -56,6 +61,8 @@ impl Submission {
                 transfer_syntax,
                 urgent,
                 expected,
+                irregular,
+                record,
             })
         });
         reading.await.unwrap_or_else(|_| {
@@ -77,6 +84,18 @@ impl Submission {
     #[must_use]
     pub fn study(&self) -> &StudyUid {
         &self.study
+    }
+
+    /// The series it belongs to.
+    #[must_use]
+    pub fn series(&self) -> &SeriesUid {
+        &self.series
+    }
+
+    /// Whether its form is not what the standard asks for: it was repaired to be read, or does not say of which class it is.
+    #[must_use]
+    pub fn is_irregular(&self) -> bool {
+        self.irregular
     }
 
     /// Its SOP Instance UID.
@@ -118,13 +137,13 @@ impl Workflow {
                 bytes: i64::try_from(submission.bytes.len()).unwrap_or(i64::MAX),
             };
             if failpoint::is_off("accept.no-fsync-order") {
-                return Ok(self.accept_carelessly(instance));
+                return Ok(self.accept_carelessly(instance, submission.record.clone()));
             }
-            if let Some(accepted) = self.record(&instance, stored).await? {
+            if let Some(accepted) = self.record(&instance, &submission.record, stored).await? {
                 failpoint::reach("accept.after-commit")
                     .await
                     .map_err(StoreError::from)?;
-                if accepted != Accepted::Identical {
+                if matches!(accepted, Accepted::New | Accepted::Replaced) {
                     self.arrival.notify_one();
                 }
                 return Ok(accepted);
@@ -133,9 +152,14 @@ impl Workflow {
         }
     }
 
-    async fn record(&self, instance: &NewInstance, stored: Stored) -> Result<Option<Accepted>, StoreError> {
+    async fn record(
+        &self,
+        instance: &NewInstance,
+        record: &Record,
+        stored: Stored,
+    ) -> Result<Option<Accepted>, StoreError> {
         let patience = |snapshot: &Snapshot| completeness::wait(snapshot, &self.settings.patience);
-        self.store.accept(instance, stored, &patience).await
+        self.store.accept(instance, record, stored, &patience).await
     }
 
     /// Asks for the result of a study now, or, with `expected`, when that many instances are there. `false` where the study is not
@@ -151,11 +175,11 @@ impl Workflow {
     }
 
     /// For the fault tests' control: what would be lost if an instance were acknowledged before its row is committed.
-    fn accept_carelessly(&self, instance: NewInstance) -> Accepted {
+    fn accept_carelessly(&self, instance: NewInstance, record: Record) -> Accepted {
         let workflow = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            workflow.record(&instance, Stored::Now).await
+            workflow.record(&instance, &record, Stored::Now).await
         });
         Accepted::New
     }

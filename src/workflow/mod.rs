@@ -9,6 +9,7 @@ mod account;
 mod analyse;
 mod completeness;
 mod deliver;
+mod describe;
 mod errand;
 mod fetch;
 mod ingest;

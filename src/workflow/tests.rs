@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 use super::fixture::{Act, Rehearsed, dicom};
 use super::*;
 use crate::dicom::StudyUid;
-use crate::store::{Accepted, StoreSettings, StudyRow, StudyState};
+use crate::dicom::query::Query;
+use crate::dicom::record::Level;
+use crate::store::{Accepted, Search, StoreSettings, StudyRow, StudyState};
 
 const QUICK: WorkflowSettings = WorkflowSettings {
     patience: Patience {
@@ -331,4 +333,50 @@ async fn fifty_sends_at_once_are_one_result() {
 async fn what_is_not_dicom_is_not_accepted() {
     let fault = Submission::read("not a DICOM file".into()).await.unwrap_err();
     assert_eq!(fault.code, "not-dicom");
+}
+
+/// What a store from before headers were kept has: its instances are found after the server has been up for a moment.
+#[tokio::test]
+async fn instances_from_before_are_described_when_the_server_starts() {
+    let folder = folder();
+    let settings = StoreSettings::in_folder(folder.path());
+    let store = Store::open(&settings).await.unwrap();
+    let workflow = Rehearsed::new(&[Act::Score]).workflow(&store, QUICK);
+    for (sop, content) in [("1.2.9.1", "described"), ("1.2.9.2", "lost")] {
+        let submission = Submission::read(dicom("1.2", sop, content)).await.unwrap();
+        workflow.accept(&submission).await.unwrap();
+    }
+    store.forget_records().await;
+    let lost = store
+        .instances(&StudyUid::parse("1.2").unwrap())
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    let digest = lost.instance.object.to_string();
+    let object = folder
+        .path()
+        .join("objects")
+        .join(&digest[..2])
+        .join(format!("{}.dcm", &digest[2..]));
+    std::fs::remove_file(object).unwrap();
+
+    let run = Running::start(folder.path(), &[Act::Score], QUICK).await;
+    for _ in 0..500 {
+        if run.store.undescribed("", 1).await.unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let query = Query::read(Level::Instance, [("StudyDescription", "described")]).unwrap();
+    let search = Search {
+        level: Level::Instance,
+        study: None,
+        series: None,
+        query: &query,
+    };
+    let found = run.store.search(&search, 10).await.unwrap();
+    assert_eq!(found.len(), 2, "also the one whose object is gone");
+    let header = run.store.header(&lost.instance.uid).await.unwrap().unwrap();
+    assert!(!header.whole && header.json.contains("1.2.9.2"));
 }

@@ -1,4 +1,5 @@
-//! What has to be done now and then: counting what waits, letting go of images, removing what nobody names.
+//! What has to be done now and then: counting what waits, describing what is from before headers were kept, letting go of images,
+//! removing what nobody names.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Workflow;
+use super::describe::describe_old;
 use super::errand::{self, LONGEST_WAIT};
 use super::worker::LONGEST_RETRY;
 use crate::fault::Fault;
@@ -88,6 +90,10 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
 }
 
 async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
+    let described = describe_old(workflow).await?;
+    if described > 0 {
+        tracing::info!(described, "store.described");
+    }
     if let Some(age) = workflow.settings.keep_images {
         let studies = workflow.store.forget_images(age).await?;
         if studies > 0 {

@@ -67,7 +67,8 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let stop = CancellationToken::new();
     let watch = tokio::spawn(ledger.clone().watch(doors.clone(), stop.clone()));
     let plan = Plan {
-        pause: Duration::from_millis(100),
+        // fewer than two workers analyse, or the rest would take longer than anyone waits here
+        pause: Duration::from_millis(400),
         ..Plan::new(ground.run, &doors)
     };
     let load = Load::start(plan, &ledger);
@@ -93,7 +94,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     }
     sleep(Duration::from_secs(1)).await;
     let sent = load.stop().await;
-    let audit = ledger.audit(&doors, Duration::from_secs(45)).await;
+    let audit = ledger.audit(&doors, Duration::from_secs(120)).await;
     stop.cancel();
     let _ = watch.await;
     row.done = format!(

@@ -128,6 +128,7 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "workflow",
         ],
         "config" => &[
+            "http",
             "dicom",
             "dimse",
             "inference",

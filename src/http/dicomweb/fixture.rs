@@ -1,27 +1,32 @@
 //! For tests of the doors: a router over a real store and a rehearsed engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRef;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::stow::{StowSettings, routes};
+use super::stow::{self, StowSettings};
+use super::{Service, routes};
+use crate::dicom::media_type::MediaType;
 use crate::http::studies;
 use crate::intake::Intake;
-use crate::store::{Store, StoreSettings};
+use crate::store::{Basis, Completeness, Kind, NewResult, Settled, Snapshot, Store, StoreSettings};
 use crate::workflow::fixture::{Act, Rehearsed};
-use crate::workflow::{Patience, Workflow, WorkflowSettings};
+use crate::workflow::{Patience, Submission, Workflow, WorkflowSettings};
 
 #[derive(Clone)]
 pub(in crate::http) struct Doors {
     pub(in crate::http) workflow: Workflow,
-    store: Store,
+    pub(in crate::http) store: Store,
 }
 
 impl FromRef<Doors> for Workflow {
@@ -57,13 +62,19 @@ impl TestServer {
         };
         let workflow = Rehearsed::new(&[Act::Score]).workflow(&store, settings);
         let doors = Doors { workflow, store };
-        let stow = StowSettings {
+        let settings = StowSettings {
             instance_limit: 20_000,
             request_limit: 50_000,
             public_url: None,
             intake: Intake::new(1 << 20, Duration::from_secs(1)),
         };
-        let router = routes::<Doors>(stow)
+        let service = Service {
+            public_url: None,
+            outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
+            decoders: Arc::new(Semaphore::new(2)),
+        };
+        let router = stow::routes::<Doors>(settings)
+            .merge(routes(service))
             .merge(studies::routes::<Doors>())
             .with_state(doors.clone());
         Self {
@@ -91,16 +102,101 @@ impl TestServer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub(in crate::http) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+    /// Stores one file of any size.
+    pub(in crate::http) async fn store(&self, file: Bytes) {
+        let submission = Submission::read(file).await.unwrap();
+        self.doors.workflow.accept(&submission).await.unwrap();
+    }
+
+    /// Lets the retention policy remove all images, once their studies are settled.
+    pub(in crate::http) async fn forget_images(&self) {
+        let store = &self.doors.store;
+        let describe = |snapshot: &Snapshot| Completeness {
+            basis: Basis::Quiet,
+            instances: snapshot.instances,
+            expected: None,
+        };
+        store.enqueue_due(100, describe).await.unwrap();
+        let lease = Duration::from_mins(1);
+        for job in store.claim(Kind::Analyse, 100, lease, 1).await.unwrap() {
+            let result = NewResult::failed(&job, "test", "as the test wants it".to_owned());
+            assert_eq!(store.bury(&job, &result).await.unwrap(), Settled::Stored);
+        }
+        store.forget_images(Duration::ZERO).await.unwrap();
+    }
+
+    /// What comes back to a request that takes these media types.
+    pub(in crate::http) async fn fetch(&self, path: &str, accept: &str) -> Answer {
+        let request = Request::get(path).header(header::HOST, "pacs.example:8080");
+        let request = request
+            .header(header::ACCEPT, accept)
+            .body(Body::empty())
+            .unwrap();
+        self.answer(request).await
+    }
+
+    pub(in crate::http) async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub(in crate::http) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let Answer { status, body, .. } = self.answer(request).await;
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(
             !text.contains("Canary") && !text.contains(self.folder.path().to_str().unwrap()),
             "{text}"
         );
         (status, serde_json::from_str(&text).unwrap())
+    }
+}
+
+/// A whole answer.
+pub(in crate::http) struct Answer {
+    pub(in crate::http) status: StatusCode,
+    pub(in crate::http) headers: HeaderMap,
+    pub(in crate::http) body: Bytes,
+}
+
+impl Answer {
+    pub(in crate::http) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Its status and, of a refusal, the code.
+    pub(in crate::http) fn refusal(&self) -> (u16, String) {
+        (self.status.as_u16(), code(&self.json()).to_owned())
+    }
+
+    pub(in crate::http) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The Content-Type and the content of each part.
+    pub(in crate::http) fn parts(&self) -> Vec<(String, Bytes)> {
+        let media = MediaType::parse(self.header("content-type")).unwrap();
+        assert_eq!(media.essence, "multipart/related");
+        let boundary = format!("--{}", media.parameter("boundary").unwrap());
+        let (mut parts, mut rest) = (Vec::new(), &self.body[..]);
+        rest = rest.strip_prefix(boundary.as_bytes()).unwrap();
+        while let Some(part) = rest.strip_prefix(b"\r\n") {
+            let head = memchr::memmem::find(part, b"\r\n\r\n").unwrap();
+            let headers = std::str::from_utf8(&part[..head]).unwrap();
+            let kind = headers
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Type: "))
+                .unwrap();
+            let end = memchr::memmem::find(part, format!("\r\n{boundary}").as_bytes()).unwrap();
+            parts.push((kind.to_owned(), Bytes::copy_from_slice(&part[head + 4..end])));
+            rest = &part[end + 2 + boundary.len()..];
+        }
+        assert_eq!(rest, b"--\r\n", "the closing boundary");
+        parts
     }
 }
 

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Frame;
 
+use super::accept::Accept;
+use super::service::base;
 use super::stow_answer::{Answer, Identity, OTHER_STUDY};
 use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
@@ -107,6 +109,8 @@ struct Request {
 
 impl Request {
     async fn serve(&self, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+        // whatever it says, what was stored is said
+        let accept = Accept::of(headers, None).unwrap_or_default();
         let kind = content_kind(headers)?;
         let limit = match kind {
             ContentKind::Single => self.settings.instance_limit.min(self.settings.request_limit),
@@ -133,7 +137,7 @@ impl Request {
                 self.store_parts(&boundary, body.into_data_stream()).await?
             }
         };
-        Ok(answer.respond(&self.base(headers)))
+        Ok(answer.respond(&base(self.settings.public_url.as_deref(), headers), &accept))
     }
 
     async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {
@@ -179,19 +183,6 @@ impl Request {
         match self.workflow.accept(&submission).await {
             Ok(_) => answer.stored(identity),
             Err(fault) => answer.failed(Some(identity), fault),
-        }
-    }
-
-    /// The URL of this service: as configured, as the request's Host says, or relative to the host.
-    fn base(&self, headers: &HeaderMap) -> String {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
-        match (&self.settings.public_url, host) {
-            (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => {
-                format!("http://{host}/dicom-web")
-            }
-            _ => "/dicom-web".to_owned(),
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Invariant: whatever a part holds, it is a failed item with a reason, and the status is 200, 202 or 409; only where
 //! nothing was stored and the server is to blame does the status say so, so that the sender tries again.
 
-use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::dicom::StudyUid;
+use super::accept::{Accept, takes};
+use crate::dicom::json::Attributes;
+use crate::dicom::{SeriesUid, StudyUid, xml};
 use crate::fault::{Fault, FaultKind};
 use crate::http::error::HttpError;
 use crate::workflow::Submission;
@@ -17,16 +18,21 @@ use crate::workflow::Submission;
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     study: StudyUid,
+    series: SeriesUid,
     class: String,
     instance: String,
+    /// Its form is not what the standard asks for; it was stored all the same.
+    irregular: bool,
 }
 
 impl From<&Submission> for Identity {
     fn from(submission: &Submission) -> Self {
         Self {
             study: submission.study().clone(),
+            series: submission.series().clone(),
             class: submission.class().to_owned(),
             instance: submission.instance().to_string(),
+            irregular: submission.is_irregular(),
         }
     }
 }
@@ -54,14 +60,24 @@ impl Answer {
         self.stored.is_empty() && self.failed.is_empty()
     }
 
-    /// The response; `base` is the URL of the DICOMweb service.
-    pub(super) fn respond(&self, base: &str) -> Response {
-        let body = (
-            self.status(),
-            [(header::CONTENT_TYPE, "application/dicom+json")],
-            Json(self.body(base)),
-        );
-        let mut response = body.into_response();
+    /// The response; `base` is the URL of the DICOMweb service. What was stored is said in JSON where the caller takes neither form:
+    /// a sender who gets no answer sends again.
+    pub(super) fn respond(&self, base: &str, accept: &Accept) -> Response {
+        let body = self.body(base);
+        let is_xml = accept.choose("", |range| {
+            let json = takes(range, JSON) || range.essence == "application/json";
+            if json {
+                Some(false)
+            } else {
+                takes(range, XML).then_some(true)
+            }
+        });
+        let (kind, text) = if is_xml == Ok(true) {
+            (XML, xml::document(&body))
+        } else {
+            (JSON, Value::Object(body).to_string())
+        };
+        let mut response = (self.status(), [(header::CONTENT_TYPE, kind)], text).into_response();
         if let Some(fault) = self.server_fault() {
             // the error's own status and Retry-After, with the body of this service
             let (parts, _) = HttpError(fault.clone()).into_response().into_parts();
@@ -76,10 +92,11 @@ impl Answer {
     }
 
     fn status(&self) -> StatusCode {
+        let regular = self.stored.iter().all(|identity| !identity.irregular);
         match (self.stored.is_empty(), self.failed.is_empty()) {
-            (_, true) => StatusCode::OK,
-            (false, false) => StatusCode::ACCEPTED,
-            (true, false) => StatusCode::CONFLICT,
+            (_, true) if regular => StatusCode::OK,
+            (false, _) => StatusCode::ACCEPTED,
+            (true, _) => StatusCode::CONFLICT,
         }
     }
 
@@ -89,7 +106,7 @@ impl Answer {
         self.failed.first().filter(|_| all).map(|(_, fault)| fault)
     }
 
-    fn body(&self, base: &str) -> Value {
+    fn body(&self, base: &str) -> Attributes {
         let mut body = Map::new();
         if let Some(first) = self
             .stored
@@ -116,9 +133,12 @@ impl Answer {
             .map(|identity| {
                 let mut item = reference(identity);
                 let url = format!(
-                    "{base}/studies/{}/instances/{}",
-                    identity.study, identity.instance
+                    "{base}/studies/{}/series/{}/instances/{}",
+                    identity.study, identity.series, identity.instance
                 );
+                if identity.irregular {
+                    item.insert("00081196".to_owned(), element("US", IRREGULAR));
+                }
                 item.insert("00081190".to_owned(), element("UR", url));
                 Value::Object(item)
             })
@@ -128,9 +148,14 @@ impl Answer {
                 body.insert(tag.to_owned(), json!({"vr": "SQ", "Value": items}));
             }
         }
-        Value::Object(body)
+        body
     }
 }
+
+const JSON: &str = "application/dicom+json";
+const XML: &str = "application/dicom+xml";
+/// Warning Reason (0008,1196): the data set is not what its class wants (PS3.18 table I.2-1).
+const IRREGULAR: u16 = 0xB007;
 
 fn element(vr: &str, value: impl Into<Value>) -> Value {
     json!({"vr": vr, "Value": [value.into()]})

@@ -56,7 +56,7 @@ async fn stored_instances_are_durable_and_come_back_byte_for_byte() {
         values(&body, "00081199", "00081150"),
         ["1.2.840.10008.5.1.4.1.1.1.1"; 2]
     );
-    let url = "http://pacs.example:8080/dicom-web/studies/1.2/instances/1.2.1";
+    let url = "http://pacs.example:8080/dicom-web/studies/1.2/series/1.2.3/instances/1.2.1";
     assert_eq!(values(&body, "00081199", "00081190")[0], url);
     assert!(body.get("00081198").is_none());
     let reopened = Store::open(&StoreSettings::in_folder(server.folder.path()))
@@ -85,6 +85,41 @@ async fn mixed_parts_are_202_with_a_reason_for_each_failure() {
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(failures(&body), [0xC000, 0xC000, 0xC000, 0xA700]);
     assert_eq!(values(&body, "00081199", "00081155"), ["1.2.1"]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_repaired_to_be_read_is_stored_with_a_warning() {
+    let server = TestServer::new().await;
+    let good = dicom("1.2", "1.2.1", "a");
+    // without its preamble
+    let irregular = dicom("1.2", "1.2.2", "a").slice(128..);
+    let (status, body) = server
+        .post("/dicom-web/studies", TYPE, parts(&[&good, &irregular]))
+        .await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let warned = values(&body, "00081199", "00081196");
+    assert_eq!(warned, [&Value::Null, &Value::from(0xB007)]);
+    assert!(body.get("00081198").is_none(), "nothing failed");
+}
+
+#[tokio::test]
+async fn the_answer_is_xml_for_those_who_take_it() {
+    let server = TestServer::new().await;
+    let body = parts(&[&dicom("1.2", "1.2.1", "a"), b"junk"]);
+    let request = Request::post("/dicom-web/studies").header(header::CONTENT_TYPE, TYPE);
+    let request = request.header(header::ACCEPT, "application/dicom+xml");
+    let answer = server.answer(request.body(Body::from(body)).unwrap()).await;
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (StatusCode::ACCEPTED, "application/dicom+xml")
+    );
+    let text = String::from_utf8_lossy(&answer.body);
+    for part in [
+        "keyword=\"FailureReason\"><Value number=\"1\">49152</Value>",
+        "keyword=\"ReferencedSOPSequence\"><Item number=\"1\">",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test]

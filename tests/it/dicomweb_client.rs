@@ -1,4 +1,4 @@
-//! The `dicom-web` crate as a real STOW-RS client of the router, over a socket.
+//! The `dicom-web` crate as a real client of the router, over a socket: it stores, searches and retrieves.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,16 +9,18 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_web::DicomWebClient;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use osteon::dicom::StudyUid;
 use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use osteon::http::dicomweb::stow::{StowSettings, routes};
+use osteon::http::dicomweb::{self, Service};
 use osteon::inference::ScoreRequest;
 use osteon::intake::Intake;
 use osteon::peer::Destinations;
 use osteon::store::{Store, StoreSettings, StudyState};
 use osteon::telemetry::metrics::Metrics;
 use osteon::workflow::{Chosen, Patience, Score, Scoring, Workflow, WorkflowSettings};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// An engine that scores whatever it is given.
@@ -58,11 +60,17 @@ impl Score for Always {
 }
 
 #[derive(Clone)]
-struct Door(Workflow);
+struct Door(Workflow, Store);
 
 impl FromRef<Door> for Workflow {
     fn from_ref(door: &Door) -> Self {
         door.0.clone()
+    }
+}
+
+impl FromRef<Door> for Store {
+    fn from_ref(door: &Door) -> Self {
+        door.1.clone()
     }
 }
 
@@ -126,7 +134,13 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
         public_url: None,
         intake: Intake::new(16 << 20, Duration::from_secs(5)),
     };
-    let router = routes::<Door>(stow).with_state(Door(workflow));
+    let service = Service {
+        public_url: None,
+        outgoing: Intake::new(16 << 20, Duration::from_secs(5)),
+        decoders: Arc::new(Semaphore::new(2)),
+    };
+    let router = routes::<Door>(stow).merge(dicomweb::routes(service));
+    let router = router.with_state(Door(workflow, store.clone()));
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
         .await
         .unwrap();
@@ -166,6 +180,16 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
         .store_instances_in_study("1.3")
         .with_instances(stream::iter(sent));
     assert!(elsewhere.run().await.unwrap_err().to_string().contains("409"));
+
+    let found = client.query_studies().with_limit(5).run().await.unwrap();
+    let count = found[0].element(tags::NUMBER_OF_STUDY_RELATED_INSTANCES).unwrap();
+    assert_eq!((found.len(), count.to_int::<u32>().unwrap()), (1, 3));
+    let metadata = client.retrieve_study_metadata("1.2").run().await.unwrap();
+    assert_eq!(metadata.len(), 3);
+    let retrieved = client.retrieve_study("1.2").run().await.unwrap();
+    let retrieved: Vec<_> = retrieved.map(Result::unwrap).collect().await;
+    let received: Vec<_> = retrieved.iter().map(bytes).collect();
+    assert_eq!(received, sent.iter().map(bytes).collect::<Vec<_>>());
 
     let mut state = StudyState::Received;
     for _ in 0..500 {

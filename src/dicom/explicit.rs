@@ -1,0 +1,73 @@
+//! A file written anew in Explicit VR Little Endian (PS3.5 section A.2), which every receiver can read.
+//!
+//! Invariant: elements that are written so already, as those around compressed pixels are, are copied and not read and written
+//! again: no text changes its character set, and no number its digits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use dicom_core::header::Header as _;
+use dicom_dictionary_std::uids;
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_object::FileMetaTableBuilder;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use super::structure::{self, Header, Syntax};
+use super::{Instance, InstanceError, envelope, inflated};
+
+/// The beginning of such a file, up to the first byte of its pixels, of which there will be `pixel_bytes`; `words` where they are
+/// 16-bit words. `instance` is what was read from `file`.
+///
+/// # Errors
+/// [`InstanceError::Damaged`] where it cannot be written, which the parser would have said of it, or there are too many pixels.
+pub fn beginning(
+    file: &Bytes,
+    instance: &Instance,
+    pixels: Option<(u64, bool)>,
+) -> Result<Vec<u8>, InstanceError> {
+    let cannot = || InstanceError::Damaged("it cannot be written in Explicit VR Little Endian".to_owned());
+    let mut bytes = vec![0; 128];
+    bytes.extend_from_slice(b"DICM");
+    let meta = FileMetaTableBuilder::new()
+        .media_storage_sop_class_uid(&instance.class)
+        .media_storage_sop_instance_uid(instance.uid.as_str())
+        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
+        .build()
+        .map_err(|_| cannot())?;
+    meta.write(&mut bytes).map_err(|_| cannot())?;
+    put_header(&mut bytes, file, instance)?;
+    if let Some((length, words)) = pixels {
+        let length = length + length % 2;
+        let length = u32::try_from(length).ok().filter(|length| *length != u32::MAX);
+        bytes.extend_from_slice(&[0xE0, 0x7F, 0x10, 0x00]);
+        bytes.extend_from_slice(if words { b"OW\0\0" } else { b"OB\0\0" });
+        bytes.extend_from_slice(&length.ok_or_else(cannot)?.to_le_bytes());
+    }
+    Ok(bytes)
+}
+
+fn put_header(bytes: &mut Vec<u8>, file: &Bytes, instance: &Instance) -> Result<(), InstanceError> {
+    let envelope = envelope::open(file)?.ok_or(InstanceError::NotDicom)?;
+    if envelope.syntax == Syntax::EXPLICIT {
+        let (data, start) = if envelope.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+            (inflated(&file[envelope.data_set..])?, 0)
+        } else {
+            (file.clone(), envelope.data_set)
+        };
+        match structure::data_set(&data, start, envelope.syntax)?.header {
+            Header::AsWritten(range) => bytes.extend_from_slice(&data[range]),
+            Header::Rewritten(header) => bytes.extend_from_slice(&header),
+        }
+        return Ok(());
+    }
+    let mut header = instance.header.clone();
+    // group lengths, which are other ones now
+    header.retain(|element| element.tag().element() != 0);
+    let syntax = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let written = syntax.and_then(|syntax| {
+        let write = || header.write_dataset_with_ts(&mut *bytes, syntax);
+        catch_unwind(AssertUnwindSafe(write)).ok()?.ok()
+    });
+    written
+        .ok_or_else(|| InstanceError::Damaged("it cannot be written in Explicit VR Little Endian".to_owned()))
+}

@@ -1,0 +1,75 @@
+//! What the services that read have in common: where clients find them, and how much may be read at once.
+
+use std::sync::Arc;
+
+use axum::extract::Extension;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use tokio::sync::Semaphore;
+
+use crate::fault::{Fault, FaultKind};
+use crate::http::Intake;
+
+/// What searching and retrieving need beside the store.
+#[derive(Clone)]
+pub struct Service {
+    /// The URL of the DICOMweb service as clients see it; without it the request's Host is used.
+    pub public_url: Option<String>,
+    /// Room for the objects that are on their way out.
+    pub outgoing: Intake,
+    /// Places for those that decode pixels.
+    pub decoders: Arc<Semaphore>,
+}
+
+/// The service, as handlers get it.
+pub(super) type Shared = Extension<Arc<Service>>;
+
+impl Service {
+    /// The URL of this service.
+    pub(super) fn base(&self, headers: &HeaderMap) -> String {
+        base(self.public_url.as_deref(), headers)
+    }
+
+    /// Runs what decodes pixels, off the async threads, when there is a place for it.
+    ///
+    /// # Errors
+    /// What `work` says, or `codec` where it panicked.
+    pub(super) async fn decode<T, E>(
+        &self,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        E: Into<Fault> + Send + 'static,
+    {
+        let _place = self.decoders.acquire().await;
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(Fault::new(
+                FaultKind::Internal,
+                "codec",
+                "the pixels could not be decoded: the server's log has the cause",
+            )),
+        }
+    }
+}
+
+/// The URL of the DICOMweb service: as configured, as the request's Host says, or relative to the host.
+pub(super) fn base(public_url: Option<&str>, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+    match (public_url, host) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        (None, Some(host)) if !host.is_empty() && host.bytes().all(plain) => {
+            format!("http://{host}/dicom-web")
+        }
+        _ => "/dicom-web".to_owned(),
+    }
+}
+
+/// Adds a warning (RFC 7234 section 5.5, as PS3.18 words them) to an answer of the service at `base`.
+pub(super) fn warn(response: &mut Response, base: &str, text: &str) {
+    if let Ok(warning) = HeaderValue::from_str(&format!("299 {base}: \"{text}\"")) {
+        response.headers_mut().append(header::WARNING, warning);
+    }
+}

@@ -1,0 +1,200 @@
+//! WADO-RS (PS3.18 sections 10.4.1.1 to 10.4.1.1.6): instances, metadata, frames, bulk data and pictures of what is stored.
+//!
+//! Invariants: one object at a time is in memory for an answer, and only where there is room for it; what is stored goes out byte for
+//! byte unless another transfer syntax was asked for; what the retention policy has removed is 410, with its metadata still there.
+
+mod bulk_data;
+mod frames;
+mod instances;
+mod metadata;
+mod rendered;
+mod rendering;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query as Parameters};
+use axum::http::request::Parts;
+use axum::routing::get;
+use bytes::Bytes;
+
+use super::accept::Accept;
+use super::qido::wanted;
+use super::service::{Service, Shared};
+use crate::dicom::{Instance, InstanceUid, InvalidUid, SeriesUid, StudyUid};
+use crate::fault::{Fault, FaultKind};
+use crate::http::error::HttpError;
+use crate::inference::Priority;
+use crate::intake::Room;
+use crate::store::{InstanceRow, Store};
+
+/// The routes of this service.
+pub(super) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Store: FromRef<S>,
+{
+    let study = "/dicom-web/studies/{study}";
+    let series = "/dicom-web/studies/{study}/series/{series}";
+    let instance = "/dicom-web/studies/{study}/series/{series}/instances/{instance}";
+    let mut routes = Router::new()
+        .route(
+            &format!("{instance}/bulkdata/{{*path}}"),
+            get(bulk_data::retrieve),
+        )
+        .route(&format!("{instance}/frames/{{frames}}"), get(frames::retrieve))
+        .route(
+            &format!("{instance}/frames/{{frames}}/rendered"),
+            get(rendered::retrieve),
+        )
+        .route(
+            &format!("{instance}/frames/{{frames}}/thumbnail"),
+            get(rendered::thumbnail),
+        );
+    for place in [study, series, instance] {
+        routes = routes
+            .route(place, get(instances::retrieve))
+            .route(&format!("{place}/metadata"), get(metadata::retrieve))
+            .route(&format!("{place}/rendered"), get(rendered::retrieve))
+            .route(&format!("{place}/thumbnail"), get(rendered::thumbnail));
+    }
+    routes
+}
+
+/// A request for something that is stored.
+pub(super) struct Retrieval {
+    store: Store,
+    service: Arc<Service>,
+    study: StudyUid,
+    series: Option<SeriesUid>,
+    instance: Option<InstanceUid>,
+    /// What else the path says: `frames`, `path`.
+    place: HashMap<String, String>,
+    parameters: Vec<(String, String)>,
+    accept: Accept,
+    /// The URL of the service.
+    base: String,
+}
+
+impl<S> FromRequestParts<S> for Retrieval
+where
+    S: Send + Sync,
+    Store: FromRef<S>,
+{
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let malformed =
+            |what: &str| Fault::new(FaultKind::Invalid, "path", format!("the {what} cannot be read"));
+        let Extension(service) = Shared::from_request_parts(parts, state)
+            .await
+            .map_err(|_| malformed("address"))?;
+        let Path(place) = Path::<HashMap<String, String>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| malformed("address"))?;
+        let Parameters(parameters) = Parameters::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| malformed("query"))?;
+        let invalid = |error: InvalidUid| Fault::new(FaultKind::Invalid, "uid", error.to_string());
+        let named = |name: &str| place.get(name).map(String::as_str);
+        Ok(Self {
+            store: Store::from_ref(state),
+            study: StudyUid::parse(named("study").unwrap_or_default()).map_err(invalid)?,
+            series: named("series")
+                .map(SeriesUid::parse)
+                .transpose()
+                .map_err(invalid)?,
+            instance: named("instance")
+                .map(InstanceUid::parse)
+                .transpose()
+                .map_err(invalid)?,
+            accept: Accept::of(&parts.headers, wanted(&parameters))?,
+            base: service.base(&parts.headers),
+            service,
+            place,
+            parameters,
+        })
+    }
+}
+
+/// A stored file on its way out, with the room that it takes.
+struct Loaded {
+    file: Bytes,
+    room: Room,
+}
+
+impl Retrieval {
+    /// The instances that the path names, whether or not their images are still here.
+    ///
+    /// # Errors
+    /// `not-found` where there is none.
+    async fn rows(&self) -> Result<Vec<InstanceRow>, Fault> {
+        let rows = self
+            .store
+            .stored(&self.study, self.series.as_ref(), self.instance.as_ref())
+            .await?;
+        if rows.is_empty() {
+            let what = match (&self.series, &self.instance) {
+                (None, _) => "study",
+                (_, None) => "series of this study",
+                _ => "instance of this series",
+            };
+            let message = format!("there is no such {what}: GET /dicom-web/studies shows what is here");
+            return Err(Fault::new(FaultKind::NotFound, "not-found", message));
+        }
+        Ok(rows)
+    }
+
+    /// The instances that the path names and whose images are here, and how many others there are.
+    ///
+    /// # Errors
+    /// `not-found`, or `image-removed` where the retention policy has removed all of them.
+    async fn kept(&self) -> Result<(Vec<InstanceRow>, usize), Fault> {
+        let mut rows = self.rows().await?;
+        let all = rows.len();
+        rows.retain(|row| row.removed_at.is_none());
+        if rows.is_empty() {
+            let message = "the images were removed by the retention policy: their metadata is still here; send them again to have \
+                           them back";
+            return Err(Fault::new(FaultKind::Gone, "image-removed", message));
+        }
+        let left_out = all - rows.len();
+        Ok((rows, left_out))
+    }
+
+    /// The one instance that the path names.
+    async fn one(&self) -> Result<InstanceRow, Fault> {
+        let (mut rows, _) = self.kept().await?;
+        rows.pop()
+            .ok_or_else(|| Fault::new(FaultKind::NotFound, "not-found", "there is no such instance"))
+    }
+}
+
+impl Service {
+    /// Reads the file of an instance when there is room for it.
+    async fn load(&self, store: &Store, row: &InstanceRow) -> Result<Loaded, Fault> {
+        let size = usize::try_from(row.instance.bytes).unwrap_or(usize::MAX);
+        let room = self.outgoing.room(Some(size), Priority::Routine).await?;
+        let file = store.object(&row.instance.object).await?;
+        Ok(Loaded { file, room })
+    }
+
+    /// Understands a file.
+    async fn parse(&self, file: Bytes) -> Result<Arc<Instance>, Fault> {
+        let parsed = self.decode(move || Instance::parse(file)).await;
+        parsed.map(Arc::new).map_err(cannot)
+    }
+}
+
+/// What stands in the way of a form: the caller may take another one.
+fn cannot(fault: Fault) -> Fault {
+    let kind = match (fault.kind, fault.code) {
+        (_, "frame-number") => FaultKind::NotFound,
+        (FaultKind::Invalid | FaultKind::Refused | FaultKind::Unsupported, _) => FaultKind::NotAcceptable,
+        (other, _) => other,
+    };
+    Fault { kind, ..fault }
+}

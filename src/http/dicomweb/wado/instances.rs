@@ -1,0 +1,177 @@
+//! Whole instances (PS3.18 section 10.4.1.1.1): as they are stored, or in Explicit VR Little Endian, which is the default.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use dicom_dictionary_std::uids;
+use futures_util::{StreamExt as _, stream};
+
+use super::{Loaded, Retrieval, cannot};
+use crate::dicom::media_type::MediaType;
+use crate::dicom::{Instance, PixelData, explicit};
+use crate::fault::Fault;
+use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
+use crate::http::dicomweb::parts::{self, Part, Pieces};
+use crate::http::dicomweb::service::{Service, warn};
+use crate::http::error::HttpError;
+use crate::image::{decode, raw};
+use crate::store::{InstanceRow, Store};
+
+const DICOM: &str = "application/dicom";
+
+/// How instances are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// One instance as the whole body.
+    alone: bool,
+    /// As stored, and not in Explicit VR Little Endian.
+    stored: bool,
+}
+
+impl Wanted {
+    fn of(range: &MediaType, rows: &[InstanceRow], one: bool) -> Option<Self> {
+        let several = of_parts(range).is_some_and(|parts| parts_take(parts, DICOM));
+        let alone = !several && one && takes(range, DICOM);
+        if !several && !alone {
+            return None;
+        }
+        let stored = match range.parameter("transfer-syntax") {
+            None | Some(uids::EXPLICIT_VR_LITTLE_ENDIAN) => false,
+            Some("*") => true,
+            Some(uid) if rows.iter().all(|row| row.instance.transfer_syntax == uid) => true,
+            Some(_) => return None,
+        };
+        Some(Self { alone, stored })
+    }
+}
+
+pub(super) async fn retrieve(request: Retrieval) -> Result<Response, HttpError> {
+    Ok(respond(request).await?)
+}
+
+async fn respond(request: Retrieval) -> Result<Response, Fault> {
+    let (kept, left_out) = request.kept().await?;
+    let one = request.instance.is_some();
+    let offered = "multipart/related; type=\"application/dicom\", or for one instance application/dicom, each with transfer-syntax=* \
+                   for what is stored, or 1.2.840.10008.1.2.1";
+    let wanted = request
+        .accept
+        .choose(offered, |range| Wanted::of(range, &kept, one))?;
+    let Retrieval {
+        store, service, base, ..
+    } = request;
+    let make = move |row: InstanceRow| {
+        let (store, service) = (store.clone(), Arc::clone(&service));
+        async move { part(&store, &service, &row, wanted.stored, one).await }
+    };
+    let mut rows = kept.into_iter();
+    let Some(first) = rows.next() else {
+        return Err(Fault::new(
+            crate::fault::FaultKind::NotFound,
+            "not-found",
+            "there is no instance",
+        ));
+    };
+    // what fails at once is still an answer of its own
+    let first = make(first).await?;
+    if wanted.alone {
+        return Ok(first.alone());
+    }
+    let rest = stream::iter(rows).then(make);
+    let mut response = parts::several(DICOM, stream::iter([Ok(first)]).chain(rest));
+    if left_out > 0 {
+        let text = "Some instances are left out: their images were removed by the retention policy.";
+        warn(&mut response, &base, text);
+    }
+    Ok(response)
+}
+
+/// One instance. Where it cannot be written in Explicit VR Little Endian, it goes out as it is stored, and its part says so; one that
+/// was asked for alone is refused.
+async fn part(
+    store: &Store,
+    service: &Arc<Service>,
+    row: &InstanceRow,
+    stored: bool,
+    strict: bool,
+) -> Result<Part, Fault> {
+    let syntax = row.instance.transfer_syntax.as_str();
+    let Loaded { file, room } = service.load(store, row).await?;
+    let as_stored = |file: Bytes| (syntax.to_owned(), parts::pieces([file]));
+    let (syntax, content) = if stored || syntax == uids::EXPLICIT_VR_LITTLE_ENDIAN {
+        as_stored(file)
+    } else {
+        let explicit = uids::EXPLICIT_VR_LITTLE_ENDIAN.to_owned();
+        match uncompressed(service, file.clone()).await {
+            Ok(content) => (explicit, content),
+            Err(fault) if strict || !fault.is_callers() => return Err(fault),
+            Err(_) => as_stored(file),
+        }
+    };
+    let part = Part {
+        content_type: format!("{DICOM}; transfer-syntax={syntax}"),
+        location: None,
+        content,
+    };
+    Ok(part.holding(room))
+}
+
+/// The file in Explicit VR Little Endian: its first frame is decoded now, the others when they are to be sent.
+async fn uncompressed(service: &Arc<Service>, file: Bytes) -> Result<Pieces, Fault> {
+    let begun = service.decode(move || begin(file)).await.map_err(cannot)?;
+    let Begun {
+        pieces,
+        padded,
+        instance,
+        rest,
+    } = begun;
+    let service = Arc::clone(service);
+    let frames = stream::iter(rest).then(move |frame| {
+        let (service, instance) = (Arc::clone(&service), Arc::clone(&instance));
+        async move {
+            let decoded = service.decode(move || raw::uncompressed(&instance, frame));
+            decoded.await.map_err(cannot)
+        }
+    });
+    let padding = padded.then(|| Bytes::from_static(&[0]));
+    Ok(Box::pin(
+        parts::pieces(pieces).chain(frames).chain(parts::pieces(padding)),
+    ))
+}
+
+/// A file whose beginning is written.
+struct Begun {
+    pieces: Vec<Bytes>,
+    instance: Arc<Instance>,
+    /// The frames that follow.
+    rest: std::ops::RangeInclusive<u32>,
+    /// Whether a byte is missing to an even length.
+    padded: bool,
+}
+
+#[expect(clippy::reversed_empty_ranges, reason = "no frame follows")]
+fn begin(file: Bytes) -> Result<Begun, Fault> {
+    let instance = Instance::parse(file.clone())?;
+    let size = instance
+        .pixels
+        .as_ref()
+        .map(|_| raw::uncompressed_size(&instance))
+        .transpose()?;
+    let mut pieces = vec![Bytes::from(explicit::beginning(&file, &instance, size)?)];
+    let mut rest = 1..=0;
+    match &instance.pixels {
+        None => {}
+        Some(PixelData::Native(pixels)) => pieces.push(pixels.clone()),
+        Some(PixelData::Encapsulated { .. }) => {
+            pieces.push(raw::uncompressed(&instance, 1)?);
+            rest = 2..=decode::frames(&instance.header);
+        }
+    }
+    Ok(Begun {
+        pieces,
+        instance: Arc::new(instance),
+        rest,
+        padded: size.is_some_and(|(size, _)| size % 2 == 1),
+    })
+}

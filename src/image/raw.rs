@@ -1,0 +1,236 @@
+//! A frame as bytes: as it is stored, or as an uncompressed little-endian file holds it.
+
+use bytes::Bytes;
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
+
+use super::Codes;
+use super::codec::Layout;
+use super::decode::{DecodeError, MAX_PIXELS, decoded, frames, index_of};
+use super::frames::fragments_of;
+use crate::dicom::{Instance, PixelData, text};
+
+/// The bytes of a frame (from 1) as they are stored, in parts that follow each other: compressed, or little endian.
+///
+/// # Errors
+/// [`DecodeError`] where there is no such frame, or it cannot be told from the others.
+pub fn stored(instance: &Instance, frame: u32) -> Result<Vec<Bytes>, DecodeError> {
+    match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+        PixelData::Native(bytes) => Ok(vec![native(&instance.header, bytes, frame)?]),
+        PixelData::Encapsulated { offsets, fragments } => {
+            let (frames, index) = (frames(&instance.header), index_of(&instance.header, frame)?);
+            let fragments = fragments_of(index, frames as usize, offsets, fragments);
+            let missing = DecodeError::NoFrame { frame, frames };
+            fragments.map(<[Bytes]>::to_vec).ok_or(missing)
+        }
+    }
+}
+
+/// The bytes of a frame (from 1) in Explicit VR Little Endian. Compressed grey images are decoded, and colour is not.
+///
+/// # Errors
+/// As [`super::decode::decode_frame`].
+pub fn uncompressed(instance: &Instance, frame: u32) -> Result<Bytes, DecodeError> {
+    match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+        PixelData::Native(bytes) => native(&instance.header, bytes, frame),
+        PixelData::Encapsulated { .. } => {
+            let (decoded, format) = decoded(instance, frame, 0)?;
+            Ok(little_endian(&decoded.codes, &format.layout, format.signed))
+        }
+    }
+}
+
+/// How many bytes all frames have when they are not compressed, and whether these are 16-bit words.
+///
+/// # Errors
+/// [`DecodeError`] where the data set does not say how large a frame is.
+pub fn uncompressed_size(instance: &Instance) -> Result<(u64, bool), DecodeError> {
+    let frame = frame_bits(&instance.header)? / 8;
+    let allocated = attribute(&instance.header, tags::BITS_ALLOCATED);
+    let size = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+        PixelData::Native(bytes) => bytes.len() as u64,
+        PixelData::Encapsulated { .. } => frame as u64 * u64::from(frames(&instance.header)),
+    };
+    Ok((size, allocated > 8))
+}
+
+fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Result<Bytes, DecodeError> {
+    let index = index_of(object, frame)?;
+    let bits = frame_bits(object)?;
+    // frames of single bits follow each other without padding
+    if !bits.is_multiple_of(8) && frames(object) > 1 {
+        return Err(DecodeError::NoFrame {
+            frame,
+            frames: frames(object),
+        });
+    }
+    let length = bits.div_ceil(8);
+    let expected = length.saturating_mul(index + 1);
+    if bytes.len() < expected {
+        return Err(DecodeError::Truncated {
+            found: bytes.len(),
+            expected,
+        });
+    }
+    Ok(bytes.slice(expected - length..expected))
+}
+
+/// Bits of one uncompressed frame.
+fn frame_bits(object: &InMemDicomObject) -> Result<usize, DecodeError> {
+    let (rows, columns) = (
+        attribute(object, tags::ROWS) as usize,
+        attribute(object, tags::COLUMNS) as usize,
+    );
+    let allocated = attribute(object, tags::BITS_ALLOCATED);
+    let samples = match text(object, tags::PHOTOMETRIC_INTERPRETATION).as_deref() {
+        // two pixels share their colour
+        Some("YBR_FULL_422" | "YBR_PARTIAL_422") => 2,
+        _ => attribute(object, tags::SAMPLES_PER_PIXEL).max(1),
+    };
+    if rows == 0 || columns == 0 || rows.saturating_mul(columns) > MAX_PIXELS {
+        return Err(DecodeError::Size { rows, columns });
+    }
+    if !matches!(allocated, 1 | 8 | 16 | 32 | 64) || samples > 4 {
+        let stored = attribute(object, tags::BITS_STORED);
+        let high = attribute(object, tags::HIGH_BIT);
+        return Err(DecodeError::Bits {
+            allocated,
+            stored,
+            high,
+        });
+    }
+    Ok(rows * columns * samples as usize * allocated as usize)
+}
+
+fn attribute(object: &InMemDicomObject, tag: Tag) -> u32 {
+    let element = object.get(tag);
+    element.and_then(|element| element.to_int().ok()).unwrap_or(0)
+}
+
+/// Decoded values in the place that Bits Stored and High Bit give them, with the sign in the bits above.
+fn little_endian(codes: &Codes, layout: &Layout, signed: bool) -> Bytes {
+    let count = layout.rows * layout.columns;
+    let words = match codes {
+        // the bytes are those of an uncompressed file
+        Codes::Stored { bytes, .. } => return bytes.slice(..count * layout.allocated as usize / 8),
+        Codes::Words(words) => words,
+    };
+    let unused = 16 - layout.stored;
+    let placed = words.iter().map(|word| {
+        let value = if signed {
+            (((word << unused) as i16) >> unused) as u16
+        } else {
+            *word
+        };
+        value << layout.shift
+    });
+    if layout.allocated == 8 {
+        placed.map(|word| word as u8).collect()
+    } else {
+        placed.flat_map(u16::to_le_bytes).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::decode::decode;
+    use super::*;
+
+    fn instance(file: &str) -> Instance {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data/decode")
+            .join(file);
+        Instance::parse(std::fs::read(path).unwrap().into()).unwrap()
+    }
+
+    /// The codes of an uncompressed file with these bytes are those of the compressed one.
+    #[test]
+    fn decoded_bytes_are_those_of_an_uncompressed_file() {
+        for file in [
+            "jpeg2000-8u.dcm",
+            "jpeg2000-12s.dcm",
+            "jpeg2000-16u.dcm",
+            "htj2k-12u.dcm",
+        ] {
+            let compressed = instance(file);
+            let bytes = uncompressed(&compressed, 1).unwrap();
+            let (size, words) = uncompressed_size(&compressed).unwrap();
+            assert_eq!(bytes.len() as u64, size, "{file}");
+            assert_eq!(words, !file.contains("8u"), "{file}");
+            let native = Instance {
+                pixels: Some(PixelData::Native(bytes)),
+                ..compressed.clone()
+            };
+            let count = native
+                .header
+                .element(tags::ROWS)
+                .unwrap()
+                .to_int::<usize>()
+                .unwrap()
+                * native
+                    .header
+                    .element(tags::COLUMNS)
+                    .unwrap()
+                    .to_int::<usize>()
+                    .unwrap();
+            let (one, other) = (decode(&compressed).unwrap(), decode(&native).unwrap());
+            assert!(one.codes.words(count) == other.codes.words(count), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_sign_fills_the_bits_above_and_the_shift_is_kept() {
+        let layout = Layout {
+            rows: 1,
+            columns: 2,
+            allocated: 16,
+            stored: 12,
+            shift: 0,
+            mask: 0xFFF,
+        };
+        let codes = Codes::Words(vec![0xFFF, 0x7FF]);
+        assert_eq!(
+            &little_endian(&codes, &layout, true)[..],
+            [0xFF, 0xFF, 0xFF, 0x07]
+        );
+        assert_eq!(
+            &little_endian(&codes, &layout, false)[..],
+            [0xFF, 0x0F, 0xFF, 0x07]
+        );
+        let shifted = Layout { shift: 4, ..layout };
+        assert_eq!(
+            &little_endian(&codes, &shifted, true)[..],
+            [0xF0, 0xFF, 0xF0, 0x7F]
+        );
+    }
+
+    #[test]
+    fn stored_frames_are_what_the_file_holds() {
+        let compressed = instance("jpeg2000-8u.dcm");
+        let Some(PixelData::Encapsulated { fragments, .. }) = &compressed.pixels else {
+            unreachable!()
+        };
+        assert_eq!(&stored(&compressed, 1).unwrap(), fragments);
+        for frame in [0, 2] {
+            assert!(matches!(
+                stored(&compressed, frame),
+                Err(DecodeError::NoFrame { .. })
+            ));
+            assert!(matches!(
+                uncompressed(&compressed, frame),
+                Err(DecodeError::NoFrame { .. })
+            ));
+        }
+        let cut = Instance {
+            pixels: Some(PixelData::Native(Bytes::from_static(&[0; 10]))),
+            ..compressed
+        };
+        assert!(matches!(
+            uncompressed(&cut, 1),
+            Err(DecodeError::Truncated { .. })
+        ));
+    }
+}
