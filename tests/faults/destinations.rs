@@ -287,25 +287,33 @@ pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> Result<PathBu
 
 /// Waits for deliveries, and says which studies have one that did not come through.
 pub(crate) async fn undelivered(door: &str, studies: &[String], within: Duration) -> Vec<String> {
-    let (client, began) = (client(), Instant::now());
+    let (client, mut progress) = (client(), Instant::now());
     let mut waiting = studies.to_vec();
     loop {
-        let mut still = Vec::new();
+        let (mut still, before) = (Vec::new(), waiting.len());
         for study in waiting {
             let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
             let deliveries = answer
                 .and_then(|(_, body)| body["deliveries"].as_array().cloned())
                 .unwrap_or_default();
-            if deliveries.is_empty() || deliveries.iter().any(|delivery| delivery["state"] != "delivered") {
+            if deliveries.is_empty() || !deliveries.iter().all(has_ended) {
                 still.push(study);
             }
         }
-        if still.is_empty() || began.elapsed() > within {
+        if still.len() < before {
+            progress = Instant::now();
+        }
+        if still.is_empty() || progress.elapsed() > within {
             return still;
         }
         waiting = still;
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Whether a delivery came through, or needs to no longer.
+fn has_ended(delivery: &serde_json::Value) -> bool {
+    delivery["state"] == "delivered" || delivery["state"] == "superseded"
 }
 
 /// Holds the archive against what the server says was delivered: the report of every result of every study, and each of them once. Says

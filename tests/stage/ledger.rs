@@ -164,7 +164,8 @@ impl Ledger {
         }
     }
 
-    /// Waits until every study has its outcome, at most for `bound`, and holds each against what was acknowledged.
+    /// Waits until every study has its outcome, or none has got one for as long as `bound`, and holds each against what was acknowledged.
+    /// What is analysed slowly, on a busy machine, is not stuck.
     pub(crate) async fn audit(&self, doors: &[String], bound: Duration) -> Audit {
         let began = Instant::now();
         let client = client();
@@ -174,9 +175,10 @@ impl Ledger {
             images: entries.iter().map(|(_, entry)| entry.acknowledged.len()).sum(),
             ..Audit::default()
         };
+        let progress = Mutex::new(began);
         let looks = entries.iter().enumerate().map(|(index, (study, entry))| {
-            let (client, door) = (&client, &doors[index % doors.len()]);
-            async move { (study, entry, settled(client, door, study, began + bound).await) }
+            let (client, door, progress) = (&client, &doors[index % doors.len()], &progress);
+            async move { (study, entry, settled(client, door, study, progress, bound).await) }
         });
         let looks: Vec<_> = futures_util::stream::iter(looks)
             .buffer_unordered(ASKING)
@@ -325,8 +327,16 @@ fn hold_timeline(study: &str, body: &Value, timeline: &Value, found: &mut Audit)
     }
 }
 
-/// Asks until the study has its outcome; the last answer when the time is over.
-async fn settled(client: &reqwest::Client, door: &str, study: &str, until: Instant) -> Option<(u16, Value)> {
+/// Asks until the study has its outcome, which is written down as `progress`; the last answer when there has been none for as long as
+/// `bound`.
+async fn settled(
+    client: &reqwest::Client,
+    door: &str,
+    study: &str,
+    progress: &Mutex<Instant>,
+    bound: Duration,
+) -> Option<(u16, Value)> {
+    let mut waited = false;
     loop {
         let answer = ask(client, door, &format!("/v1/studies/{study}")).await;
         let done = answer.as_ref().is_some_and(|(status, body)| {
@@ -335,9 +345,17 @@ async fn settled(client: &reqwest::Client, door: &str, study: &str, until: Insta
                     .as_str()
                     .is_some_and(|state| OUTCOMES.contains(&state))
         });
-        if done || Instant::now() > until {
+        if done {
+            // one that was settled long ago is none
+            if waited {
+                *progress.lock().unwrap() = Instant::now();
+            }
             return answer;
         }
+        if progress.lock().unwrap().elapsed() > bound {
+            return answer;
+        }
+        waited = true;
         sleep(Duration::from_millis(100)).await;
     }
 }
