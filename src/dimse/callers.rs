@@ -32,18 +32,31 @@ impl Callers {
         if self.0.is_empty() {
             return address.is_loopback();
         }
-        let from = |caller: &Caller| {
-            caller.hosts.is_empty() || caller.hosts.iter().any(|network| network.holds(address))
-        };
         self.0
             .iter()
-            .any(|caller| caller.ae_title == *title && from(caller))
+            .any(|caller| caller.ae_title == *title && caller.may_be_at(address))
+    }
+
+    /// Whether anybody may call from `address`.
+    #[must_use]
+    pub fn know(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if self.0.is_empty() {
+            return address.is_loopback();
+        }
+        self.0.iter().any(|caller| caller.may_be_at(address))
     }
 
     /// Whether nobody is named.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl Caller {
+    fn may_be_at(&self, address: IpAddr) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|network| network.holds(address))
     }
 }
 
@@ -124,6 +137,7 @@ mod tests {
             ("fe80::1", false),
         ] {
             assert_eq!(admits(&nobody, "ANY", address), may, "{address}");
+            assert_eq!(nobody.know(address.parse().unwrap()), may, "{address}");
         }
     }
 
@@ -154,6 +168,15 @@ mod tests {
             assert_eq!(admits(&callers, title, address), may, "{title} from {address}");
         }
         assert!(!callers.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_known_where_anybody_may_call_from_it() {
+        let archive = callers("[[dicom-callers]]\nae-title = \"A\"\nhosts = [\"10.0.6.0/23\"]\n").unwrap();
+        assert!(archive.know("10.0.7.1".parse().unwrap()));
+        assert!(!archive.know("127.0.0.1".parse().unwrap()));
+        let anywhere = callers("[[dicom-callers]]\nae-title = \"A\"\n").unwrap();
+        assert!(anywhere.know("192.0.2.1".parse().unwrap()));
     }
 
     #[test]

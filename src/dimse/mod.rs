@@ -37,6 +37,8 @@ use negotiate::{Refusal, negotiate, no_place};
 
 /// Connections beyond the associations, whose request is read to be answered.
 const AT_THE_DOOR: usize = 32;
+/// Connections from where nobody may call; they hear why, and keep nobody else out.
+const STRANGERS: usize = 8;
 
 /// What the door is called and whom it lets in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,7 @@ pub struct Door {
 pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, drain: Duration) {
     let associations = Arc::new(Semaphore::new(door.settings.associations));
     let connections = Arc::new(Semaphore::new(door.settings.associations + AT_THE_DOOR));
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     let abandon = CancellationToken::new();
     let mut running = JoinSet::new();
     if door.settings.callers.is_empty() {
@@ -89,7 +92,9 @@ pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, 
                 continue;
             }
         };
-        let Ok(connected) = Arc::clone(&connections).try_acquire_owned() else {
+        let known = door.settings.callers.know(address.ip());
+        let places = if known { &connections } else { &strangers };
+        let Ok(connected) = Arc::clone(places).try_acquire_owned() else {
             door.metrics.dicom_association("congestion");
             continue;
         };

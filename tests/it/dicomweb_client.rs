@@ -178,7 +178,7 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
     }
     let elsewhere = client
         .store_instances_in_study("1.3")
-        .with_instances(stream::iter(sent));
+        .with_instances(stream::iter(sent.clone()));
     assert!(elsewhere.run().await.unwrap_err().to_string().contains("409"));
 
     let found = client.query_studies().with_limit(5).run().await.unwrap();

@@ -223,6 +223,37 @@ async fn a_peer_that_is_silent_loses_its_place() {
 }
 
 #[tokio::test]
+async fn strangers_that_wait_keep_nobody_out() {
+    // the whole of 127.0.0.0/8 is this machine, and only 127.0.0.2 is a caller
+    #[derive(serde::Deserialize)]
+    struct File {
+        callers: Callers,
+    }
+    let toml = "callers = [{ ae-title = \"ARCHIVE\", hosts = [\"127.0.0.2\"] }]";
+    let known = toml::from_str::<File>(toml).unwrap().callers;
+    let door = TestDoor::with(|settings| settings.callers = known).await;
+    let mut waiting = Vec::new();
+    for _ in 0..super::super::STRANGERS {
+        waiting.push(connect(&door).await);
+    }
+    // one more is not listened to
+    assert_eq!(answers(&door, &[]).await, []);
+    assert_eq!(
+        door.metric("osteon_dicom_associations_total{ended=\"congestion\"}"),
+        1
+    );
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut archive = socket.connect(door.address).await.unwrap();
+    archive
+        .write_all(&bytes(&Pdu::AssociationRQ(request())))
+        .await
+        .unwrap();
+    // A-ASSOCIATE-AC
+    assert_eq!(archive.read_u8().await.unwrap(), 0x02);
+}
+
+#[tokio::test]
 async fn a_data_set_over_the_limit_is_a700_and_one_without_end_is_aborted() {
     let door = TestDoor::start().await;
     let mut peer = Peer::call(&door).await;
