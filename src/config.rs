@@ -15,7 +15,7 @@ use crate::http::CorsOrigins;
 use crate::inference::Versions;
 use crate::peer::{Destinations, Use};
 use crate::runtime::Device;
-use crate::store::{DatabasePlace, KeysError, ObjectKeys, ObjectPlace, StoreSettings};
+use crate::store::{DatabasePlace, KeysError, OWN_ARCHIVE, ObjectKeys, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
 use crate::workflow::{Patience, Role, WorkflowSettings};
 
@@ -366,6 +366,11 @@ impl Config {
             .clone()
             .or(file.destinations.clone())
             .unwrap_or_default();
+        if destinations.named(OWN_ARCHIVE).is_some() {
+            return Err(ConfigError::Range(
+                "no destination may be named osteon: that is this server's own store",
+            ));
+        }
         let store = store(&given, &file, &destinations)?;
         let dimse = dimse::Settings {
             ae_title: given.dicom_ae_title.or(file.dicom_ae_title).unwrap_or_default(),
@@ -587,6 +592,18 @@ mod tests {
         assert_eq!(config.queue, 9);
         assert_eq!(config.models, Path::new("elsewhere"));
         assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
+    }
+
+    #[test]
+    fn no_destination_has_the_name_of_the_store_itself() {
+        let named = |name: &str| {
+            let text =
+                format!("[[destinations]]\nname = \"{name}\"\nkind = \"stow\"\nurl = \"http://h/d\"\n");
+            let (_folder, path) = file(&text);
+            Config::resolve(Given::default(), Some(&path))
+        };
+        assert!(named("pacs").is_ok());
+        assert!(named(OWN_ARCHIVE).unwrap_err().to_string().contains("own store"));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!   doors       http  dimse  intake                                  |
 //!   services    workflow -> inference, store, peer               train
 //!   execution   runtime  model  telemetry   <----------------------'
-//!   pure        deidentify  report  finding  evaluation  image  dicom  fault  pages
+//!   pure        deidentify  workitem  report  finding  evaluation  image  dicom  fault  pages
 //! ```
 //!
 //! Serving and training never import each other. They meet in the two lowest layers, above all in
@@ -37,6 +37,7 @@ mod pages;
 pub mod report;
 pub mod runtime;
 pub mod telemetry;
+pub mod workitem;
 
 #[cfg(feature = "serve")]
 pub mod app;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use osteon::dicom::StudyUid;
-use osteon::store::{Store, StoreSettings};
+use osteon::store::{OWN_ARCHIVE, Store, StoreSettings};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::time::sleep;
 
@@ -204,7 +204,8 @@ fn records(original: &str) -> [String; 3] {
         format!(
             "INSERT INTO series_records (study_uid, series_uid, modality, number, start_date, start_time, attributes) \
              SELECT c.study, c.study || '.0', t.modality, t.number, t.start_date, t.start_time, t.attributes \
-             FROM series_records t, copies c WHERE {of}"
+             FROM series_records t, copies c WHERE {of} AND t.series_uid IN \
+             (SELECT series_uid FROM instances WHERE study_uid = '{original}' AND made_for IS NULL)"
         ),
         format!(
             "INSERT INTO headers (sop_uid, header, whole) SELECT c.sop, replace(t.header, '{original}', c.study), t.whole \
@@ -257,7 +258,8 @@ fn waiting_rows(original: &str, first: u64) -> Vec<String> {
         format!(
             "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
              available_at, queued_at) SELECT 'deliver/' || c.result_key || '/' || t.destination, t.kind, c.study, t.generation, \
-             c.result_key, t.destination, 'ready', 1, 1, 1, {due}, t.queued_at FROM jobs t, copies c {of} AND t.kind = 'deliver'"
+             c.result_key, t.destination, 'ready', 1, 1, 1, {due}, t.queued_at FROM jobs t, copies c {of} AND t.kind = 'deliver' \
+             AND t.destination <> '{OWN_ARCHIVE}'"
         ),
     ]
 }

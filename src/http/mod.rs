@@ -40,6 +40,7 @@ use crate::workflow::{Role, Workflow};
 pub use cors::CorsOrigins;
 use dicomweb::Service;
 use dicomweb::stow::StowSettings;
+use dicomweb::workitems::WorklistSettings;
 use error::HttpError;
 
 /// What the handlers need; clones share it.
@@ -110,6 +111,12 @@ pub fn router(app: App) -> Router {
         public_url: public_url.clone(),
         intake: app.intake.clone(),
     };
+    let worklist = WorklistSettings {
+        public_url: public_url.clone(),
+        intake: app.intake.clone(),
+        stopping: app.stopping.clone(),
+    };
+    let arrivals = |stow| arrivals(stow).merge(dicomweb::workitems::routes(worklist));
     let service = Service {
         public_url,
         outgoing: app.outgoing.room.clone(),
@@ -123,7 +130,7 @@ pub fn router(app: App) -> Router {
         let arrivals = arrivals.fold(Router::new(), |router, path| {
             router.route(path, post(another_role))
         });
-        (scores(), arrivals)
+        (scores(), arrivals.merge(elsewhere(ORDERS)))
     } else {
         (elsewhere(SCORES), arrivals(stow))
     };
@@ -158,6 +165,12 @@ const SCORES: [&str; 5] = [
     "/v2/{*path}",
 ];
 const ARRIVALS: [&str; 3] = ["/dicom-web/studies", "/dicom-web/studies/{study}", "/v1/studies"];
+/// Where orders are, that a server without [`arrivals`] does not have at all.
+const ORDERS: [&str; 3] = [
+    "/dicom-web/workitems",
+    "/dicom-web/workitems/{*path}",
+    "/ws/{*path}",
+];
 
 /// What needs models.
 fn scores() -> Router<App> {
@@ -173,7 +186,7 @@ fn scores() -> Router<App> {
         .nest("/v2", inference_protocol::routes())
 }
 
-/// What takes studies in.
+/// What takes studies and orders in.
 fn arrivals(stow: StowSettings) -> Router<App> {
     dicomweb::stow::routes(stow).route("/v1/studies", post(arrival::arrive))
 }
@@ -189,7 +202,7 @@ async fn another_role() -> HttpError {
     HttpError(Fault::new(
         FaultKind::Unavailable,
         "role",
-        "this server has another role: studies go to a door, requests for scores to a worker",
+        "this server has another role: studies and workitems go to a door, requests for scores to a worker",
     ))
 }
 

@@ -1,21 +1,23 @@
-//! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline, and `POST /v1/studies/{study}/score`: where a study stands, what
-//! came of it, how, and the wish to have it now, fetched from a peer if it must be.
+//! `GET /v1/studies`, `GET /v1/studies/{study}`, its timeline and its result in FHIR, and `POST /v1/studies/{study}/score`: where a
+//! study stands, what came of it, how, and the wish to have it now, fetched from a peer if it must be.
 
 use axum::body::Bytes;
 use axum::extract::{FromRef, Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::dicom::StudyUid;
+use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::StudyResult;
 use crate::http::App;
 use crate::http::error::HttpError;
-use crate::store::{Completeness, DeliveryRow, Event, ResultKey, Store, StudyRow, StudyState, Timestamp};
-use crate::workflow::{Workflow, account};
+use crate::store::{
+    Completeness, DeliveryRow, Event, InstanceRow, ResultKey, Store, StudyRow, StudyState, Timestamp,
+};
+use crate::workflow::{self, Workflow, account};
 
 /// How many studies the list has.
 const NEWEST: u32 = 100;
@@ -35,8 +37,29 @@ pub(super) struct StudyBody {
     result: Option<StudyResult>,
     result_key: Option<ResultKey>,
     supersedes: Option<ResultKey>,
+    /// What was made of the result; empty until it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<Vec<ObjectBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<DeliveryRow>>,
+}
+
+/// An object that was made of a result: an instance of the study.
+#[derive(Debug, Serialize)]
+struct ObjectBody {
+    series_instance_uid: SeriesUid,
+    sop_instance_uid: InstanceUid,
+    sop_class_uid: String,
+}
+
+impl From<InstanceRow> for ObjectBody {
+    fn from(row: InstanceRow) -> Self {
+        Self {
+            series_instance_uid: row.instance.series,
+            sop_instance_uid: row.instance.uid,
+            sop_class_uid: row.instance.class,
+        }
+    }
 }
 
 impl From<StudyRow> for StudyBody {
@@ -52,6 +75,7 @@ impl From<StudyRow> for StudyBody {
             result: row.result,
             result_key: row.result_key,
             supersedes: row.supersedes,
+            objects: None,
             deliveries: None,
         }
     }
@@ -94,6 +118,7 @@ where
         .route("/v1/studies", get(newest))
         .route("/v1/studies/{study}", get(one))
         .route("/v1/studies/{study}/timeline", get(timeline))
+        .route("/v1/studies/{study}/fhir", get(fhir))
         .route("/v1/studies/{study}/score", post(order))
 }
 
@@ -104,7 +129,12 @@ async fn newest(State(store): State<Store>) -> Result<Json<Vec<StudyBody>>, Http
 
 async fn one(State(store): State<Store>, Path(study): Path<String>) -> Result<Json<StudyBody>, HttpError> {
     let (uid, row) = known(&store, &study).await?;
+    let objects = match &row.result_key {
+        Some(key) => store.made_for(&uid, key).await.map_err(Fault::from)?,
+        None => Vec::new(),
+    };
     let mut body = StudyBody::from(row);
+    body.objects = Some(objects.into_iter().map(ObjectBody::from).collect());
     body.deliveries = Some(store.deliveries(&uid).await.map_err(Fault::from)?);
     Ok(Json(body))
 }
@@ -121,6 +151,22 @@ async fn timeline(
         account: account(&row, &events),
         events,
     }))
+}
+
+/// The study's result as a Bundle of FHIR R4.
+async fn fhir(State(store): State<Store>, Path(study): Path<String>) -> Result<Response, HttpError> {
+    let (_, row) = known(&store, &study).await?;
+    let result = match &row.result_key {
+        Some(key) => store.result(key).await.map_err(Fault::from)?,
+        None => None,
+    };
+    let result = result.ok_or_else(|| {
+        let message = "the study has no result yet: GET /v1/studies/{study} says where it stands";
+        Fault::new(FaultKind::NotFound, "no-result", message)
+    })?;
+    let bundle = workflow::fhir(&store, &result).await?;
+    let media_type = [(header::CONTENT_TYPE, "application/fhir+json")];
+    Ok((media_type, bundle.to_string()).into_response())
 }
 
 /// Asks for the result of a study: now, when as many instances are there as it has, or when it was fetched from a peer.

@@ -66,6 +66,8 @@ pub struct Picture {
 
 /// How many picture pixels an input pixel becomes, in each direction.
 const MAGNIFICATION: usize = 3;
+/// More pixels than this has no side of a picture: an input that is too large for its magnification is magnified less, or reduced.
+pub const LONGEST_SIDE: usize = 1536;
 /// A map whose highest evidence is below this many logits is not stretched up to look like a finding.
 const LEAST_SCALE: f32 = 1.0;
 /// How much of the radiograph the strongest evidence hides.
@@ -113,10 +115,18 @@ pub fn overlay(
 /// # Errors
 /// [`PreprocessError`] as [`Preprocessing::apply`].
 pub fn magnified(contract: &Preprocessing, image: &StoredImage) -> Result<Plane, PreprocessError> {
+    let longest = contract.rows.max(contract.columns);
+    let scaled = |side: usize| {
+        if longest * MAGNIFICATION <= LONGEST_SIDE {
+            side * MAGNIFICATION
+        } else {
+            (side * LONGEST_SIDE / longest).max(1)
+        }
+    };
     let larger = Preprocessing {
-        rows: contract.rows * MAGNIFICATION,
-        columns: contract.columns * MAGNIFICATION,
-        shorter_side: contract.shorter_side.map(|side| side * MAGNIFICATION),
+        rows: scaled(contract.rows),
+        columns: scaled(contract.columns),
+        shorter_side: contract.shorter_side.map(scaled),
         ..contract.clone()
     };
     Ok(larger.plane(image)?.0)
@@ -210,6 +220,30 @@ mod tests {
         assert!(coloured(84, 12), "bottom left");
         assert!(!coloured(12, 84), "top right");
         assert!(picture.png().unwrap().starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn no_picture_is_larger_than_its_bound() {
+        let image = StoredImage {
+            rows: 8,
+            columns: 8,
+            bits_stored: 8,
+            signed: false,
+            codes: crate::image::Codes::Words((0..64).collect()),
+            transform: GreyTransform::default(),
+        };
+        for (rows, columns, picture) in [
+            (512, 64, (1536, 192)),
+            (513, 64, (1536, 191)),
+            (3072, 2, (1536, 1)),
+        ] {
+            let contract = Preprocessing {
+                crop_border: false,
+                ..Preprocessing::grey(rows, columns)
+            };
+            let plane = magnified(&contract, &image).unwrap();
+            assert_eq!((plane.rows, plane.columns), picture, "{rows} by {columns}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod decode;
 mod frames;
 pub mod grey;
 pub mod heatmap;
+pub mod lettering;
 pub mod mask;
 pub mod npy;
 pub mod occlusion;

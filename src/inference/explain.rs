@@ -13,7 +13,7 @@ use super::workers::broken;
 use super::{Call, Inference, ScoreRequest, ServedModel};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Reading, Task};
-use crate::image::heatmap::{self, ActivationMap, Explanation};
+use crate::image::heatmap::{self, ActivationMap, Explanation, Picture};
 use crate::image::occlusion::{GRID, Occlusion, logit};
 use crate::model::ModelManifest;
 use crate::runtime::Prediction;
@@ -29,12 +29,46 @@ pub struct Heatmap {
     pub explanation: Explanation,
 }
 
+/// The same as pixels.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The picture.
+    pub picture: Picture,
+    /// Where the evidence comes from.
+    pub explanation: Explanation,
+}
+
 impl Inference {
     /// The radiograph with the evidence for one finding over it; without a name, the first finding.
     ///
     /// # Errors
     /// A [`Fault`] where the image cannot be scored, the finding is unknown, or the time does not suffice.
     pub async fn heatmap(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Heatmap, Fault> {
+        let png = |picture: Picture| {
+            picture
+                .png()
+                .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
+        };
+        let (png, explanation) = self.evidence(request, finding, png).await?;
+        Ok(Heatmap { png, explanation })
+    }
+
+    /// The same as pixels.
+    ///
+    /// # Errors
+    /// As [`Self::heatmap`].
+    pub async fn explain(&self, request: ScoreRequest, finding: Option<&str>) -> Result<Explained, Fault> {
+        let (picture, explanation) = self.evidence(request, finding, Ok).await?;
+        Ok(Explained { picture, explanation })
+    }
+
+    /// Finds the evidence, and makes of the picture what `finish` makes of it, where it is drawn.
+    async fn evidence<T: Send + 'static>(
+        &self,
+        request: ScoreRequest,
+        finding: Option<&str>,
+        finish: impl FnOnce(Picture) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<(T, Explanation), Fault> {
         let model = self.catalog.find(&request.model, request.version)?;
         let index = position(&model.manifest, finding)?;
         let started = Instant::now();
@@ -68,15 +102,12 @@ impl Inference {
         };
         map.check()
             .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
-        let png = self
+        let drawn = self
             .picture(&model, &call, until, move || {
-                let picture = heatmap::overlay(&contract, &image, &map)?;
-                picture
-                    .png()
-                    .map_err(|error| Fault::new(FaultKind::Internal, "png", error))
+                finish(heatmap::overlay(&contract, &image, &map)?)
             })
             .await?;
-        Ok(Heatmap { png, explanation })
+        Ok((drawn, explanation))
     }
 
     /// Draws on a worker, in the model's line.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, Versions};
 use catalog::{Patience, Repository};
-pub use explain::Heatmap;
+pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
 

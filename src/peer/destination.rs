@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dicom_dictionary_std::uids;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
@@ -24,6 +25,38 @@ pub enum Kind {
     Dimse,
     /// The result is posted in JSON.
     Webhook,
+}
+
+/// In which form a webhook takes a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// JSON as REST answers it.
+    #[default]
+    Json,
+    /// A Bundle of FHIR R4 in JSON.
+    Fhir,
+}
+
+impl Format {
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Fhir => "application/fhir+json",
+        }
+    }
+}
+
+/// What of a result an archive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Object {
+    /// The structured report.
+    Report,
+    /// The heat maps, one for each scored image.
+    Heatmap,
 }
 
 /// What a peer is used for.
@@ -47,6 +80,8 @@ pub struct Destination {
     /// What it is used for: results, unless it says otherwise.
     #[serde(rename = "use", default = "results")]
     pub uses: Vec<Use>,
+    /// Its AE title, by which orders may name it; DIMSE: by which it is called.
+    pub ae_title: Option<AeTitle>,
     /// The base URL of the archive's DICOMweb services, or the webhook's own; empty for DIMSE.
     #[serde(default)]
     pub url: String,
@@ -54,8 +89,6 @@ pub struct Destination {
     pub host: Option<String>,
     /// DIMSE: its port.
     pub port: Option<u16>,
-    /// DIMSE: its application entity title.
-    pub called_ae_title: Option<AeTitle>,
     /// DIMSE: the title by which it is to know this server; `OSTEON`, without it.
     pub calling_ae_title: Option<AeTitle>,
     /// File with a token that is sent with each request (RFC 6750); it is read anew for each delivery.
@@ -67,6 +100,10 @@ pub struct Destination {
     /// Seconds that one request may take, or, with DIMSE, each step of an association.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
+    /// What an archive takes of a result; all of it, where it is not said.
+    pub objects: Option<Vec<Object>>,
+    /// In which form a webhook takes a result; JSON, where it is not said.
+    pub format: Option<Format>,
 }
 
 fn results() -> Vec<Use> {
@@ -119,6 +156,20 @@ impl Destinations {
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&Destination> {
         self.used_for(Use::Studies).find(|peer| peer.name == name)
+    }
+
+    /// The one, if any, that studies may be fetched from and that is meant by one of these AE titles or of these URLs. URLs are compared
+    /// with what is configured, letter by letter, and used for nothing else.
+    #[must_use]
+    pub fn source_at(&self, ae_titles: &BTreeSet<String>, urls: &BTreeSet<String>) -> Option<&Destination> {
+        self.used_for(Use::Studies).find(|peer| {
+            let within = |url: &String| {
+                let rest = url.strip_prefix(peer.base());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let title = peer.ae_title.as_ref();
+            title.is_some_and(|title| ae_titles.contains(title.as_str())) || urls.iter().any(within)
+        })
     }
 
     /// Whether there is none.
@@ -177,49 +228,61 @@ impl Destination {
         if self.kind == Kind::Dimse && self.uses.contains(&Use::Studies) {
             return wrong("studies are fetched by DICOMweb alone: the use of kind dimse is [\"results\"]");
         }
-        if self.kind == Kind::Dimse {
-            let signed =
-                self.user.is_some() || self.password_file.is_some() || self.bearer_token_file.is_some();
-            if self.node().is_none() {
-                return wrong("kind dimse needs host, port and called-ae-title");
-            }
-            if !self.url.is_empty() || signed {
-                return wrong("kind dimse has no url, token, user or password");
-            }
-            return Ok(());
-        }
-        if self.host.is_some()
-            || self.port.is_some()
-            || self.called_ae_title.is_some()
-            || self.calling_ae_title.is_some()
+        if self
+            .objects
+            .as_ref()
+            .is_some_and(|objects| objects.is_empty() || self.kind == Kind::Webhook)
         {
-            return wrong("host, port and AE titles are for kind dimse: the others have a url");
+            return wrong("objects is for an archive, and names report, heatmap or both");
         }
-        // neither sentence shows the URL, which may hold what it should not
+        if self.format.is_some() && self.kind != Kind::Webhook {
+            return wrong("format is for a webhook");
+        }
+        let place = match self.kind {
+            Kind::Dimse => self.check_node(),
+            Kind::Stow | Kind::Webhook => self.check_url(),
+        };
+        place.or_else(wrong)
+    }
+
+    /// Where an archive is that is reached by DIMSE.
+    fn check_node(&self) -> Result<(), &'static str> {
+        if self.node().is_none() {
+            return Err("kind dimse needs host, port and ae-title");
+        }
+        let signed = self.user.is_some() || self.password_file.is_some() || self.bearer_token_file.is_some();
+        if !self.url.is_empty() || signed {
+            return Err("kind dimse has no url, token, user or password");
+        }
+        Ok(())
+    }
+
+    /// Where every other peer is, and how requests to it are signed. No sentence shows the URL, which may hold what it should not.
+    fn check_url(&self) -> Result<(), &'static str> {
+        if self.host.is_some() || self.port.is_some() || self.calling_ae_title.is_some() {
+            return Err("host, port and calling-ae-title are for kind dimse: the others have a url");
+        }
         let Ok(url) = Url::parse(&self.url) else {
-            return wrong("url must be one, such as https://pacs.example/dicom-web");
+            return Err("url must be one, such as https://pacs.example/dicom-web");
         };
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return wrong("url must begin with http:// or https:// and name a host");
+            return Err("url must begin with http:// or https:// and name a host");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return wrong("url must not hold a user or a password: use user and password-file");
+            return Err("url must not hold a user or a password: use user and password-file");
         }
         if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
-            return wrong("url must end with its path");
+            return Err("url must end with its path");
         }
         if self.user.is_some() != self.password_file.is_some() {
-            return wrong("user and password-file belong together");
+            return Err("user and password-file belong together");
         }
         if self.user.is_some() && self.bearer_token_file.is_some() {
-            return wrong("a destination has a bearer-token-file or a user, not both");
+            return Err("a destination has a bearer-token-file or a user, not both");
         }
-        if self
-            .user
-            .as_ref()
-            .is_some_and(|user| user.is_empty() || user.contains(':'))
-        {
-            return wrong("user must not be empty or hold a colon (RFC 7617)");
+        let odd = |user: &String| user.is_empty() || user.contains(':');
+        if self.user.as_ref().is_some_and(odd) {
+            return Err("user must not be empty or hold a colon (RFC 7617)");
         }
         Ok(())
     }
@@ -229,9 +292,21 @@ impl Destination {
         Some(Node {
             host: self.host.as_deref().filter(|host| !host.is_empty())?,
             port: self.port.filter(|port| *port > 0)?,
-            called: self.called_ae_title.clone()?,
+            called: self.ae_title.clone()?,
             calling: self.calling_ae_title.clone().unwrap_or_default(),
         })
+    }
+
+    /// Whether it takes objects of this SOP class.
+    #[must_use]
+    pub fn takes(&self, class: &str) -> bool {
+        let object = if class == uids::SECONDARY_CAPTURE_IMAGE_STORAGE {
+            Object::Heatmap
+        } else {
+            Object::Report
+        };
+        let objects = self.objects.as_deref();
+        objects.is_none_or(|objects| objects.contains(&object))
     }
 
     /// How long one request may take.
@@ -321,7 +396,7 @@ mod tests {
             kind = "dimse"
             host = "old-pacs.example"
             port = 104
-            called-ae-title = "PACS"
+            ae-title = "PACS"
             "#,
         )
         .unwrap();
@@ -340,13 +415,26 @@ mod tests {
         );
         let studies =
             one("name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\nuse = [\"studies\"]").unwrap();
+        let at = |url: &str| studies.source_at(&BTreeSet::new(), &BTreeSet::from([url.to_owned()]));
+        for url in ["http://h/d", "http://h/d/studies/1.2"] {
+            assert!(at(url).is_some(), "{url}");
+        }
+        for url in [
+            "http://h/dd",
+            "http://h.evil/d/studies/1.2",
+            "https://h/d",
+            "/studies/1.2",
+            "",
+        ] {
+            assert!(at(url).is_none(), "{url}");
+        }
         assert!(studies.source("a").is_some() && studies.used_for(Use::Results).next().is_none());
     }
 
     #[test]
     fn says_what_is_wrong_and_never_shows_the_url() {
         let good = "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n";
-        let dimse = "name = \"a\"\nkind = \"dimse\"\nhost = \"h\"\nport = 104\ncalled-ae-title = \"P\"\n";
+        let dimse = "name = \"a\"\nkind = \"dimse\"\nhost = \"h\"\nport = 104\nae-title = \"P\"\n";
         assert!(one(good).is_ok() && one(dimse).is_ok());
         for (lines, says) in [
             (good.replace("\"a\"", "\"A\""), "the name of a destination"),
@@ -364,7 +452,18 @@ mod tests {
                 "end with its path",
             ),
             (format!("{good}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{good}format = \"fhir\""), "for a webhook"),
+            (format!("{good}objects = []"), "report, heatmap or both"),
+            (format!("{good}objects = [\"images\"]"), "unknown variant"),
+            (
+                format!("{good}objects = [\"report\"]").replace("stow", "webhook"),
+                "for an archive",
+            ),
             (format!("{good}use = []"), "results"),
+            (
+                format!("{good}ae-title = \"A_TITLE_TOO_LONG_\""),
+                "1 to 16 characters",
+            ),
             (
                 format!("{}use = [\"studies\"]", good.replace("stow", "webhook")),
                 "a webhook has no studies",
@@ -394,6 +493,27 @@ mod tests {
             let error = one(&lines).unwrap_err();
             assert!(error.contains(says), "{lines}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_takes_what_it_is_said_to_take() {
+        let classes = [
+            uids::COMPREHENSIVE3_DSR_STORAGE,
+            uids::SECONDARY_CAPTURE_IMAGE_STORAGE,
+        ];
+        for (lines, takes) in [
+            ("", [true, true]),
+            ("objects = [\"report\"]", [true, false]),
+            ("objects = [\"heatmap\"]", [false, true]),
+            ("objects = [\"heatmap\", \"report\"]", [true, true]),
+        ] {
+            let all = one(&format!(
+                "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n{lines}"
+            ))
+            .unwrap();
+            let destination = all.named("a").unwrap();
+            assert_eq!(classes.map(|class| destination.takes(class)), takes, "{lines}");
         }
     }
 

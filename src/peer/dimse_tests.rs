@@ -110,7 +110,7 @@ impl Pacs {
         Destination {
             host: Some("127.0.0.1".to_owned()),
             port: Some(self.address.port()),
-            called_ae_title: Some("PACS".parse().unwrap()),
+            ae_title: Some("PACS".parse().unwrap()),
             calling_ae_title: Some("AI".parse().unwrap()),
             ..destination("peer", Kind::Dimse, String::new())
         }

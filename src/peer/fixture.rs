@@ -13,14 +13,16 @@ pub(crate) fn destination(name: &str, kind: Kind, url: String) -> Destination {
         name: name.to_owned(),
         kind,
         uses: vec![Use::Results],
+        ae_title: None,
         url,
         host: None,
         port: None,
-        called_ae_title: None,
         calling_ae_title: None,
         bearer_token_file: None,
         user: None,
         password_file: None,
         timeout_seconds: 5,
+        objects: None,
+        format: None,
     }
 }

@@ -17,7 +17,7 @@ mod webhook;
 use bytes::Bytes;
 
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
-pub use destination::{Destination, Destinations, Kind, Use};
+pub use destination::{Destination, Destinations, Format, Kind, Object, Use};
 pub use error::PeerError;
 pub use wado::{Listed, Source};
 
@@ -28,8 +28,8 @@ pub struct Parcel {
     pub key: String,
     /// The study that it is about.
     pub study: StudyUid,
-    /// The result for webhooks, in JSON.
-    pub json: Bytes,
+    /// The result for webhooks, in the destination's format.
+    pub body: Bytes,
     /// The result for archives.
     pub objects: Vec<ParcelObject>,
 }

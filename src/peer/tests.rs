@@ -13,7 +13,7 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
 use super::fixture::webhook::Webhook;
 
-use super::{Delivered, Destination, Kind, Listed, Parcel, ParcelObject, PeerError, Source, deliver};
+use super::{Delivered, Destination, Format, Kind, Listed, Parcel, ParcelObject, PeerError, Source, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
 fn destination(kind: Kind, url: String) -> Destination {
@@ -57,7 +57,7 @@ pub(super) fn parcel(uids: &[&str]) -> Parcel {
     Parcel {
         key: "0f".repeat(32),
         study: StudyUid::parse("1.2").unwrap(),
-        json: Bytes::from_static(br#"{"outcome":"scored"}"#),
+        body: Bytes::from_static(br#"{"outcome":"scored"}"#),
         objects: uids.iter().map(|uid| object(uid)).collect(),
     }
 }
@@ -255,6 +255,17 @@ fn at(webhook: &Webhook) -> Destination {
 }
 
 #[tokio::test]
+async fn a_webhook_is_told_that_it_gets_fhir() {
+    let hook = Webhook::start(200, &[]).await;
+    let peer = Destination {
+        format: Some(Format::Fhir),
+        ..at(&hook)
+    };
+    deliver(&peer, &parcel(&[])).await.unwrap();
+    assert_eq!(hook.came()[0].0["content-type"], "application/fhir+json");
+}
+
+#[tokio::test]
 async fn a_webhook_gets_the_result_with_its_key() {
     for status in [200, 201, 202, 204] {
         let hook = Webhook::start(status, &[]).await;
@@ -264,7 +275,7 @@ async fn a_webhook_gets_the_result_with_its_key() {
         let (headers, body) = &came[0];
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["idempotency-key"], parcel.key.as_str());
-        assert_eq!((came.len(), body), (1, &parcel.json));
+        assert_eq!((came.len(), body), (1, &parcel.body));
     }
 }
 

@@ -5,7 +5,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::destination::Secret;
 use super::{Delivered, Destination, Parcel, PeerError};
 
-/// Posts the JSON of `parcel`; every success status counts. The key goes along as `Idempotency-Key`, for the answer to an earlier
+/// Posts the body of `parcel`; every success status counts. The key goes along as `Idempotency-Key`, for the answer to an earlier
 /// attempt may have been lost.
 pub(super) async fn deliver(
     destination: &Destination,
@@ -15,9 +15,9 @@ pub(super) async fn deliver(
     let request = destination
         .client()?
         .post(&destination.url)
-        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_TYPE, destination.format.unwrap_or_default().media_type())
         .header("Idempotency-Key", &parcel.key)
-        .body(parcel.json.clone());
+        .body(parcel.body.clone());
     let response = secret
         .sign(request)
         .send()

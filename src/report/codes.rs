@@ -3,10 +3,18 @@
 //! Values and meanings are those of PS3.16 annex D (DCM), of SNOMED CT (SCT) and of UMLS as TID 1500 and its context groups name
 //! them. The private scheme is declared in every report (Coding Scheme Identification Sequence, PS3.3 section C.12.1.1.7).
 
-use crate::dicom::CodedValue;
+use crate::dicom::{CodedValue, uid};
 
 /// Designator of the private scheme; those that begin with `99` are nobody's (PS3.16 section 8.2).
 pub(super) const PRIVATE: &str = "99OSTEON";
+
+/// Its name.
+pub(super) const SCHEME_NAME: &str = "osteon result codes";
+
+/// Its UID.
+pub(super) fn scheme_uid() -> String {
+    uid::derived(&["osteon", "coding scheme"])
+}
 
 /// A code that is known when this is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +80,9 @@ pub(super) const ALGORITHM_PARAMETERS: Code = dcm("111002", "Algorithm Parameter
 pub(super) const SOURCE_OF_MEASUREMENT: Code = dcm("121112", "Source of Measurement");
 pub(super) const PRESENCE: Code = dcm("121052", "Presence of property");
 pub(super) const COMMENT: Code = dcm("121106", "Comment");
+pub(super) const CLASS_ACTIVATION: Code = dcm("130402", "Class activation");
+pub(super) const SALIENCY: Code = dcm("130404", "Saliency");
+pub(super) const SOURCE_IMAGE: Code = dcm("121322", "Source image for image processing operation");
 pub(super) const PROCESSING_EQUIPMENT: Code = dcm("109102", "Processing Equipment");
 
 pub(super) const FINDING_SITE: Code = sct("363698007", "Finding Site");
@@ -84,6 +95,11 @@ pub(super) const ABSENT: Code = sct("272519000", "Absent");
 /// Where the study does not say which procedure it was.
 pub(super) const PLAIN_RADIOGRAPHY: Code = sct("168537006", "Plain radiography");
 
+pub(super) const IMAGING_REPORT: Code = Code {
+    scheme: "LN",
+    value: "18748-4",
+    meaning: "Diagnostic imaging study",
+};
 pub(super) const QUALITATIVE_EVALUATIONS: Code = Code {
     scheme: "UMLS",
     value: "C0034375",
@@ -101,6 +117,7 @@ pub(super) const SCORED: Code = private("scored", "Scored");
 pub(super) const REFUSED: Code = private("refused", "Refused: not scored");
 pub(super) const FAILED: Code = private("failed", "Failed: not scored");
 pub(super) const REASON: Code = private("reason", "Reason for the outcome");
+pub(super) const THRESHOLD: Code = private("threshold", "Threshold of the probability");
 pub(super) const OVERRIDE: Code = private("override", "Gate set aside for research");
 
 /// Values of Body Part Examined (0018,0015) with the codes that PS3.16 annex L gives for them.

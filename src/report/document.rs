@@ -6,7 +6,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
-use super::codes::{PRIVATE, PROCESSING_EQUIPMENT};
+use super::codes::{PRIVATE, PROCESSING_EQUIPMENT, SCHEME_NAME, scheme_uid};
 use super::element::{coded, empty, sequence, text};
 use super::item::reference;
 use super::source::SourceInstance;
@@ -81,8 +81,37 @@ pub(super) fn patient_and_study(header: &InMemDicomObject) -> Vec<InMemElement> 
     copied.chain(missing).collect()
 }
 
-/// SR Document Series, General and Enhanced General Equipment, SOP Common, with what this program contributed.
-pub(super) fn series_and_equipment(series: &str, made_at: &DateTime<FixedOffset>) -> Vec<InMemElement> {
+/// SR Document Series (PS3.3 section C.17.1).
+pub(super) fn series(series: &str) -> Vec<InMemElement> {
+    vec![
+        text(tags::MODALITY, VR::CS, "SR"),
+        text(tags::SERIES_INSTANCE_UID, VR::UI, series),
+        text(tags::SERIES_NUMBER, VR::IS, "1"),
+        text(tags::SERIES_DESCRIPTION, VR::LO, "osteon result, unverified"),
+        sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, Vec::new()),
+    ]
+}
+
+/// The report of the result with the key `former`, whose place this one takes (PS3.3 section C.17.2.3).
+pub(super) fn predecessor(study: &str, former: &str) -> InMemElement {
+    let report = reference(uids::COMPREHENSIVE3_DSR_STORAGE, &super::report_uid(former));
+    let series = InMemDicomObject::from_element_iter([
+        text(
+            tags::SERIES_INSTANCE_UID,
+            VR::UI,
+            super::report_series_uid(former),
+        ),
+        sequence(tags::REFERENCED_SOP_SEQUENCE, vec![report]),
+    ]);
+    let document = InMemDicomObject::from_element_iter([
+        text(tags::STUDY_INSTANCE_UID, VR::UI, study),
+        sequence(tags::REFERENCED_SERIES_SEQUENCE, vec![series]),
+    ]);
+    sequence(tags::PREDECESSOR_DOCUMENTS_SEQUENCE, vec![document])
+}
+
+/// General and Enhanced General Equipment, SOP Common, with what this program contributed, and when the content came to be.
+pub(super) fn equipment_and_creation(made_at: &DateTime<FixedOffset>) -> Vec<InMemElement> {
     let [date, time] = date_and_time(made_at);
     let contribution = InMemDicomObject::from_element_iter(equipment().into_iter().chain([
         sequence(
@@ -98,12 +127,8 @@ pub(super) fn series_and_equipment(series: &str, made_at: &DateTime<FixedOffset>
     ]));
     let scheme = InMemDicomObject::from_element_iter([
         text(tags::CODING_SCHEME_DESIGNATOR, VR::SH, PRIVATE),
-        text(
-            tags::CODING_SCHEME_UID,
-            VR::UI,
-            uid::derived(&["osteon", "coding scheme"]),
-        ),
-        text(tags::CODING_SCHEME_NAME, VR::ST, "osteon result codes"),
+        text(tags::CODING_SCHEME_UID, VR::UI, scheme_uid()),
+        text(tags::CODING_SCHEME_NAME, VR::ST, SCHEME_NAME),
         text(
             tags::CODING_SCHEME_RESPONSIBLE_ORGANIZATION,
             VR::ST,
@@ -113,11 +138,6 @@ pub(super) fn series_and_equipment(series: &str, made_at: &DateTime<FixedOffset>
     let mut elements = equipment();
     elements.extend([
         text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
-        text(tags::MODALITY, VR::CS, "SR"),
-        text(tags::SERIES_INSTANCE_UID, VR::UI, series),
-        text(tags::SERIES_NUMBER, VR::IS, "1"),
-        text(tags::SERIES_DESCRIPTION, VR::LO, "osteon result, unverified"),
-        sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, Vec::new()),
         text(tags::INSTANCE_CREATION_DATE, VR::DA, date.clone()),
         text(tags::INSTANCE_CREATION_TIME, VR::TM, time.clone()),
         sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, vec![contribution]),

@@ -174,27 +174,33 @@ fn comment(text: &str) -> Item {
 }
 
 /// The gates that were set aside for research, each with what was wrong.
-fn overrides(instance: &InstanceResult) -> Vec<Item> {
-    let set_aside = |gate: Gate, comments: Vec<Item>| {
-        Item::contains(codes::OVERRIDE, Value::Code(codes::stable(gate.name()))).with(comments)
-    };
+pub(super) fn overridden(instance: &InstanceResult) -> Vec<(Gate, Vec<String>)> {
     let all = |violations: &[Violation]| {
-        let sentences = violations.iter().map(|violation| comment(&violation.message));
+        let sentences = violations.iter().map(|violation| violation.message.clone());
         sentences.collect::<Vec<_>>()
     };
-    let mut items = Vec::new();
+    let mut gates = Vec::new();
     if let Some(IntendedUseCheck::Overridden { violations }) = &instance.intended_use {
-        items.push(set_aside(Gate::IntendedUse, all(violations)));
+        gates.push((Gate::IntendedUse, all(violations)));
     }
     let quality = instance.quality.as_ref();
     if let Some(check) = quality.filter(|check| check.status == Verdict::Overridden) {
-        items.push(set_aside(Gate::Quality, all(&check.violations)));
+        gates.push((Gate::Quality, all(&check.violations)));
     }
     let distribution = instance.distribution.as_ref();
     if let Some(check) = distribution.filter(|check| check.status == Verdict::Overridden) {
         let (distance, limit) = (check.distance, check.limit);
         let sentence = format!("distance {distance:.2}, beyond the limit of {limit:.2}");
-        items.push(set_aside(Gate::Distribution, vec![comment(&sentence)]));
+        gates.push((Gate::Distribution, vec![sentence]));
     }
-    items
+    gates
+}
+
+fn overrides(instance: &InstanceResult) -> Vec<Item> {
+    let gates = overridden(instance).into_iter();
+    let items = gates.map(|(gate, sentences)| {
+        let gate = Value::Code(codes::stable(gate.name()));
+        Item::contains(codes::OVERRIDE, gate).with(sentences.iter().map(|sentence| comment(sentence)))
+    });
+    items.collect()
 }

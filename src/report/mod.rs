@@ -1,12 +1,14 @@
-//! A study's result as a DICOM object that an archive keeps and a viewer shows.
+//! A study's result as objects that an archive keeps and a viewer shows.
 //!
 //! [`structured_report`] makes a Comprehensive 3D SR of it (PS3.3 section A.35.13) under the template Measurement Report (PS3.16
-//! TID 1500). A study that was refused or failed gets one, too: what was not scored has to be seen where the images are. The same
+//! TID 1500), [`secondary_capture`] a picture of where the evidence for a finding lies, [`fhir_bundle`] a Bundle of FHIR R4. A study that was refused or failed gets a report, too: what was not scored has to be seen where the images are. The same
 //! arguments give the same bytes, UIDs among them, so that a retry makes the same object.
 
+mod capture;
 mod codes;
 mod document;
 mod element;
+mod fhir;
 mod groups;
 mod item;
 mod source;
@@ -20,7 +22,11 @@ use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
 
 use crate::dicom::{CodedValue, InvalidUid, StudyUid, text, uid};
 use crate::finding::StudyResult;
+pub use capture::{
+    HeatmapPicture, WARNING, capture_series_uid, capture_uid, secondary_capture, shown_finding,
+};
 use element::{code_of, sequence};
+pub use fhir::bundle as fhir_bundle;
 use groups::Groups;
 use item::{Item, Value};
 pub use source::{Side, SourceInstance};
@@ -57,26 +63,42 @@ pub fn report_series_uid(key: &str) -> String {
     uid::derived(&["osteon", "structured report series", key])
 }
 
-/// The report of `result`, whose key is `key`, about the images `sources`, for the patient and study of `header`, which is that of
-/// one of them. `made_at` is when the result came to be; it is shown in the time zone of the header where that names one
-/// (Timezone Offset From UTC (0008,0201) holds for every time of a data set, PS3.3 section C.12.1.1.8).
+/// Which result an object is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// The key of the result of the same study that it takes the place of.
+    pub supersedes: Option<&'a str>,
+    /// When it came to be. It is shown in the time zone of the header where that names one (Timezone Offset From UTC (0008,0201) holds
+    /// for every time of a data set, PS3.3 section C.12.1.1.8).
+    pub made_at: DateTime<FixedOffset>,
+}
+
+impl Identity<'_> {
+    fn shown_at(&self, header: &InMemDicomObject) -> DateTime<FixedOffset> {
+        text(header, tags::TIMEZONE_OFFSET_FROM_UTC)
+            .and_then(|offset| offset.parse::<FixedOffset>().ok())
+            .map_or(self.made_at, |offset| self.made_at.with_timezone(&offset))
+    }
+}
+
+/// The report of `result` about the images `sources`, for the patient and study of `header`, which is that of one of them. It names
+/// the report of the result that this one supersedes as its predecessor.
 ///
 /// # Errors
 /// [`ReportError`].
 pub fn structured_report(
     result: &StudyResult,
-    key: &str,
+    identity: &Identity<'_>,
     sources: &[SourceInstance],
     header: &InMemDicomObject,
-    made_at: DateTime<FixedOffset>,
 ) -> Result<FileDicomObject<InMemDicomObject>, ReportError> {
     if sources.is_empty() {
         return Err(ReportError::NoSource);
     }
+    let key = identity.key;
     let study = StudyUid::parse(&text(header, tags::STUDY_INSTANCE_UID).unwrap_or_default())?;
-    let made_at = text(header, tags::TIMEZONE_OFFSET_FROM_UTC)
-        .and_then(|offset| offset.parse::<FixedOffset>().ok())
-        .map_or(made_at, |offset| made_at.with_timezone(&offset));
     let groups = Groups { result, key, sources }.all()?;
 
     let mut object = root(result, header, groups).into_root();
@@ -87,8 +109,14 @@ pub fn structured_report(
     let instance = report_uid(key);
     let elements = document::patient_and_study(header)
         .into_iter()
-        .chain(document::series_and_equipment(&report_series_uid(key), &made_at))
+        .chain(document::equipment_and_creation(&identity.shown_at(header)))
+        .chain(document::series(&report_series_uid(key)))
         .chain(document::general(study.as_str(), sources, header))
+        .chain(
+            identity
+                .supersedes
+                .map(|former| document::predecessor(study.as_str(), former)),
+        )
         .chain([
             element::text(tags::STUDY_INSTANCE_UID, VR::UI, study.as_str()),
             element::text(tags::SOP_INSTANCE_UID, VR::UI, instance.as_str()),
@@ -97,9 +125,18 @@ pub fn structured_report(
     for element in elements {
         object.put(element);
     }
+    file(object, uids::COMPREHENSIVE3_DSR_STORAGE, &instance)
+}
+
+/// The data set as a file in Explicit VR Little Endian.
+fn file(
+    object: InMemDicomObject,
+    class: &str,
+    instance: &str,
+) -> Result<FileDicomObject<InMemDicomObject>, ReportError> {
     let meta = FileMetaTableBuilder::new()
         .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
-        .media_storage_sop_class_uid(uids::COMPREHENSIVE3_DSR_STORAGE)
+        .media_storage_sop_class_uid(class)
         .media_storage_sop_instance_uid(instance)
         .implementation_class_uid(uid::implementation_class())
         .implementation_version_name(concat!("OSTEON ", env!("CARGO_PKG_VERSION")))

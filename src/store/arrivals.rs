@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub expected: Option<i64>,
     /// Whether someone asked for its result now.
     pub ordered: bool,
+    /// How many instances it lacks of those that a workitem lists, where one does.
+    pub awaited: Option<i64>,
 }
 
 /// How long a study of which this is known is waited for, from now on.
@@ -159,54 +161,80 @@ impl Store {
     ) -> Result<Option<()>, StoreError> {
         let mut write = self.database.write().await?;
         let known = write
-            .query(sql!("SELECT state FROM studies WHERE study_uid = $1" for_update))
+            .query(sql!(
+                "SELECT state FROM studies WHERE study_uid = $1 \
+                 AND EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL)" for_update
+            ))
             .bind(study.to_string())
             .fetch_optional(write.connection()?)
             .await?;
         let Some(row) = known else { return Ok(None) };
-        let state: String = row.try_get(0)?;
-        if state == "analysing" {
-            // what is asked for is on its way; what is expected counts for those that come later
-            write
-                .query(sql!(
-                    "UPDATE studies SET expected = coalesce($2, expected) WHERE study_uid = $1"
-                ))
-                .bind(study.to_string())
-                .bind(expected)
-                .execute(write.connection()?)
-                .await?;
-            write.commit().await?;
-            return Ok(Some(()));
-        }
-        let settled = i64::from(state != "received");
-        let row = write
-            .query(sql!(
-                "UPDATE studies SET ordered = $3, expected = coalesce($2, expected), state = 'received', \
-                 generation = generation + $4 WHERE study_uid = $1 RETURNING generation, expected, ordered, \
-                 (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
-            ))
-            .bind(study.to_string())
-            .bind(expected)
-            // with a number the study is complete when that many are there; without one, now
-            .bind(i64::from(expected.is_none()))
-            .bind(settled)
-            .fetch_one(write.connection()?)
+        // with a number the study is complete when that many are there; without one, now
+        let wish = Wish {
+            ordered: Some(expected.is_none()),
+            expected,
+        };
+        let generation = ask(&mut write, study.as_str(), row.try_get(0)?, wish, patience).await?;
+        if let Some(generation) = generation {
+            let detail = json!({ "expected": expected });
+            happened(
+                &mut write,
+                study.as_str(),
+                generation,
+                EventKind::Ordered,
+                &detail,
+            )
             .await?;
-        let generation: i64 = row.try_get("generation")?;
-        end_analyses(&mut write, study.as_str(), "superseded by an order").await?;
-        set_due(&mut write, study.as_str(), &snapshot(&row)?, patience).await?;
-        let detail = json!({ "expected": expected });
-        happened(
-            &mut write,
-            study.as_str(),
-            generation,
-            EventKind::Ordered,
-            &detail,
-        )
-        .await?;
+        }
         write.commit().await?;
         Ok(Some(()))
     }
+}
+
+/// What someone wants of a study.
+pub(super) struct Wish {
+    /// Its result now, or no longer; nothing leaves that as it was.
+    pub(super) ordered: Option<bool>,
+    /// Its result when it has so many instances.
+    pub(super) expected: Option<i64>,
+}
+
+/// Asks for the result of a study that is held and in this `state`: one that is settled is analysed anew. Gives its generation, or nothing
+/// where the result is on its way.
+pub(super) async fn ask(
+    write: &mut Write,
+    study: &str,
+    state: &str,
+    wish: Wish,
+    patience: Patience<'_>,
+) -> Result<Option<i64>, StoreError> {
+    if state == "analysing" {
+        // what is expected counts for those that come later
+        write
+            .query(sql!(
+                "UPDATE studies SET expected = coalesce($2, expected) WHERE study_uid = $1"
+            ))
+            .bind(study.to_owned())
+            .bind(wish.expected)
+            .execute(write.connection()?)
+            .await?;
+        return Ok(None);
+    }
+    let row = write
+        .query(sql!(
+            "UPDATE studies SET ordered = coalesce($3, ordered), expected = coalesce($2, expected), state = 'received', \
+             generation = generation + $4 WHERE study_uid = $1 RETURNING generation, expected, ordered, " awaited ", \
+             (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
+        ))
+        .bind(study.to_owned())
+        .bind(wish.expected)
+        .bind(wish.ordered.map(i64::from))
+        .bind(i64::from(state != "received"))
+        .fetch_one(write.connection()?)
+        .await?;
+    end_analyses(write, study, "superseded by an order").await?;
+    set_due(write, study, &snapshot(&row)?, patience).await?;
+    Ok(Some(row.try_get("generation")?))
 }
 
 /// What is stored of an instance that arrives.
@@ -271,7 +299,7 @@ async fn content_changed(
         .query(sql!(
             "UPDATE studies SET state = 'received', last_arrival_at = " now ", generation = generation + 1, \
              result_key = NULL, expected = coalesce($2, expected), ordered = 0, images_removed_at = NULL WHERE study_uid = $1 \
-             RETURNING generation, expected, ordered, \
+             RETURNING generation, expected, ordered, " awaited ", \
              (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances"
         ))
         .bind(study.to_owned())

@@ -42,7 +42,7 @@ impl fmt::Display for Disagreement {
 }
 
 /// What rows must not say: the sentence, and the query for what it is true of.
-const WRONG_ROWS: [(&str, Sql); 7] = [
+const WRONG_ROWS: [(&str, Sql); 8] = [
     (
         "a settled study has no result",
         sql!(
@@ -77,6 +77,13 @@ const WRONG_ROWS: [(&str, Sql); 7] = [
         sql!(
             "SELECT study_uid FROM studies WHERE fetches <> (SELECT count(*) FROM jobs WHERE jobs.study_uid = studies.study_uid \
              AND kind = 'fetch' AND jobs.state IN ('ready', 'running'))"
+        ),
+    ),
+    (
+        "a workitem is performed here and its study is settled",
+        sql!(
+            "SELECT workitem_uid FROM workitems JOIN studies ON studies.study_uid = workitems.study_uid \
+             WHERE workitems.state = 'IN PROGRESS' AND performed_here = 1 AND studies.state IN ('scored', 'refused', 'failed')"
         ),
     ),
     (

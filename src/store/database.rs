@@ -52,7 +52,9 @@ pub(super) struct Sql {
 ///   the time is the same for every row;
 /// - `skip_locked`: rows that another transaction is about to take are passed over (SQLite has one writer);
 /// - `for_update`: the row is locked until the transaction ends (the same);
-/// - `study_columns`: the beginning of every query for a `StudyRow`.
+/// - `study_columns`: the beginning of every query for a `StudyRow`;
+/// - `awaited`: a column of a study, how many instances it lacks of those that a scheduled workitem lists; of several, the fewest;
+/// - `has_input`: whether all instances are there that a workitem lists.
 macro_rules! sql {
     ($($part:tt)*) => {
         $crate::store::database::Sql {
@@ -88,6 +90,17 @@ macro_rules! part {
          results.made_at, results.body, results.completeness, results.supersedes, \
          (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
          FROM studies LEFT JOIN results ON results.result_key = studies.result_key "
+    };
+    ($engine:ident awaited) => {
+        "(SELECT min(lacking) FROM (SELECT count(*) - count(instances.sop_uid) AS lacking FROM workitems \
+         JOIN workitem_inputs ON workitem_inputs.workitem_uid = workitems.workitem_uid \
+         LEFT JOIN instances ON instances.sop_uid = workitem_inputs.sop_uid AND instances.study_uid = workitems.study_uid \
+         WHERE workitems.study_uid = studies.study_uid AND workitems.state = 'SCHEDULED' GROUP BY workitems.workitem_uid) AS waiting) AS awaited"
+    };
+    ($engine:ident has_input) => {
+        "NOT EXISTS (SELECT 1 FROM workitem_inputs WHERE workitem_inputs.workitem_uid = workitems.workitem_uid \
+         AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.sop_uid = workitem_inputs.sop_uid \
+         AND instances.study_uid = workitems.study_uid))"
     };
 }
 pub(super) use {part, sql};

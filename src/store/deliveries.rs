@@ -5,10 +5,11 @@
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
-use super::{Job, ResultKey, Settled, Store, StoreError, Timestamp, Work};
+use super::{Job, OWN_ARCHIVE, ResultKey, Settled, Store, StoreError, Timestamp, Work};
 use crate::dicom::StudyUid;
 use crate::failpoint;
 
@@ -47,7 +48,7 @@ pub(super) async fn queue_deliveries(
                  ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
                  available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
             ))
-            .bind(format!("deliver/{result}/{destination}"))
+            .bind(delivery_id(result, destination))
             .bind(job.study.to_string())
             .bind(job.generation)
             .bind(result.to_string())
@@ -157,28 +158,50 @@ impl Store {
             .database
             .query(sql!(
                 "SELECT destination, result_key, state, attempts, cause, settled_at FROM jobs \
-                 WHERE study_uid = $1 AND kind = 'deliver' ORDER BY queued_at DESC, destination"
+                 WHERE study_uid = $1 AND kind = 'deliver' AND destination <> $2 ORDER BY queued_at DESC, destination"
             ))
             .bind(study.to_string())
+            .bind(OWN_ARCHIVE)
             .fetch_all(self.database.read())
             .await?;
-        let deliveries = rows.iter().map(|row| {
-            let cause: Option<String> = row.try_get("cause")?;
-            Ok(DeliveryRow {
-                destination: row.try_get("destination")?,
-                result_key: ResultKey::stored(row.try_get("result_key")?),
-                state: match row.try_get("state")? {
-                    "ready" => "waiting",
-                    "running" => "sending",
-                    "done" if cause.as_deref() == Some(SUPERSEDED) => "superseded",
-                    "done" => "delivered",
-                    _ => "dead",
-                },
-                attempts: row.try_get("attempts")?,
-                cause,
-                settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(Timestamp),
-            })
-        });
-        deliveries.collect()
+        rows.iter().map(DeliveryRow::read).collect()
     }
+
+    /// Where the making of a result's objects stands: their delivery to this store. `None` where it was never queued.
+    pub async fn making(&self, result: &ResultKey) -> Result<Option<DeliveryRow>, StoreError> {
+        let row = self
+            .database
+            .query(sql!(
+                "SELECT destination, result_key, state, attempts, cause, settled_at FROM jobs WHERE job_id = $1"
+            ))
+            .bind(delivery_id(result, OWN_ARCHIVE))
+            .fetch_optional(self.database.read())
+            .await?;
+        row.as_ref().map(DeliveryRow::read).transpose()
+    }
+}
+
+impl DeliveryRow {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let cause: Option<String> = row.try_get("cause")?;
+        Ok(Self {
+            destination: row.try_get("destination")?,
+            result_key: ResultKey::stored(row.try_get("result_key")?),
+            state: match row.try_get("state")? {
+                "ready" => "waiting",
+                "running" => "sending",
+                "done" if cause.as_deref() == Some(SUPERSEDED) => "superseded",
+                "done" => "delivered",
+                _ => "dead",
+            },
+            attempts: row.try_get("attempts")?,
+            cause,
+            settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(Timestamp),
+        })
+    }
+}
+
+/// The name of the job that sends a result somewhere.
+pub(super) fn delivery_id(result: &ResultKey, destination: &str) -> String {
+    format!("deliver/{result}/{destination}")
 }

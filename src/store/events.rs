@@ -58,6 +58,10 @@ pub enum EventKind {
     Fetched,
     /// Fetching it was given up.
     FetchDead,
+    /// A workitem orders its score.
+    WorkitemScheduled,
+    /// A workitem that ordered its score is completed or canceled.
+    WorkitemEnded,
     /// A dead job was put back by hand.
     Retried,
     /// Its result waits to be sent somewhere.
@@ -70,6 +74,8 @@ pub enum EventKind {
     DeliveryDead,
     /// A later result is sent in its place.
     DeliverySuperseded,
+    /// The DICOM objects of its result were made and are instances of it now.
+    ObjectsMade,
     /// Its images were removed by the retention policy.
     ImagesRemoved,
 }
@@ -93,12 +99,15 @@ impl EventKind {
             Self::FetchFailed => "fetch-failed",
             Self::Fetched => "fetched",
             Self::FetchDead => "fetch-dead",
+            Self::WorkitemScheduled => "workitem-scheduled",
+            Self::WorkitemEnded => "workitem-ended",
             Self::Retried => "retried",
             Self::DeliveryQueued => "delivery-queued",
             Self::DeliveryFailed => "delivery-failed",
             Self::Delivered => "delivered",
             Self::DeliveryDead => "delivery-dead",
             Self::DeliverySuperseded => "delivery-superseded",
+            Self::ObjectsMade => "objects-made",
             Self::ImagesRemoved => "images-removed",
         }
     }

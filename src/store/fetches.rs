@@ -12,6 +12,7 @@ use super::arrivals::{end_analyses, hold as hold_or_make};
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
 use super::results::{hold, set_outcome};
+use super::workitems::abandon_workitems;
 use super::{Job, NewResult, Settled, Store, StoreError};
 use crate::dicom::StudyUid;
 use crate::failpoint;
@@ -120,7 +121,7 @@ pub(super) async fn wait_for(write: &mut Write, study: &str) -> Result<i64, Stor
     write
         .query(sql!(
             "UPDATE studies SET state = 'received', result_key = NULL, generation = generation + 1 WHERE study_uid = $1 \
-             AND state = 'failed' AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid)"
+             AND state = 'failed' AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL)"
         ))
         .bind(study.to_owned())
         .execute(write.connection()?)
@@ -161,7 +162,9 @@ async fn complete(write: &mut Write, job: &Job, fetched: &Fetched) -> Result<(),
         "refused": fetched.refused,
     });
     let generation = row.try_get("generation")?;
-    happened(write, job.study.as_str(), generation, EventKind::Fetched, &detail).await
+    happened(write, job.study.as_str(), generation, EventKind::Fetched, &detail).await?;
+    let missing = "not all instances that the workitem lists could be fetched";
+    abandon_workitems(write, job, "input-missing", missing).await
 }
 
 /// Nothing more comes from this peer: a study of which nothing is here, and which nobody else is asked for, has failed.
@@ -178,9 +181,12 @@ pub(super) async fn give_up(write: &mut Write, job: &Job, cause: &str) -> Result
     let (generation, fetches): (i64, i64) = (row.try_get("generation")?, row.try_get("fetches")?);
     let detail = json!({ "peer": job.peer(), "attempts": job.attempt, "cause": cause });
     happened(write, study, generation, EventKind::FetchDead, &detail).await?;
+    let message = format!(
+        "the study could not be fetched from {}: {cause}",
+        job.peer().unwrap_or_default()
+    );
+    abandon_workitems(write, job, "fetch-failed", &message).await?;
     if fetches == 0 && row.try_get::<i64, _>("instances")? == 0 {
-        let peer = job.peer().unwrap_or_default();
-        let message = format!("the study could not be fetched from {peer}: {cause}");
         let job = Job {
             generation,
             ..job.clone()

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{Accepted, NewInstance, Sha, Snapshot, Store, StoreSettings, Stored};
+use super::{Accepted, Kind, NewInstance, OWN_ARCHIVE, Settled, Sha, Snapshot, Store, StoreSettings, Stored};
 use crate::dicom::record::Record;
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
@@ -140,6 +140,16 @@ pub(super) async fn accept(store: &Store, instance: &NewInstance) -> Accepted {
         .await
         .unwrap()
         .unwrap()
+}
+
+/// Ends the making of objects as if there were none to make.
+pub(super) async fn make_nothing(store: &Store) {
+    let own = Kind::Deliver(OWN_ARCHIVE);
+    let lease = std::time::Duration::from_mins(1);
+    for job in store.claim(own, 10, lease, 3).await.unwrap() {
+        let settled = store.keep_made(&job, &[], &serde_json::json!({})).await;
+        assert_eq!(settled.unwrap(), Settled::Stored);
+    }
 }
 
 pub(super) async fn send(store: &Store, sop: &str, content: &'static [u8]) -> Accepted {

@@ -1,4 +1,4 @@
-//! What must survive: pixel objects in a folder or a bucket, and studies, jobs, results and events in SQLite or PostgreSQL.
+//! What must survive: pixel objects in a folder or a bucket, and studies, jobs, results, workitems and events in SQLite or PostgreSQL.
 //!
 //! Invariants:
 //! - an object is kept, synchronised, before a row names it; a crash between the two leaves an object without a row;
@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod fetches;
 mod giving_up;
+mod made;
 mod objects;
 mod oversight;
 mod place;
@@ -28,6 +29,7 @@ mod row;
 mod search;
 mod studies;
 mod sweep;
+mod workitems;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
 pub use fetches::Fetched;
+pub use made::{MadeObject, OWN_ARCHIVE};
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
@@ -51,6 +54,7 @@ pub use retrieval::KeptHeader;
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
 pub use search::{Found, Search, StudyCounts};
 pub use sweep::Swept;
+pub use workitems::{NewWorkitem, Report, Target};
 
 use database::Database;
 
@@ -135,6 +139,8 @@ mod fetch_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod made_tests;
+#[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
 mod record_tests;
@@ -144,3 +150,5 @@ mod retry_tests;
 mod sweep_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workitem_tests;

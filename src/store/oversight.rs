@@ -25,6 +25,8 @@ pub struct Backlog {
     pub deliveries: i64,
     /// Fetches that wait or run.
     pub fetches: i64,
+    /// Workitems that order a score of this server and have not ended.
+    pub workitems: i64,
     /// Jobs that were given up and not put back.
     pub dead: i64,
     /// How long the job has been waiting that has waited longest, in milliseconds.
@@ -42,6 +44,7 @@ impl Store {
                  (SELECT count(*) FROM jobs WHERE kind = 'analyse' AND state IN ('ready', 'running')) AS analyses, \
                  (SELECT count(*) FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running')) AS deliveries, \
                  (SELECT count(*) FROM jobs WHERE kind = 'fetch' AND state IN ('ready', 'running')) AS fetches, \
+                 (SELECT count(*) FROM workitems WHERE study_uid IS NOT NULL AND state IN ('SCHEDULED', 'IN PROGRESS')) AS workitems, \
                  coalesce((SELECT " now " - min(queued_at) FROM jobs WHERE state IN ('ready', 'running')), 0) AS oldest"
             ))
             .fetch_one(self.database.read())
@@ -51,6 +54,7 @@ impl Store {
             analyses: row.try_get("analyses")?,
             deliveries: row.try_get("deliveries")?,
             fetches: row.try_get("fetches")?,
+            workitems: row.try_get("workitems")?,
             dead: row.try_get("dead")?,
             oldest_ms: row.try_get("oldest")?,
         })

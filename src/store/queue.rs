@@ -17,6 +17,7 @@ use super::arrivals::Snapshot;
 use super::database::{Write, millis, sql};
 use super::events::{EventKind, happened, happened_anew};
 use super::row::{key, snapshot, study_uid, to_json, unreadable};
+use super::workitems::begin_workitems;
 use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
 use crate::failpoint;
@@ -89,6 +90,8 @@ pub struct Job {
     pub attempt: u32,
     /// Whether the attempt before this one ended without a word: its worker died or stalled, perhaps because of this job.
     pub suspect: bool,
+    /// Whether a workitem says that its study goes before others.
+    pub urgent: bool,
     /// The fencing token of this claim.
     pub(super) token: i64,
 }
@@ -125,7 +128,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let is_due = self
             .database
-            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " LIMIT 1"))
+            .query(sql!("SELECT 1 FROM studies WHERE state = 'received' AND fetches = 0 AND generation > 0 AND due_at <= " now " LIMIT 1"))
             .fetch_optional(self.database.read())
             .await?;
         if is_due.is_none() {
@@ -146,7 +149,7 @@ impl Store {
     /// How long until a received study counts as complete; `None` if none is received.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
         self.millis_until(self.database.query(
-            sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received' AND fetches = 0"),
+            sql!("SELECT min(due_at) - " now " FROM studies WHERE state = 'received' AND fetches = 0 AND generation > 0"),
         ))
         .await
     }
@@ -244,7 +247,8 @@ impl Store {
                  answered = CASE WHEN $5 = 1 THEN answered ELSE attempts END, cause = coalesce($3, cause), \
                  available_at = CASE WHEN $4 > 0 THEN $4 + " now
                 " WHEN EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = jobs.study_uid AND urgent = 1) \
-                 THEN queued_at - $6 ELSE queued_at END"
+                 OR EXISTS (SELECT 1 FROM workitems WHERE workitems.study_uid = jobs.study_uid AND urgent = 1 \
+                 AND workitems.state IN ('SCHEDULED', 'IN PROGRESS')) THEN queued_at - $6 ELSE queued_at END"
                 " WHERE job_id = $1 AND token = $2 AND state = 'running'"
             ))
             .bind(job.id.clone())
@@ -329,6 +333,7 @@ impl Job {
             generation: row.try_get("generation")?,
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
             suspect,
+            urgent: false,
             token,
         })
     }
@@ -338,9 +343,9 @@ impl Job {
 async fn due(write: &mut Write, limit: u32) -> Result<Vec<Due>, StoreError> {
     let rows = write
         .query(sql!(
-            "SELECT study_uid, generation, expected, ordered, \
+            "SELECT study_uid, generation, expected, ordered, " awaited ", \
              (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
-             FROM studies WHERE state = 'received' AND fetches = 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
+             FROM studies WHERE state = 'received' AND fetches = 0 AND generation > 0 AND due_at <= " now " ORDER BY due_at LIMIT $1" skip_locked
         ))
         .bind(i64::from(limit))
         .fetch_all(write.connection()?)
@@ -369,7 +374,9 @@ async fn enqueue(write: &mut Write, due: &Due, completeness: String) -> Result<(
             "INSERT INTO jobs (job_id, kind, study_uid, generation, state, attempts, answered, token, available_at, queued_at) \
              VALUES ($1, 'analyse', $2, $3, 'ready', 0, 0, 0, "
             // as if an urgent one had waited that long already: it goes first, and what really has waited for longer never starves
-            now " - CASE WHEN EXISTS (SELECT 1 FROM instances WHERE study_uid = $2 AND urgent = 1) THEN $4 ELSE 0 END, " now
+            now " - CASE WHEN EXISTS (SELECT 1 FROM instances WHERE study_uid = $2 AND urgent = 1) \
+            OR EXISTS (SELECT 1 FROM workitems WHERE study_uid = $2 AND urgent = 1 AND state IN ('SCHEDULED', 'IN PROGRESS')) \
+            THEN $4 ELSE 0 END, " now
             ") ON CONFLICT (job_id) DO NOTHING"
         ))
         .bind(format!("analyse/{}/{}", due.study, due.generation))
@@ -391,7 +398,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
     } else {
         attempts + 1
     };
-    let job = Job::read(row, attempt, attempts > answered, token)?;
+    let mut job = Job::read(row, attempt, attempts > answered, token)?;
     write
         .query(sql!(
             "UPDATE jobs SET state = 'running', attempts = $3, token = $2, available_at = $4 + " now " WHERE job_id = $1"
@@ -411,6 +418,7 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
             &json!({ "attempt": job.attempt }),
         )
         .await?;
+        job.urgent = begin_workitems(write, job.study.as_str()).await?;
     }
     Ok(job)
 }

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - whoever writes a record holds the study's row;
 //! - where the instances of a study disagree about it, or those of a series, the one that arrived last says what holds; when that
-//!   one leaves, the last of those that remain does;
+//!   one leaves, the last of those that remain does; what is made here says it of its own series only;
 //! - an instance without a kept header is from before there were any; it is described later, and found only then.
 
 use sqlx::Row;
@@ -95,7 +95,8 @@ pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -
     let last_of_study = write
         .query(sql!(
             "SELECT header, whole FROM headers JOIN instances ON instances.sop_uid = headers.sop_uid \
-             WHERE study_uid = $1 ORDER BY received_at DESC, headers.sop_uid DESC LIMIT 1"
+             WHERE study_uid = $1 ORDER BY CASE WHEN made_for IS NULL THEN 0 ELSE 1 END, received_at DESC, headers.sop_uid DESC \
+             LIMIT 1"
         ))
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
@@ -117,7 +118,11 @@ fn kept_record(row: &AnyRow) -> Result<Record, StoreError> {
         .ok_or_else(|| unreadable("the header of an instance is no JSON object"))
 }
 
-async fn put_header(write: &mut Write, instance: &NewInstance, record: &Record) -> Result<(), StoreError> {
+pub(super) async fn put_header(
+    write: &mut Write,
+    instance: &NewInstance,
+    record: &Record,
+) -> Result<(), StoreError> {
     write
         .query(sql!(
             "INSERT INTO headers (sop_uid, header, whole) VALUES ($1, $2, $3) \
@@ -157,7 +162,7 @@ async fn put_study(write: &mut Write, study: &str, record: &StudyRecord) -> Resu
     Ok(())
 }
 
-async fn put_series(
+pub(super) async fn put_series(
     write: &mut Write,
     study: &str,
     series: &str,

@@ -1,7 +1,7 @@
 //! Results: how a study gets its outcome, from an analysis or from a job that is given up.
 //!
 //! Invariants:
-//! - a result, the study's state, the end of the job and the deliveries that follow are one transaction;
+//! - a result, the study's state, the end of the job, and the deliveries and the making of objects that follow are one transaction;
 //! - only the claim that holds the job's current token writes it;
 //! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice.
 
@@ -15,7 +15,9 @@ use sqlx::any::AnyRow;
 use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
+use super::made::put_making;
 use super::row::{from_json, key, study_uid, to_json, unreadable};
+use super::workitems::end_workitems;
 use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
@@ -283,6 +285,8 @@ pub(super) async fn set_outcome(
         "model": result.model.as_ref().map(|model| format!("{} {}", model.name, model.version)),
     });
     happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
+    put_making(write, &job.study, job.generation, &result.key).await?;
+    end_workitems(write, job.study.as_str(), result).await?;
     queue_deliveries(write, job, &result.key, destinations).await
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::database::sql;
-use super::fixture::{Fixture, accept, at_once, both, instance, send, uid};
+use super::fixture::{Fixture, accept, at_once, both, instance, make_nothing, send, uid};
 use super::*;
 use crate::finding::{Outcome, Reason, StudyResult};
 
@@ -141,6 +141,7 @@ async fn what_is_queued_anew_has_waited_since_then_only() {
         send(&store, "1.2.9", b"DICM").await;
         enqueue(&store).await;
         complete(&store).await;
+        make_nothing(&store).await;
         let job = claim(&store, Kind::Deliver("pacs")).await;
         assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stored);
         run(&store, sql!("UPDATE jobs SET queued_at = 1")).await;

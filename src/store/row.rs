@@ -11,7 +11,7 @@ use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 use crate::finding::StudyResult;
 
 /// Milliseconds since 1970 in UTC; shown as RFC 3339.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl fmt::Display for Timestamp {
@@ -129,6 +129,8 @@ pub enum Basis {
     Overdue,
     /// Someone asked for its result.
     Ordered,
+    /// The instances that a workitem lists had arrived.
+    Workitem,
 }
 
 impl StudyRow {
@@ -223,6 +225,7 @@ pub(super) fn snapshot(row: &AnyRow) -> Result<Snapshot, StoreError> {
         instances: row.try_get("instances")?,
         expected: row.try_get("expected")?,
         ordered: row.try_get::<i64, _>("ordered")? != 0,
+        awaited: row.try_get("awaited")?,
     })
 }
 

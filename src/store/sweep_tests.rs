@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, accept, at_once, both, instance, record, send, uid};
+use super::fixture::{Fixture, accept, at_once, both, instance, make_nothing, record, send, uid};
 use super::*;
 use crate::finding::{Outcome, StudyResult};
 
@@ -60,6 +60,7 @@ async fn deliver(store: &Store) {
     for job in store.claim(Kind::Deliver("pacs"), 10, LEASE, 3).await.unwrap() {
         assert_eq!(store.delivered(&job).await.unwrap(), Settled::Stored);
     }
+    make_nothing(store).await;
 }
 
 #[tokio::test]

@@ -46,7 +46,8 @@ impl Work {
             waiting: IntGaugeVec::new(
                 Opts::new(
                     "osteon_work_waiting",
-                    "Studies that wait to be complete (received), and jobs that wait or run (analyse, deliver, fetch), of all replicas",
+                    "Studies that wait to be complete (received), jobs that wait or run (analyse, deliver, fetch), and orders that have not ended \
+                     (workitem), of all replicas",
                 ),
                 &["kind"],
             )?,

@@ -11,6 +11,9 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
     };
     let said = |event: &Event, field: &str| event.detail[field].as_str().map(str::to_owned);
     let mut sentences = vec![match study.state {
+        StudyState::Received if study.instances == 0 && of_fetch(study, events).is_none() => {
+            "It was ordered, and nothing of it has come so far.".to_owned()
+        }
         StudyState::Received => of_fetch(study, events).unwrap_or_else(|| {
             format!(
                 "It has {} and waits to be complete, because nobody has said that no more will come.",
@@ -52,6 +55,7 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
                 format!("It had {count} of {expected} that were expected; the others did not come in time.")
             }
             (Basis::Overdue, None) => format!("It had {count}."),
+            (Basis::Workitem, _) => format!("It had {count}, all that a workitem lists."),
             (Basis::Ordered, _) => format!("It had {count} when its result was asked for."),
         });
     }

@@ -6,13 +6,14 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::lease::Lease;
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, StudyResult, StudyRule};
-use crate::inference::{Call, ImageBytes, Inference, Priority, ScoreRequest};
+use crate::inference::{Call, Explained, ImageBytes, Inference, Priority, ScoreRequest};
 use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Store, StoreError, input_digest};
 
 /// The answer that a [`Score`] is working on.
@@ -27,12 +28,18 @@ pub struct Chosen {
     pub rule: StudyRule,
 }
 
+/// The picture that a [`Score`] is working on.
+pub type Explaining<'a> = Pin<Box<dyn Future<Output = Result<Explained, Fault>> + Send + 'a>>;
+
 /// What looks at an image: the inference service, or a rehearsed one in fault tests.
 pub trait Score: Send + Sync {
     /// The model to ask, once one is ready.
     fn model(&self) -> Option<Chosen>;
     /// Scores one image.
     fn score(&self, request: ScoreRequest) -> Scoring<'_>;
+    /// Where `model` finds the evidence for one of its findings on an image; a [`Fault`] where it is not the model of that name and
+    /// version any more, too.
+    fn explain<'a>(&'a self, image: Bytes, model: &'a ModelReference, finding: &'a str) -> Explaining<'a>;
 }
 
 impl Score for Inference {
@@ -47,6 +54,25 @@ impl Score for Inference {
 
     fn score(&self, request: ScoreRequest) -> Scoring<'_> {
         Box::pin(async move { Inference::score(self, request).await.0 })
+    }
+
+    fn explain<'a>(&'a self, image: Bytes, model: &'a ModelReference, finding: &'a str) -> Explaining<'a> {
+        Box::pin(async move {
+            let served = self.catalog().find(&model.name, Some(model.version))?;
+            if served.reference().digest != model.digest {
+                let message =
+                    "the model that made the result is not the one of its name and version any more";
+                return Err(Fault::new(FaultKind::NotFound, "another-model", message));
+            }
+            let request = ScoreRequest {
+                model: model.name.clone(),
+                version: Some(model.version),
+                image: ImageBytes::Dicom(image),
+                overrides: Overrides::default(),
+                call: Call::default(),
+            };
+            Inference::explain(self, request, Some(finding)).await
+        })
     }
 }
 
@@ -93,7 +119,7 @@ pub(super) async fn analyse(
         .map_err(StoreError::from)?;
     failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
-    let urgent = instances.iter().any(|row| row.instance.urgent);
+    let urgent = job.urgent || instances.iter().any(|row| row.instance.urgent);
     let priority = if urgent { Priority::Stat } else { Priority::Routine };
     for row in instances {
         let asked = Instant::now();

@@ -1,8 +1,8 @@
 //! When a study is complete. Pure.
 //!
 //! DICOM does not say how many instances a study will have, so a study counts as complete when nothing of it has
-//! arrived for a while, unless someone knows more: its header or an order says how many there are, or its result is asked for
-//! now. A later image is never lost: it makes a new generation, which is decided anew.
+//! arrived for a while, unless someone knows more: its header or an order says how many there are, a workitem lists them, or its
+//! result is asked for now. A later image is never lost: it makes a new generation, which is decided anew.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Patience {
 #[must_use]
 pub(super) fn wait(snapshot: &Snapshot, patience: &Patience) -> Duration {
     match basis(snapshot) {
-        Basis::Ordered | Basis::Expected => Duration::ZERO,
+        Basis::Ordered | Basis::Expected | Basis::Workitem => Duration::ZERO,
         Basis::Quiet => patience.quiet,
         Basis::Overdue => patience.overdue,
     }
@@ -40,8 +40,10 @@ pub(super) fn describe(snapshot: &Snapshot) -> Completeness {
 fn basis(snapshot: &Snapshot) -> Basis {
     match snapshot.expected {
         _ if snapshot.ordered => Basis::Ordered,
+        _ if snapshot.awaited == Some(0) => Basis::Workitem,
         Some(expected) if snapshot.instances >= expected => Basis::Expected,
         Some(_) => Basis::Overdue,
+        None if snapshot.awaited.is_some() => Basis::Overdue,
         None => Basis::Quiet,
     }
 }
@@ -60,6 +62,7 @@ mod tests {
             instances,
             expected,
             ordered,
+            awaited: None,
         };
         let described = describe(&snapshot);
         assert_eq!((described.instances, described.expected), (instances, expected));
@@ -74,5 +77,16 @@ mod tests {
         assert_eq!(of(3, Some(2), false), (Duration::ZERO, Basis::Expected));
         assert_eq!(of(1, Some(2), true), (Duration::ZERO, Basis::Ordered));
         assert_eq!(of(1, None, true), (Duration::ZERO, Basis::Ordered));
+        let awaited = |awaited| {
+            let snapshot = Snapshot {
+                instances: 2,
+                expected: None,
+                ordered: false,
+                awaited: Some(awaited),
+            };
+            (wait(&snapshot, &PATIENCE), describe(&snapshot).basis)
+        };
+        assert_eq!(awaited(0), (Duration::ZERO, Basis::Workitem));
+        assert_eq!(awaited(1), (PATIENCE.overdue, Basis::Overdue));
     }
 }

@@ -12,11 +12,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::failure::{Failure, Next};
 use super::worker::{BREATH, POLL};
-use super::{Workflow, deliver, fetch};
+use super::{Workflow, deliver, fetch, objects};
 use crate::fault::Fault;
-use crate::peer::{Destination, Destinations, PeerError, Use};
-use crate::store::{Fetched, Job, Kind, Settled, Store, StoreError, Work};
+use crate::peer::{Destination, Destinations, Use};
+use crate::store::{Fetched, Job, Kind, OWN_ARCHIVE, Settled, Store, StoreError, Work};
 
 /// How long an errand may be silent before another worker takes it; it is renewed while it runs.
 const LEASE: Duration = Duration::from_mins(1);
@@ -28,49 +29,6 @@ const LONGEST_RETRY: Duration = Duration::from_mins(10);
 /// No errand waits for longer, whatever its peer asks for. What waits longer than this was written before a clock was set back, so a
 /// shift by an hour must stand out.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
-
-/// Why an attempt failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    cause: String,
-    /// Whether another attempt may succeed.
-    retry: bool,
-    /// How long the peer wants to be left alone.
-    after: Option<Duration>,
-}
-
-impl Failure {
-    pub(super) fn passing(cause: impl Into<String>) -> Self {
-        Self {
-            cause: cause.into(),
-            retry: true,
-            after: None,
-        }
-    }
-
-    pub(super) fn lasting(cause: impl Into<String>) -> Self {
-        Self {
-            retry: false,
-            ..Self::passing(cause)
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::passing(Fault::from(error).message)
-    }
-}
-
-impl From<PeerError> for Failure {
-    fn from(error: PeerError) -> Self {
-        Self {
-            cause: error.to_string(),
-            retry: error.retry,
-            after: error.retry_after,
-        }
-    }
-}
 
 /// How errands of one kind are run.
 struct Manner {
@@ -98,13 +56,14 @@ fn queue(peer: &str, uses: Use) -> Kind<'_> {
     }
 }
 
-/// The queues of all errands that the configuration has peers for.
+/// The queues of all errands that the configuration has peers for, and that of making objects.
 pub(super) fn queues(destinations: &Destinations) -> Vec<Kind<'_>> {
     let of = |uses| {
         let peers = destinations.used_for(uses);
         peers.map(move |peer| queue(&peer.name, uses))
     };
-    of(Use::Results).chain(of(Use::Studies)).collect()
+    let own = std::iter::once(Kind::Deliver(OWN_ARCHIVE));
+    own.chain(of(Use::Results)).chain(of(Use::Studies)).collect()
 }
 
 fn lanes(workflow: &Workflow, uses: Use, at_once: usize) -> Vec<Lane> {
@@ -120,13 +79,22 @@ fn lanes(workflow: &Workflow, uses: Use, at_once: usize) -> Vec<Lane> {
 /// What an attempt that went well has done.
 enum Done {
     Delivered,
+    /// The objects of a result were made, and the job was settled with them.
+    Made(Settled),
     Fetched(Fetched),
 }
 
-/// Sends results until `stop` is cancelled.
+/// Makes objects and sends results until `stop` is cancelled.
 pub(super) async fn deliveries(workflow: Workflow, stop: CancellationToken) {
+    // objects are made at the rate at which results are; first, for deliveries to archives wait for them
+    let mut all = vec![Lane {
+        peer: OWN_ARCHIVE.to_owned(),
+        uses: Use::Results,
+        places: Arc::new(Semaphore::new(workflow.settings.workers)),
+    }];
+    all.extend(lanes(&workflow, Use::Results, 4));
     let manner = Manner {
-        lanes: lanes(&workflow, Use::Results, 4),
+        lanes: all,
         attempts: workflow.settings.delivery_attempts,
         longest: Duration::from_mins(15),
         wake: workflow.outbox.clone(),
@@ -227,8 +195,11 @@ async fn run_job(workflow: Workflow, manner: Arc<Manner>, job: Job, abandon: Can
 
 async fn attempt(workflow: &Workflow, job: &Job) -> Result<Done, Failure> {
     match &job.work {
+        Work::Deliver { result, destination } if destination == OWN_ARCHIVE => {
+            Ok(Done::Made(objects::make(workflow, job, result).await?))
+        }
         Work::Deliver { result, destination } => {
-            deliver::deliver(workflow, result, destination).await?;
+            deliver::deliver(workflow, job, result, destination).await?;
             Ok(Done::Delivered)
         }
         Work::Fetch { peer } => Ok(Done::Fetched(fetch::fetch(workflow, &job.study, peer).await?)),
@@ -258,21 +229,15 @@ async fn settle(
         None => (store.release(job, Duration::ZERO).await?, "released"),
         Some(Ok(Done::Delivered)) => (store.delivered(job).await?, "delivered"),
         Some(Ok(Done::Fetched(fetched))) => (store.fetched(job, &fetched).await?, "fetched"),
-        Some(Err(failed)) if !failed.retry || job.attempt >= manner.attempts => {
-            let buried = match job.kind() {
-                Kind::Fetch(_) => store.bury_fetch(job, &failed.cause).await?,
-                Kind::Analyse | Kind::Deliver(_) => store.bury_delivery(job, &failed.cause).await?,
-            };
-            (buried, "dead")
-        }
-        Some(Err(failed)) => {
-            let delay = failed
-                .after
-                .unwrap_or_default()
-                .max(backoff(job))
-                .min(LONGEST_WAIT);
-            (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
-        }
+        Some(Ok(Done::Made(settled))) => (settled, "delivered"),
+        Some(Err(failed)) => match failed.next {
+            Next::Wait(pause) => (store.release(job, pause).await?, "released"),
+            Next::Retry(after) if job.attempt < manner.attempts => {
+                let delay = after.unwrap_or_default().max(backoff(job)).min(LONGEST_WAIT);
+                (store.fail_attempt(job, &failed.cause, delay).await?, "failed")
+            }
+            Next::Retry(_) | Next::Bury => (bury(store, job, &failed.cause).await?, "dead"),
+        },
     };
     let outcome = if settled == Settled::Stale {
         "superseded"
@@ -281,6 +246,13 @@ async fn settle(
     };
     report(workflow, job, outcome, began);
     Ok(())
+}
+
+async fn bury(store: &Store, job: &Job, cause: &str) -> Result<Settled, StoreError> {
+    match job.kind() {
+        Kind::Fetch(_) => store.bury_fetch(job, cause).await,
+        Kind::Analyse | Kind::Deliver(_) => store.bury_delivery(job, cause).await,
+    }
 }
 
 fn report(workflow: &Workflow, job: &Job, outcome: &'static str, began: Instant) {

@@ -8,12 +8,12 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::errand::Failure;
+use super::failure::Failure;
 use super::{Submission, Workflow};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
-use crate::fault::{Fault, FaultKind};
-use crate::peer::{Listed, PeerError, Source, Use};
+use crate::peer::{Listed, PeerError, Source};
+use crate::report::report_uid;
 use crate::store::{Fetched, StoreError};
 
 /// What became of one instance.
@@ -21,36 +21,6 @@ enum One {
     Here,
     /// It is not to be had, or not to be taken, and never will be.
     Refused(String),
-}
-
-impl Workflow {
-    /// Orders a study from `peer`, a name of the configuration: it is fetched and then analysed. When this returns, the order survives
-    /// a crash, and will end with an outcome of the study.
-    ///
-    /// # Errors
-    /// `unknown-peer`, or a [`Fault`] of the store.
-    pub async fn order_from(&self, study: &StudyUid, peer: &str) -> Result<(), Fault> {
-        if self.destinations.source(peer).is_none() {
-            return Err(self.unknown_peer());
-        }
-        self.store.order_fetch(study, peer).await?;
-        self.orders.notify_one();
-        Ok(())
-    }
-
-    fn unknown_peer(&self) -> Fault {
-        let sources = self.destinations.used_for(Use::Studies);
-        let names: Vec<_> = sources.map(|peer| peer.name.as_str()).collect();
-        let message = if names.is_empty() {
-            "this server has no peer to fetch studies from: name one under [[destinations]] with use = [\"studies\"]".to_owned()
-        } else {
-            format!(
-                "studies are fetched from {} and from nowhere else",
-                names.join(", ")
-            )
-        };
-        Fault::new(FaultKind::Invalid, "unknown-peer", message)
-    }
 }
 
 /// Brings all that `peer` has of a study and that is not here.
@@ -61,7 +31,11 @@ pub(super) async fn fetch(workflow: &Workflow, study: &StudyUid, peer: &str) -> 
         ));
     };
     let source = Source::open(peer, workflow.settings.instance_limit).await?;
-    let listed = source.list(study).await?;
+    let mut listed = source.list(study).await?;
+    // an archive that gets our reports lists them with the study
+    let reports = workflow.store.deliveries(study).await?.into_iter();
+    let reports: HashSet<String> = reports.map(|sent| report_uid(sent.result_key.as_str())).collect();
+    listed.retain(|one| !reports.contains(one.uid.as_str()));
     failpoint::reach("fetch.after-list")
         .await
         .map_err(StoreError::from)?;

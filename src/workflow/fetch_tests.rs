@@ -38,6 +38,7 @@ impl Running {
             .unwrap();
         let peer = Destination {
             uses: vec![Use::Studies],
+            ae_title: Some("PACS".parse().unwrap()),
             ..destination("pacs", Kind::Stow, archive.url())
         };
         let settings = WorkflowSettings {

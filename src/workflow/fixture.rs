@@ -13,10 +13,11 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 /// The value of an element of such a file.
 pub(crate) type DicomValue = dicom_core::value::Value<InMemDicomObject>;
 
-use super::{Chosen, Score, Scoring, Workflow, WorkflowSettings};
+use super::{Chosen, Explaining, Score, Scoring, Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
-use crate::inference::ScoreRequest;
+use crate::image::heatmap::{Explanation, Picture};
+use crate::inference::{Explained, ScoreRequest};
 use crate::peer::Destinations;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -147,6 +148,18 @@ impl Rehearsed {
     }
 }
 
+/// A small picture.
+pub(crate) fn explained() -> Explained {
+    Explained {
+        picture: Picture {
+            rows: 8,
+            columns: 8,
+            values: vec![100; 8 * 8 * 3],
+        },
+        explanation: Explanation::ActivationMap,
+    }
+}
+
 impl Score for Rehearsed {
     fn model(&self) -> Option<Chosen> {
         Some(Chosen {
@@ -159,6 +172,10 @@ impl Score for Rehearsed {
             },
             rule: StudyRule::default(),
         })
+    }
+
+    fn explain<'a>(&'a self, _: Bytes, _: &'a ModelReference, _: &'a str) -> Explaining<'a> {
+        Box::pin(async move { Ok(explained()) })
     }
 
     fn score(&self, _request: ScoreRequest) -> Scoring<'_> {

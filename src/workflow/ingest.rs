@@ -162,18 +162,6 @@ impl Workflow {
         self.store.accept(instance, record, stored, &patience).await
     }
 
-    /// Asks for the result of a study now, or, with `expected`, when that many instances are there. `false` where the study is not
-    /// known.
-    ///
-    /// # Errors
-    /// A [`Fault`] of the store.
-    pub async fn order(&self, study: &StudyUid, expected: Option<i64>) -> Result<bool, Fault> {
-        let patience = |snapshot: &Snapshot| completeness::wait(snapshot, &self.settings.patience);
-        let known = self.store.order(study, expected, &patience).await?.is_some();
-        self.arrival.notify_one();
-        Ok(known)
-    }
-
     /// For the fault tests' control: what would be lost if an instance were acknowledged before its row is committed.
     fn accept_carelessly(&self, instance: NewInstance, record: Record) -> Accepted {
         let workflow = self.clone();

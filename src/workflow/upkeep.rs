@@ -19,6 +19,8 @@ const COUNT: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_mins(1);
 /// How often the store is tidied.
 const TIDY: Duration = Duration::from_hours(1);
+/// How long what subscribers hear is kept: far longer than it takes to send it on.
+const REPORTS: Duration = Duration::from_hours(24);
 /// How old an object must be that no row names: far older than any sender needs between the two.
 const ORPHAN: Duration = Duration::from_hours(1);
 /// How long a job waits for a peer that is not in the configuration: longer than any roll-out of one takes.
@@ -82,6 +84,7 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
         ("analyse", backlog.analyses),
         ("deliver", backlog.deliveries),
         ("fetch", backlog.fetches),
+        ("workitem", backlog.workitems),
     ];
     workflow
         .metrics
@@ -100,6 +103,7 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
             tracing::info!(studies, "store.images_removed");
         }
     }
+    workflow.store.forget_reports(REPORTS).await?;
     let served = errand::queues(&workflow.destinations);
     let given_up = workflow.store.give_up_unserved(&served, UNSERVED).await?;
     if given_up > 0 {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use osteon::report::report_uid;
+use osteon::report::{capture_uid, report_uid};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -20,6 +20,8 @@ use crate::table::Row;
 
 /// Studies in each phase.
 const STUDIES: u64 = 5;
+/// More images has no study of these tests.
+const MOST_IMAGES: usize = 8;
 /// After the longest wait between two attempts, everything has to be there.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(90);
 
@@ -316,8 +318,8 @@ fn has_ended(delivery: &serde_json::Value) -> bool {
     delivery["state"] == "delivered" || delivery["state"] == "superseded"
 }
 
-/// Holds the archive against what the server says was delivered: the report of every result of every study, and each of them once. Says
-/// how many there are.
+/// Holds the archive against what the server says was delivered: the report of every result of every study, the heat maps that were made
+/// of the latest, and each of them once. Says how many there are.
 pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[String], row: &mut Row) -> usize {
     let copies = archive.copies();
     let twice: Vec<_> = copies.iter().filter(|(_, count)| **count != 1).collect();
@@ -329,7 +331,7 @@ pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[Strin
             twice.first()
         ),
     );
-    let (client, mut wanted) = (client(), BTreeSet::new());
+    let (client, mut wanted, mut maps) = (client(), BTreeSet::new(), BTreeSet::new());
     for study in studies {
         let answer = ask(&client, door, &format!("/v1/studies/{study}")).await;
         // a study that was complete before all of it had come again has a result for each of its contents
@@ -338,15 +340,26 @@ pub(crate) async fn exactly_once(archive: &Archive, door: &str, studies: &[Strin
             .flat_map(|(_, body)| body["deliveries"].as_array())
             .flatten()
         {
-            wanted.insert(report_uid(delivery["result_key"].as_str().unwrap_or_default()));
+            let key = delivery["result_key"].as_str().unwrap_or_default();
+            wanted.insert(report_uid(key));
+            // the images of test studies are named after them; an earlier result may have fewer
+            maps.extend((1..=MOST_IMAGES).map(|image| capture_uid(key, &format!("{study}.{image}"))));
         }
+        let latest = answer
+            .iter()
+            .flat_map(|(_, body)| body["objects"].as_array())
+            .flatten();
+        wanted.extend(latest.filter_map(|object| object["sop_instance_uid"].as_str().map(str::to_owned)));
     }
     let missing = wanted.iter().filter(|uid| !copies.contains_key(*uid)).count();
-    let strangers = copies.keys().filter(|uid| !wanted.contains(*uid)).count();
+    let strangers = copies
+        .keys()
+        .filter(|uid| !wanted.contains(*uid) && !maps.contains(*uid))
+        .count();
     row.must(
         missing == 0 && strangers == 0 && wanted.len() >= studies.len(),
         format!(
-            "the archive lacks {missing} of {} reports and has {strangers} that are none",
+            "the archive lacks {missing} of {} objects and has {strangers} that are of no result",
             wanted.len()
         ),
     );

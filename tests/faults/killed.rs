@@ -14,7 +14,7 @@ use crate::stage::server::{Osteon, Settings, was_killed};
 use crate::table::Row;
 
 /// Where a process may die, in the order in which a study comes by.
-const STAGES: [&str; 15] = [
+const STAGES: [&str; 18] = [
     "accept.before-object",
     "accept.after-object",
     "accept.before-commit",
@@ -27,6 +27,9 @@ const STAGES: [&str; 15] = [
     "settle.before-begin",
     "settle.before-commit",
     "settle.after-commit",
+    "made.before-begin",
+    "made.before-commit",
+    "made.after-commit",
     "deliver.before-send",
     "deliver.after-send",
     "deliver.after-commit",

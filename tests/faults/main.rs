@@ -18,6 +18,7 @@ mod duplicates;
 mod full_disk;
 mod ground;
 mod killed;
+mod orders;
 mod overload;
 mod poison;
 mod replicas;
@@ -86,7 +87,7 @@ impl Engines {
 }
 
 /// What there is, in the order in which it runs.
-const FAULTS: [(&str, &str); 13] = [
+const FAULTS: [(&str, &str); 14] = [
     ("F1", "SIGKILL at every stage and at random"),
     ("F2", "disk full"),
     ("F3", "poison studies"),
@@ -99,6 +100,7 @@ const FAULTS: [(&str, &str); 13] = [
     ("F10", "the clock jumps by an hour"),
     ("replicas", "three replicas, killed at random"),
     ("duplicates", "the same image fifty times at once"),
+    ("orders", "SIGKILL while studies are ordered and fetched"),
     ("soak", "a steady load"),
 ];
 
@@ -213,6 +215,7 @@ async fn perform_one(stage: &Stage, fault: &str, engine: Engine) -> Result<Vec<R
         "F9" => database_down::run(stage, engine).await,
         "F10" => clock::run(stage, engine).await,
         "duplicates" => duplicates::run(stage, engine).await,
+        "orders" => orders::run(stage, engine).await,
         "soak" => soak::run(stage, engine).await,
         "replicas" => replicas::run(stage, engine).await,
         _ => Err(format!("nothing is called {fault}")),

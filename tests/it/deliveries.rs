@@ -43,26 +43,26 @@ fn archive_at(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_gets_the_report_once_and_shows_that_it_has_it() {
+async fn an_archive_gets_report_and_heat_map_once_and_shows_that_it_has_them() {
     let archive = Archive::start(Mode::Accepting).await;
     let server = TestServer::with_file(&archive_at(&archive.url()), Given::default()).await;
     let study = send(&server).await;
     let delivered = delivery(&server, &study, "delivered").await;
     assert_eq!(delivered["destination"], "pacs");
     let copies = archive.copies();
-    assert_eq!(copies.values().copied().collect::<Vec<_>>(), [1]);
-    let uid = copies.keys().next().unwrap();
-    let file = archive.file(uid).unwrap();
-    let report = osteon::dicom::Instance::parse(file).unwrap();
-    assert_eq!(
-        (report.study.as_str(), report.class.as_str()),
-        (study.as_str(), "1.2.840.10008.5.1.4.1.1.88.34")
-    );
     let key = outcome(&server, &study).await["result_key"]
         .as_str()
         .unwrap()
         .to_owned();
-    assert_eq!(*uid, osteon::report::report_uid(&key));
+    let image = osteon::dicom::Instance::parse(sample().into()).unwrap().uid;
+    let report = osteon::report::report_uid(&key);
+    let map = osteon::report::capture_uid(&key, image.as_str());
+    assert_eq!(copies, [(report.clone(), 1), (map, 1)].into());
+    let report = osteon::dicom::Instance::parse(archive.file(&report).unwrap()).unwrap();
+    assert_eq!(
+        (report.study.as_str(), report.class.as_str()),
+        (study.as_str(), "1.2.840.10008.5.1.4.1.1.88.34")
+    );
     assert!(report.header.get(tags::PIXEL_DATA).is_none());
     server.stop().await;
 }
@@ -96,7 +96,7 @@ async fn an_archive_that_says_yes_and_stores_nothing_is_found_out_given_up_and_t
     let (status, printed) = server.osteon(&["jobs", "retry", &study]).await;
     assert_eq!((status, printed.as_str()), (0, "1 put back\n"));
     delivery(&server, &study, "delivered").await;
-    assert_eq!(archive.copies().values().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(archive.copies().values().copied().collect::<Vec<_>>(), [1, 1]);
     let (status, printed) = server.osteon(&["jobs", "retry", &study]).await;
     assert_eq!((status, printed.contains("was given up")), (1, true), "{printed}");
     server.stop().await;

@@ -158,7 +158,7 @@ async fn a_result_goes_to_an_archive_that_speaks_dimse_only() {
     };
     let archive = TestServer::with(bundled_models(), listening.clone()).await;
     let toml = format!(
-        "[[destinations]]\nname = \"old-pacs\"\nkind = \"dimse\"\nhost = \"127.0.0.1\"\nport = {}\ncalled-ae-title = \"OSTEON\"\n",
+        "[[destinations]]\nname = \"old-pacs\"\nkind = \"dimse\"\nhost = \"127.0.0.1\"\nport = {}\nae-title = \"OSTEON\"\n",
         archive.dicom().unwrap().port()
     );
     let server = TestServer::with_file(&toml, listening).await;

@@ -31,6 +31,7 @@ mod orders;
 mod panics;
 mod reload;
 mod repairs;
+mod results;
 mod scheduler;
 mod score;
 mod server;

@@ -11,7 +11,7 @@ use osteon::finding::{
     Violation,
 };
 use osteon::image::phantom::{Recipe, to_dicom};
-use osteon::report::{SourceInstance, structured_report};
+use osteon::report::{Identity, SourceInstance, structured_report};
 use serde_json::{Value, json};
 
 fn header(patient: u32, image: u32) -> InMemDicomObject {
@@ -149,9 +149,13 @@ fn reports(folder: &Path) -> Vec<PathBuf> {
         .into_iter()
         .map(|(name, instances)| {
             let result = StudyResult::of(instances, &StudyRule::default());
-            let made_at = "2026-11-25T08:30:05Z".parse().unwrap();
-            let key = format!("{name:0>64}");
-            let report = structured_report(&result, &key, &sources, &headers[0], made_at).unwrap();
+            let (key, former) = (format!("{name:0>64}"), "f".repeat(64));
+            let identity = Identity {
+                key: &key,
+                supersedes: (name == "classes").then_some(former.as_str()),
+                made_at: "2026-11-25T08:30:05Z".parse().unwrap(),
+            };
+            let report = structured_report(&result, &identity, &sources, &headers[0]).unwrap();
             let file = folder.join(format!("{name}.dcm"));
             report.write_to_file(&file).unwrap();
             file

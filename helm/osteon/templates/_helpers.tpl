@@ -93,7 +93,7 @@ kind = {{ toRawJson .kind }}
 {{- if eq .kind "dimse" }}
 host = {{ toRawJson .host }}
 port = {{ .port }}
-called-ae-title = {{ toRawJson .calledAeTitle }}
+ae-title = {{ toRawJson .aeTitle }}
 {{- with .callingAeTitle }}
 calling-ae-title = {{ toRawJson . }}
 {{- end }}
@@ -149,7 +149,7 @@ timeout-seconds = {{ . }}
 {{- fail (printf "destinations has %s twice" .name) }}
 {{- end }}
 {{- if ne (eq .kind "dimse") (hasKey . "host") }}
-{{- fail (printf "destination %s: kind dimse has host, port and calledAeTitle, the other kinds have a url" .name) }}
+{{- fail (printf "destination %s: kind dimse has host, port and aeTitle, the other kinds have a url" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 {{- end }}

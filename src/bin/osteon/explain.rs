@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     println!("{}\n", account(&study, &events));
     for event in &events {
-        println!("  {}  {:<16} {}", event.at, event.kind, detail(event));
+        println!("  {}  {:<19} {}", event.at, event.kind, detail(event));
     }
     deliveries(&store, &uid).await?;
     Ok(ExitCode::SUCCESS)

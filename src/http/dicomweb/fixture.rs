@@ -12,9 +12,11 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::stow::{self, StowSettings};
+use super::workitems::{self, WorklistSettings};
 use super::{Service, routes};
 use crate::dicom::media_type::MediaType;
 use crate::http::studies;
@@ -68,6 +70,11 @@ impl TestServer {
             public_url: None,
             intake: Intake::new(1 << 20, Duration::from_secs(1)),
         };
+        let worklist = WorklistSettings {
+            public_url: None,
+            intake: settings.intake.clone(),
+            stopping: CancellationToken::new(),
+        };
         let service = Service {
             public_url: None,
             outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
@@ -75,6 +82,7 @@ impl TestServer {
         };
         let router = stow::routes::<Doors>(settings)
             .merge(routes(service))
+            .merge(workitems::routes(worklist))
             .merge(studies::routes::<Doors>())
             .with_state(doors.clone());
         Self {
@@ -152,7 +160,12 @@ impl TestServer {
             !text.contains("Canary") && !text.contains(self.folder.path().to_str().unwrap()),
             "{text}"
         );
-        (status, serde_json::from_str(&text).unwrap())
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
+        (status, body)
     }
 }
 

@@ -9,6 +9,7 @@ mod service;
 pub mod stow;
 mod stow_answer;
 mod wado;
+pub mod workitems;
 
 use std::sync::Arc;
 

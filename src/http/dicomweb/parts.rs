@@ -110,7 +110,7 @@ fn body_taken_within(
 ) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(hand_on(pieces, sender, patience));
-    Body::from_stream(stream::unfold(Some(receiver), |receiver| async move {
+    let handed = stream::unfold(Some(receiver), |receiver| async move {
         let mut receiver = receiver?;
         match receiver.recv().await {
             Some(Handed::Piece(piece)) => Some((Ok(piece), Some(receiver))),
@@ -118,7 +118,9 @@ fn body_taken_within(
             // it broke off; without an error the body would seem whole
             None => Some((Err(BrokenOff), None)),
         }
-    }))
+    });
+    // a connection asks once more after the end
+    Body::from_stream(handed.fuse())
 }
 
 enum Handed {
@@ -178,6 +180,8 @@ mod tests {
         let piece = Bytes::from(vec![7; 3 * PIECE + 1]);
         let whole = body(pieces([piece.clone(), Bytes::new(), Bytes::from_static(b"end")]));
         assert_eq!(read(whole).await.unwrap(), [&piece[..], b"end"].concat());
+        let mut empty = body(pieces([]));
+        assert!(empty.frame().await.is_none() && empty.frame().await.is_none());
         let fault = Fault::new(FaultKind::Internal, "test", "as the test wants it");
         let broken = body(stream::iter([Ok(piece), Err(fault)]));
         assert!(read(broken).await.is_err());

@@ -123,6 +123,10 @@ impl Request {
             ContentKind::Single => {
                 let bytes =
                     body::read(headers, body, limit, &self.settings.intake, Priority::Routine).await?;
+                if bytes.is_empty() {
+                    let message = "the body is empty: send the bytes of one DICOM file";
+                    return Err(Fault::new(FaultKind::Invalid, "empty", message));
+                }
                 let mut answer = Answer::default();
                 self.store(bytes, &mut answer).await;
                 answer

@@ -229,6 +229,7 @@ async fn wrong_syntax_is_400_with_its_reason() {
         (TYPE, whole[..whole.len() - 9].to_vec(), "multipart"),
         (TYPE, vec![], "multipart"),
         (TYPE, b"--b--".to_vec(), "no-parts"),
+        ("application/dicom", vec![], "empty"),
     ] {
         let (status, body) = server.post("/dicom-web/studies", content_type, body).await;
         assert_eq!(

@@ -45,7 +45,7 @@ fn the_same_result_is_the_same_file_and_another_key_another_object() {
             vec![scored(&sources[0], vec![osteoporosis(0.75)])],
             &StudyRule::default(),
         );
-        let object = structured_report(&result, key, &sources, &headers[0], made_at()).unwrap();
+        let object = structured_report(&result, &identity(key), &sources, &headers[0]).unwrap();
         let mut file = Vec::new();
         object.write_all(&mut file).unwrap();
         file
@@ -57,6 +57,32 @@ fn the_same_result_is_the_same_file_and_another_key_another_object() {
     // [b'osteon', b'structured report', b'0' * 64])).digest()[:16], 'big')
     assert_eq!(report_uid(&other), "2.25.152346007606621803922936953396268141807");
     assert!(Instance::parse(bytes(KEY).into()).unwrap().class == uids::COMPREHENSIVE3_DSR_STORAGE);
+}
+
+#[test]
+fn a_report_names_the_one_whose_place_it_takes() {
+    let headers = headers();
+    let sources = sources(&headers);
+    let result = StudyResult::of(vec![refused(&sources[0])], &StudyRule::default());
+    let former = "0".repeat(64);
+    let identity = Identity {
+        supersedes: Some(&former),
+        ..identity(KEY)
+    };
+    let object = structured_report(&result, &identity, &sources, &headers[0]).unwrap();
+    let document = items(&object, tags::PREDECESSOR_DOCUMENTS_SEQUENCE)[0];
+    assert_eq!(
+        text(document, tags::STUDY_INSTANCE_UID),
+        text(&object, tags::STUDY_INSTANCE_UID)
+    );
+    let series = items(document, tags::REFERENCED_SERIES_SEQUENCE)[0];
+    assert_eq!(
+        text(series, tags::SERIES_INSTANCE_UID).unwrap(),
+        report_series_uid(&former)
+    );
+    assert_eq!(image(series), report_uid(&former));
+    let first = report(vec![refused(&sources[0])], &headers).unwrap();
+    assert!(first.get(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_none());
 }
 
 #[test]
@@ -106,10 +132,10 @@ fn what_is_no_result_gets_no_report() {
     let not_a_number = report(one(vec![osteoporosis(f32::NAN)]), &headers);
     assert_eq!(not_a_number.unwrap_err(), ReportError::NotFinite);
     let result = StudyResult::of(Vec::new(), &StudyRule::default());
-    let none = structured_report(&result, KEY, &[], &headers[0], made_at());
+    let none = structured_report(&result, &identity(KEY), &[], &headers[0]);
     assert_eq!(none.unwrap_err(), ReportError::NoSource);
     let nameless = InMemDicomObject::new_empty();
-    let none = structured_report(&result, KEY, &sources, &nameless, made_at());
+    let none = structured_report(&result, &identity(KEY), &sources, &nameless);
     assert!(matches!(none.unwrap_err(), ReportError::Identity(_)));
 }
 

@@ -1,6 +1,5 @@
 //! Results of every kind, and the ways through the trees that come of them.
 
-use chrono::{DateTime, FixedOffset};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileDicomObject, InMemDicomObject};
@@ -14,15 +13,21 @@ use crate::finding::{
 };
 use crate::image::phantom::{Recipe, to_dicom};
 
+mod capture;
 mod content;
+mod fhir;
 mod identity;
 
 type Object = FileDicomObject<InMemDicomObject>;
 
 const KEY: &str = "6f2a9a5f6b1ddc1a4f1bbb2b6bd0cf0f2a7f0f4d9d4a8f1c0e6b5a4938271605";
 
-fn made_at() -> DateTime<FixedOffset> {
-    "2026-11-25T23:30:05-01:00".parse().unwrap()
+fn identity(key: &str) -> Identity<'_> {
+    Identity {
+        key,
+        supersedes: None,
+        made_at: "2026-11-25T23:30:05-01:00".parse().unwrap(),
+    }
 }
 
 /// Headers of two images of one patient.
@@ -85,7 +90,7 @@ fn refused(source: &SourceInstance) -> InstanceResult {
 
 fn report(instances: Vec<InstanceResult>, headers: &[InMemDicomObject]) -> Result<Object, ReportError> {
     let result = StudyResult::of(instances, &StudyRule::default());
-    structured_report(&result, KEY, &sources(headers), &headers[0], made_at())
+    structured_report(&result, &identity(KEY), &sources(headers), &headers[0])
 }
 
 fn items(object: &InMemDicomObject, tag: Tag) -> Vec<&InMemDicomObject> {

@@ -1,4 +1,4 @@
--- Orders: studies that are fetched from a peer, as jobs of the same queue.
+-- Orders: studies that are fetched from a peer, as jobs of the same queue, and workitems of the Unified Procedure Step.
 -- One text for SQLite and PostgreSQL; times are milliseconds since 1970 in UTC, from the database's clock.
 
 CREATE TABLE jobs_0006 (
@@ -44,4 +44,59 @@ CREATE INDEX jobs_of_study ON jobs (study_uid);
 -- how many fetches of the study wait or run: until they have ended it is not complete
 ALTER TABLE studies ADD COLUMN fetches BIGINT NOT NULL DEFAULT 0;
 DROP INDEX studies_due;
-CREATE INDEX studies_due ON studies (due_at) WHERE state = 'received' AND fetches = 0;
+-- a study that was ordered and of which nothing has come has generation 0
+CREATE INDEX studies_due ON studies (due_at) WHERE state = 'received' AND fetches = 0 AND generation > 0;
+
+CREATE TABLE workitems (
+    workitem_uid    TEXT   NOT NULL PRIMARY KEY,
+    state           TEXT   NOT NULL CHECK (state IN ('SCHEDULED', 'IN PROGRESS', 'COMPLETED', 'CANCELED')),
+    -- counts what happened to it
+    version         BIGINT NOT NULL,
+    -- of its performer
+    transaction_uid TEXT,
+    performed_here  BIGINT NOT NULL,
+    -- the study whose score it orders of this server; null where the work is another's
+    study_uid       TEXT REFERENCES studies (study_uid),
+    urgent          BIGINT NOT NULL,
+    -- the peer that the study is fetched from
+    peer            TEXT,
+    -- DICOM JSON, without the Transaction UID
+    attributes      TEXT   NOT NULL,
+    created_at      BIGINT NOT NULL
+);
+
+-- asked at every arrival of an instance
+CREATE INDEX workitems_open ON workitems (study_uid) WHERE state IN ('SCHEDULED', 'IN PROGRESS');
+CREATE INDEX workitems_newest ON workitems (created_at, workitem_uid);
+CREATE INDEX workitems_by_state ON workitems (state, created_at, workitem_uid);
+
+-- the instances that a workitem lists: its study is complete when they are there
+CREATE TABLE workitem_inputs (
+    workitem_uid TEXT NOT NULL REFERENCES workitems (workitem_uid),
+    sop_uid      TEXT NOT NULL,
+    PRIMARY KEY (workitem_uid, sop_uid)
+);
+
+CREATE TABLE workitem_subscriptions (
+    ae_title TEXT NOT NULL,
+    -- a workitem, or the well-known UID of all or of all that match the filter
+    target   TEXT NOT NULL,
+    filter   TEXT,
+    PRIMARY KEY (ae_title, target)
+);
+
+CREATE INDEX workitem_subscriptions_of ON workitem_subscriptions (target);
+
+-- what subscribers hear, whichever server they are connected to
+CREATE TABLE workitem_reports (
+    ae_title     TEXT   NOT NULL,
+    workitem_uid TEXT   NOT NULL,
+    version      BIGINT NOT NULL,
+    at           BIGINT NOT NULL,
+    -- DICOM JSON
+    report       TEXT   NOT NULL,
+    PRIMARY KEY (ae_title, workitem_uid, version)
+);
+
+CREATE INDEX workitem_reports_of ON workitem_reports (ae_title, at);
+CREATE INDEX workitem_reports_old ON workitem_reports (at);

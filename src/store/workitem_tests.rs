@@ -1,0 +1,384 @@
+//! Workitems on both engines: performed by the claim that analyses their study, ended with its outcome, and heard of by their subscribers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::fixture::{Fixture, both, send, uid};
+use super::*;
+use crate::dicom::InstanceUid;
+use crate::finding::{Outcome, StudyResult};
+use crate::workitem::{Attributes, Order, Page, Query, Refusal, State, Workitem, tag};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+fn item(text: &str) -> InstanceUid {
+    InstanceUid::parse(text).unwrap()
+}
+
+fn new(workitem: &str, instances: &[&str], peer: Option<&str>) -> NewWorkitem {
+    let scheduled = Workitem::schedule(item(workitem), Attributes::default(), "20261129").unwrap();
+    NewWorkitem {
+        workitem: scheduled.workitem,
+        order: Some(Order {
+            study: uid(),
+            instances: instances.iter().map(|text| item(text)).collect(),
+            urgent: false,
+            retrieve_from: BTreeSet::new(),
+            retrieve_urls: BTreeSet::new(),
+        }),
+        peer: peer.map(str::to_owned),
+    }
+}
+
+/// As the workflow decides.
+fn patience(snapshot: &Snapshot) -> Duration {
+    let now = snapshot.ordered || snapshot.awaited == Some(0);
+    if now {
+        Duration::ZERO
+    } else {
+        Duration::from_hours(1)
+    }
+}
+
+async fn create(store: &Store, new: &NewWorkitem) -> bool {
+    store.create_workitem(new, &patience).await.unwrap()
+}
+
+async fn arrive(store: &Store, sop: &str) {
+    let (object, stored) = store.put_object(sop.to_owned().into()).await.unwrap();
+    let instance = super::fixture::instance("1.2", sop, object);
+    store.accept(&instance, stored, &patience).await.unwrap();
+}
+
+async fn state(store: &Store, workitem: &str) -> State {
+    store.workitem(&item(workitem)).await.unwrap().unwrap().state
+}
+
+async fn queued(store: &Store) -> usize {
+    let describe = |snapshot: &Snapshot| Completeness {
+        basis: Basis::Workitem,
+        instances: snapshot.instances,
+        expected: snapshot.expected,
+    };
+    store.enqueue_due(10, describe).await.unwrap()
+}
+
+async fn claim(store: &Store, kind: Kind<'_>) -> Job {
+    store.claim(kind, 1, LEASE, 3).await.unwrap().pop().unwrap()
+}
+
+fn result(job: &Job, outcome: Outcome) -> NewResult {
+    let failed = NewResult::failed(job, "modality", "it is CT".to_owned());
+    NewResult {
+        body: StudyResult {
+            outcome,
+            ..failed.body.clone()
+        },
+        ..failed
+    }
+}
+
+async fn sound(fixture: &Fixture) {
+    let report = fixture.store.check(false, || ()).await.unwrap();
+    assert_eq!(report.disagreements, []);
+}
+
+#[tokio::test]
+async fn a_study_is_complete_when_all_is_there_that_its_workitem_lists() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        assert!(create(store, &new("1.7", &["1.2.1", "1.2.2"], None)).await);
+        assert!(
+            !create(store, &new("1.7", &["1.2.3"], None)).await,
+            "there is one"
+        );
+        assert_eq!(queued(store).await, 0, "nothing of the study is here");
+        assert_eq!(store.next_due_in().await.unwrap(), None);
+        arrive(store, "1.2.1").await;
+        assert_eq!(queued(store).await, 0);
+        arrive(store, "1.2.2").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        assert_eq!(state(store, "1.7").await, State::InProgress);
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        assert_eq!(state(store, "1.7").await, State::Completed);
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn what_dies_or_fails_on_the_way_leaves_a_workitem_that_ends() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        arrive(store, "1.2.1").await;
+        assert_eq!(queued(store).await, 1);
+        // a worker that dies, one that is overtaken by a late image, and one that fails for good
+        let _gone = store.claim(Kind::Analyse, 1, Duration::ZERO, 3).await.unwrap();
+        let stale = claim(store, Kind::Analyse).await;
+        arrive(store, "1.2.2").await;
+        assert_eq!(
+            store
+                .complete(&stale, &result(&stale, Outcome::Scored))
+                .await
+                .unwrap(),
+            Settled::Stale
+        );
+        assert_eq!(state(store, "1.7").await, State::InProgress);
+        assert!(store.order(&uid(), None, &patience).await.unwrap().is_some());
+        assert_eq!(queued(store).await, 1);
+        for _ in 0..3 {
+            store.claim(Kind::Analyse, 1, Duration::ZERO, 3).await.unwrap();
+        }
+        assert!(store.claim(Kind::Analyse, 1, LEASE, 3).await.unwrap().is_empty());
+        assert_eq!(state(store, "1.7").await, State::Canceled);
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_comes_while_its_study_is_analysed_ends_with_it() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        send(store, "1.2.1", b"one").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        create(store, &new("1.8", &["1.2.1", "1.2.2"], None)).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Refused))
+            .await
+            .unwrap();
+        assert_eq!(state(store, "1.7").await, State::Canceled);
+        assert_eq!(
+            state(store, "1.8").await,
+            State::Scheduled,
+            "it lacks an instance"
+        );
+        arrive(store, "1.2.2").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        assert_eq!(state(store, "1.8").await, State::Completed);
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn one_of_a_settled_study_is_performed_at_once() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        send(store, "1.2.1", b"one").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        create(store, &new("1.8", &[], None)).await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        for workitem in ["1.7", "1.8"] {
+            assert_eq!(state(store, workitem).await, State::Completed, "{workitem}");
+        }
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn one_whose_input_a_peer_has_is_fetched_and_canceled_where_that_fails() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        create(store, &new("1.7", &["1.2.1"], Some("pacs"))).await;
+        let job = claim(store, Kind::Fetch("pacs")).await;
+        let _ = store.bury_fetch(&job, "no connection").await.unwrap();
+        let workitem = store.workitem(&item("1.7")).await.unwrap().unwrap();
+        assert_eq!(workitem.state, State::Canceled);
+        let why = workitem
+            .attributes
+            .items(tag::PROGRESS_INFORMATION)
+            .next()
+            .unwrap();
+        let why = why[tag::REASON_FOR_CANCELLATION]["Value"][0].as_str().unwrap();
+        assert!(why.contains("from pacs: no connection"), "{why}");
+        sound(&fixture).await;
+
+        create(store, &new("1.8", &["1.2.1", "1.2.2"], Some("pacs"))).await;
+        create(store, &new("1.9", &["1.2.1"], Some("pacs"))).await;
+        let job = claim(store, Kind::Fetch("pacs")).await;
+        arrive(store, "1.2.1").await;
+        let found = Fetched {
+            listed: 1,
+            fetched: 1,
+            already_here: 0,
+            refused: None,
+        };
+        let _ = store.fetched(&job, &found).await.unwrap();
+        assert_eq!(
+            state(store, "1.8").await,
+            State::Canceled,
+            "the peer does not have all of it"
+        );
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        assert_eq!(state(store, "1.9").await, State::Completed);
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn a_high_priority_goes_before_others() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        let other =
+            super::fixture::instance("1.1", "1.1.1", store.put_object("other".into()).await.unwrap().0);
+        store
+            .accept(&other, Stored::Now, &|_| Duration::ZERO)
+            .await
+            .unwrap();
+        assert_eq!(queued(store).await, 1);
+        let mut urgent = new("1.7", &["1.2.1"], None);
+        urgent.order.as_mut().unwrap().urgent = true;
+        create(store, &urgent).await;
+        arrive(store, "1.2.1").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        assert_eq!((job.study.as_str(), job.urgent), ("1.2", true));
+    }
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_have_one_winner() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        let take = |transaction: String| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut request = Attributes::default();
+                request.put(tag::STATE, "CS", "IN PROGRESS");
+                request.put(tag::TRANSACTION_UID, "UI", &transaction);
+                let change =
+                    |workitem: &mut Workitem, _: bool, now: &str| workitem.change_state(&request, now);
+                store
+                    .change_workitem(&item("1.7"), change)
+                    .await
+                    .unwrap()
+                    .unwrap()
+            })
+        };
+        let takes: Vec<_> = (1..=8).map(|number| take(format!("1.9.{number}"))).collect();
+        let mut won = 0;
+        for taken in takes {
+            match taken.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(refusal) => assert_eq!(refusal, Refusal::Inconsistent),
+            }
+        }
+        assert_eq!(won, 1);
+        // and what another performs is not performed here
+        arrive(store, "1.2.1").await;
+        assert!(store.order(&uid(), None, &patience).await.unwrap().is_some());
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        assert_eq!(state(store, "1.7").await, State::InProgress);
+        sound(&fixture).await;
+    }
+}
+
+/// What a subscriber heard: workitem and state.
+async fn heard(store: &Store, ae_title: &str) -> Vec<(String, String)> {
+    let reports = store.reports(ae_title, Timestamp(0), LEASE).await.unwrap();
+    let told = |report: &Report| {
+        let event = serde_json::to_value(&report.event).unwrap();
+        let state = event[tag::STATE]["Value"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (report.workitem.to_string(), state)
+    };
+    reports.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn subscribers_hear_where_their_workitems_stand_on_every_server() {
+    for fixture in both().await {
+        let (store, elsewhere) = (&fixture.store, fixture.reopened().await);
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        let one = Target::Workitem(item("1.7"));
+        assert!(store.subscribe("ONE", &one).await.unwrap());
+        assert!(
+            !store
+                .subscribe("ONE", &Target::Workitem(item("1.6")))
+                .await
+                .unwrap()
+        );
+        assert!(store.subscribe("ALL", &Target::Every).await.unwrap());
+        let filter = "SOPInstanceUID=1.8".to_owned();
+        assert!(store.subscribe("SOME", &Target::Matching(filter)).await.unwrap());
+        create(store, &new("1.8", &["1.2.9"], None)).await;
+        store.suspend("ALL", &Target::Every).await.unwrap();
+        create(store, &new("1.9", &["1.2.9"], None)).await;
+        arrive(store, "1.2.1").await;
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        assert!(store.unsubscribe("ONE", &one).await.unwrap());
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        let of = |workitem: &str, state: &str| (workitem.to_owned(), state.to_owned());
+        let one = [of("1.7", "SCHEDULED"), of("1.7", "IN PROGRESS")];
+        assert_eq!(heard(&elsewhere, "ONE").await, one);
+        let all: BTreeSet<_> = heard(&elsewhere, "ALL").await.into_iter().collect();
+        let wanted = [
+            of("1.7", "SCHEDULED"),
+            of("1.7", "IN PROGRESS"),
+            of("1.7", "COMPLETED"),
+            of("1.8", "SCHEDULED"),
+        ];
+        assert_eq!(all, BTreeSet::from(wanted));
+        assert_eq!(heard(&elsewhere, "SOME").await, [of("1.8", "SCHEDULED")]);
+        assert_eq!(store.forget_reports(Duration::from_hours(1)).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn many_workitems_are_found_in_pages() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        for number in 1..=7 {
+            create(store, &new(&format!("1.7.{number}"), &["1.2.1"], None)).await;
+        }
+        let (query, page) = Query::parse(&[("limit".to_owned(), "3".to_owned())]).unwrap();
+        let mut seen = BTreeSet::new();
+        for offset in [0, 3, 6] {
+            let (found, more) = store
+                .find_workitems(&query, &Page { offset, ..page })
+                .await
+                .unwrap();
+            assert_eq!(more, offset < 6);
+            seen.extend(found.into_iter().map(|workitem| workitem.uid));
+        }
+        assert_eq!(seen.len(), 7);
+    }
+}
