@@ -52,7 +52,7 @@ ENV OSTEON_LISTEN=0.0.0.0:8080 \
     ORT_DYLIB_PATH=/usr/local/lib/osteon/libonnxruntime.so
 USER 65532:65532
 WORKDIR /data
-EXPOSE 8080
+EXPOSE 8080 11112
 # Studies and the database. /models is no volume: it would keep serving an old release's models after an upgrade;
 # mount your own models over it.
 VOLUME ["/data"]

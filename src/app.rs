@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::dimse;
 use crate::failpoint;
-use crate::http::{self, App, Intake, Limits, Outgoing};
+use crate::http::{self, App, Limits, Outgoing};
 use crate::inference::{Inference, RepositorySettings, Settings};
+use crate::intake::Intake;
 use crate::model::{Policy, TrustedKeys};
 use crate::runtime::Runtime;
 use crate::store::{Store, StoreError, StoreSettings};
@@ -27,6 +29,8 @@ use crate::workflow::Workflow;
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it takes DICOM associations, if it does.
+    pub dicom: Option<SocketAddr>,
     /// Its models.
     pub inference: Inference,
     /// Cancel it to stop the server.
@@ -34,6 +38,7 @@ pub struct Server {
     loading: Option<JoinHandle<()>>,
     grace: Duration,
     serving: JoinHandle<std::io::Result<()>>,
+    associations: JoinHandle<()>,
     workers: JoinHandle<()>,
 }
 
@@ -72,6 +77,19 @@ async fn watch(inference: Inference, every: Duration, stopping: CancellationToke
     }
 }
 
+/// Cancels `closing` a little after `stopping`, so that a balancer sees first that the server is not ready.
+async fn close_later(stopping: CancellationToken, linger: Duration, closing: CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(linger).await;
+    closing.cancel();
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on: choose another with {flag}"))
+}
+
 impl Server {
     /// Starts to listen; the models load and prove themselves in the background.
     ///
@@ -106,16 +124,26 @@ impl Server {
             config.workflow,
         );
 
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!(
-                "{} cannot be listened on: choose another with --listen",
-                config.listen
-            )
-        })?;
+        let listener = listen(config.listen, "--listen").await?;
         let address = listener.local_addr()?;
+        if config.dicom_listen.is_some() && !config.role.takes_studies() {
+            tracing::warn!("dimse.off: a worker takes no DICOM associations");
+        }
+        let dicom_listener = match config.dicom_listen.filter(|_| config.role.takes_studies()) {
+            Some(address) => Some(listen(address, "--dicom-listen").await?),
+            None => None,
+        };
+        let dicom = dicom_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let limits = Limits {
             body_bytes: config.body_bytes,
             stow_bytes: config.body_bytes.saturating_mul(16),
+        };
+        let intake = Intake::new(config.body_memory_bytes, config.deadline);
+        let door = dimse::Door {
+            workflow: workflow.clone(),
+            intake: intake.clone(),
+            metrics: metrics.clone(),
+            settings: Arc::new(config.dimse),
         };
         let app = App {
             inference: inference.clone(),
@@ -123,7 +151,7 @@ impl Server {
             workflow: workflow.clone(),
             metrics,
             limits,
-            intake: Intake::new(config.body_memory_bytes, config.deadline),
+            intake,
             outgoing: Outgoing {
                 room: Intake::new(config.body_memory_bytes, config.deadline),
                 decoders: Arc::new(Semaphore::new(config.cores)),
@@ -133,17 +161,19 @@ impl Server {
             role: config.role,
             stopping: stopping.clone(),
         };
-        let closing = stopping.clone();
-        let shutdown = async move {
-            closing.cancelled().await;
-            tokio::time::sleep(config.linger).await;
+        let closing = CancellationToken::new();
+        tokio::spawn(close_later(stopping.clone(), config.linger, closing.clone()));
+        let drain = config.workflow.drain;
+        let associations = match dicom_listener {
+            Some(listener) => tokio::spawn(dimse::run(door, listener, closing.clone(), drain)),
+            None => tokio::spawn(closing.clone().cancelled_owned()),
         };
         let serving = tokio::spawn(
             axum::serve(
                 listener,
                 http::router(app).into_make_service_with_connect_info::<SocketAddr>(),
             )
-            .with_graceful_shutdown(shutdown)
+            .with_graceful_shutdown(closing.cancelled_owned())
             .into_future(),
         );
 
@@ -161,11 +191,13 @@ impl Server {
         };
         Ok(Self {
             address,
+            dicom,
             inference,
             stopping,
             loading,
             grace: config.grace,
             serving,
+            associations,
             workers,
         })
     }
@@ -194,6 +226,7 @@ impl Server {
         let ended = async {
             let served = (&mut self.serving).await;
             self.stopping.cancel();
+            (&mut self.associations).await.context("the DICOM door failed")?;
             (&mut self.workers).await.context("a worker failed")?;
             Ok(served??)
         };

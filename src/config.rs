@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::dicom::AeTitle;
+use crate::dimse::{self, Callers};
 use crate::http::CorsOrigins;
 use crate::inference::Versions;
 use crate::peer::{Destinations, Use};
@@ -16,6 +18,9 @@ use crate::runtime::Device;
 use crate::store::{DatabasePlace, KeysError, OWN_ARCHIVE, ObjectKeys, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
 use crate::workflow::{Patience, Role, WorkflowSettings};
+
+/// Each association may hold as much as the longest PDU, and has a task of its own.
+const MOST_ASSOCIATIONS: usize = 1000;
 
 /// What can be set, as it was given: each field is a flag, an environment variable and a key of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -111,6 +116,19 @@ pub struct Given {
     /// Memory for the bodies of all requests together, in MiB; who does not fit waits before sending [default: 256]
     #[arg(long, env = "OSTEON_BODY_MEMORY_MIB", value_name = "MIB")]
     pub body_memory_mib: Option<usize>,
+    /// Address for DICOM associations, C-ECHO and C-STORE, such as 0.0.0.0:11112 [default: none are taken]
+    #[arg(long, env = "OSTEON_DICOM_LISTEN", value_name = "HOST:PORT")]
+    pub dicom_listen: Option<SocketAddr>,
+    /// The application entity title that peers call [default: OSTEON]
+    #[arg(long, env = "OSTEON_DICOM_AE_TITLE", value_name = "TITLE")]
+    pub dicom_ae_title: Option<AeTitle>,
+    /// Associations that may be open at a time [default: 32]
+    #[arg(long, env = "OSTEON_DICOM_ASSOCIATIONS", value_name = "N")]
+    pub dicom_associations: Option<usize>,
+    /// In the file only, `[[dicom-callers]]`: the application entities that may call, and from where; without any, those of
+    /// this machine.
+    #[arg(skip)]
+    pub dicom_callers: Option<Callers>,
     /// Where clients find this server, for the URLs in its answers, such as <https://osteon.example>
     /// [default: the host that a request names]
     #[arg(long, env = "OSTEON_PUBLIC_URL", value_name = "URL")]
@@ -274,6 +292,10 @@ pub struct Config {
     pub body_bytes: usize,
     /// Memory for all bodies together, in bytes.
     pub body_memory_bytes: usize,
+    /// Address for DICOM associations, if any are taken; port 0 takes any free one.
+    pub dicom_listen: Option<SocketAddr>,
+    /// What peers call, and who may.
+    pub dimse: dimse::Settings,
     /// Where clients find this server, without a slash at its end.
     pub public_url: Option<String>,
     /// Whose web pages may use DICOMweb from a browser.
@@ -350,6 +372,13 @@ impl Config {
             ));
         }
         let store = store(&given, &file, &destinations)?;
+        let dimse = dimse::Settings {
+            ae_title: given.dicom_ae_title.or(file.dicom_ae_title).unwrap_or_default(),
+            callers: given.dicom_callers.or(file.dicom_callers).unwrap_or_default(),
+            associations: given.dicom_associations.or(file.dicom_associations).unwrap_or(32),
+            body_bytes: workflow.instance_limit,
+            times: dimse::Times::default(),
+        };
         let config = Self {
             listen: given
                 .listen
@@ -382,6 +411,8 @@ impl Config {
                 .or(file.body_memory_mib)
                 .unwrap_or(256)
                 .saturating_mul(1 << 20),
+            dicom_listen: given.dicom_listen.or(file.dicom_listen),
+            dimse,
             public_url: given
                 .public_url
                 .or(file.public_url)
@@ -399,9 +430,13 @@ impl Config {
                 "require-signature needs trusted-keys: without a public key no signature can be checked",
             ));
         }
-        if config.cores == 0 || config.instances == 0 || config.queue == 0 {
+        if config.cores == 0
+            || config.instances == 0
+            || config.queue == 0
+            || !(1..=MOST_ASSOCIATIONS).contains(&config.dimse.associations)
+        {
             return Err(ConfigError::Range(
-                "cores, instances and queue must be at least 1",
+                "cores, instances, queue and dicom-associations must be at least 1, and dicom-associations at most 1000",
             ));
         }
         if config
@@ -602,6 +637,30 @@ mod tests {
         let (_folder, path) = file("[sites]\n\"General Hospital\" = \"General Hospital\"\n");
         let said = Config::resolve(Given::default(), Some(&path)).unwrap_err();
         assert!(said.to_string().contains("lower-case"), "{said}");
+    }
+
+    #[test]
+    fn who_may_call_is_named_in_the_file() {
+        let (_folder, path) = file(
+            "dicom-listen = \"0.0.0.0:11112\"\ndicom-ae-title = \"AI\"\n[[dicom-callers]]\nae-title = \"ARCHIVE\"\nhosts = [\"10.0.5.20\"]\n",
+        );
+        let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+        assert_eq!(config.dicom_listen, Some(SocketAddr::from(([0, 0, 0, 0], 11112))));
+        assert_eq!(config.dimse.ae_title.as_str(), "AI");
+        assert!(!config.dimse.callers.is_empty());
+        let without = Config::resolve(Given::default(), None).unwrap();
+        assert_eq!(
+            (without.dicom_listen, without.dimse.ae_title.as_str()),
+            (None, "OSTEON")
+        );
+        assert!(without.dimse.callers.is_empty());
+        for wrong in [
+            "dicom-ae-title = \"MUCH TOO LONG A TITLE\"",
+            "dicom-associations = 0",
+        ] {
+            let (_folder, path) = file(wrong);
+            assert!(Config::resolve(Given::default(), Some(&path)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

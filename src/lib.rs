@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   root        config  app  bin/osteon                       bin/osteon-train
-//!   doors       http                                               |
+//!   doors       http  dimse  intake                                  |
 //!   services    workflow -> inference, store, peer               train
 //!   execution   runtime  model  telemetry   <----------------------'
 //!   pure        deidentify  workitem  report  finding  evaluation  image  dicom  fault  pages
@@ -44,11 +44,15 @@ pub mod app;
 #[cfg(feature = "serve")]
 pub mod config;
 #[cfg(feature = "serve")]
+pub mod dimse;
+#[cfg(feature = "serve")]
 mod failpoint;
 #[cfg(feature = "serve")]
 pub mod http;
 #[cfg(feature = "serve")]
 pub mod inference;
+#[cfg(feature = "serve")]
+pub mod intake;
 #[cfg(feature = "serve")]
 pub mod peer;
 #[cfg(feature = "serve")]

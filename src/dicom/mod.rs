@@ -3,9 +3,12 @@
 //! [`Instance::parse`] is the only way in: what it returns has valid study, series and instance UIDs. It says nothing
 //! of pixels; those are looked at by [`crate::image::decode`], so that an object without an image can still be stored.
 
+mod ae_title;
 pub mod attributes;
+pub mod command;
 mod envelope;
 pub mod explicit;
+mod flat;
 pub mod json;
 pub mod media_type;
 pub mod multipart;
@@ -30,8 +33,10 @@ use flate2::bufread::DeflateDecoder;
 
 use crate::fault::{Fault, FaultKind};
 use crate::pages::Pages;
+pub use ae_title::{AeTitle, InvalidAeTitle};
 pub use attributes::{Attributes, CodedValue};
 use envelope::Envelope;
+pub use flat::{FlatDataSet, NotFlat};
 pub use repair::{Repair, Repairs};
 use structure::{Header, OutOfBounds, Pixels, Structure, Syntax};
 pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
@@ -245,6 +250,14 @@ fn reading(error: &ReadError) -> InstanceError {
         }
         _ => InstanceError::Damaged("the data set cannot be read".to_owned()),
     }
+}
+
+/// The transfer syntax and the data set of a file (PS3.10 section 7), neither parsed nor copied; `None` where the bytes begin as no
+/// DICOM file does.
+#[must_use]
+pub fn data_set(file: &Bytes) -> Option<(String, Bytes)> {
+    let envelope = envelope::open(file).ok().flatten()?;
+    Some((envelope.transfer_syntax, file.slice(envelope.data_set..)))
 }
 
 /// The trimmed text of a top-level element, if it is there, is text and is not empty.

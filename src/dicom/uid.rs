@@ -93,6 +93,12 @@ pub fn derived(parts: &[&str]) -> String {
     format!("2.25.{}", u128::from_be_bytes(bytes))
 }
 
+/// The Implementation Class UID (0002,0012) of osteon: by it others tell what wrote a file or opened an association.
+#[must_use]
+pub fn implementation_class() -> String {
+    derived(&["osteon", "implementation class"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 use super::buffer::Buffer;
-use super::intake::Intake;
 use crate::fault::{Fault, FaultKind};
 use crate::inference::{ImageBytes, Priority};
+use crate::intake::Intake;
 
 /// The most bytes of a body that is too large that are read and thrown away.
 const MOST_DISCARDED: usize = 64 << 20;

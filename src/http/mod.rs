@@ -12,7 +12,6 @@ pub mod dicomweb;
 pub mod error;
 mod heatmap;
 mod inference_protocol;
-mod intake;
 mod models;
 mod page;
 mod probe;
@@ -34,6 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::fault::{Fault, FaultKind};
 use crate::inference::Inference;
+use crate::intake::Intake;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::workflow::{Role, Workflow};
@@ -42,7 +42,6 @@ use dicomweb::Service;
 use dicomweb::stow::StowSettings;
 use dicomweb::workitems::WorklistSettings;
 use error::HttpError;
-pub use intake::Intake;
 
 /// What the handlers need; clones share it.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 
 use super::PeerError;
+use crate::dicom::AeTitle;
 
 /// More than an hour for one request is no time-out.
 const LONGEST_TIMEOUT: u64 = 3600;
@@ -20,6 +21,8 @@ const LONGEST_TIMEOUT: u64 = 3600;
 pub enum Kind {
     /// An archive: objects are stored with STOW-RS (PS3.18 section 10.5) and looked for afterwards.
     Stow,
+    /// An archive without DICOMweb: objects are stored with C-STORE (PS3.4 annex B), and looked for with C-FIND where it offers that.
+    Dimse,
     /// The result is posted in JSON.
     Webhook,
 }
@@ -77,17 +80,24 @@ pub struct Destination {
     /// What it is used for: results, unless it says otherwise.
     #[serde(rename = "use", default = "results")]
     pub uses: Vec<Use>,
-    /// Its AE title, by which orders may name it.
-    pub ae_title: Option<String>,
-    /// The base URL of the archive's DICOMweb services, or the webhook's own.
+    /// Its AE title, by which orders may name it; DIMSE: by which it is called.
+    pub ae_title: Option<AeTitle>,
+    /// The base URL of the archive's DICOMweb services, or the webhook's own; empty for DIMSE.
+    #[serde(default)]
     pub url: String,
+    /// DIMSE: the archive's host, as a name or an address.
+    pub host: Option<String>,
+    /// DIMSE: its port.
+    pub port: Option<u16>,
+    /// DIMSE: the title by which it is to know this server; `OSTEON`, without it.
+    pub calling_ae_title: Option<AeTitle>,
     /// File with a token that is sent with each request (RFC 6750); it is read anew for each delivery.
     pub bearer_token_file: Option<PathBuf>,
     /// User for Basic authentication (RFC 7617), instead of a token.
     pub user: Option<String>,
     /// File with the user's password; it is read anew for each delivery.
     pub password_file: Option<PathBuf>,
-    /// Seconds that one request may take.
+    /// Seconds that one request may take, or, with DIMSE, each step of an association.
     #[serde(default = "thirty")]
     pub timeout_seconds: u64,
     /// What an archive takes of a result; all of it, where it is not said.
@@ -158,7 +168,7 @@ impl Destinations {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
             let title = peer.ae_title.as_ref();
-            title.is_some_and(|title| ae_titles.contains(title)) || urls.iter().any(within)
+            title.is_some_and(|title| ae_titles.contains(title.as_str())) || urls.iter().any(within)
         })
     }
 
@@ -167,6 +177,15 @@ impl Destinations {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// An archive's application entity, and who calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) called: AeTitle,
+    pub(super) calling: AeTitle,
 }
 
 /// How a request says who sends it.
@@ -197,39 +216,8 @@ impl Destination {
             );
         }
         let wrong = |what: &str| Err(format!("destination {name}: {what}"));
-        // neither sentence shows the URL, which may hold what it should not
-        let Ok(url) = Url::parse(&self.url) else {
-            return wrong("url must be one, such as https://pacs.example/dicom-web");
-        };
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return wrong("url must begin with http:// or https:// and name a host");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return wrong("url must not hold a user or a password: use user and password-file");
-        }
-        if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
-            return wrong("url must end with its path");
-        }
-        if self
-            .objects
-            .as_ref()
-            .is_some_and(|objects| objects.is_empty() || self.kind != Kind::Stow)
-        {
-            return wrong("objects is for an archive (kind stow), and names report, heatmap or both");
-        }
-        if self.format.is_some() && self.kind != Kind::Webhook {
-            return wrong("format is for a webhook");
-        }
-        let title = |title: &String| {
-            (1..=16).contains(&title.len())
-                && title
-                    .bytes()
-                    .all(|byte| (0x20..0x7F).contains(&byte) && byte != b'\\')
-        };
-        if !self.ae_title.iter().all(title) {
-            return wrong(
-                "ae-title has 1 to 16 characters of ASCII and no backslash (PS3.5 section 6.2, VR AE)",
-            );
+        if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
+            return wrong("timeout-seconds must be 1 to 3600");
         }
         if self.uses.is_empty() {
             return wrong("use must be \"results\", \"studies\" or both, in a list");
@@ -237,23 +225,76 @@ impl Destination {
         if self.kind == Kind::Webhook && self.uses.contains(&Use::Studies) {
             return wrong("a webhook has no studies: its use is [\"results\"]");
         }
-        if !(1..=LONGEST_TIMEOUT).contains(&self.timeout_seconds) {
-            return wrong("timeout-seconds must be 1 to 3600");
-        }
-        if self.user.is_some() != self.password_file.is_some() {
-            return wrong("user and password-file belong together");
-        }
-        if self.user.is_some() && self.bearer_token_file.is_some() {
-            return wrong("a destination has a bearer-token-file or a user, not both");
+        if self.kind == Kind::Dimse && self.uses.contains(&Use::Studies) {
+            return wrong("studies are fetched by DICOMweb alone: the use of kind dimse is [\"results\"]");
         }
         if self
-            .user
+            .objects
             .as_ref()
-            .is_some_and(|user| user.is_empty() || user.contains(':'))
+            .is_some_and(|objects| objects.is_empty() || self.kind == Kind::Webhook)
         {
-            return wrong("user must not be empty or hold a colon (RFC 7617)");
+            return wrong("objects is for an archive, and names report, heatmap or both");
+        }
+        if self.format.is_some() && self.kind != Kind::Webhook {
+            return wrong("format is for a webhook");
+        }
+        let place = match self.kind {
+            Kind::Dimse => self.check_node(),
+            Kind::Stow | Kind::Webhook => self.check_url(),
+        };
+        place.or_else(wrong)
+    }
+
+    /// Where an archive is that is reached by DIMSE.
+    fn check_node(&self) -> Result<(), &'static str> {
+        if self.node().is_none() {
+            return Err("kind dimse needs host, port and ae-title");
+        }
+        let signed = self.user.is_some() || self.password_file.is_some() || self.bearer_token_file.is_some();
+        if !self.url.is_empty() || signed {
+            return Err("kind dimse has no url, token, user or password");
         }
         Ok(())
+    }
+
+    /// Where every other peer is, and how requests to it are signed. No sentence shows the URL, which may hold what it should not.
+    fn check_url(&self) -> Result<(), &'static str> {
+        if self.host.is_some() || self.port.is_some() || self.calling_ae_title.is_some() {
+            return Err("host, port and calling-ae-title are for kind dimse: the others have a url");
+        }
+        let Ok(url) = Url::parse(&self.url) else {
+            return Err("url must be one, such as https://pacs.example/dicom-web");
+        };
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("url must begin with http:// or https:// and name a host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("url must not hold a user or a password: use user and password-file");
+        }
+        if url.fragment().is_some() || (self.kind == Kind::Stow && url.query().is_some()) {
+            return Err("url must end with its path");
+        }
+        if self.user.is_some() != self.password_file.is_some() {
+            return Err("user and password-file belong together");
+        }
+        if self.user.is_some() && self.bearer_token_file.is_some() {
+            return Err("a destination has a bearer-token-file or a user, not both");
+        }
+        let odd = |user: &String| user.is_empty() || user.contains(':');
+        if self.user.as_ref().is_some_and(odd) {
+            return Err("user must not be empty or hold a colon (RFC 7617)");
+        }
+        Ok(())
+    }
+
+    /// The application entity of an archive that is reached by DIMSE.
+    pub(super) fn node(&self) -> Option<Node<'_>> {
+        Some(Node {
+            host: self.host.as_deref().filter(|host| !host.is_empty())?,
+            port: self.port.filter(|port| *port > 0)?,
+            called: self.ae_title.clone()?,
+            calling: self.calling_ae_title.clone().unwrap_or_default(),
+        })
     }
 
     /// Whether it takes objects of this SOP class.
@@ -350,10 +391,20 @@ mod tests {
             url = "https://ris.example/hooks/osteon?from=osteon"
             user = "osteon"
             password-file = "/run/secrets/ris"
+            [[destinations]]
+            name = "old-pacs"
+            kind = "dimse"
+            host = "old-pacs.example"
+            port = 104
+            ae-title = "PACS"
             "#,
         )
         .unwrap();
-        assert!(!both.is_empty() && both.iter().count() == 2);
+        assert!(!both.is_empty() && both.iter().count() == 3);
+        let old = both.named("old-pacs").unwrap().node().unwrap();
+        assert_eq!((old.host, old.port), ("old-pacs.example", 104));
+        assert_eq!((old.called.as_str(), old.calling.as_str()), ("PACS", "OSTEON"));
+        assert!(both.named("pacs").unwrap().node().is_none());
         assert_eq!(both.named("pacs").unwrap().timeout(), Duration::from_secs(10));
         let ris = both.named("ris").unwrap();
         assert_eq!((ris.kind, ris.timeout_seconds), (Kind::Webhook, 30));
@@ -383,7 +434,8 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_never_shows_the_url() {
         let good = "name = \"a\"\nkind = \"stow\"\nurl = \"http://h/d\"\n";
-        assert!(one(good).is_ok());
+        let dimse = "name = \"a\"\nkind = \"dimse\"\nhost = \"h\"\nport = 104\nae-title = \"P\"\n";
+        assert!(one(good).is_ok() && one(dimse).is_ok());
         for (lines, says) in [
             (good.replace("\"a\"", "\"A\""), "the name of a destination"),
             (good.replace("http://h/d", "h/secret"), "url must be one"),
@@ -408,7 +460,10 @@ mod tests {
                 "for an archive",
             ),
             (format!("{good}use = []"), "results"),
-            (format!("{good}ae-title = \"A_TITLE_TOO_LONG_\""), "ae-title"),
+            (
+                format!("{good}ae-title = \"A_TITLE_TOO_LONG_\""),
+                "1 to 16 characters",
+            ),
             (
                 format!("{}use = [\"studies\"]", good.replace("stow", "webhook")),
                 "a webhook has no studies",
@@ -421,6 +476,15 @@ mod tests {
             ),
             (format!("{good}user = \"u:v\"\npassword-file = \"p\""), "colon"),
             (format!("{good}pasword = \"u\""), "unknown field"),
+            (format!("{good}port = 104"), "for kind dimse"),
+            (good.replace("stow", "dimse"), "needs host, port"),
+            (good.replace("url = \"http://h/d\"", ""), "url must be one"),
+            (format!("{dimse}timeout-seconds = 0"), "1 to 3600"),
+            (format!("{dimse}url = \"http://h/secret\""), "has no url"),
+            (format!("{dimse}user = \"secret\""), "has no url"),
+            (dimse.replace("104", "0"), "needs host, port"),
+            (format!("{dimse}use = [\"studies\"]"), "by DICOMweb alone"),
+            (dimse.replace("\"P\"", "\"TOO LONG FOR A TITLE\""), "1 to 16"),
             (
                 format!("{good}[[destinations]]\n{good}"),
                 "two destinations named a",

@@ -46,6 +46,11 @@ impl PeerError {
         Self::passing("timeout", "the peer did not answer in time")
     }
 
+    pub(super) fn not_verified() -> Self {
+        let message = "the archive took the object and does not list it afterwards";
+        Self::passing("not-verified", message)
+    }
+
     /// A status that is no success. Credentials do not mend themselves, and trying wrong ones again may lock an account.
     pub(super) fn status(status: StatusCode) -> Self {
         let number = status.as_u16();

@@ -2,11 +2,12 @@
 //! configuration and nowhere else.
 //!
 //! Invariants: no connection is made to an address that the configuration does not hold, whatever a peer answers; what counts as delivered to an archive was
-//! found there afterwards; an attempt whose outcome is unknown can be made again, for the archive is asked first and objects keep
+//! found there afterwards, if it can be asked; an attempt whose outcome is unknown can be made again, for the archive is asked first and objects keep
 //! their UIDs; no error shows an address, a secret or what a peer said.
 
 mod answer;
 mod destination;
+mod dimse;
 mod error;
 mod reading;
 mod stow;
@@ -63,10 +64,16 @@ pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Deliv
     let secret = destination.secret().await?;
     match destination.kind {
         Kind::Stow => stow::deliver(destination, &secret, parcel).await,
+        Kind::Dimse => match destination.node() {
+            Some(node) => dimse::deliver(&node, destination.timeout(), parcel).await,
+            None => Err(PeerError::lasting("unreachable", "the destination names no host")),
+        },
         Kind::Webhook => webhook::deliver(destination, &secret, parcel).await,
     }
 }
 
+#[cfg(test)]
+mod dimse_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::{Delivered, Destination, Parcel, ParcelObject, PeerError};
 use crate::dicom::uid;
 
 /// How long is waited before each look for what was stored: some archives index what they took a moment later.
-const LOOKS: [Duration; 4] = [
+pub(super) const LOOKS: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(250),
     Duration::from_millis(750),
@@ -156,10 +156,7 @@ impl Archive<'_> {
                 return Ok(());
             }
         }
-        Err(PeerError::passing(
-            "not-verified",
-            "the archive took the object and does not list it afterwards",
-        ))
+        Err(PeerError::not_verified())
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, PeerError> {

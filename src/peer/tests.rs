@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::fixture::archive::{Archive, Mode, Requests};
+use super::fixture::{
+    self,
+    archive::{Archive, Mode, Requests},
+};
 use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -10,25 +13,11 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
 use super::fixture::webhook::Webhook;
 
-use super::{
-    Delivered, Destination, Format, Kind, Listed, Parcel, ParcelObject, PeerError, Source, Use, deliver,
-};
+use super::{Delivered, Destination, Format, Kind, Listed, Parcel, ParcelObject, PeerError, Source, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
 fn destination(kind: Kind, url: String) -> Destination {
-    Destination {
-        name: "peer".into(),
-        kind,
-        uses: vec![Use::Results, Use::Studies],
-        url,
-        ae_title: None,
-        bearer_token_file: None,
-        user: None,
-        password_file: None,
-        timeout_seconds: 5,
-        objects: None,
-        format: None,
-    }
+    fixture::destination("peer", kind, url)
 }
 
 fn archive_at(archive: &Archive) -> Destination {
@@ -64,7 +53,7 @@ fn object(uid: &str) -> ParcelObject {
     }
 }
 
-fn parcel(uids: &[&str]) -> Parcel {
+pub(super) fn parcel(uids: &[&str]) -> Parcel {
     Parcel {
         key: "0f".repeat(32),
         study: StudyUid::parse("1.2").unwrap(),
@@ -73,12 +62,12 @@ fn parcel(uids: &[&str]) -> Parcel {
     }
 }
 
-fn delivered(sent: usize, already_there: usize) -> Delivered {
+pub(super) fn delivered(sent: usize, already_there: usize) -> Delivered {
     Delivered { sent, already_there }
 }
 
 /// The error of an attempt that must fail, which shows nothing of the peer.
-async fn refused(destination: &Destination, parcel: &Parcel) -> PeerError {
+pub(super) async fn refused(destination: &Destination, parcel: &Parcel) -> PeerError {
     let error = deliver(destination, parcel).await.unwrap_err();
     for secret in ["127.0.0.1", "http", "1.2.3", "welcome", "elsewhere"] {
         assert!(!error.to_string().contains(secret), "{error}");

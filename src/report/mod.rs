@@ -138,7 +138,7 @@ fn file(
         .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
         .media_storage_sop_class_uid(class)
         .media_storage_sop_instance_uid(instance)
-        .implementation_class_uid(uid::derived(&["osteon", "implementation class"]))
+        .implementation_class_uid(uid::implementation_class())
         .implementation_version_name(concat!("OSTEON ", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|_| ReportError::Writing)?;

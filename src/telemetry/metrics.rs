@@ -9,6 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::dicom::Dicom;
 use super::process::Process;
 use super::work::Work;
 use super::{Site, Sites};
@@ -36,6 +37,7 @@ pub struct Metrics {
     states: IntGaugeVec,
     loads: IntCounterVec,
     pub(super) work: Work,
+    pub(super) dicom: Dicom,
     sites: Arc<Sites>,
 }
 
@@ -62,6 +64,7 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             work: Work::new(&registry)?,
+            dicom: Dicom::new(&registry)?,
             registry,
             requests: counter(
                 "osteon_http_requests_total",

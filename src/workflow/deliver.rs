@@ -60,7 +60,7 @@ async fn send(
             before_send().await?;
             peer::deliver(destination, &parcel(body.to_string().into(), Vec::new())).await?;
         }
-        peer::Kind::Stow => {
+        peer::Kind::Stow | peer::Kind::Dimse => {
             let mut waiting = objects::made(workflow, job, row).await?;
             waiting.retain(|row| destination.takes(&row.instance.class));
             before_send().await?;

@@ -3,6 +3,7 @@
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::peer::fixture::destination;
 use crate::peer::fixture::webhook::Webhook;
 use crate::peer::{self, Destination, Destinations};
 use crate::store::StoreSettings;
@@ -12,17 +13,8 @@ use crate::workflow::{Patience, Submission, WorkflowSettings};
 
 fn hook(name: &str, url: String) -> Destination {
     Destination {
-        name: name.to_owned(),
-        kind: peer::Kind::Webhook,
-        uses: vec![Use::Results],
-        url,
-        ae_title: None,
-        bearer_token_file: None,
-        user: None,
-        password_file: None,
         timeout_seconds: 60,
-        objects: None,
-        format: None,
+        ..destination(name, peer::Kind::Webhook, url)
     }
 }
 

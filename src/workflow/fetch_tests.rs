@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dicom::StudyUid;
 use crate::peer::fixture::archive::{Archive, Mode};
+use crate::peer::fixture::destination;
 use crate::peer::{Destination, Destinations, Kind, Use};
 use crate::store::{Basis, Store, StoreSettings, StudyRow, StudyState};
 use crate::telemetry::metrics::Metrics;
@@ -36,17 +37,9 @@ impl Running {
             .await
             .unwrap();
         let peer = Destination {
-            name: "pacs".into(),
-            kind: Kind::Stow,
             uses: vec![Use::Studies],
-            url: archive.url(),
-            ae_title: Some("PACS".into()),
-            bearer_token_file: None,
-            user: None,
-            password_file: None,
-            timeout_seconds: 5,
-            objects: None,
-            format: None,
+            ae_title: Some("PACS".parse().unwrap()),
+            ..destination("pacs", Kind::Stow, archive.url())
         };
         let settings = WorkflowSettings {
             fetch_attempts,

@@ -74,6 +74,12 @@ impl Submission {
         })
     }
 
+    /// The same from a sender that calls it urgent, whatever its header says.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self { urgent: true, ..self }
+    }
+
     /// The study it belongs to.
     #[must_use]
     pub fn study(&self) -> &StudyUid {

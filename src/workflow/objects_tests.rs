@@ -11,7 +11,8 @@ use crate::dicom::{CodedValue, StudyUid};
 use crate::finding::{InstanceResult, Outcome, Reading};
 use crate::inference::ScoreRequest;
 use crate::peer::fixture::archive::{Archive, Mode};
-use crate::peer::{self, Destination, Destinations, Use};
+use crate::peer::fixture::destination;
+use crate::peer::{self, Destination, Destinations};
 use crate::report::{capture_uid, report_uid};
 use crate::store::{Event, StoreSettings, StudyRow};
 use crate::telemetry::metrics::Metrics;
@@ -157,17 +158,8 @@ const SC: &str = uids::SECONDARY_CAPTURE_IMAGE_STORAGE;
 
 fn archive_at(archive: &Archive, objects: Option<Vec<peer::Object>>) -> Destination {
     Destination {
-        name: "pacs".to_owned(),
-        kind: peer::Kind::Stow,
-        uses: vec![Use::Results],
-        url: archive.url(),
-        ae_title: None,
-        bearer_token_file: None,
-        user: None,
-        password_file: None,
-        timeout_seconds: 5,
         objects,
-        format: None,
+        ..destination("pacs", peer::Kind::Stow, archive.url())
     }
 }
 

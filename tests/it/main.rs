@@ -16,6 +16,7 @@ mod decode;
 mod deidentify;
 mod deliveries;
 mod dicomweb_client;
+mod dimse;
 mod distribution;
 mod durable;
 mod explanations;

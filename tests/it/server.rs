@@ -105,6 +105,11 @@ impl TestServer {
         self.server.as_ref().unwrap().inference.clone()
     }
 
+    /// Where it takes DICOM associations, if it does.
+    pub(crate) fn dicom(&self) -> Option<SocketAddr> {
+        self.server.as_ref().unwrap().dicom
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(
             self.client

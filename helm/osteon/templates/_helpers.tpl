@@ -77,11 +77,29 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* osteon.toml. A JSON string is a TOML string, too. */}}
 {{- define "osteon.configFile" -}}
+{{- if .Values.dicom.enabled }}
+{{- range .Values.dicom.callers }}
+[[dicom-callers]]
+ae-title = {{ toRawJson .aeTitle }}
+{{- with .hosts }}
+hosts = {{ toRawJson . }}
+{{- end }}
+{{ end }}
+{{- end }}
 {{- range .Values.destinations }}
 [[destinations]]
 name = {{ toRawJson .name }}
 kind = {{ toRawJson .kind }}
+{{- if eq .kind "dimse" }}
+host = {{ toRawJson .host }}
+port = {{ .port }}
+ae-title = {{ toRawJson .aeTitle }}
+{{- with .callingAeTitle }}
+calling-ae-title = {{ toRawJson . }}
+{{- end }}
+{{- else }}
 url = {{ toRawJson .url }}
+{{- end }}
 {{- if .tokenSecret }}
 bearer-token-file = "/etc/osteon/destinations/{{ .name }}"
 {{- else if .user }}
@@ -122,10 +140,16 @@ timeout-seconds = {{ . }}
 {{- if lt (int .Values.terminationGracePeriodSeconds) $least }}
 {{- fail (printf "terminationGracePeriodSeconds leaves less than 10 s to finish anything: make it at least %d" $least) }}
 {{- end }}
+{{- if and .Values.dicom.enabled (not .Values.dicom.callers) }}
+{{- fail "dicom.enabled needs dicom.callers: without them only the pod itself may call" }}
+{{- end }}
 {{- $names := list }}
 {{- range .Values.destinations }}
 {{- if has .name $names }}
 {{- fail (printf "destinations has %s twice" .name) }}
+{{- end }}
+{{- if ne (eq .kind "dimse") (hasKey . "host") }}
+{{- fail (printf "destination %s: kind dimse has host, port and aeTitle, the other kinds have a url" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 {{- end }}

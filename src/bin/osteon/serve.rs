@@ -62,6 +62,9 @@ fn welcome(server: &Server, models: &std::path::Path, role: Role, started: Insta
         "\nosteon listens on {url} (ready after {} ms)\n",
         started.elapsed().as_millis()
     );
+    if let Some(address) = server.dicom {
+        println!("  DICOM    {address} takes C-ECHO and C-STORE");
+    }
     if !role.works() {
         println!(
             "  It takes studies in, by POST {url}/dicom-web/studies; workers on the same database score them.\n"

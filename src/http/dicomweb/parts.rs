@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::fault::Fault;
-use crate::http::intake::Room;
+use crate::intake::Room;
 
 /// Pieces of a body, made one after the other.
 pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;

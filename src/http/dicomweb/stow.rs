@@ -22,10 +22,11 @@ use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
 use crate::dicom::multipart::{MultipartError, MultipartReader, Step};
 use crate::fault::{Fault, FaultKind};
+use crate::http::App;
 use crate::http::body::{self, NEXT_WITHIN};
 use crate::http::error::HttpError;
-use crate::http::{App, Intake};
 use crate::inference::Priority;
+use crate::intake::Intake;
 use crate::workflow::{Submission, Workflow};
 
 /// The room for a request that does not say how long it is.

@@ -27,8 +27,8 @@ use super::service::{Service, Shared};
 use crate::dicom::{Instance, InstanceUid, InvalidUid, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::http::error::HttpError;
-use crate::http::intake::Room;
 use crate::inference::Priority;
+use crate::intake::Room;
 use crate::store::{InstanceRow, Store};
 
 /// The routes of this service.

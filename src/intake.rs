@@ -1,4 +1,4 @@
-//! Room for request bodies: so many bytes at a time, whoever sends them.
+//! Room for what the doors are sent: so many bytes at a time, whoever sends them.
 //!
 //! A body is read when there is room for it, and gives its room back when the last that looks at it is done. So a hundred
 //! senders at once cost no more memory than a few, and the bytes that are worked on next are still in the caches. Urgent
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Fault, FaultKind};
@@ -29,7 +29,7 @@ pub struct Intake {
 }
 
 /// Room that one body has.
-pub(super) struct Room {
+pub(crate) struct Room {
     of: Arc<Semaphore>,
     permit: OwnedSemaphorePermit,
     most: u32,
@@ -60,7 +60,7 @@ impl Intake {
     ///
     /// # Errors
     /// `overloaded` where there was none in time.
-    pub(super) async fn room(&self, declared: Option<usize>, priority: Priority) -> Result<Room, Fault> {
+    pub(crate) async fn room(&self, declared: Option<usize>, priority: Priority) -> Result<Room, Fault> {
         let (of, most) = match priority {
             Priority::Routine => (&self.routine, self.units[0]),
             Priority::Stat => (&self.urgent, self.units[1]),
@@ -80,7 +80,7 @@ impl Room {
     ///
     /// # Errors
     /// `overloaded` where there was none in time.
-    pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
+    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
         let has = self.permit.num_permits() as u32;
         if units(bytes) <= has || has >= self.most {
             return Ok(());
@@ -91,7 +91,7 @@ impl Room {
     }
 
     /// The body, which holds its room for as long as anyone looks at it.
-    pub(super) fn hold(mut self, bytes: Bytes) -> Bytes {
+    pub(crate) fn hold(mut self, bytes: Bytes) -> Bytes {
         let surplus = self
             .permit
             .num_permits()
