@@ -47,7 +47,8 @@ async fn create(store: &Store, new: &NewWorkitem) -> bool {
 async fn arrive(store: &Store, sop: &str) {
     let (object, stored) = store.put_object(sop.to_owned().into()).await.unwrap();
     let instance = super::fixture::instance("1.2", sop, object);
-    store.accept(&instance, stored, &patience).await.unwrap();
+    let record = super::fixture::record(&instance);
+    store.accept(&instance, &record, stored, &patience).await.unwrap();
 }
 
 async fn state(store: &Store, workitem: &str) -> State {
@@ -248,7 +249,9 @@ async fn a_high_priority_goes_before_others() {
         let other =
             super::fixture::instance("1.1", "1.1.1", store.put_object("other".into()).await.unwrap().0);
         store
-            .accept(&other, Stored::Now, &|_| Duration::ZERO)
+            .accept(&other, &super::fixture::record(&other), Stored::Now, &|_| {
+                Duration::ZERO
+            })
             .await
             .unwrap();
         assert_eq!(queued(store).await, 1);
