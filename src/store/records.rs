@@ -84,13 +84,12 @@ pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -
         .bind(series.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    match last_of_series {
-        Some(row) => put_series(write, study, series, &kept_record(&row)?.series).await?,
-        None => {
-            let gone = sql!("DELETE FROM series_records WHERE study_uid = $1 AND series_uid = $2");
-            let gone = write.query(gone).bind(study.to_owned()).bind(series.to_owned());
-            gone.execute(write.connection()?).await?;
-        }
+    if let Some(row) = last_of_series {
+        put_series(write, study, series, &kept_record(&row)?.series).await?;
+    } else {
+        let gone = sql!("DELETE FROM series_records WHERE study_uid = $1 AND series_uid = $2");
+        let gone = write.query(gone).bind(study.to_owned()).bind(series.to_owned());
+        gone.execute(write.connection()?).await?;
     }
     let last_of_study = write
         .query(sql!(
@@ -101,13 +100,12 @@ pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    match last_of_study {
-        Some(row) => put_study(write, study, &kept_record(&row)?.study).await?,
-        None => {
-            let gone = sql!("DELETE FROM study_records WHERE study_uid = $1");
-            let gone = write.query(gone).bind(study.to_owned());
-            gone.execute(write.connection()?).await?;
-        }
+    if let Some(row) = last_of_study {
+        put_study(write, study, &kept_record(&row)?.study).await?;
+    } else {
+        let gone = sql!("DELETE FROM study_records WHERE study_uid = $1");
+        let gone = write.query(gone).bind(study.to_owned());
+        gone.execute(write.connection()?).await?;
     }
     Ok(())
 }
@@ -199,7 +197,7 @@ impl Store {
             sql!("DELETE FROM study_records"),
         ] {
             let forgotten = self.database.query(forget).execute(self.database.read()).await;
-            forgotten.map(drop).unwrap_or_else(|error| panic!("{error}"));
+            assert!(forgotten.is_ok(), "{forgotten:?}");
         }
     }
 }

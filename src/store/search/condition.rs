@@ -182,10 +182,11 @@ impl Select {
         let group = if vr == VR::PN { Some("Alphabetic") } else { None };
         let text = match self.engine {
             Engine::Sqlite => {
-                let steps: String = path
+                let steps: Vec<String> = path
                     .iter()
                     .map(|tag| format!(".\"{}\".Value[0]", key(*tag)))
                     .collect();
+                let steps = steps.concat();
                 let group = group.map(|group| format!(".{group}")).unwrap_or_default();
                 format!("CAST(json_extract({table}, '${steps}{group}') AS TEXT)")
             }
