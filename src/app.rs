@@ -23,7 +23,7 @@ use crate::model::{Policy, TrustedKeys};
 use crate::runtime::Runtime;
 use crate::store::{Store, StoreError, StoreSettings};
 use crate::telemetry::metrics::Metrics;
-use crate::workflow::Workflow;
+use crate::workflow::{Role, Workflow};
 
 /// A server that runs.
 pub struct Server {
@@ -90,6 +90,18 @@ async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> 
         .with_context(|| format!("{address} cannot be listened on: choose another with {flag}"))
 }
 
+/// The port for DICOM associations, where there is to be one.
+async fn listen_to_dicom(address: Option<SocketAddr>, role: Role) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    if !role.takes_studies() {
+        tracing::warn!("dimse.off: a worker takes no DICOM associations");
+        return Ok(None);
+    }
+    listen(address, "--dicom-listen").await.map(Some)
+}
+
 impl Server {
     /// Starts to listen; the models load and prove themselves in the background.
     ///
@@ -126,13 +138,7 @@ impl Server {
 
         let listener = listen(config.listen, "--listen").await?;
         let address = listener.local_addr()?;
-        if config.dicom_listen.is_some() && !config.role.takes_studies() {
-            tracing::warn!("dimse.off: a worker takes no DICOM associations");
-        }
-        let dicom_listener = match config.dicom_listen.filter(|_| config.role.takes_studies()) {
-            Some(address) => Some(listen(address, "--dicom-listen").await?),
-            None => None,
-        };
+        let dicom_listener = listen_to_dicom(config.dicom_listen, config.role).await?;
         let dicom = dicom_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let limits = Limits {
             body_bytes: config.body_bytes,

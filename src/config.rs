@@ -372,13 +372,7 @@ impl Config {
             ));
         }
         let store = store(&given, &file, &destinations)?;
-        let dimse = dimse::Settings {
-            ae_title: given.dicom_ae_title.or(file.dicom_ae_title).unwrap_or_default(),
-            callers: given.dicom_callers.or(file.dicom_callers).unwrap_or_default(),
-            associations: given.dicom_associations.or(file.dicom_associations).unwrap_or(32),
-            body_bytes: workflow.instance_limit,
-            times: dimse::Times::default(),
-        };
+        let dimse = dimse(&given, &file, workflow.instance_limit);
         let config = Self {
             listen: given
                 .listen
@@ -425,21 +419,27 @@ impl Config {
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             sites: given.sites.or(file.sites).unwrap_or_default(),
         };
-        if config.require_signature && config.trusted_keys.is_none() {
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What the types cannot.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.require_signature && self.trusted_keys.is_none() {
             return Err(ConfigError::Range(
                 "require-signature needs trusted-keys: without a public key no signature can be checked",
             ));
         }
-        if config.cores == 0
-            || config.instances == 0
-            || config.queue == 0
-            || !(1..=MOST_ASSOCIATIONS).contains(&config.dimse.associations)
+        if self.cores == 0
+            || self.instances == 0
+            || self.queue == 0
+            || !(1..=MOST_ASSOCIATIONS).contains(&self.dimse.associations)
         {
             return Err(ConfigError::Range(
                 "cores, instances, queue and dicom-associations must be at least 1, and dicom-associations at most 1000",
             ));
         }
-        if config
+        if self
             .public_url
             .as_ref()
             .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
@@ -448,17 +448,29 @@ impl Config {
                 "public-url must begin with http:// or https://, such as https://osteon.example",
             ));
         }
-        if config.deadline.is_zero() || config.body_bytes == 0 || config.body_memory_bytes == 0 {
+        if self.deadline.is_zero() || self.body_bytes == 0 || self.body_memory_bytes == 0 {
             return Err(ConfigError::Range(
                 "deadline-seconds, body-limit-mib and body-memory-mib must be at least 1",
             ));
         }
-        Ok(config)
+        Ok(())
     }
 }
 
 fn seconds(given: Option<f64>, default: f64, name: &'static str) -> Result<Duration, ConfigError> {
     Duration::try_from_secs_f64(given.unwrap_or(default)).map_err(|_| ConfigError::Seconds(name))
+}
+
+fn dimse(given: &Given, file: &Given, body_bytes: usize) -> dimse::Settings {
+    let title = given.dicom_ae_title.clone().or(file.dicom_ae_title.clone());
+    let callers = given.dicom_callers.clone().or(file.dicom_callers.clone());
+    dimse::Settings {
+        ae_title: title.unwrap_or_default(),
+        callers: callers.unwrap_or_default(),
+        associations: given.dicom_associations.or(file.dicom_associations).unwrap_or(32),
+        body_bytes,
+        times: dimse::Times::default(),
+    }
 }
 
 fn body_bytes(given: &Given, file: &Given) -> usize {

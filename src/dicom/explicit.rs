@@ -65,8 +65,8 @@ fn put_header(bytes: &mut Vec<u8>, file: &Bytes, instance: &Instance) -> Result<
     header.retain(|element| element.tag().element() != 0);
     let syntax = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN);
     let written = syntax.and_then(|syntax| {
-        let write = || header.write_dataset_with_ts(&mut *bytes, syntax);
-        catch_unwind(AssertUnwindSafe(write)).ok()?.ok()
+        let write = || header.write_dataset_with_ts(&mut *bytes, syntax).is_ok();
+        catch_unwind(AssertUnwindSafe(write)).ok()?.then_some(())
     });
     written
         .ok_or_else(|| InstanceError::Damaged("it cannot be written in Explicit VR Little Endian".to_owned()))

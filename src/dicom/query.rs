@@ -117,7 +117,9 @@ pub enum QueryError {
     #[error("includefield must be keywords or tags with commas between them, or all")]
     Include,
     /// More conditions than anyone needs.
-    #[error("a query has at most {MOST_CONDITIONS} conditions, and 500 values in a list")]
+    #[error(
+        "a query has at most {MOST_CONDITIONS} conditions, and 500 values in a list, 16 of them with wildcards"
+    )]
     TooMany,
 }
 

@@ -57,9 +57,16 @@ impl CorsOrigins {
         };
         CorsLayer::new()
             .allow_origin(origin)
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::HEAD])
+            .allow_methods([
+                Method::GET,
+                Method::POST,
+                Method::PUT,
+                Method::DELETE,
+                Method::HEAD,
+            ])
             .allow_headers([header::ACCEPT, header::CONTENT_TYPE, header::AUTHORIZATION])
             .expose_headers([
+                header::LOCATION,
                 header::WARNING,
                 header::RETRY_AFTER,
                 HeaderName::from_static("content-location"),

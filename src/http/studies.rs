@@ -47,17 +47,20 @@ pub(super) struct StudyBody {
 /// An object that was made of a result: an instance of the study.
 #[derive(Debug, Serialize)]
 struct ObjectBody {
-    series_instance_uid: SeriesUid,
-    sop_instance_uid: InstanceUid,
-    sop_class_uid: String,
+    #[serde(rename = "series_instance_uid")]
+    series: SeriesUid,
+    #[serde(rename = "sop_instance_uid")]
+    instance: InstanceUid,
+    #[serde(rename = "sop_class_uid")]
+    class: String,
 }
 
 impl From<InstanceRow> for ObjectBody {
     fn from(row: InstanceRow) -> Self {
         Self {
-            series_instance_uid: row.instance.series,
-            sop_instance_uid: row.instance.uid,
-            sop_class_uid: row.instance.class,
+            series: row.instance.series,
+            instance: row.instance.uid,
+            class: row.instance.class,
         }
     }
 }

@@ -234,7 +234,7 @@ mod tests {
                 captioned.rows.max(captioned.columns) <= 2048,
                 "{rows} by {columns}"
             );
-            let of_picture = captioned.values.iter().filter(|value| **value == 100).count();
+            let of_picture = captioned.values.chunks(1).filter(|value| value[0] == 100).count();
             assert_eq!(of_picture, rows * columns * 3, "{rows} by {columns}");
             // the last column of the longer line has room behind it
             let lit = |column: usize| {

@@ -111,11 +111,14 @@ fn attribute(object: &InMemDicomObject, tag: Tag) -> u32 {
 /// Decoded values in the place that Bits Stored and High Bit give them, with the sign in the bits above.
 fn little_endian(codes: &Codes, layout: &Layout, signed: bool) -> Bytes {
     let count = layout.rows * layout.columns;
-    let words = match codes {
-        // the bytes are those of an uncompressed file
-        Codes::Stored { bytes, .. } => return bytes.slice(..count * layout.allocated as usize / 8),
-        Codes::Words(words) => words,
-    };
+    let has_sign_bits = signed && layout.stored < layout.allocated;
+    if let Codes::Stored { bytes, .. } = codes
+        && !has_sign_bits
+    {
+        // they are those of an uncompressed file
+        return bytes.slice(..count * layout.allocated as usize / 8);
+    }
+    let words = codes.words(count);
     let unused = 16 - layout.stored;
     let placed = words.iter().map(|word| {
         let value = if signed {
@@ -199,6 +202,12 @@ mod tests {
         assert_eq!(
             &little_endian(&codes, &layout, false)[..],
             [0xFF, 0x0F, 0xFF, 0x07]
+        );
+        // a codec may have left the bits above empty
+        let stored = layout.stored(Bytes::from_static(&[0xFF, 0x0F, 0xFF, 0x07]));
+        assert_eq!(
+            &little_endian(&stored, &layout, true)[..],
+            [0xFF, 0xFF, 0xFF, 0x07]
         );
         let shifted = Layout { shift: 4, ..layout };
         assert_eq!(

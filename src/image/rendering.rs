@@ -109,12 +109,11 @@ pub fn render(instance: &Instance, frame: u32, rendering: &Rendering) -> Result<
 
 fn grey(image: &StoredImage, window: Option<&Voi>) -> GrayImage {
     let whole;
-    let voi = match window.or(image.transform.voi.as_ref()) {
-        Some(voi) => voi,
-        None => {
-            whole = present_range(image);
-            &whole
-        }
+    let voi = if let Some(voi) = window.or(image.transform.voi.as_ref()) {
+        voi
+    } else {
+        whole = present_range(image);
+        &whole
     };
     let table: Vec<u8> = image
         .display_table(voi)

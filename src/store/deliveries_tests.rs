@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, accept, both, instance, send, uid};
+use super::fixture::{Fixture, accept, both, instance, make_nothing, send, uid};
 use super::queue_tests::{LEASE, claim, enqueue, kinds, queued, result, study};
 use super::*;
 use crate::dicom::StudyUid;
@@ -153,6 +153,7 @@ async fn what_waits_for_a_peer_that_nobody_knows_is_given_up_in_time() {
         let job = claim(&store, LEASE).await.unwrap();
         let made = result(Outcome::Scored, "made");
         assert_eq!(store.complete(&job, &made).await.unwrap(), Settled::Stored);
+        make_nothing(&store).await;
         let ordered = StudyUid::parse("1.9").unwrap();
         store.order_fetch(&ordered, "old").await.unwrap();
         let all = [Kind::Deliver("pacs"), Kind::Fetch("old")];

@@ -193,8 +193,7 @@ pub(super) async fn give_up(write: &mut Write, job: &Job, cause: &str) -> Result
         };
         let result = NewResult::failed(&job, "fetch-failed", message);
         let held = hold(write, study).await?;
-        // nobody waits for the result of a study that no destination has heard of
-        set_outcome(write, held, &job, &result, &[]).await?;
+        set_outcome(write, held, &job, &result, None).await?;
     }
     Ok(())
 }

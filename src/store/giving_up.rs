@@ -152,7 +152,7 @@ async fn leave_outcome(
             let message =
                 format!("the analysis was given up after {attempts} attempts; the last known cause: {cause}");
             let result = NewResult::failed(job, "analysis-failed", message);
-            set_outcome(write, study, job, &result, destinations).await
+            set_outcome(write, study, job, &result, Some(destinations)).await
         }
     }
 }

@@ -73,41 +73,39 @@ pub(super) async fn put_record(
 }
 
 /// Writes the records of a study and a series anew, from the instances that they have: one has left, or came in another order than
-/// it arrived.
+/// it arrived. One whose header could not be read says less than the others.
 pub(super) async fn mend_records(write: &mut Write, study: &str, series: &str) -> Result<(), StoreError> {
     let last_of_series = write
         .query(sql!(
             "SELECT header, whole FROM headers JOIN instances ON instances.sop_uid = headers.sop_uid \
-             WHERE study_uid = $1 AND series_uid = $2 ORDER BY received_at DESC, headers.sop_uid DESC LIMIT 1"
+             WHERE study_uid = $1 AND series_uid = $2 ORDER BY whole DESC, received_at DESC, headers.sop_uid DESC LIMIT 1"
         ))
         .bind(study.to_owned())
         .bind(series.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    match last_of_series {
-        Some(row) => put_series(write, study, series, &kept_record(&row)?.series).await?,
-        None => {
-            let gone = sql!("DELETE FROM series_records WHERE study_uid = $1 AND series_uid = $2");
-            let gone = write.query(gone).bind(study.to_owned()).bind(series.to_owned());
-            gone.execute(write.connection()?).await?;
-        }
+    if let Some(row) = last_of_series {
+        put_series(write, study, series, &kept_record(&row)?.series).await?;
+    } else {
+        let gone = sql!("DELETE FROM series_records WHERE study_uid = $1 AND series_uid = $2");
+        let gone = write.query(gone).bind(study.to_owned()).bind(series.to_owned());
+        gone.execute(write.connection()?).await?;
     }
     let last_of_study = write
         .query(sql!(
             "SELECT header, whole FROM headers JOIN instances ON instances.sop_uid = headers.sop_uid \
-             WHERE study_uid = $1 ORDER BY CASE WHEN made_for IS NULL THEN 0 ELSE 1 END, received_at DESC, headers.sop_uid DESC \
-             LIMIT 1"
+             WHERE study_uid = $1 ORDER BY CASE WHEN made_for IS NULL THEN 0 ELSE 1 END, whole DESC, received_at DESC, \
+             headers.sop_uid DESC LIMIT 1"
         ))
         .bind(study.to_owned())
         .fetch_optional(write.connection()?)
         .await?;
-    match last_of_study {
-        Some(row) => put_study(write, study, &kept_record(&row)?.study).await?,
-        None => {
-            let gone = sql!("DELETE FROM study_records WHERE study_uid = $1");
-            let gone = write.query(gone).bind(study.to_owned());
-            gone.execute(write.connection()?).await?;
-        }
+    if let Some(row) = last_of_study {
+        put_study(write, study, &kept_record(&row)?.study).await?;
+    } else {
+        let gone = sql!("DELETE FROM study_records WHERE study_uid = $1");
+        let gone = write.query(gone).bind(study.to_owned());
+        gone.execute(write.connection()?).await?;
     }
     Ok(())
 }
@@ -199,7 +197,7 @@ impl Store {
             sql!("DELETE FROM study_records"),
         ] {
             let forgotten = self.database.query(forget).execute(self.database.read()).await;
-            forgotten.map(drop).unwrap_or_else(|error| panic!("{error}"));
+            assert!(forgotten.is_ok(), "{forgotten:?}");
         }
     }
 }

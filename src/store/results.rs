@@ -177,7 +177,7 @@ impl Store {
             .await?
             .rows_affected();
         if held == 1 {
-            set_outcome(&mut write, study, job, result, &self.destinations).await?;
+            set_outcome(&mut write, study, job, result, Some(&self.destinations)).await?;
         }
         failpoint::reach("settle.before-commit").await?;
         write.commit().await?;
@@ -248,13 +248,14 @@ pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>,
     .transpose()
 }
 
-/// Makes `result` the study's, if it still is at the job's generation.
+/// Makes `result` the study's, if it still is at the job's generation. Its objects are made and it is sent to `destinations`; without
+/// them there is nothing of the study that anything could be made of.
 pub(super) async fn set_outcome(
     write: &mut Write,
     study: Option<Held>,
     job: &Job,
     result: &NewResult,
-    destinations: &[String],
+    destinations: Option<&[String]>,
 ) -> Result<(), StoreError> {
     let Some(study) = study.filter(|study| study.generation == job.generation) else {
         return Ok(());
@@ -285,9 +286,12 @@ pub(super) async fn set_outcome(
         "model": result.model.as_ref().map(|model| format!("{} {}", model.name, model.version)),
     });
     happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
-    put_making(write, &job.study, job.generation, &result.key).await?;
     end_workitems(write, job.study.as_str(), result).await?;
-    queue_deliveries(write, job, &result.key, destinations).await
+    if let Some(destinations) = destinations {
+        put_making(write, &job.study, job.generation, &result.key).await?;
+        queue_deliveries(write, job, &result.key, destinations).await?;
+    }
+    Ok(())
 }
 
 /// Writes the result, if it is not there already.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::fixture::{Fixture, both, send, uid};
+use super::fixture::{Fixture, both, record, send, uid};
 use super::*;
 use crate::dicom::InstanceUid;
 use crate::finding::{Outcome, StudyResult};
@@ -47,8 +47,10 @@ async fn create(store: &Store, new: &NewWorkitem) -> bool {
 async fn arrive(store: &Store, sop: &str) {
     let (object, stored) = store.put_object(sop.to_owned().into()).await.unwrap();
     let instance = super::fixture::instance("1.2", sop, object);
-    let record = super::fixture::record(&instance);
-    store.accept(&instance, &record, stored, &patience).await.unwrap();
+    store
+        .accept(&instance, &record(&instance), stored, &patience)
+        .await
+        .unwrap();
 }
 
 async fn state(store: &Store, workitem: &str) -> State {
@@ -249,9 +251,7 @@ async fn a_high_priority_goes_before_others() {
         let other =
             super::fixture::instance("1.1", "1.1.1", store.put_object("other".into()).await.unwrap().0);
         store
-            .accept(&other, &super::fixture::record(&other), Stored::Now, &|_| {
-                Duration::ZERO
-            })
+            .accept(&other, &record(&other), Stored::Now, &|_| Duration::ZERO)
             .await
             .unwrap();
         assert_eq!(queued(store).await, 1);

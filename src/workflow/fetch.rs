@@ -2,7 +2,8 @@
 //!
 //! Invariants: peers are those of the configuration that studies may be fetched from; an instance whose UID is here already is not
 //! fetched again, for the archive it came from does not change what a SOP Instance UID names, so an attempt goes on where the last one
-//! ended; one that cannot be taken keeps none of the others back.
+//! ended; what was made here of the study is no part of it, though the archive may have it; one that cannot be taken keeps none of the
+//! others back.
 
 use std::collections::HashSet;
 
@@ -10,10 +11,9 @@ use bytes::Bytes;
 
 use super::failure::Failure;
 use super::{Submission, Workflow};
-use crate::dicom::{InstanceUid, StudyUid};
+use crate::dicom::StudyUid;
 use crate::failpoint;
 use crate::peer::{Listed, PeerError, Source};
-use crate::report::report_uid;
 use crate::store::{Fetched, StoreError};
 
 /// What became of one instance.
@@ -32,19 +32,24 @@ pub(super) async fn fetch(workflow: &Workflow, study: &StudyUid, peer: &str) -> 
     };
     let source = Source::open(peer, workflow.settings.instance_limit).await?;
     let mut listed = source.list(study).await?;
-    // an archive that gets our reports lists them with the study
-    let reports = workflow.store.deliveries(study).await?.into_iter();
-    let reports: HashSet<String> = reports.map(|sent| report_uid(sent.result_key.as_str())).collect();
-    listed.retain(|one| !reports.contains(one.uid.as_str()));
     failpoint::reach("fetch.after-list")
         .await
         .map_err(StoreError::from)?;
-    // what was made here, too, which the archive may have from us
-    let here = workflow.store.stored(study, None, None).await?.into_iter();
-    let here: HashSet<InstanceUid> = here
-        .filter(|row| row.removed_at.is_none())
-        .map(|row| row.instance.uid)
-        .collect();
+    let (mut here, mut made) = (HashSet::new(), HashSet::new());
+    for row in workflow.store.stored(study, None, None).await? {
+        if row.made_for.is_some() {
+            made.insert(row.instance.uid);
+        } else if row.removed_at.is_none() {
+            here.insert(row.instance.uid);
+        }
+    }
+    // an archive that gets our results lists them with the study
+    listed.retain(|one| !made.contains(&one.uid));
+    if listed.is_empty() {
+        return Err(Failure::lasting(
+            "the peer has nothing of it but what was made here",
+        ));
+    }
     let (mut fetched, mut already_here, mut refused) = (0, 0, None);
     for one in &listed {
         if here.contains(&one.uid) {

@@ -32,7 +32,7 @@ pub(crate) fn image(
     study: &str,
     sop: &str,
     elements: &[(Tag, VR, PrimitiveValue)],
-    pixels: Option<DicomValue>,
+    pixels: impl Into<Option<DicomValue>>,
     transfer_syntax: &str,
 ) -> Bytes {
     let mut object = object(study, sop, "image");
@@ -52,7 +52,7 @@ pub(crate) fn image(
     for (tag, vr, value) in elements {
         object.put(DataElement::new(*tag, *vr, value.clone()));
     }
-    if let Some(pixels) = pixels {
+    if let Some(pixels) = pixels.into() {
         object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, pixels));
     }
     written(object, transfer_syntax)

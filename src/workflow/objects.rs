@@ -43,8 +43,13 @@ pub(super) async fn make(workflow: &Workflow, job: &Job, key: &ResultKey) -> Res
     let row = row.ok_or_else(|| Failure::lasting("its result is not stored any more"))?;
     let (mut objects, mut without_heatmap) = (Vec::new(), Vec::new());
     if store.made_for(&row.study, key).await?.is_empty() {
-        let sources = Sources::of(store, &row).await?;
-        let sources = sources.ok_or_else(|| Failure::lasting("none of its images can be read any more"))?;
+        let Some(sources) = Sources::of(store, &row).await? else {
+            if row.inputs.is_empty() && store.instances(&row.study).await?.is_empty() {
+                // nothing of the study ever came: there is no patient whose a report could be
+                return Ok(store.keep_made(job, &[], &json!({})).await?);
+            }
+            return Err(Failure::lasting("none of its images can be read any more"));
+        };
         let report = report::structured_report(&row.body, &identity(&row), &sources.images, &sources.header);
         let report = report.map_err(|error| Failure::lasting(error.to_string()))?;
         objects.push(keep(store, report).await?);
@@ -169,6 +174,11 @@ pub(super) async fn made(
             return Err(Failure::passing(format!(
                 "the objects of its result could not be made: {cause}"
             )));
+        }
+        Some(making) if making.state == "delivered" => {
+            return Err(Failure::lasting(
+                "nothing was made of its result: no image of the study ever came",
+            ));
         }
         Some(_) => {}
         // a result from before objects were kept

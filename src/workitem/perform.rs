@@ -54,7 +54,7 @@ impl Workitem {
             tag::SERIES_UID: element("UI", &report_series_uid(key)),
             tag::REFERENCED_SOP_SEQUENCE: sequence(&[reference]),
         });
-        self.performed(vec![output], now);
+        self.performed(&[output], now);
         self.progress("100", "the study is scored");
         self.set_state(State::Completed);
         self.attributes.put(tag::MODIFIED_AT, "DT", now);
@@ -68,7 +68,7 @@ impl Workitem {
         why.put(tag::REASON_FOR_CANCELLATION, "LT", &message);
         let reason = coded(PRIVATE, code, &code.replace('-', " "));
         why.put_sequence(tag::DISCONTINUATION_REASON, &[reason]);
-        self.performed(Vec::new(), now);
+        self.performed(&[], now);
         self.note_cancellation(now, Some(&why));
         self.set_state(State::Canceled);
         self.attributes.put(tag::MODIFIED_AT, "DT", now);
@@ -76,7 +76,7 @@ impl Workitem {
     }
 
     /// The Unified Procedure Step Performed Procedure Sequence (0074,1216).
-    fn performed(&mut self, output: Vec<Value>, now: &str) {
+    fn performed(&mut self, output: &[Value], now: &str) {
         let begun = self.attributes.items(tag::PERFORMED_PROCEDURE).next();
         let began = begun.and_then(|begun| text_of(begun, tag::PERFORMED_START));
         let began = began.unwrap_or(now).to_owned();
@@ -91,7 +91,7 @@ impl Workitem {
             tag::PERFORMED_START: element("DT", &began),
             tag::PERFORMED_END: element("DT", now),
             tag::PROCESSING_PARAMETERS: sequence(&[]),
-            tag::OUTPUT_INFORMATION: sequence(&output),
+            tag::OUTPUT_INFORMATION: sequence(output),
         });
         self.attributes
             .put_sequence(tag::PERFORMED_PROCEDURE, &[performed]);

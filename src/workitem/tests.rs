@@ -334,7 +334,7 @@ fn what_is_no_data_set_in_dicom_json_is_refused_and_never_quoted() {
     };
     assert!(Attributes::read(deep(10).to_string().as_bytes()).is_ok());
     for body in [
-        "".to_owned(),
+        String::new(),
         "<xml/>".to_owned(),
         "[]".to_owned(),
         "[{}, {}]".to_owned(),

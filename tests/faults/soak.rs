@@ -1,7 +1,8 @@
 //! A steady load of studies of mixed sizes: the memory of the server stays flat. Every second is a line of `soak-ENGINE.csv` in the target folder,
-//! and the whole is drawn in one line of text.
+//! written as it comes, and the whole is drawn in one line of text.
 
-use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -43,22 +44,27 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let ledger = Ledger::default();
     let plan = Plan {
         senders: 3,
-        pause: Duration::from_millis(120),
+        // what is sent stays on the disk: an hour must not fill it
+        pause: Duration::from_millis(if minutes > 10.0 { 600 } else { 120 }),
         rows: vec![64, 160, 64, 320, 96, 640],
         images: 4,
         ..Plan::new(ground.run, &doors)
     };
+    let (path, mut file) = create(engine)?;
+    println!("   samples: {}", path.display());
     let load = Load::start(plan, &ledger);
     let (began, mut samples) = (Instant::now(), Vec::new());
     while began.elapsed() < time {
         sleep(Duration::from_secs(1)).await;
-        samples.push(Sample {
+        let sample = Sample {
             seconds: began.elapsed().as_secs_f64(),
             memory_mib: server
                 .memory_mib()
                 .ok_or_else(|| format!("the server is gone: {}", server.last_words()))?,
             acknowledged: ledger.studies().len(),
-        });
+        };
+        sample.write(&mut file).map_err(|error| error.to_string())?;
+        samples.push(sample);
     }
     let tally = load.take();
     let sent = load.stop().await;
@@ -98,8 +104,6 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         "memory {base:.0} -> {last:.0} MiB, peak {peak:.0}, {slope:+.0} MiB/h {}",
         drawn(&samples)
     ));
-    let file = write(&samples, engine)?;
-    println!("   samples: {}", file.display());
     Ok(vec![row])
 }
 
@@ -131,19 +135,26 @@ fn drawn(samples: &[Sample]) -> String {
     samples.chunks(chunk).map(step).collect()
 }
 
-fn write(samples: &[Sample], engine: Engine) -> Result<PathBuf, String> {
-    let mut text = String::from("seconds,memory_mib,acknowledged\n");
-    for Sample {
-        seconds,
-        memory_mib,
-        acknowledged,
-    } in samples
-    {
-        // writing to a string cannot fail
-        let _ = writeln!(text, "{seconds:.1},{memory_mib:.1},{acknowledged}");
-    }
+fn create(engine: Engine) -> Result<(PathBuf, File), String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join(format!("soak-{}.csv", engine.name().to_lowercase()));
-    std::fs::write(&file, text).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    Ok(file)
+    let path = folder.join(format!("soak-{}.csv", engine.name().to_lowercase()));
+    let create = || {
+        let mut file = File::create(&path)?;
+        writeln!(file, "seconds,memory_mib,acknowledged")?;
+        Ok(file)
+    };
+    let file =
+        create().map_err(|error: std::io::Error| format!("{} cannot be written: {error}", path.display()))?;
+    Ok((path, file))
+}
+
+impl Sample {
+    fn write(&self, file: &mut File) -> std::io::Result<()> {
+        let Self {
+            seconds,
+            memory_mib,
+            acknowledged,
+        } = self;
+        writeln!(file, "{seconds:.1},{memory_mib:.1},{acknowledged}")
+    }
 }

@@ -168,6 +168,10 @@ fn what_steers_a_search_is_read_and_checked() {
     let many = vec![("PatientID", "x"); MOST_CONDITIONS + 1];
     assert_eq!(read(Level::Study, &many), Err(QueryError::TooMany));
     assert_eq!(
+        any("ModalitiesInStudy", &"D*,".repeat(17)),
+        Err(QueryError::TooMany)
+    );
+    assert_eq!(
         any("StudyInstanceUID", &"1.2,".repeat(501)),
         Err(QueryError::TooMany)
     );

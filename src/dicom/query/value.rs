@@ -6,6 +6,8 @@ use crate::dicom::record::{date, folded_name, time};
 
 /// The most values in one list.
 const MOST_VALUES: usize = 500;
+/// The most values with wildcards in one list.
+const MOST_WILD: usize = 16;
 /// The most bytes of one text.
 const MOST_TEXT: usize = 1024;
 
@@ -99,7 +101,8 @@ fn list(value: &str, of: impl Fn(&str) -> Result<Matching, Wrong>) -> Result<Vec
         .map(str::trim)
         .filter(|value| !value.is_empty())
         .collect();
-    if values.len() > MOST_VALUES {
+    let wild = values.iter().filter(|value| is_wild(value)).count();
+    if values.len() > MOST_VALUES || wild > MOST_WILD {
         return Err(Wrong::Many);
     }
     if values.iter().any(|value| value.len() > MOST_TEXT) {

@@ -75,7 +75,9 @@ pub(super) fn several(
         Ok(part) => {
             let mut head = format!("--{boundary}\r\nContent-Type: {}\r\n", part.content_type);
             if let Some(location) = &part.location {
-                head += &format!("Content-Location: {location}\r\n");
+                head += "Content-Location: ";
+                head += location;
+                head += "\r\n";
             }
             head += "\r\n";
             let head = pieces([Bytes::from(head)]);

@@ -1,7 +1,7 @@
 //! A study's result in FHIR R4, for systems that take neither DICOM nor a format of our own.
 //!
-//! [`bundle`] makes a collection: one DiagnosticReport, `preliminary` because nobody has looked at it, an Observation for each finding
-//! and for each outcome, the Devices that made them, the ImagingStudy that they are about, and the private codes that they use.
+//! [`bundle`] makes a collection: one `DiagnosticReport`, `preliminary` because nobody has looked at it, an Observation for each finding
+//! and for each outcome, the Devices that made them, the `ImagingStudy` that they are about, and the private codes that they use.
 //! The same arguments give the same Bundle, and no T-score is in it: a classifier has measured none.
 
 mod observation;

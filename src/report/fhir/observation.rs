@@ -90,7 +90,7 @@ impl Context<'_> {
         }
         for (gate, _) in about.instance.map(overridden).unwrap_or_default() {
             let gate = codes::stable(gate.name());
-            components.push(coded(&codes::OVERRIDE.into(), concept(&gate)));
+            components.push(coded(&codes::OVERRIDE.into(), &concept(&gate)));
         }
         if !components.is_empty() {
             observation.insert("component".to_owned(), components.into());
@@ -110,13 +110,13 @@ impl Context<'_> {
             Outcome::Refused => hl7("data-absent-reason", "not-performed", "Not Performed"),
             Outcome::Failed => hl7("data-absent-reason", "error", "Error"),
         };
-        let mut components = vec![coded(&codes::OUTCOME.into(), became)];
+        let mut components = vec![coded(&codes::OUTCOME.into(), &became)];
         let mut absence = json!({ "coding": [absent] });
         if let Some(reason) = reason {
             let mut why = concept(&codes::stable(&reason.code));
             why["text"] = reason.message.clone().into();
             absence["text"] = reason.message.clone().into();
-            components.push(coded(&codes::REASON.into(), why));
+            components.push(coded(&codes::REASON.into(), &why));
         }
         observation.insert("dataAbsentReason".to_owned(), absence);
         observation.insert("component".to_owned(), components.into());
@@ -168,7 +168,7 @@ fn site(images: &[&SourceInstance]) -> Option<Value> {
     Some(site)
 }
 
-fn coded(code: &CodedValue, value: Value) -> Value {
+fn coded(code: &CodedValue, value: &Value) -> Value {
     json!({ "code": concept(code), "valueCodeableConcept": value })
 }
 
@@ -177,10 +177,10 @@ fn measured(code: &CodedValue, value: f32, unit: &str) -> Result<Value, ReportEr
 }
 
 /// With the digits of the number as it is, and not those of its nearest double.
-fn number(value: f32) -> Result<Value, ReportError> {
-    let shown: f64 = decimal(value).parse().map_err(|_| ReportError::NotFinite)?;
+fn number(value: f32) -> Result<f64, ReportError> {
+    let shown = decimal(value).parse().map_err(|_| ReportError::NotFinite)?;
     if value.is_finite() {
-        Ok(json!(shown))
+        Ok(shown)
     } else {
         Err(ReportError::NotFinite)
     }

@@ -20,7 +20,7 @@ fn system(scheme: &str) -> Option<String> {
     })
 }
 
-/// A CodeableConcept. Where the scheme has no URI, its designator stands in the text.
+/// A `CodeableConcept`. Where the scheme has no URI, its designator stands in the text.
 pub(super) fn concept(code: &CodedValue) -> Value {
     let coding = match system(&code.scheme) {
         Some(system) => json!({ "system": system, "code": code.value, "display": code.meaning }),
@@ -35,7 +35,7 @@ pub(super) fn concept(code: &CodedValue) -> Value {
 }
 
 /// A Quantity in a unit of UCUM.
-pub(super) fn quantity(value: Value, unit: &str) -> Value {
+pub(super) fn quantity(value: f64, unit: &str) -> Value {
     json!({ "value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit })
 }
 
@@ -64,7 +64,7 @@ pub(super) fn by_uid(uid: &str) -> Value {
     json!({ "system": "urn:ietf:rfc:3986", "value": format!("urn:oid:{uid}") })
 }
 
-/// A CodeSystem with the private codes that the resources use.
+/// A `CodeSystem` with the private codes that the resources use.
 pub(super) fn table(entries: &[Entry]) -> Value {
     let url = format!("urn:oid:{}", scheme_uid());
     let mut codes = BTreeMap::new();

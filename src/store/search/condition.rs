@@ -76,6 +76,18 @@ impl Select {
     }
 
     fn any(&mut self, column: &str, vr: VR, any: &[Matching]) -> String {
+        // a list of many values is no tree of as many levels
+        let exact: Option<Vec<&String>> = any
+            .iter()
+            .map(|matching| match matching {
+                Matching::Exact(text) => Some(text),
+                _ => None,
+            })
+            .collect();
+        if let Some(list) = exact.filter(|list| list.len() > 1) {
+            let list: Vec<String> = list.into_iter().map(|text| self.text(text)).collect();
+            return format!("{column} IN ({})", list.join(", "));
+        }
         let any: Vec<String> = any
             .iter()
             .map(|matching| self.one(column, vr, matching))
@@ -170,10 +182,11 @@ impl Select {
         let group = if vr == VR::PN { Some("Alphabetic") } else { None };
         let text = match self.engine {
             Engine::Sqlite => {
-                let steps: String = path
+                let steps: Vec<String> = path
                     .iter()
                     .map(|tag| format!(".\"{}\".Value[0]", key(*tag)))
                     .collect();
+                let steps = steps.concat();
                 let group = group.map(|group| format!(".{group}")).unwrap_or_default();
                 format!("CAST(json_extract({table}, '${steps}{group}') AS TEXT)")
             }

@@ -68,7 +68,10 @@ impl Select {
             select.number(i64::from(limit)),
             select.number(i64::from(search.query.offset)),
         );
-        select.text += &format!(" LIMIT {limit} OFFSET {offset}");
+        select.text += " LIMIT ";
+        select.text += &limit;
+        select.text += " OFFSET ";
+        select.text += &offset;
         select
     }
 
@@ -142,7 +145,8 @@ impl Select {
         if order.is_empty() {
             order.push("study_records.study_uid".to_owned());
         }
-        self.text += &format!(" ORDER BY {}", order.join(", "));
+        self.text += " ORDER BY ";
+        self.text += &order.join(", ");
     }
 
     /// The place of a text that is bound.

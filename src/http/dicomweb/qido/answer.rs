@@ -65,24 +65,24 @@ pub(super) fn result(found: Found, search: &Search<'_>, base: &str) -> Result<At
             &mut result,
             tags::MODALITIES_IN_STUDY,
             "CS",
-            json!(counts.modalities),
+            &json!(counts.modalities),
         );
         put_value(
             &mut result,
             tags::NUMBER_OF_STUDY_RELATED_SERIES,
             "IS",
-            json!([counts.series]),
+            &json!([counts.series]),
         );
         put_value(
             &mut result,
             tags::NUMBER_OF_STUDY_RELATED_INSTANCES,
             "IS",
-            json!([counts.instances]),
+            &json!([counts.instances]),
         );
     }
     put_included(&mut result, of_study, include, |_| true);
     let mut url = format!("{base}/studies/{}", found.study);
-    put_value(&mut result, tags::STUDY_INSTANCE_UID, "UI", json!([found.study]));
+    put_value(&mut result, tags::STUDY_INSTANCE_UID, "UI", &json!([found.study]));
     if let Some((series, of_series)) = found.series {
         let of_series = read(&of_series)?;
         if let Some(instances) = found.series_instances {
@@ -92,15 +92,17 @@ pub(super) fn result(found: Found, search: &Search<'_>, base: &str) -> Result<At
                 &mut result,
                 tags::NUMBER_OF_SERIES_RELATED_INSTANCES,
                 "IS",
-                json!([instances]),
+                &json!([instances]),
             );
         }
         put_included(&mut result, of_series, include, |_| true);
-        put_value(&mut result, tags::SERIES_INSTANCE_UID, "UI", json!([series]));
-        url += &format!("/series/{series}");
+        put_value(&mut result, tags::SERIES_INSTANCE_UID, "UI", &json!([series]));
+        url += "/series/";
+        url += series.as_str();
     }
     if let Some((instance, header)) = found.instance {
-        url += &format!("/instances/{instance}");
+        url += "/instances/";
+        url += instance.as_str();
         let mut header = read(&header)?;
         make_absolute(&mut header, &format!("{url}/bulkdata"));
         put(&mut result, &header, &OF_INSTANCE);
@@ -108,22 +110,27 @@ pub(super) fn result(found: Found, search: &Search<'_>, base: &str) -> Result<At
         put_included(&mut result, header, include, |tag| {
             Level::of(tag) == Level::Instance
         });
-        put_value(&mut result, tags::SOP_INSTANCE_UID, "UI", json!([instance]));
+        put_value(&mut result, tags::SOP_INSTANCE_UID, "UI", &json!([instance]));
     }
     put_value(
         &mut result,
         tags::SPECIFIC_CHARACTER_SET,
         "CS",
-        json!(["ISO_IR 192"]),
+        &json!(["ISO_IR 192"]),
     );
-    put_value(&mut result, tags::RETRIEVE_URL, "UR", json!([url]));
+    put_value(&mut result, tags::RETRIEVE_URL, "UR", &json!([url]));
     // the least available of its instances
     let available = if found.removed == 0 {
         "ONLINE"
     } else {
         "UNAVAILABLE"
     };
-    put_value(&mut result, tags::INSTANCE_AVAILABILITY, "CS", json!([available]));
+    put_value(
+        &mut result,
+        tags::INSTANCE_AVAILABILITY,
+        "CS",
+        &json!([available]),
+    );
     Ok(result)
 }
 
@@ -157,7 +164,7 @@ fn fill(result: &mut Attributes, attributes: &[(Tag, &str)]) {
     }
 }
 
-fn put_value(result: &mut Attributes, tag: Tag, vr: &str, values: Value) {
+fn put_value(result: &mut Attributes, tag: Tag, vr: &str, values: &Value) {
     let attribute = if values.as_array().is_some_and(Vec::is_empty) {
         json!({ "vr": vr })
     } else {

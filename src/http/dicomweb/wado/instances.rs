@@ -119,7 +119,7 @@ async fn part(
 
 /// The file in Explicit VR Little Endian: its first frame is decoded now, the others when they are to be sent.
 async fn uncompressed(service: &Arc<Service>, file: Bytes) -> Result<Pieces, Fault> {
-    let begun = service.decode(move || begin(file)).await.map_err(cannot)?;
+    let begun = service.decode(move || begin(&file)).await.map_err(cannot)?;
     let Begun {
         pieces,
         padded,
@@ -151,14 +151,14 @@ struct Begun {
 }
 
 #[expect(clippy::reversed_empty_ranges, reason = "no frame follows")]
-fn begin(file: Bytes) -> Result<Begun, Fault> {
+fn begin(file: &Bytes) -> Result<Begun, Fault> {
     let instance = Instance::parse(file.clone())?;
     let size = instance
         .pixels
         .as_ref()
         .map(|_| raw::uncompressed_size(&instance))
         .transpose()?;
-    let mut pieces = vec![Bytes::from(explicit::beginning(&file, &instance, size)?)];
+    let mut pieces = vec![Bytes::from(explicit::beginning(file, &instance, size)?)];
     let mut rest = 1..=0;
     match &instance.pixels {
         None => {}

@@ -17,15 +17,13 @@ const STOW: &str = "application/dicom";
 const STORED: &str = "multipart/related; type=\"application/dicom\"; transfer-syntax=*";
 const INSTANCE: &str = "/dicom-web/studies/1.2/series/1.2.3/instances";
 
-fn native(bytes: &[u8]) -> Option<DicomValue> {
-    Some(DicomValue::Primitive(PrimitiveValue::from(bytes.to_vec())))
+fn native(bytes: &[u8]) -> DicomValue {
+    DicomValue::Primitive(PrimitiveValue::from(bytes.to_vec()))
 }
 
-fn fragments(frames: &[&[u8]]) -> Option<DicomValue> {
+fn fragments(frames: &[&[u8]]) -> DicomValue {
     let frames = frames.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>();
-    Some(DicomValue::PixelSequence(PixelFragmentSequence::new_fragments(
-        frames,
-    )))
+    DicomValue::PixelSequence(PixelFragmentSequence::new_fragments(frames))
 }
 
 fn frames(count: &str) -> [(Tag, VR, PrimitiveValue); 1] {
