@@ -1,7 +1,7 @@
 # osteon: each task of the project is one command here. `make` alone lists them.
 # Needed: a Rust toolchain with rustfmt and clippy, a C and C++ compiler, Python 3 with pip, and for the tests PostgreSQL's server
-# programs (OSTEON_TEST_WITHOUT_POSTGRES=1 leaves out the half of the store's tests that runs on it). The rest is fetched, into
-# $OSTEON_CACHE, else $XDG_CACHE_HOME/osteon, else ~/.cache/osteon.
+# programs (OSTEON_TEST_WITHOUT_POSTGRES=1 leaves out the half of the store's tests that runs on it), for `make interop` npm. The rest is
+# fetched, into $OSTEON_CACHE, else $XDG_CACHE_HOME/osteon, else ~/.cache/osteon.
 
 # What `make run` serves; change it for one run with `make run LISTEN=127.0.0.1:9000`.
 LISTEN ?= 127.0.0.1:8080
@@ -13,7 +13,7 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults deny chart model bench bench-workflow clean
+.PHONY: help run test faults interop deny chart model bench bench-workflow clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -49,6 +49,16 @@ faults: ## Kill, fill, stall, overload ... the server on purpose, and count what
 	@library="$$(scripts/fetch-libfaketime)" || true; set -x; \
 		env CARGO_PROFILE_DEV_OPT_LEVEL=1 $${library:+OSTEON_LIBFAKETIME="$$library"} \
 		cargo test --locked --features failpoints --test faults -- $(FAULTS)
+
+# What to check: `make interop INTEROP="--only orthanc --keep"`; `make interop INTEROP=--help` lists more.
+INTEROP ?=
+# A program that is built already; without it, it is built here.
+OSTEON ?=
+
+interop: ## Meet Orthanc, OHIF, DCMTK, dicomweb-client ... on this machine; installs Debian's packages of them where they are missing
+	@scripts/fetch-onnxruntime > /dev/null
+	$(if $(OSTEON),,cargo build --locked --bin osteon)
+	python3 tests/interop --osteon "$(or $(OSTEON),$(TARGET_DIR)/debug/osteon)" --output "$(TARGET_DIR)/interop" $(INTEROP)
 
 deny: ## Check licences, banned crates and sources of all dependencies, where cargo-deny is installed
 	@if command -v cargo-deny > /dev/null; then \

@@ -6,6 +6,8 @@
 
 /// No client needs longer headers for a part, or more padding after a delimiter.
 const HEADER_LIMIT: usize = 16 * 1024;
+/// RFC 2046 allows 70 characters; Orthanc sends 73.
+const LONGEST_BOUNDARY: usize = 200;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MultipartError {
     /// The boundary cannot be one.
-    #[error("the boundary must have 1 to 70 characters and be the one that stands between the parts")]
+    #[error("the boundary must have 1 to 200 characters and be the one that stands between the parts")]
     Boundary,
     /// What follows a delimiter is neither the end of its line nor `--`.
     #[error("a boundary line must end with CRLF, or with -- after the last part")]
@@ -62,9 +64,9 @@ impl MultipartReader {
     /// A reader of parts of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`MultipartError::Boundary`] for a boundary that RFC 2046 does not allow by its length.
+    /// [`MultipartError::Boundary`] for a boundary that is empty or longer than [`LONGEST_BOUNDARY`].
     pub fn new(boundary: &str, limit: usize) -> Result<Self, MultipartError> {
-        if !(1..=70).contains(&boundary.len()) {
+        if !(1..=LONGEST_BOUNDARY).contains(&boundary.len()) {
             return Err(MultipartError::Boundary);
         }
         let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
@@ -272,9 +274,11 @@ mod tests {
             );
             assert_eq!(read(b"--b--", size, 9), Ok(vec![]));
         }
+        // of Orthanc's length: two UUIDs
+        assert!(MultipartReader::new(&"b".repeat(73), 9).is_ok());
         assert_eq!(MultipartReader::new("", 9).unwrap_err(), MultipartError::Boundary);
         assert_eq!(
-            MultipartReader::new(&"b".repeat(71), 9).unwrap_err(),
+            MultipartReader::new(&"b".repeat(LONGEST_BOUNDARY + 1), 9).unwrap_err(),
             MultipartError::Boundary
         );
     }

@@ -40,7 +40,7 @@ impl Order {
     /// Of study `number`, by turns over REST and by a workitem.
     fn of(study: &Study, number: u64) -> Self {
         let study = study.uid.clone();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             Self::Study(study)
         } else {
             let workitem = format!("{study}.9");
