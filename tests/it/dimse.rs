@@ -175,12 +175,15 @@ async fn a_result_goes_to_an_archive_that_speaks_dimse_only() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(delivery["state"], "delivered", "{delivery}");
-    // the report is there, in the study of the image, under the UID that its result has
+    // report and heat map are there, in the study of the image; the report under the UID that its result has
     let kept = outcome(&archive, &study).await;
-    assert_eq!(kept["instances"], 1);
+    assert_eq!(kept["instances"], 2, "{kept}");
     let report = osteon::report::report_uid(scored["result_key"].as_str().unwrap());
-    assert_eq!(
-        kept["result"]["instances"][0]["sop_instance_uid"], report,
+    let instances = kept["result"]["instances"].as_array().unwrap();
+    assert!(
+        instances
+            .iter()
+            .any(|instance| instance["sop_instance_uid"] == report),
         "{kept}"
     );
     server.stop().await;
