@@ -142,7 +142,8 @@ impl Server {
         let dicom = dicom_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let limits = Limits {
             body_bytes: config.body_bytes,
-            stow_bytes: config.body_bytes.saturating_mul(16),
+            // a study of hundreds of images in one request; they are read and stored one by one
+            stow_bytes: config.body_bytes.saturating_mul(64),
         };
         let intake = Intake::new(config.body_memory_bytes, config.deadline);
         let door = dimse::Door {

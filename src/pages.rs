@@ -60,6 +60,13 @@ impl Pages {
         Self::zeroed(length)
     }
 
+    /// A copy of bytes whose own memory is wanted for something else.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Bytes {
+        let mut pages = Self::any(bytes.len());
+        pages.bytes().copy_from_slice(bytes);
+        pages.freeze()
+    }
+
     /// All of the bytes.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         match self {

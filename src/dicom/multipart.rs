@@ -1,8 +1,13 @@
 //! multipart/related (RFC 2046 section 5.1) as it arrives: bytes are pushed in, whole parts come out. No I/O.
 //!
-//! Invariants: never more than one part is held, and of it no more than the limit; each byte is searched once, however
-//! small the pieces are in which it comes. (`multer` reads ahead without end while bytes are ready, and searches what
+//! Invariants: never more than one part is held, and of it no more than the limit, in memory that serves one part after the other
+//! (a new one for each would leave as much again behind in the allocator); each byte is searched once, however small the pieces are
+//! in which it comes. (`multer` reads ahead without end while bytes are ready, and searches what
 //! it holds again with each piece; and a part without a header is an error for it. DICOMweb allows all of these.)
+
+use bytes::Bytes;
+
+use crate::pages::Pages;
 
 /// No client needs longer headers for a part, or more padding after a delimiter.
 const HEADER_LIMIT: usize = 16 * 1024;
@@ -15,7 +20,7 @@ pub enum Step {
     /// More bytes are needed.
     More,
     /// The content of a part.
-    Part(Vec<u8>),
+    Part(Bytes),
     /// A part that was longer than the limit, and was passed over.
     TooLarge,
     /// The closing delimiter: whatever follows means nothing.
@@ -136,15 +141,13 @@ impl MultipartReader {
                         }
                         return Ok(Step::More);
                     };
-                    let rest = self.buffer.split_off(at + self.delimiter.len());
-                    let mut part = std::mem::replace(&mut self.buffer, rest);
-                    part.truncate(at);
-                    self.pass(0, Stage::Delimiter);
-                    return Ok(if too_large || at > self.limit {
+                    let step = if too_large || at > self.limit {
                         Step::TooLarge
                     } else {
-                        Step::Part(part)
-                    });
+                        Step::Part(Pages::copy_of(&self.buffer[..at]))
+                    };
+                    self.pass(at + self.delimiter.len(), Stage::Delimiter);
+                    return Ok(step);
                 }
             }
         }
@@ -209,7 +212,7 @@ mod tests {
     }
 
     fn part(content: &[u8]) -> Step {
-        Step::Part(content.to_vec())
+        Step::Part(Bytes::copy_from_slice(content))
     }
 
     #[test]

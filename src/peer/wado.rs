@@ -144,7 +144,7 @@ impl<'a> Source<'a> {
                     reader.push(&piece);
                     match reader.step().map_err(|_| unreadable())? {
                         Step::More => {}
-                        Step::Part(bytes) => return Ok(bytes.into()),
+                        Step::Part(bytes) => return Ok(bytes),
                         Step::TooLarge => return Err(self.too_large()),
                         Step::End => break,
                     }

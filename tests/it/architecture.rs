@@ -76,7 +76,15 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
         "peer" => &["dicom", "fault", "telemetry"],
         "dicom" | "evaluation" | "fault" | "finding" | "image" | "pages" => PURE,
         "model" | "runtime" | "telemetry" | "inference" | "train" => EXECUTION,
-        "store" => &["dicom", "failpoint", "fault", "finding", "telemetry", "workitem"],
+        "store" => &[
+            "dicom",
+            "failpoint",
+            "fault",
+            "finding",
+            "pages",
+            "telemetry",
+            "workitem",
+        ],
         "workflow" => &[
             "dicom",
             "failpoint",

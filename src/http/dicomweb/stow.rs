@@ -153,7 +153,7 @@ impl Request {
             loop {
                 match reader.step().map_err(syntax)? {
                     Step::More | Step::End => break,
-                    Step::Part(bytes) => self.store(bytes.into(), &mut answer).await,
+                    Step::Part(bytes) => self.store(bytes, &mut answer).await,
                     Step::TooLarge => answer.failed(None, too_large(self.settings.instance_limit)),
                 }
             }

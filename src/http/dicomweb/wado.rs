@@ -142,8 +142,7 @@ impl Retrieval {
                 (_, None) => "series of this study",
                 _ => "instance of this series",
             };
-            let message = format!("there is no such {what}: GET /dicom-web/studies shows what is here");
-            return Err(Fault::new(FaultKind::NotFound, "not-found", message));
+            return Err(not_found(what));
         }
         Ok(rows)
     }
@@ -168,8 +167,7 @@ impl Retrieval {
     /// The one instance that the path names.
     async fn one(&self) -> Result<InstanceRow, Fault> {
         let (mut rows, _) = self.kept().await?;
-        rows.pop()
-            .ok_or_else(|| Fault::new(FaultKind::NotFound, "not-found", "there is no such instance"))
+        rows.pop().ok_or_else(|| not_found("instance"))
     }
 }
 
@@ -187,6 +185,11 @@ impl Service {
         let parsed = self.decode(move || Instance::parse(file)).await;
         parsed.map(Arc::new).map_err(cannot)
     }
+}
+
+fn not_found(what: &str) -> Fault {
+    let message = format!("there is no such {what}: GET /dicom-web/studies shows what is here");
+    Fault::new(FaultKind::NotFound, "not-found", message)
 }
 
 /// What stands in the way of a form: the caller may take another one.

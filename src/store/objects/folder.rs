@@ -8,7 +8,7 @@
 //!   running, and none of its objects is called missing.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::super::Timestamp;
 use super::sha::Sha;
 use super::state::StoredObject;
+use crate::pages::Pages;
 
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
@@ -46,7 +47,7 @@ impl Folder {
 
     /// The stored form of an object, where there is one.
     pub(super) fn read(&self, sha: &Sha) -> io::Result<Option<Bytes>> {
-        self.found(sha, fs::read(self.path_of(sha)).map(Bytes::from))
+        self.found(sha, read(&self.path_of(sha)))
     }
 
     /// When an object was written, where there is one.
@@ -182,6 +183,15 @@ fn subfolders() -> impl Iterator<Item = String> {
 fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// A file, in memory that is given back whole.
+fn read(path: &Path) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut pages = Pages::any(length);
+    file.read_exact(pages.bytes())?;
+    Ok(pages.freeze())
 }
 
 /// Makes a folder and those above it, and synchronises each into the one that holds it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dicom_dictionary_std::uids;
 use futures_util::{StreamExt as _, stream};
 
-use super::{Loaded, Retrieval, cannot};
+use super::{Loaded, Retrieval, cannot, not_found};
 use crate::dicom::media_type::MediaType;
 use crate::dicom::{Instance, PixelData, explicit};
 use crate::fault::Fault;
@@ -65,21 +65,13 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
         let (store, service) = (store.clone(), Arc::clone(&service));
         async move { part(&store, &service, &row, wanted.stored, one).await }
     };
-    let mut rows = kept.into_iter();
-    let Some(first) = rows.next() else {
-        return Err(Fault::new(
-            crate::fault::FaultKind::NotFound,
-            "not-found",
-            "there is no instance",
-        ));
-    };
+    let mut parts = Box::pin(stream::iter(kept).then(make));
     // what fails at once is still an answer of its own
-    let first = make(first).await?;
+    let first = parts.next().await.unwrap_or_else(|| Err(not_found("instance")))?;
     if wanted.alone {
         return Ok(first.alone());
     }
-    let rest = stream::iter(rows).then(make);
-    let mut response = parts::several(DICOM, stream::iter([Ok(first)]).chain(rest));
+    let mut response = parts::several(DICOM, stream::iter([Ok(first)]).chain(parts));
     if left_out > 0 {
         let text = "Some instances are left out: their images were removed by the retention policy.";
         warn(&mut response, &base, text);
@@ -99,7 +91,9 @@ async fn part(
     let syntax = row.instance.transfer_syntax.as_str();
     let Loaded { file, room } = service.load(store, row).await?;
     let as_stored = |file: Bytes| (syntax.to_owned(), parts::pieces([file]));
-    let (syntax, content) = if stored || syntax == uids::EXPLICIT_VR_LITTLE_ENDIAN {
+    // one that was repaired to be read is no file that every receiver reads
+    let is_whole = file.get(128..132) == Some(b"DICM".as_slice());
+    let (syntax, content) = if stored || (is_whole && syntax == uids::EXPLICIT_VR_LITTLE_ENDIAN) {
         as_stored(file)
     } else {
         let explicit = uids::EXPLICIT_VR_LITTLE_ENDIAN.to_owned();

@@ -161,6 +161,26 @@ async fn the_default_is_explicit_vr_little_endian() {
     assert_eq!(&pixels_of(&alone.body).1[..], wanted);
 }
 
+/// What was sent without its preamble is stored so, and is a whole file for those who did not ask for what is stored.
+#[tokio::test]
+async fn a_file_that_was_repaired_is_written_anew() {
+    let server = TestServer::new().await;
+    let bare = dicom("1.2", "1.2.1", "bare").slice(132..);
+    server.store(bare.clone()).await;
+    let stored = server
+        .fetch(
+            &format!("{INSTANCE}/1.2.1"),
+            "application/dicom; transfer-syntax=*",
+        )
+        .await;
+    assert_eq!(stored.body, bare);
+    let explicit = server
+        .fetch(&format!("{INSTANCE}/1.2.1"), "application/dicom")
+        .await;
+    let instance = Instance::parse(explicit.body).unwrap();
+    assert!(instance.repairs.is_empty(), "{:?}", instance.repairs);
+}
+
 /// A JPEG 2000 file of `OpenJPEG` with signed values, through the whole way.
 #[tokio::test]
 async fn compressed_images_are_decoded_on_the_way() {
