@@ -21,7 +21,9 @@ use super::{Service, routes};
 use crate::dicom::media_type::MediaType;
 use crate::http::studies;
 use crate::intake::Intake;
-use crate::store::{Basis, Completeness, Kind, NewResult, Settled, Snapshot, Store, StoreSettings};
+use crate::store::{
+    Basis, Completeness, Kind, NewResult, OWN_ARCHIVE, Settled, Snapshot, Store, StoreSettings,
+};
 use crate::workflow::fixture::{Act, Rehearsed};
 use crate::workflow::{Patience, Submission, Workflow, WorkflowSettings};
 
@@ -129,6 +131,12 @@ impl TestServer {
         for job in store.claim(Kind::Analyse, 100, lease, 1).await.unwrap() {
             let result = NewResult::failed(&job, "test", "as the test wants it".to_owned());
             assert_eq!(store.bury(&job, &result).await.unwrap(), Settled::Stored);
+        }
+        // the images stay until all that is made of them is there, or never will be
+        let making = Kind::Deliver(OWN_ARCHIVE);
+        for job in store.claim(making, 100, lease, 1).await.unwrap() {
+            let buried = store.bury_delivery(&job, "as the test wants it").await;
+            assert_eq!(buried.unwrap(), Settled::Stored);
         }
         store.forget_images(Duration::ZERO).await.unwrap();
     }
