@@ -69,7 +69,7 @@ impl MultipartReader {
     /// A reader of parts of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`MultipartError::Boundary`] for a boundary that is empty or longer than [`LONGEST_BOUNDARY`].
+    /// [`MultipartError::Boundary`] for a boundary that is empty or has more than 200 characters.
     pub fn new(boundary: &str, limit: usize) -> Result<Self, MultipartError> {
         if !(1..=LONGEST_BOUNDARY).contains(&boundary.len()) {
             return Err(MultipartError::Boundary);

@@ -99,6 +99,18 @@ calling-ae-title = {{ toRawJson . }}
 {{- end }}
 {{- else }}
 url = {{ toRawJson .url }}
+{{- with .aeTitle }}
+ae-title = {{ toRawJson . }}
+{{- end }}
+{{- end }}
+{{- with .use }}
+use = {{ toRawJson . }}
+{{- end }}
+{{- with .objects }}
+objects = {{ toRawJson . }}
+{{- end }}
+{{- with .format }}
+format = {{ toRawJson . }}
 {{- end }}
 {{- if .tokenSecret }}
 bearer-token-file = "/etc/osteon/destinations/{{ .name }}"
@@ -150,6 +162,13 @@ timeout-seconds = {{ . }}
 {{- end }}
 {{- if ne (eq .kind "dimse") (hasKey . "host") }}
 {{- fail (printf "destination %s: kind dimse has host, port and aeTitle, the other kinds have a url" .name) }}
+{{- end }}
+{{- if eq .kind "webhook" }}
+{{- if or (hasKey . "aeTitle") (hasKey . "objects") (has "studies" (default list .use)) }}
+{{- fail (printf "destination %s: a webhook has no aeTitle, no objects and no studies" .name) }}
+{{- end }}
+{{- else if hasKey . "format" }}
+{{- fail (printf "destination %s: format is for a webhook" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 {{- end }}
