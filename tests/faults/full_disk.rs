@@ -67,7 +67,7 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
         settings.database = format!("sqlite:{}", small.join("osteon.sqlite").display());
     }
     let mount = format!(
-        "mount -t tmpfs -o size=48m tmpfs '{}' && exec \"$@\"",
+        "mount -t tmpfs -o size=160m tmpfs '{}' && exec \"$@\"",
         small.display()
     );
     settings.through = through.to_vec();
