@@ -180,13 +180,13 @@ async fn late_and_gone_callers_cost_no_more() {
         .send()
         .await;
     assert!(hung_up.unwrap_err().is_timeout());
-    let begun = Instant::now();
-    let (status, _) = server.post(url, "application/dicom", file).await;
+    // what it has waited for, and not how long it took: a busy machine may be slower now
+    let (status, answer) = server.post(url, "application/dicom", file).await;
     assert_eq!(status, StatusCode::OK);
+    let waited = answer["timings_ms"]["queue"].as_f64().unwrap();
     assert!(
-        begun.elapsed() < whole * 3 / 2,
-        "{:?} of {whole:?}",
-        begun.elapsed()
+        waited < whole.as_secs_f64() * 1e3 / 2.0,
+        "{waited} ms of {whole:?}"
     );
     server.stop().await;
 }
