@@ -52,7 +52,7 @@ pub(crate) struct Options {
     /// Which database the servers use
     #[arg(long, value_enum, default_value = "both")]
     engine: Engines,
-    /// What continuous integration runs: fewer and shorter, about six minutes and the soak
+    /// Fewer and shorter: about ten minutes, and the soak
     #[arg(long)]
     quick: bool,
     /// Minutes of steady load at the end [default: 30, with --quick 5]
