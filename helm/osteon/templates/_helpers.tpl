@@ -77,6 +77,12 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* osteon.toml. A JSON string is a TOML string, too. */}}
 {{- define "osteon.configFile" -}}
+{{- with .Values.sites }}
+[sites]
+{{- range $institution, $site := . }}
+{{ toRawJson $institution }} = {{ toRawJson $site }}
+{{- end }}
+{{ end }}
 {{- if .Values.dicom.enabled }}
 {{- range .Values.dicom.callers }}
 [[dicom-callers]]
