@@ -1,15 +1,13 @@
 //! What the configuration says of a peer.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dicom_dictionary_std::uids;
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::Url;
 use serde::Deserialize;
 
-use super::PeerError;
 use crate::dicom::AeTitle;
 
 /// More than an hour for one request is no time-out.
@@ -188,24 +186,6 @@ pub(super) struct Node<'a> {
     pub(super) calling: AeTitle,
 }
 
-/// How a request says who sends it.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum Secret {
-    None,
-    Bearer(String),
-    Basic(String, String),
-}
-
-impl Secret {
-    pub(super) fn sign(&self, request: RequestBuilder) -> RequestBuilder {
-        match self {
-            Self::None => request,
-            Self::Bearer(token) => request.bearer_auth(token),
-            Self::Basic(user, password) => request.basic_auth(user, Some(password)),
-        }
-    }
-}
-
 impl Destination {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
@@ -319,41 +299,6 @@ impl Destination {
     pub(super) fn base(&self) -> &str {
         self.url.trim_end_matches('/')
     }
-
-    /// A client that goes nowhere else: it follows no redirect.
-    pub(super) fn client(&self) -> Result<Client, PeerError> {
-        Client::builder()
-            .redirect(Policy::none())
-            .timeout(self.timeout())
-            .user_agent(concat!("osteon/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| PeerError::passing("unreachable", "no connection could be prepared"))
-    }
-
-    /// Reads what the requests are signed with, as it is now: tokens change while a server runs.
-    pub(super) async fn secret(&self) -> Result<Secret, PeerError> {
-        if let Some(file) = &self.bearer_token_file {
-            return Ok(Secret::Bearer(read(file).await?));
-        }
-        match (&self.user, &self.password_file) {
-            (Some(user), Some(file)) => Ok(Secret::Basic(user.clone(), read(file).await?)),
-            _ => Ok(Secret::None),
-        }
-    }
-}
-
-async fn read(file: &Path) -> Result<String, PeerError> {
-    let file = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
-    let text = read.ok().and_then(Result::ok).unwrap_or_default();
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() || secret.chars().any(char::is_control) {
-        return Err(PeerError::passing(
-            "no-credentials",
-            "the file with the token or password of this peer cannot be read, or does not hold one line",
-        ));
-    }
-    Ok(secret.to_owned())
 }
 
 #[cfg(test)]
@@ -514,34 +459,6 @@ mod tests {
             .unwrap();
             let destination = all.named("a").unwrap();
             assert_eq!(classes.map(|class| destination.takes(class)), takes, "{lines}");
-        }
-    }
-
-    #[tokio::test]
-    async fn secrets_are_read_anew_and_must_be_one_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        let lines = format!(
-            "name = \"a\"\nkind = \"stow\"\nurl = \"http://h\"\nbearer-token-file = {:?}",
-            file.display().to_string()
-        );
-        let destinations = one(&lines).unwrap();
-        let destination = destinations.named("a").unwrap();
-        let missing = destination.secret().await.err().unwrap();
-        assert_eq!((missing.code, missing.retry), ("no-credentials", true));
-        assert!(!missing.message.contains("token\""));
-        for (text, token) in [
-            ("one\n", Some("one")),
-            ("two", Some("two")),
-            ("a\nb", None),
-            ("\n", None),
-        ] {
-            std::fs::write(&file, text).unwrap();
-            let read = destination.secret().await.ok();
-            assert!(
-                read == token.map(|token| Secret::Bearer(token.to_owned())),
-                "{text:?}"
-            );
         }
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod destination;
 mod dimse;
 mod error;
+mod http;
 mod reading;
 mod stow;
 mod wado;
@@ -61,14 +62,13 @@ pub struct Delivered {
 /// # Errors
 /// [`PeerError`], which says whether another attempt may succeed.
 pub async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Delivered, PeerError> {
-    let secret = destination.secret().await?;
     match destination.kind {
-        Kind::Stow => stow::deliver(destination, &secret, parcel).await,
+        Kind::Stow => stow::deliver(destination, parcel).await,
         Kind::Dimse => match destination.node() {
             Some(node) => dimse::deliver(&node, destination.timeout(), parcel).await,
             None => Err(PeerError::lasting("unreachable", "the destination names no host")),
         },
-        Kind::Webhook => webhook::deliver(destination, &secret, parcel).await,
+        Kind::Webhook => webhook::deliver(destination, parcel).await,
     }
 }
 

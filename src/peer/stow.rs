@@ -8,12 +8,12 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
 use super::answer::{self, Said};
-use super::destination::Secret;
+use super::http::Http;
 use super::reading::{DICOM_JSON, body, data_sets, refusal};
 use super::{Delivered, Destination, Parcel, ParcelObject, PeerError};
 use crate::dicom::uid;
@@ -30,15 +30,10 @@ pub(super) const LOOKS: [Duration; 4] = [
 const MOST_OF_AN_ANSWER: usize = 1 << 20;
 
 /// Stores what the archive does not hold yet, and finds it there.
-pub(super) async fn deliver(
-    destination: &Destination,
-    secret: &Secret,
-    parcel: &Parcel,
-) -> Result<Delivered, PeerError> {
+pub(super) async fn deliver(destination: &Destination, parcel: &Parcel) -> Result<Delivered, PeerError> {
     let archive = Archive {
-        client: destination.client()?,
+        http: Http::to(destination).await?,
         base: destination.base(),
-        secret,
         parcel,
     };
     let mut missing = Vec::new();
@@ -60,9 +55,8 @@ pub(super) async fn deliver(
 }
 
 struct Archive<'a> {
-    client: Client,
+    http: Http,
     base: &'a str,
-    secret: &'a Secret,
     parcel: &'a Parcel,
 }
 
@@ -90,7 +84,7 @@ impl Archive<'_> {
             "{}/instances?StudyInstanceUID={study}&SOPInstanceUID={uid}&limit=1",
             self.base
         );
-        let response = self.send(self.client.get(place)).await?;
+        let response = self.send(self.http.get(place)).await?;
         match response.status().as_u16() {
             204 => Ok(Found::No),
             200..=299 => {
@@ -115,7 +109,7 @@ impl Archive<'_> {
             "{}/studies/{study}/series/{series}/instances/{uid}/metadata",
             self.base
         );
-        let response = self.send(self.client.get(place)).await?;
+        let response = self.send(self.http.get(place)).await?;
         match response.status().as_u16() {
             204 | 404 | 410 => Ok(false),
             200..=299 => Ok(names(&data_sets(response, MOST_OF_AN_ANSWER).await?, object)),
@@ -128,7 +122,7 @@ impl Archive<'_> {
         let boundary = uid::derived(&["osteon", "boundary", &self.parcel.key]);
         let media_type = format!("multipart/related; type=\"application/dicom\"; boundary=\"{boundary}\"");
         let request = self
-            .client
+            .http
             .post(format!("{}/studies", self.base))
             .header(CONTENT_TYPE, media_type)
             .body(multipart(objects, &boundary));
@@ -160,8 +154,8 @@ impl Archive<'_> {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, PeerError> {
-        let request = self.secret.sign(request.header(ACCEPT, DICOM_JSON));
-        request.send().await.map_err(|error| PeerError::from(&error))
+        let response = request.header(ACCEPT, DICOM_JSON).send().await;
+        response.map_err(|error| PeerError::from(&error))
     }
 }
 

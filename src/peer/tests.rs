@@ -1,18 +1,18 @@
 //! Delivery to peers that behave and to peers that do not: real servers on the loopback interface.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::fixture::{
-    self,
-    archive::{Archive, Mode, Requests},
-};
 use bytes::Bytes;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use super::fixture::webhook::Webhook;
-
+use super::fixture::archive::{Archive, Mode, Requests};
+use super::fixture::{self, webhook::Webhook};
 use super::{Delivered, Destination, Format, Kind, Listed, Parcel, ParcelObject, PeerError, Source, deliver};
 use crate::dicom::{InstanceUid, SeriesUid, StudyUid};
 
@@ -248,6 +248,41 @@ async fn requests_are_signed() {
         archive.authorization().unwrap(),
         "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     );
+}
+
+/// A server that answers every request with 200, and how many connections it was sent.
+async fn counting() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while let Ok(length @ 1..) = stream.read(&mut piece).await {
+                    request.extend_from_slice(&piece[..length]);
+                    if request.ends_with(&parcel(&[]).body) {
+                        request.clear();
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (url, connections)
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let (url, connections) = counting().await;
+    for _ in 0..5 {
+        let peer = destination(Kind::Webhook, url.clone());
+        deliver(&peer, &parcel(&[])).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 fn at(webhook: &Webhook) -> Destination {

@@ -10,11 +10,11 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use reqwest::Response;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-use super::destination::Secret;
+use super::http::Http;
 use super::reading::{DICOM_JSON, data_sets, refusal};
 use super::{Destination, PeerError};
 use crate::dicom::media_type::MediaType;
@@ -42,9 +42,8 @@ pub struct Listed {
 
 /// An archive that studies are fetched from.
 pub struct Source<'a> {
-    client: Client,
+    http: Http,
     base: &'a str,
-    secret: Secret,
     limit: usize,
 }
 
@@ -55,9 +54,8 @@ impl<'a> Source<'a> {
     /// [`PeerError`] where its credentials cannot be read.
     pub async fn open(peer: &'a Destination, limit: usize) -> Result<Self, PeerError> {
         Ok(Self {
-            client: peer.client()?,
+            http: Http::to(peer).await?,
             base: peer.base(),
-            secret: peer.secret().await?,
             limit,
         })
     }
@@ -175,8 +173,7 @@ impl<'a> Source<'a> {
     }
 
     async fn get(&self, place: &str, accept: &str) -> Result<Response, PeerError> {
-        let request: RequestBuilder = self.client.get(place).header(ACCEPT, accept);
-        let response = self.secret.sign(request).send().await;
+        let response = self.http.get(place).header(ACCEPT, accept).send().await;
         response.map_err(|error| PeerError::from(&error))
     }
 }
