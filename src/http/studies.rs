@@ -148,10 +148,11 @@ async fn timeline(
 ) -> Result<Json<TimelineBody>, HttpError> {
     let (uid, row) = known(&store, &study).await?;
     let events = store.events(&uid).await.map_err(Fault::from)?;
+    let now = store.now().await.map_err(Fault::from)?;
     Ok(Json(TimelineBody {
         study_instance_uid: uid,
         state: row.state,
-        account: account(&row, &events),
+        account: account(&row, &events, now),
         events,
     }))
 }

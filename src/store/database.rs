@@ -87,6 +87,7 @@ macro_rules! part {
     };
     ($engine:ident study_columns) => {
         "SELECT studies.study_uid, state, received_at, last_arrival_at, studies.generation, studies.result_key, \
+         CASE WHEN state = 'received' AND fetches = 0 AND studies.generation > 0 THEN due_at END AS due_at, \
          results.made_at, results.body, results.completeness, results.supersedes, \
          (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances \
          FROM studies LEFT JOIN results ON results.result_key = studies.result_key "

@@ -432,6 +432,20 @@ async fn a_study_that_is_ordered_is_due_at_once_and_a_settled_one_anew() {
 }
 
 #[tokio::test]
+async fn a_study_says_since_when_it_is_due_until_it_is_queued() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
+        send(&store, "1.2.9", b"DICM").await;
+        let (waiting, now) = (study(&store).await, store.now().await.unwrap());
+        assert!(waiting.due_at >= Some(waiting.received_at) && waiting.due_at <= Some(now));
+        assert_eq!(enqueue(&store).await, 1);
+        assert_eq!(study(&store).await.due_at, None);
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_holds_nothing_up() {
     let hour = Duration::from_hours(1);
     for Fixture {

@@ -95,6 +95,8 @@ pub struct StudyRow {
     pub generation: i64,
     /// How many instances it has.
     pub instances: i64,
+    /// When its analysis is to be queued, while it waits for that.
+    pub due_at: Option<Timestamp>,
     /// What came of it, once it is settled.
     pub result: Option<StudyResult>,
     /// The name of that result.
@@ -145,6 +147,7 @@ impl StudyRow {
             analysed_at: row.try_get::<Option<i64>, _>("made_at")?.map(Timestamp),
             generation: row.try_get("generation")?,
             instances: row.try_get("instances")?,
+            due_at: row.try_get::<Option<i64>, _>("due_at")?.map(Timestamp),
             result: body.as_deref().map(from_json).transpose()?,
             result_key: key(row, "result_key")?,
             supersedes: key(row, "supersedes")?,

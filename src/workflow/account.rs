@@ -1,19 +1,24 @@
 //! What became of a study and why, in sentences. Pure.
 
-use crate::store::{Basis, Event, StudyRow, StudyState};
+use crate::store::{Basis, Event, StudyRow, StudyState, Timestamp};
 
-/// Why the study has its score, or why it has none.
+/// Workers queue what is due within a second or so. What waits for more seconds than this has none that can.
+const PUNCTUAL: i64 = 30;
+
+/// Why the study has its score, or why it has none, `now` by the clock of its store.
 #[must_use]
-pub fn account(study: &StudyRow, events: &[Event]) -> String {
+pub fn account(study: &StudyRow, events: &[Event], now: Timestamp) -> String {
     let last = |kind: &str| {
         let of_now = |event: &&Event| event.generation == study.generation && event.kind == kind;
         events.iter().rev().find(of_now)
     };
     let said = |event: &Event, field: &str| event.detail[field].as_str().map(str::to_owned);
+    let overdue = study.due_at.map_or(0, |due| now.0 - due.0) / 1000;
     let mut sentences = vec![match study.state {
         StudyState::Received if study.instances == 0 && of_fetch(study, events).is_none() => {
             "It was ordered, and nothing of it has come so far.".to_owned()
         }
+        StudyState::Received if overdue > PUNCTUAL => not_taken_up(study, overdue),
         StudyState::Received => of_fetch(study, events).unwrap_or_else(|| {
             format!(
                 "It has {} and waits to be complete, because nobody has said that no more will come.",
@@ -63,6 +68,16 @@ pub fn account(study: &StudyRow, events: &[Event]) -> String {
         sentences.push("The result takes the place of an earlier one.".to_owned());
     }
     sentences.join(" ")
+}
+
+/// Nothing is written of a study that cannot be written of: what keeps it is elsewhere.
+fn not_taken_up(study: &StudyRow, seconds: i64) -> String {
+    format!(
+        "It has {} and has been complete for {seconds} seconds, and no server has taken it up: either none runs as a worker (`osteon serve \
+         --role all` or `worker`), or those that do cannot write, because the disk is full or the database refuses it. Their log says \
+         which; nothing of the study is lost, and it goes on by itself.",
+        images(study.instances)
+    )
 }
 
 /// Where the fetch stands that the study waits for, if it waits for one.
@@ -148,6 +163,7 @@ mod tests {
             analysed_at: None,
             generation: 1,
             instances: 2,
+            due_at: Some(Timestamp(0)),
             result: settled.then_some(result),
             result_key: None,
             supersedes: None,
@@ -171,8 +187,13 @@ mod tests {
         let released = event(3, "released", json!({ "attempt": 2, "job": "analyse" }));
         let retried = event(3, "retried", json!({ "job": "analyse" }));
         let sent_later = event(3, "released", json!({ "attempt": 2, "job": "deliver" }));
-        let of = |state, events: &[Event]| account(&study(state), events);
+        let of = |state, events: &[Event]| account(&study(state), events, Timestamp(1000));
         assert!(of(StudyState::Received, &[]).contains("2 instances and waits to be complete"));
+        let text = account(&study(StudyState::Received), &[], Timestamp(90_000));
+        assert!(
+            text.contains("complete for 90 seconds") && text.contains("disk is full"),
+            "{text}"
+        );
         let ordered = event(1, "fetch-queued", json!({ "peer": "pacs" }));
         let down = event(
             2,

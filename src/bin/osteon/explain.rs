@@ -32,13 +32,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .await?
         .with_context(|| format!("no instance of study {uid} has been received"))?;
     let events = store.events(&uid).await?;
+    let account = account(&study, &events, store.now().await?);
     if arguments.json {
-        let account = account(&study, &events);
         let json = serde_json::json!({ "study_instance_uid": uid, "state": study.state, "account": account, "events": events });
         println!("{json}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}\n", account(&study, &events));
+    println!("{account}\n");
     for event in &events {
         println!("  {}  {:<19} {}", event.at, event.kind, detail(event));
     }
