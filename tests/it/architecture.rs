@@ -217,7 +217,7 @@ fn each_crate_has_its_home() {
         ("multer::", &["http/", "dicom/multipart.rs"]),
         ("prometheus::", &["telemetry/"]),
         ("minisign_verify::", &["model/signature.rs"]),
-        ("clap::", &["bin/", "config.rs"]),
+        ("clap::", &["bin/", "config/"]),
         ("indicatif::", &["bin/", "train/learn/progress.rs"]),
     ];
     for (place, text) in sources() {
