@@ -42,7 +42,7 @@ impl fmt::Display for Disagreement {
 }
 
 /// What rows must not say: the sentence, and the query for what it is true of.
-const WRONG_ROWS: [(&str, Sql); 8] = [
+const WRONG_ROWS: [(&str, Sql); 9] = [
     (
         "a settled study has no result",
         sql!(
@@ -83,7 +83,16 @@ const WRONG_ROWS: [(&str, Sql); 8] = [
         "a workitem is performed here and its study is settled",
         sql!(
             "SELECT workitem_uid FROM workitems JOIN studies ON studies.study_uid = workitems.study_uid \
-             WHERE workitems.state = 'IN PROGRESS' AND performed_here = 1 AND studies.state IN ('scored', 'refused', 'failed')"
+             WHERE workitems.state = 'IN PROGRESS' AND performed_here = 1 AND workitems.result_key IS NULL \
+             AND studies.state IN ('scored', 'refused', 'failed')"
+        ),
+    ),
+    (
+        "a workitem waits for objects that nobody makes",
+        sql!(
+            "SELECT workitem_uid FROM workitems WHERE state = 'IN PROGRESS' AND result_key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs \
+             WHERE jobs.study_uid = workitems.study_uid AND jobs.result_key = workitems.result_key AND kind = 'deliver' \
+             AND destination = 'osteon' AND jobs.state IN ('ready', 'running'))"
         ),
     ),
     (

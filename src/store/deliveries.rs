@@ -9,6 +9,8 @@ use sqlx::any::AnyRow;
 
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
+use super::results::hold;
+use super::workitems::end_workitems;
 use super::{Job, OWN_ARCHIVE, ResultKey, Settled, Store, StoreError, Timestamp, Work};
 use crate::dicom::StudyUid;
 use crate::failpoint;
@@ -118,10 +120,14 @@ impl Store {
     }
 
     async fn end_delivery(&self, job: &Job, cause: Option<&str>) -> Result<Settled, StoreError> {
-        let Work::Deliver { destination, .. } = &job.work else {
+        let Work::Deliver { result, destination } = &job.work else {
             return Ok(Settled::Stale);
         };
         let mut write = self.database.write().await?;
+        let is_making = destination == OWN_ARCHIVE;
+        if is_making {
+            hold(&mut write, job.study.as_str()).await?;
+        }
         let held = write
             .query(sql!(
                 "UPDATE jobs SET state = $3, cause = $4, settled_at = " now
@@ -146,6 +152,9 @@ impl Store {
                 ),
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
+            if is_making {
+                end_workitems(&mut write, job.study.as_str(), result).await?;
+            }
         }
         write.commit().await?;
         failpoint::reach("deliver.after-commit").await?;

@@ -1,7 +1,7 @@
 //! Jobs that end without a word of a worker: those whose attempts are spent, and those that no server does any more.
 //!
 //! Invariant: a job is given up in a transaction that holds its study before the job, and what it leaves is visible: a study that
-//! failed with the cause, a delivery or a fetch that is dead.
+//! failed with the cause, a delivery or a fetch that is dead, workitems that have ended.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::events::{EventKind, happened};
 use super::fetches;
 use super::queue::Kind;
 use super::results::{Held, hold, set_outcome};
-use super::{Job, NewResult, Store, StoreError, Work};
+use super::workitems::end_workitems;
+use super::{Job, NewResult, OWN_ARCHIVE, Store, StoreError, Work};
 use crate::fault::Fault;
 
 /// Why a job was given up that no server takes.
@@ -136,10 +137,14 @@ async fn leave_outcome(
 ) -> Result<(), StoreError> {
     let attempts = job.attempt;
     match &job.work {
-        Work::Deliver { destination, .. } => {
+        Work::Deliver { result, destination } => {
             let detail = json!({ "destination": destination, "attempts": attempts, "cause": cause });
             let (study, generation) = (job.study.as_str(), job.generation);
-            happened(write, study, generation, EventKind::DeliveryDead, &detail).await
+            happened(write, study, generation, EventKind::DeliveryDead, &detail).await?;
+            if destination == OWN_ARCHIVE {
+                end_workitems(write, study, result).await?;
+            }
+            Ok(())
         }
         Work::Fetch { .. } => {
             let cause =

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - they are queued in the transaction that makes the result, as a delivery to this store itself;
-//! - all objects of a result become rows in one transaction, and only once: whoever finds one finds all, and those stay;
+//! - all objects of a result become rows in one transaction, and only once: whoever finds one finds all, and those stay; what ends a
+//!   making, well or not, ends the workitems that wait for the result;
 //! - each result of a study gets its own, also where a later one has taken its place.
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use super::records::{put_header, put_series};
 use super::results::hold;
 use super::row::InstanceRow;
 use super::sweep::{Lock, lock_object};
+use super::workitems::end_workitems;
 use super::{Job, NewInstance, ObjectState, ResultKey, Settled, Store, StoreError, Stored, Work};
 use crate::dicom::StudyUid;
 use crate::dicom::record::Record;
@@ -95,6 +97,9 @@ impl Store {
             )
             .await?;
         }
+        if held == 1 {
+            end_workitems(&mut write, job.study.as_str(), result).await?;
+        }
         failpoint::reach("made.before-commit").await?;
         write.commit().await?;
         failpoint::reach("made.after-commit").await?;
@@ -169,7 +174,8 @@ impl Store {
     }
 }
 
-/// Queues the making of a result's objects; where it was queued before, nothing changes.
+/// Queues the making of a result's objects; where it waits, runs or has ended well, nothing changes, and one that was given up is tried
+/// anew.
 pub(super) async fn put_making(
     write: &mut Write,
     study: &StudyUid,
@@ -180,7 +186,8 @@ pub(super) async fn put_making(
         .query(sql!(
             "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
              available_at, queued_at) VALUES ($1, 'deliver', $2, $3, $4, $5, 'ready', 0, 0, 0, " now ", " now ") \
-             ON CONFLICT (job_id) DO NOTHING"
+             ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
+             available_at = excluded.available_at, queued_at = excluded.queued_at, settled_at = NULL, cause = NULL WHERE jobs.state = 'dead'"
         ))
         .bind(delivery_id(result, OWN_ARCHIVE))
         .bind(study.to_string())
@@ -190,6 +197,18 @@ pub(super) async fn put_making(
         .execute(write.connection()?)
         .await?;
     Ok(())
+}
+
+/// Whether the making of a result's objects waits or runs.
+pub(super) async fn is_being_made(write: &mut Write, result: &ResultKey) -> Result<bool, StoreError> {
+    let making = write
+        .query(sql!(
+            "SELECT 1 FROM jobs WHERE job_id = $1 AND state IN ('ready', 'running')"
+        ))
+        .bind(delivery_id(result, OWN_ARCHIVE))
+        .fetch_optional(write.connection()?)
+        .await?;
+    Ok(making.is_some())
 }
 
 async fn is_made(write: &mut Write, job: &Job, result: &ResultKey) -> Result<bool, StoreError> {

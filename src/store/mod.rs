@@ -151,4 +151,6 @@ mod sweep_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod workitem_ending_tests;
+#[cfg(test)]
 mod workitem_tests;

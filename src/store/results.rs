@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - a result, the study's state, the end of the job, and the deliveries and the making of objects that follow are one transaction;
+//! - the study's workitems end in that one only where no making of objects follows;
 //! - only the claim that holds the job's current token writes it;
 //! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice.
 
@@ -15,9 +16,9 @@ use sqlx::any::AnyRow;
 use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
-use super::made::put_making;
+use super::made::{is_being_made, put_making};
 use super::row::{from_json, key, study_uid, to_json, unreadable};
-use super::workitems::end_workitems;
+use super::workitems::{await_objects, end_workitems};
 use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
@@ -286,10 +287,13 @@ pub(super) async fn set_outcome(
         "model": result.model.as_ref().map(|model| format!("{} {}", model.name, model.version)),
     });
     happened(write, job.study.as_str(), job.generation, kind, &detail).await?;
-    end_workitems(write, job.study.as_str(), result).await?;
     if let Some(destinations) = destinations {
         put_making(write, &job.study, job.generation, &result.key).await?;
         queue_deliveries(write, job, &result.key, destinations).await?;
+    }
+    let study = job.study.as_str();
+    if await_objects(write, study, &result.key).await? && !is_being_made(write, &result.key).await? {
+        end_workitems(write, study, &result.key).await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Workitems on both engines: performed by the claim that analyses their study, ended with its outcome, and heard of by their subscribers.
+//! Workitems on both engines: performed by the claim that analyses their study, ended with it, and heard of by their subscribers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::dicom::InstanceUid;
 use crate::finding::{Outcome, StudyResult};
 use crate::workitem::{Attributes, Order, Page, Query, Refusal, State, Workitem, tag};
 
-const LEASE: Duration = Duration::from_mins(1);
+pub(super) const LEASE: Duration = Duration::from_mins(1);
 
-fn item(text: &str) -> InstanceUid {
+pub(super) fn item(text: &str) -> InstanceUid {
     InstanceUid::parse(text).unwrap()
 }
 
-fn new(workitem: &str, instances: &[&str], peer: Option<&str>) -> NewWorkitem {
+pub(super) fn new(workitem: &str, instances: &[&str], peer: Option<&str>) -> NewWorkitem {
     let scheduled = Workitem::schedule(item(workitem), Attributes::default(), "20261129").unwrap();
     NewWorkitem {
         workitem: scheduled.workitem,
@@ -31,7 +31,7 @@ fn new(workitem: &str, instances: &[&str], peer: Option<&str>) -> NewWorkitem {
 }
 
 /// As the workflow decides.
-fn patience(snapshot: &Snapshot) -> Duration {
+pub(super) fn patience(snapshot: &Snapshot) -> Duration {
     let now = snapshot.ordered || snapshot.awaited == Some(0);
     if now {
         Duration::ZERO
@@ -40,11 +40,11 @@ fn patience(snapshot: &Snapshot) -> Duration {
     }
 }
 
-async fn create(store: &Store, new: &NewWorkitem) -> bool {
+pub(super) async fn create(store: &Store, new: &NewWorkitem) -> bool {
     store.create_workitem(new, &patience).await.unwrap()
 }
 
-async fn arrive(store: &Store, sop: &str) {
+pub(super) async fn arrive(store: &Store, sop: &str) {
     let (object, stored) = store.put_object(sop.to_owned().into()).await.unwrap();
     let instance = super::fixture::instance("1.2", sop, object);
     store
@@ -53,11 +53,11 @@ async fn arrive(store: &Store, sop: &str) {
         .unwrap();
 }
 
-async fn state(store: &Store, workitem: &str) -> State {
+pub(super) async fn state(store: &Store, workitem: &str) -> State {
     store.workitem(&item(workitem)).await.unwrap().unwrap().state
 }
 
-async fn queued(store: &Store) -> usize {
+pub(super) async fn queued(store: &Store) -> usize {
     let describe = |snapshot: &Snapshot| Completeness {
         basis: Basis::Workitem,
         instances: snapshot.instances,
@@ -66,11 +66,11 @@ async fn queued(store: &Store) -> usize {
     store.enqueue_due(10, describe).await.unwrap()
 }
 
-async fn claim(store: &Store, kind: Kind<'_>) -> Job {
+pub(super) async fn claim(store: &Store, kind: Kind<'_>) -> Job {
     store.claim(kind, 1, LEASE, 3).await.unwrap().pop().unwrap()
 }
 
-fn result(job: &Job, outcome: Outcome) -> NewResult {
+pub(super) fn result(job: &Job, outcome: Outcome) -> NewResult {
     let failed = NewResult::failed(job, "modality", "it is CT".to_owned());
     NewResult {
         body: StudyResult {
@@ -81,7 +81,34 @@ fn result(job: &Job, outcome: Outcome) -> NewResult {
     }
 }
 
-async fn sound(fixture: &Fixture) {
+/// Makes the report of every result that waits for one.
+pub(super) async fn keep_reports(store: &Store) {
+    for job in store
+        .claim(Kind::Deliver(OWN_ARCHIVE), 5, LEASE, 3)
+        .await
+        .unwrap()
+    {
+        keep_report(store, &job).await;
+    }
+}
+
+pub(super) async fn keep_report(store: &Store, job: &Job) {
+    let Work::Deliver { result, .. } = &job.work else {
+        panic!("it makes nothing");
+    };
+    let sop = crate::dicom::uid::derived(&["report", result.as_str()]);
+    let (object, stored) = store.put_object(sop.clone().into()).await.unwrap();
+    let instance = super::fixture::instance("1.2", &sop, object);
+    let made = MadeObject {
+        record: record(&instance),
+        instance,
+        stored,
+    };
+    let kept = store.keep_made(job, &[made], &serde_json::json!({})).await;
+    assert_eq!(kept.unwrap(), Settled::Stored);
+}
+
+pub(super) async fn sound(fixture: &Fixture) {
     let report = fixture.store.check(false, || ()).await.unwrap();
     assert_eq!(report.disagreements, []);
 }
@@ -107,6 +134,7 @@ async fn a_study_is_complete_when_all_is_there_that_its_workitem_lists() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         assert_eq!(state(store, "1.7").await, State::Completed);
         sound(&fixture).await;
     }
@@ -137,6 +165,7 @@ async fn what_dies_or_fails_on_the_way_leaves_a_workitem_that_ends() {
             store.claim(Kind::Analyse, 1, Duration::ZERO, 3).await.unwrap();
         }
         assert!(store.claim(Kind::Analyse, 1, LEASE, 3).await.unwrap().is_empty());
+        keep_reports(store).await;
         assert_eq!(state(store, "1.7").await, State::Canceled);
         sound(&fixture).await;
     }
@@ -155,6 +184,7 @@ async fn one_that_comes_while_its_study_is_analysed_ends_with_it() {
             .complete(&job, &result(&job, Outcome::Refused))
             .await
             .unwrap();
+        keep_reports(store).await;
         assert_eq!(state(store, "1.7").await, State::Canceled);
         assert_eq!(
             state(store, "1.8").await,
@@ -168,6 +198,7 @@ async fn one_that_comes_while_its_study_is_analysed_ends_with_it() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         assert_eq!(state(store, "1.8").await, State::Completed);
         sound(&fixture).await;
     }
@@ -184,6 +215,7 @@ async fn one_of_a_settled_study_is_performed_at_once() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         create(store, &new("1.7", &["1.2.1"], None)).await;
         create(store, &new("1.8", &[], None)).await;
         assert_eq!(queued(store).await, 1);
@@ -192,6 +224,7 @@ async fn one_of_a_settled_study_is_performed_at_once() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         for workitem in ["1.7", "1.8"] {
             assert_eq!(state(store, workitem).await, State::Completed, "{workitem}");
         }
@@ -239,6 +272,7 @@ async fn one_whose_input_a_peer_has_is_fetched_and_canceled_where_that_fails() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         assert_eq!(state(store, "1.9").await, State::Completed);
         sound(&fixture).await;
     }
@@ -303,6 +337,7 @@ async fn changes_at_the_same_time_have_one_winner() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         assert_eq!(state(store, "1.7").await, State::InProgress);
         sound(&fixture).await;
     }
@@ -349,6 +384,7 @@ async fn subscribers_hear_where_their_workitems_stand_on_every_server() {
             .complete(&job, &result(&job, Outcome::Scored))
             .await
             .unwrap();
+        keep_reports(store).await;
         let of = |workitem: &str, state: &str| (workitem.to_owned(), state.to_owned());
         let one = [of("1.7", "SCHEDULED"), of("1.7", "IN PROGRESS")];
         assert_eq!(heard(&elsewhere, "ONE").await, one);

@@ -20,6 +20,7 @@ pub use attributes::{Attributes, date_time, tag};
 pub use change::{Changed, Refusal};
 pub use matching::{Page, Query};
 pub use order::Order;
+pub use perform::Ending;
 pub use report::{Event, with_message_id};
 
 /// SOP Class UID of every workitem: Unified Procedure Step - Push.

@@ -15,6 +15,21 @@ const REPORT_CLASS: &str = "1.2.840.10008.5.1.4.1.1.88.34";
 /// Most characters of Reason For Cancellation (VR LT).
 const LONGEST_REASON: usize = 10_240;
 
+/// What a workitem that this server performs ends with.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// The Study Instance UID.
+    pub study: &'a str,
+    /// The key of the study's result.
+    pub key: &'a str,
+    /// What the result says.
+    pub result: &'a StudyResult,
+    /// Whether the objects that are made of it are stored.
+    pub is_kept: bool,
+    /// Why they are not, as far as it is known.
+    pub cause: Option<&'a str>,
+}
+
 impl Workitem {
     /// Takes it, with this Transaction UID.
     pub fn begin(&mut self, transaction: String, now: &str) -> Event {
@@ -31,11 +46,20 @@ impl Workitem {
         Event::state(self)
     }
 
-    /// The study has its result, of this key: a scored one completes the workitem, and its structured report is the output; for any
-    /// other it is canceled with the reason.
-    pub fn end(&mut self, study: &str, key: &str, result: &StudyResult, now: &str) -> Event {
-        if result.outcome == Outcome::Scored {
-            return self.complete(study, key, now);
+    /// The study has its result, and nothing more is made of it. A scored one whose objects are kept completes the workitem, and its
+    /// structured report is the output; for any other it is canceled with the reason.
+    pub fn end(&mut self, ending: &Ending<'_>, now: &str) -> Event {
+        let Ending {
+            study, key, result, ..
+        } = ending;
+        match (result.outcome, ending.is_kept) {
+            (Outcome::Scored, true) => return self.complete(study, key, now),
+            (Outcome::Scored, false) => {
+                let cause = ending.cause.unwrap_or("nothing was made of it");
+                let message = format!("the study is scored, and its report could not be kept: {cause}");
+                return self.cancel("report-failed", &message, now);
+            }
+            (Outcome::Refused | Outcome::Failed, _) => {}
         }
         let reason = result.reason.as_ref();
         let code = reason.map_or("not-scored", |reason| reason.code.as_str());

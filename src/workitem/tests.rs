@@ -282,11 +282,21 @@ fn result(kind: Option<FaultKind>) -> StudyResult {
     result
 }
 
+fn ending(result: &StudyResult) -> Ending<'_> {
+    Ending {
+        study: "1.2",
+        key: "key",
+        result,
+        is_kept: true,
+        cause: None,
+    }
+}
+
 #[test]
 fn a_scored_study_completes_it_with_the_report_and_any_other_cancels_it_with_the_reason() {
     let mut workitem = scheduled();
     workitem.begin("1.9".into(), NOW);
-    let event = workitem.end("1.2", "key", &result(None), NOW);
+    let event = workitem.end(&ending(&result(None)), NOW);
     assert_eq!(kind(&event), (json!(1), json!("COMPLETED")));
     let shown = serde_json::to_value(workitem.shown("http://osteon/dicom-web")).unwrap();
     let performed = &shown[tag::PERFORMED_PROCEDURE]["Value"][0];
@@ -308,7 +318,7 @@ fn a_scored_study_completes_it_with_the_report_and_any_other_cancels_it_with_the
     for kind_of in [FaultKind::Refused, FaultKind::Internal] {
         let mut workitem = scheduled();
         workitem.begin("1.9".into(), NOW);
-        let event = workitem.end("1.2", "key", &result(Some(kind_of)), NOW);
+        let event = workitem.end(&ending(&result(Some(kind_of))), NOW);
         assert_eq!(kind(&event), (json!(1), json!("CANCELED")));
         let progress = workitem
             .attributes
@@ -322,6 +332,21 @@ fn a_scored_study_completes_it_with_the_report_and_any_other_cancels_it_with_the
             (&json!("modality"), &json!("99OSTEON"))
         );
     }
+
+    let (scored, mut workitem) = (result(None), scheduled());
+    workitem.begin("1.9".into(), NOW);
+    let unkept = Ending {
+        is_kept: false,
+        cause: Some("no room"),
+        ..ending(&scored)
+    };
+    let event = workitem.end(&unkept, NOW);
+    assert_eq!(kind(&event), (json!(1), json!("CANCELED")));
+    let text = serde_json::to_string(&workitem.attributes).unwrap();
+    assert!(
+        text.contains("could not be kept: no room") && !text.contains(&crate::report::report_uid("key")),
+        "{text}"
+    );
 }
 
 #[test]

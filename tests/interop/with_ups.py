@@ -54,13 +54,8 @@ def performed(stage):
         for output in performed["00404033"]["Value"]
         for reference in output["00081199"]["Value"]
     }
-
-    def are_stored():
-        found = stage.osteon.find(f"studies/{images[0].StudyInstanceUID}/instances")
-        return outputs <= {one.SOPInstanceUID for one in found}
-
-    # the objects of a result are made after it
-    assert outputs and until(are_stored, 60), "the results that it names are not in the study"
+    stored = {one.SOPInstanceUID for one in stage.osteon.find(f"studies/{images[0].StudyInstanceUID}/instances")}
+    assert outputs and outputs <= stored, "the results that it names are not in the study"
 
 
 @check("workitems are found by their patient, and there is only one of each UID")

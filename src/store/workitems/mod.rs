@@ -5,7 +5,8 @@
 //!   subscribers hear of it is written in the same transaction;
 //! - a workitem that orders a score of this server makes its study's row, so that whatever arrives afterwards finds it; the study's row is
 //!   held before jobs, and these before workitems;
-//! - one that this server performs ends in the transaction that settles its study.
+//! - one that this server performs waits for one result from the transaction that settles its study, and ends in the transaction that
+//!   keeps the objects of that result, or after which none will be made: what a completed one names is stored.
 
 mod perform;
 mod subscribe;
@@ -18,12 +19,12 @@ use super::arrivals::{Wish, ask, hold as hold_or_make};
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
 use super::fetches::queue_fetch;
-use super::row::{from_json, to_json, unreadable};
-use super::{Patience, Store, StoreError, Timestamp};
+use super::row::{from_json, key, to_json, unreadable};
+use super::{Patience, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::InstanceUid;
 use crate::failpoint;
 use crate::workitem::{Changed, Event, Order, Page, Query, Refusal, State, Workitem, date_time};
-pub(super) use perform::{abandon_workitems, begin_workitems, end_workitems};
+pub(super) use perform::{abandon_workitems, await_objects, begin_workitems, end_workitems};
 pub use subscribe::{Report, Target};
 use subscribe::{report, subscribe_whoever_wants};
 
@@ -46,6 +47,8 @@ struct Held {
     workitem: Workitem,
     version: i64,
     study: Option<String>,
+    /// The result with whose objects it ends.
+    result: Option<ResultKey>,
 }
 
 impl Held {
@@ -63,6 +66,7 @@ impl Held {
             },
             version: row.try_get("version")?,
             study: row.try_get("study_uid")?,
+            result: key(row, "result_key")?,
         })
     }
 
@@ -75,7 +79,7 @@ impl Held {
         }
         let written = write
             .query(sql!(
-                "UPDATE workitems SET state = $3, version = $4, transaction_uid = $5, performed_here = $6, attributes = $7 \
+                "UPDATE workitems SET state = $3, version = $4, transaction_uid = $5, performed_here = $6, attributes = $7, result_key = $8 \
                  WHERE workitem_uid = $1 AND version = $2"
             ))
             .bind(workitem.uid.to_string())
@@ -85,6 +89,7 @@ impl Held {
             .bind(workitem.transaction.clone())
             .bind(i64::from(workitem.performed_here))
             .bind(to_json(&workitem.attributes)?)
+            .bind(self.result.as_ref().map(ToString::to_string))
             .execute(write.connection()?)
             .await?
             .rows_affected();
