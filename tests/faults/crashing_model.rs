@@ -1,7 +1,7 @@
 //! F5: one model fails, crashes, or is replaced by something broken, while another one serves on.
 //!
-//! The fragile model here looks up a number by the brightness of the image: its goldens are dark and it proves itself, and an ordinary image
-//! leads it outside of its table, where ONNX Runtime fails.
+//! The fragile model does by the brightness of the image what can be done for a dark one only: its goldens are dark and it proves itself,
+//! and with an ordinary image ONNX Runtime fails, outside of a table or for lack of memory.
 
 use std::time::{Duration, Instant};
 
@@ -22,24 +22,42 @@ use crate::tiny::Tiny;
 const FRAGILE: &str = "fragile";
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 
+/// How the fragile model fails.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// It looks up what its table does not have.
+    Lookup,
+    /// It needs more memory than any machine has: ONNX Runtime's allocator is refused.
+    Memory,
+}
+
 pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, String> {
     if engine == Engine::Postgres {
         // the database has no part in it
         return Ok(Vec::new());
     }
-    let gpu = Row::new("F5", "the GPU runs out of memory", "-")
-        .left_out("there is no GPU here: examples/gpu_check.rs");
-    Ok(vec![fails(stage).await?, replaced(stage).await?, gpu])
+    let gpu = Row::new("F5", "the GPU runs out of memory", "-").left_out("there is no GPU here");
+    Ok(vec![
+        fails(stage, "a model fails at every image", Failure::Lookup).await?,
+        fails(
+            stage,
+            "a model runs out of memory at every image",
+            Failure::Memory,
+        )
+        .await?,
+        replaced(stage).await?,
+        gpu,
+    ])
 }
 
 /// A model that fails on every image costs the other one nothing.
-async fn fails(stage: &Stage) -> Result<Row, String> {
-    let mut row = Row::new("F5", "a model fails at every image", "-");
+async fn fails(stage: &Stage, what: &str, failure: Failure) -> Result<Row, String> {
+    let mut row = Row::new("F5", what, "-");
     let mut ground = stage.ground("F5", Engine::Sqlite)?;
     let models = ground.own_models()?.to_owned();
     Tiny::new(MODEL, 1).publish(&models);
     fragile().publish_with(&models, |_, files| {
-        files.insert(NETWORK.to_owned(), fragile_network(0.26));
+        files.insert(NETWORK.to_owned(), fragile_network(failure, 0.26));
     });
     let settings = ground.settings("fragile");
     let supervised = Supervised::start(&settings);
@@ -94,7 +112,7 @@ async fn replaced(stage: &Stage) -> Result<Row, String> {
         Tiny::new(FRAGILE, version).publish_with(&models, |_, files| {
             if round % 2 == 0 {
                 // it fails while it proves itself
-                files.insert(NETWORK.to_owned(), fragile_network(-1.0));
+                files.insert(NETWORK.to_owned(), fragile_network(Failure::Lookup, -1.0));
             } else {
                 let goldens = files.get_mut(GOLDENS).unwrap();
                 *goldens = String::from_utf8_lossy(goldens)
@@ -160,27 +178,64 @@ fn fragile() -> Tiny {
     Tiny::new(FRAGILE, 1)
 }
 
-/// The tiny network with a look-up in a table of two zeros on the way, which fails where the mean is well above `limit`.
-fn fragile_network(limit: f32) -> Vec<u8> {
+/// The tiny network with what adds zero on the way, and fails where the mean is well above `limit`.
+fn fragile_network(failure: Failure, limit: f32) -> Vec<u8> {
     let mut network = fragile().network();
     let graph = network.graph.as_mut().unwrap();
-    let constant = |name: &str, data_type: DataType, dims: Vec<i64>, raw_data: Vec<u8>| TensorProto {
+    let logits = graph.node.iter().position(|node| node.name == "logits").unwrap();
+    graph.node[logits].input[0] = "embedding-and-nothing".into();
+    // the goldens are -0.5 and 0.25; a step is a place in a table of two, or 2^46 numbers of four bytes
+    let (step, nodes) = match failure {
+        Failure::Lookup => (
+            4e3_f32,
+            vec![node("Gather", &["table", "index"], "nothing", None)],
+        ),
+        Failure::Memory => (
+            2_f32.powi(46),
+            vec![
+                node("Reshape", &["index", "flat"], "sides", None),
+                node("ConstantOfShape", &["sides"], "zeros", None),
+                node("ReduceSum", &["zeros"], "nothing", Some(("keepdims", 0))),
+            ],
+        ),
+    };
+    let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    graph.initializer.extend([
+        constant("table", DataType::Float, 2, floats(&[0.0, 0.0])),
+        constant("step", DataType::Float, 1, floats(&[step])),
+        constant("floor", DataType::Float, 1, floats(&[limit])),
+        constant("flat", DataType::Int64, 1, (-1_i64).to_le_bytes().to_vec()),
+    ]);
+    let before = [
+        node("Sub", &["mean", "floor"], "above", None),
+        node("Relu", &["above"], "bright", None),
+        node("Mul", &["bright", "step"], "position", None),
+        node(
+            "Cast",
+            &["position"],
+            "index",
+            Some(("to", DataType::Int64 as i64)),
+        ),
+    ];
+    let after = node("Add", &["embedding", "nothing"], "embedding-and-nothing", None);
+    let nodes = before.into_iter().chain(nodes).chain([after]);
+    graph.node.splice(logits..logits, nodes);
+    network.encode_to_vec()
+}
+
+/// A row of `count` numbers that belongs to the network.
+fn constant(name: &str, data_type: DataType, count: i64, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
         name: name.into(),
-        dims,
+        dims: vec![count],
         data_type: data_type as i32,
         raw_data,
         ..TensorProto::default()
-    };
-    graph
-        .initializer
-        .push(constant("table", DataType::Float, vec![2], vec![0; 8]));
-    graph.initializer.push(constant(
-        "steps",
-        DataType::Float,
-        vec![1],
-        4000_f32.to_le_bytes().to_vec(),
-    ));
-    let node = |operator: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>| NodeProto {
+    }
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>) -> NodeProto {
+    NodeProto {
         op_type: operator.into(),
         name: output.into(),
         input: inputs.iter().map(|&input| input.into()).collect(),
@@ -195,30 +250,5 @@ fn fragile_network(limit: f32) -> Vec<u8> {
             })
             .collect(),
         ..NodeProto::default()
-    };
-    let logits = graph.node.iter().position(|node| node.name == "logits").unwrap();
-    graph.node[logits].input[0] = "embedding-and-looked-up".into();
-    // the goldens are -0.5 and 0.25
-    let floor = constant("floor", DataType::Float, vec![1], limit.to_le_bytes().to_vec());
-    graph.initializer.push(floor);
-    let nodes = [
-        node("Sub", &["mean", "floor"], "above", None),
-        node("Relu", &["above"], "bright", None),
-        node("Mul", &["bright", "steps"], "position", None),
-        node(
-            "Cast",
-            &["position"],
-            "index",
-            Some(("to", DataType::Int64 as i64)),
-        ),
-        node("Gather", &["table", "index"], "looked-up", None),
-        node(
-            "Add",
-            &["embedding", "looked-up"],
-            "embedding-and-looked-up",
-            None,
-        ),
-    ];
-    graph.node.splice(logits..logits, nodes);
-    network.encode_to_vec()
+    }
 }
