@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) verdict: Verdict,
     /// Why it failed.
     pub(crate) complaints: Vec<String>,
+    /// Something was lost or doubled that a protection should have kept. No slow machine excuses that.
+    pub(crate) damage: bool,
     pub(crate) took: Duration,
 }
 
@@ -41,6 +43,7 @@ impl Row {
             other: String::new(),
             verdict: Verdict::Pass,
             complaints: Vec::new(),
+            damage: false,
             took: Duration::ZERO,
         }
     }
@@ -62,6 +65,7 @@ impl Row {
     /// Nothing lost, doubled, stuck or otherwise wrong.
     pub(crate) fn audited(&mut self, audit: &Audit) {
         self.counts = Some([audit.lost.len(), audit.doubled.len(), audit.stuck.len()]);
+        self.damage |= !audit.lost.is_empty() || !audit.doubled.is_empty();
         for complaint in audit.complaints() {
             self.must(false, complaint);
         }
