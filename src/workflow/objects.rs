@@ -164,11 +164,13 @@ pub(super) async fn made(
     row: &ResultRow,
 ) -> Result<Vec<InstanceRow>, Failure> {
     let store = &workflow.store;
+    // asked before the objects: they and the end of their making are one transaction, so whoever has seen its end sees them
+    let making = store.making(&row.key).await?;
     let made = store.made_for(&row.study, &row.key).await?;
     if !made.is_empty() {
         return Ok(made);
     }
-    match store.making(&row.key).await? {
+    match making {
         Some(making) if making.state == "dead" => {
             let cause = making.cause.unwrap_or_default();
             return Err(Failure::passing(format!(
