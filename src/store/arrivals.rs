@@ -124,8 +124,10 @@ impl Store {
             None => Accepted::New,
             Some(known) if known.study == study && known.object == instance.object.as_str() => {
                 if known.is_removed {
+                    // who sends again what retention has removed wants it looked at again: by the same model that changes nothing
                     put_instance(&mut write, instance, record, study).await?;
                     put_record(&mut write, instance, record).await?;
+                    content_changed(&mut write, study, instance.expected, patience).await?;
                 }
                 write.commit().await?;
                 return Ok(Attempt::Settled(Accepted::Identical));
@@ -152,23 +154,29 @@ impl Store {
     }
 
     /// Asks for the result of a study now; `expected` is how many instances it should have, if the caller knows. A study that is
-    /// settled is analysed anew. `None` where the study is not known.
+    /// settled is analysed anew, unless images of it were removed: what is left would only make its result worse.
     pub async fn order(
         &self,
         study: &StudyUid,
         expected: Option<i64>,
         patience: Patience<'_>,
-    ) -> Result<Option<()>, StoreError> {
+    ) -> Result<Asked, StoreError> {
         let mut write = self.database.write().await?;
         let known = write
             .query(sql!(
-                "SELECT state FROM studies WHERE study_uid = $1 \
+                "SELECT state, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL \
+                 AND removed_at IS NOT NULL) AS removed FROM studies WHERE study_uid = $1 \
                  AND EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL)" for_update
             ))
             .bind(study.to_string())
             .fetch_optional(write.connection()?)
             .await?;
-        let Some(row) = known else { return Ok(None) };
+        let Some(row) = known else {
+            return Ok(Asked::Unknown);
+        };
+        if row.try_get::<i64, _>("removed")? > 0 {
+            return Ok(Asked::Removed);
+        }
         // with a number the study is complete when that many are there; without one, now
         let wish = Wish {
             ordered: Some(expected.is_none()),
@@ -187,8 +195,19 @@ impl Store {
             .await?;
         }
         write.commit().await?;
-        Ok(Some(()))
+        Ok(Asked::Accepted)
     }
+}
+
+/// What became of the wish for a study's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is on its way.
+    Accepted,
+    /// Nothing of the study was ever received.
+    Unknown,
+    /// Images of it were removed by the retention policy; nothing was changed.
+    Removed,
 }
 
 /// What someone wants of a study.

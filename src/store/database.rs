@@ -96,13 +96,14 @@ macro_rules! part {
         "(SELECT min(lacking) FROM (SELECT count(*) - count(instances.sop_uid) AS lacking FROM workitems \
          JOIN workitem_inputs ON workitem_inputs.workitem_uid = workitems.workitem_uid \
          LEFT JOIN instances ON instances.sop_uid = workitem_inputs.sop_uid AND instances.study_uid = workitems.study_uid \
+         AND instances.removed_at IS NULL \
          WHERE workitems.study_uid = studies.study_uid AND workitems.state IN ('SCHEDULED', 'IN PROGRESS') \
          AND workitems.state = 'SCHEDULED' GROUP BY workitems.workitem_uid) AS waiting) AS awaited"
     };
     ($engine:ident has_input) => {
         "NOT EXISTS (SELECT 1 FROM workitem_inputs WHERE workitem_inputs.workitem_uid = workitems.workitem_uid \
          AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.sop_uid = workitem_inputs.sop_uid \
-         AND instances.study_uid = workitems.study_uid))"
+         AND instances.study_uid = workitems.study_uid AND instances.removed_at IS NULL))"
     };
 }
 pub(super) use {part, sql};

@@ -34,6 +34,24 @@ pub struct DeliveryRow {
     pub settled_at: Option<Timestamp>,
 }
 
+/// The objects of a result are made, or will not be: the deliveries that wait for them are due.
+pub(super) async fn wake_deliveries(
+    write: &mut Write,
+    study: &str,
+    result: &ResultKey,
+) -> Result<(), StoreError> {
+    write
+        .query(sql!(
+            "UPDATE jobs SET available_at = " now " WHERE study_uid = $1 AND kind = 'deliver' AND result_key = $2 AND state = 'ready' \
+             AND available_at > " now
+        ))
+        .bind(study.to_owned())
+        .bind(result.to_string())
+        .execute(write.connection()?)
+        .await?;
+    Ok(())
+}
+
 /// Queues a result for every destination; one that was delivered before is sent again, for another may have taken its place since.
 pub(super) async fn queue_deliveries(
     write: &mut Write,
@@ -153,6 +171,7 @@ impl Store {
             };
             happened(&mut write, job.study.as_str(), job.generation, kind, &detail).await?;
             if is_making {
+                wake_deliveries(&mut write, job.study.as_str(), result).await?;
                 end_workitems(&mut write, job.study.as_str(), result).await?;
             }
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Fixture, accept, both, instance, make_nothing, send, uid};
+use super::fixture::{Fixture, accept, at_once, both, instance, make_nothing, send, uid};
 use super::queue_tests::{LEASE, claim, enqueue, kinds, queued, result, study};
 use super::*;
 use crate::dicom::StudyUid;
@@ -102,15 +102,28 @@ async fn a_later_result_is_sent_in_the_place_of_one_that_has_not_arrived() {
         assert_eq!(store.delivered(job).await.unwrap(), Settled::Stored);
         assert!(kinds(&store).await.contains(&"delivery-superseded".to_owned()));
 
-        // the first content again: its result is the newest once more
+        // the first content again: its result is the newest once more, as one of its own that takes the place of the one between
         send(&store, "1.2.10", b"later").await;
         assert_eq!(enqueue(&store).await, 1);
         let job = claim(&store, LEASE).await.unwrap();
         assert_eq!(store.complete(&job, &old).await.unwrap(), Settled::Stored);
+        let row = study(&store).await;
+        let again = row.result_key.unwrap();
+        assert!(again != old.key && row.supersedes == Some(new.key.clone()));
         assert_eq!(
             standing(&store).await,
-            [("waiting", old.key.clone()), ("delivered", new.key.clone())]
+            [
+                ("waiting", again.clone()),
+                ("delivered", new.key.clone()),
+                ("superseded", old.key.clone())
+            ]
         );
+        // the same once more is no other
+        store.order(&uid(), None, &at_once).await.unwrap();
+        assert_eq!(enqueue(&store).await, 1);
+        let job = claim(&store, LEASE).await.unwrap();
+        assert_eq!(store.complete(&job, &old).await.unwrap(), Settled::Stored);
+        assert_eq!(study(&store).await.result_key, Some(again));
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use super::database::{Write, millis, sql};
+use super::deliveries::wake_deliveries;
 use super::events::{EventKind, happened};
 use super::fetches;
 use super::queue::Kind;
@@ -142,6 +143,7 @@ async fn leave_outcome(
             let (study, generation) = (job.study.as_str(), job.generation);
             happened(write, study, generation, EventKind::DeliveryDead, &detail).await?;
             if destination == OWN_ARCHIVE {
+                wake_deliveries(write, study, result).await?;
                 end_workitems(write, study, result).await?;
             }
             Ok(())

@@ -9,7 +9,7 @@
 use serde_json::{Value, json};
 
 use super::database::{Write, sql};
-use super::deliveries::delivery_id;
+use super::deliveries::{delivery_id, wake_deliveries};
 use super::events::{EventKind, happened};
 use super::records::{put_header, put_series};
 use super::results::hold;
@@ -98,6 +98,7 @@ impl Store {
             .await?;
         }
         if held == 1 {
+            wake_deliveries(&mut write, job.study.as_str(), result).await?;
             end_workitems(&mut write, job.study.as_str(), result).await?;
         }
         failpoint::reach("made.before-commit").await?;

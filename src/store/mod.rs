@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use arrivals::{Accepted, Patience, Snapshot};
+pub use arrivals::{Accepted, Asked, Patience, Snapshot};
 pub use check::{Disagreement, StoreReport};
 pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};

@@ -388,11 +388,7 @@ async fn a_study_that_is_ordered_is_due_at_once_and_a_settled_one_anew() {
         store, folder: _kept, ..
     } in both().await
     {
-        assert_eq!(
-            store.order(&uid(), None, &never).await.unwrap(),
-            None,
-            "an unknown study"
-        );
+        assert_eq!(store.order(&uid(), None, &never).await.unwrap(), Asked::Unknown);
         let waiting = instance("1.2", "1.2.9", Sha::of(b"DICM"));
         store
             .accept(&waiting, &record(&waiting), Stored::Now, &never)

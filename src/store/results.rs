@@ -4,7 +4,8 @@
 //! - a result, the study's state, the end of the job, and the deliveries and the making of objects that follow are one transaction;
 //! - the study's workitems end in that one only where no making of objects follows;
 //! - only the claim that holds the job's current token writes it;
-//! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice.
+//! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice; only where another result
+//!   came in between it is a result of its own, which takes the place of that one.
 
 use std::fmt;
 
@@ -40,6 +41,12 @@ impl ResultKey {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Sha::parse(text).map(|sha| Self(sha.to_string()))
+    }
+
+    /// The key of a result that is the study's once more, after `former`, which is another: what is made of it and sent says whose place it
+    /// takes, and is not taken for what was sent at the first time.
+    fn once_more(&self, former: &Self) -> Self {
+        Self(Sha::of(format!("{self}\nonce more after\n{former}").as_bytes()).to_string())
     }
 
     pub(super) fn stored(text: String) -> Self {
@@ -261,7 +268,22 @@ pub(super) async fn set_outcome(
     let Some(study) = study.filter(|study| study.generation == job.generation) else {
         return Ok(());
     };
-    let former = study.latest.filter(|former| *former != result.key);
+    let mut former = study.latest.filter(|former| *former != result.key);
+    let mut key = result.key.clone();
+    if let Some(between) = &former
+        && is_stored(write, &key).await?
+    {
+        if says_the_same(write, between, result).await? {
+            key = between.clone();
+            former = None;
+        } else {
+            key = key.once_more(between);
+        }
+    }
+    let result = &NewResult {
+        key,
+        ..result.clone()
+    };
     put_result(write, job, result, study.completeness, former.as_ref()).await?;
     let kind = match result.body.outcome {
         Outcome::Scored => EventKind::Scored,
@@ -296,6 +318,34 @@ pub(super) async fn set_outcome(
         end_workitems(write, study, &result.key).await?;
     }
     Ok(())
+}
+
+async fn is_stored(write: &mut Write, key: &ResultKey) -> Result<bool, StoreError> {
+    let row = write
+        .query(sql!("SELECT 1 FROM results WHERE result_key = $1"))
+        .bind(key.to_string())
+        .fetch_optional(write.connection()?)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Whether a stored result is `result` under another key.
+async fn says_the_same(
+    write: &mut Write,
+    stored: &ResultKey,
+    result: &NewResult,
+) -> Result<bool, StoreError> {
+    let row = write
+        .query(sql!(
+            "SELECT 1 FROM results WHERE result_key = $1 AND input_digest = $2 AND coalesce(model_digest, '') = $3 AND body = $4"
+        ))
+        .bind(stored.to_string())
+        .bind(input_digest(&result.inputs))
+        .bind(result.model.as_ref().map_or_else(String::new, |model| model.digest.clone()))
+        .bind(to_json(&result.body)?)
+        .fetch_optional(write.connection()?)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Writes the result, if it is not there already.

@@ -287,11 +287,24 @@ async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
         assert_eq!((study.state, study.result_key), (StudyState::Scored, Some(key)));
         assert_eq!(store.check(true, || {}).await.unwrap().disagreements, vec![]);
 
+        let ordered = store.order(&uid(), None, &at_once).await.unwrap();
+        assert_eq!(
+            ordered,
+            Asked::Removed,
+            "what is left must not make its result worse"
+        );
+        assert_eq!(
+            store.study(&uid()).await.unwrap().unwrap().state,
+            StudyState::Scored
+        );
+
         assert_eq!(
             send(&store, "1.2.9", b"DICM").await,
             Accepted::Identical,
             "sent again, it is there again"
         );
+        let again = store.study(&uid()).await.unwrap().unwrap();
+        assert_eq!(again.state, StudyState::Received, "and is looked at again");
         assert!(store.instances(&uid()).await.unwrap()[0].removed_at.is_none());
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 0);
         assert!(is_there(&store, b"DICM").await);

@@ -159,7 +159,7 @@ async fn what_dies_or_fails_on_the_way_leaves_a_workitem_that_ends() {
             Settled::Stale
         );
         assert_eq!(state(store, "1.7").await, State::InProgress);
-        assert!(store.order(&uid(), None, &patience).await.unwrap().is_some());
+        assert!(store.order(&uid(), None, &patience).await.unwrap() == Asked::Accepted);
         assert_eq!(queued(store).await, 1);
         for _ in 0..3 {
             store.claim(Kind::Analyse, 1, Duration::ZERO, 3).await.unwrap();
@@ -330,7 +330,7 @@ async fn changes_at_the_same_time_have_one_winner() {
         assert_eq!(won, 1);
         // and what another performs is not performed here
         arrive(store, "1.2.1").await;
-        assert!(store.order(&uid(), None, &patience).await.unwrap().is_some());
+        assert!(store.order(&uid(), None, &patience).await.unwrap() == Asked::Accepted);
         assert_eq!(queued(store).await, 1);
         let job = claim(store, Kind::Analyse).await;
         let _ = store

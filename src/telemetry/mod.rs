@@ -26,9 +26,24 @@ pub enum LogFormat {
     Json,
 }
 
+/// Libraries that would write what they read in headers into their log lines: of them only errors are logged, whatever is asked for.
+const TALKATIVE: [&str; 5] = [
+    "dicom_encoding",
+    "dicom_json",
+    "dicom_object",
+    "dicom_parser",
+    "dicom_ul",
+];
+
 /// Starts logging to standard error; `OSTEON_LOG` chooses what, in the form `info,osteon=debug`.
 pub fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("OSTEON_LOG").unwrap_or_else(|_| EnvFilter::new("warn,osteon=info"));
+    let mut filter =
+        EnvFilter::try_from_env("OSTEON_LOG").unwrap_or_else(|_| EnvFilter::new("warn,osteon=info"));
+    for library in TALKATIVE {
+        if let Ok(errors) = format!("{library}=error").parse() {
+            filter = filter.add_directive(errors);
+        }
+    }
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

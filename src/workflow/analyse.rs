@@ -187,7 +187,7 @@ pub(super) async fn score_object(
     let bytes = match store.object(&input.object).await {
         Ok(bytes) => bytes,
         Err(damaged @ StoreError::Damaged) => return Ok(InstanceResult::unscored(&damaged.into(), uid)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(unreadable(store, error).await),
     };
     let request = ScoreRequest {
         model: model.name.clone(),
@@ -212,6 +212,20 @@ pub(super) async fn score_object(
         sop_instance_uid: uid,
         ..result
     })
+}
+
+/// One image that cannot be read where all else can is the failure of its study; where nothing can be read, the study waits.
+async fn unreadable(store: &Store, error: StoreError) -> Stopped {
+    let is_away = matches!(error, StoreError::Unavailable(_) | StoreError::ReadOnly(_));
+    let fault = Fault::from(error);
+    if is_away && store.ping().await.is_ok() {
+        return Stopped::Fault(Fault::new(
+            fault.kind,
+            "object-unreadable",
+            "a stored image cannot be read although the store answers: look at the server's log, or send the image again",
+        ));
+    }
+    Stopped::Fault(fault)
 }
 
 /// Whether the engine had too much to do.

@@ -25,8 +25,8 @@ use crate::store::{
     InstanceRow, Job, MadeObject, NewInstance, ResultKey, ResultRow, Settled, Store, StoreError,
 };
 
-/// How long a delivery waits before it looks again whether the objects are made.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long a delivery waits for objects before it looks again by itself; the end of their making wakes it.
+const LOOK: Duration = Duration::from_secs(20);
 /// How long the heat maps of one result may take; what has none by then goes without.
 const HEATMAPS: Duration = Duration::from_mins(5);
 /// The code of what ended because of its time.
@@ -177,11 +177,8 @@ pub(super) async fn made(
                 "the objects of its result could not be made: {cause}"
             )));
         }
-        Some(making) if making.state == "delivered" => {
-            return Err(Failure::lasting(
-                "nothing was made of its result: no image of the study ever came",
-            ));
-        }
+        // no image of the study is left or ever came: there is nothing that an archive could be told
+        Some(making) if making.state == "delivered" => return Ok(Vec::new()),
         Some(_) => {}
         // a result from before objects were kept
         None => store.queue_making(&row.study, job.generation, &row.key).await?,

@@ -6,7 +6,7 @@ use super::{Workflow, completeness};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::peer::Use;
-use crate::store::{NewWorkitem, Snapshot};
+use crate::store::{Asked, NewWorkitem, Snapshot};
 use crate::workitem::{Attributes, Changed, Order, Refusal, Workitem, date_time};
 
 /// What became of a request for a new workitem.
@@ -28,12 +28,22 @@ impl Workflow {
     /// here.
     ///
     /// # Errors
-    /// A [`Fault`] of the store.
+    /// `images-removed`, or a [`Fault`] of the store.
     pub async fn order(&self, study: &StudyUid, expected: Option<i64>) -> Result<bool, Fault> {
         let patience = |snapshot: &Snapshot| completeness::wait(snapshot, &self.settings.patience);
-        let known = self.store.order(study, expected, &patience).await?.is_some();
-        self.arrival.notify_one();
-        Ok(known)
+        match self.store.order(study, expected, &patience).await? {
+            Asked::Unknown => return Ok(false),
+            Asked::Removed => {
+                return Err(Fault::new(
+                    FaultKind::Gone,
+                    "images-removed",
+                    "images of this study were removed by the retention policy: send them again, or order it from a peer that has \
+                     them with {\"peer\": \"NAME\"}; its last result stays",
+                ));
+            }
+            Asked::Accepted => self.arrival.notify_one(),
+        }
+        Ok(true)
     }
 
     /// Orders a study from `peer`, a name of the configuration: it is fetched and then analysed.

@@ -227,6 +227,27 @@ async fn an_order_for_a_failed_study_begins_anew() {
     assert_eq!(run.store.backlog().await.unwrap().dead, 0);
 }
 
+/// A bad sector under one image: all else can be read, so that waiting would have no end.
+#[tokio::test]
+async fn an_image_that_alone_cannot_be_read_is_a_failure() {
+    let folder = folder();
+    let mut settings = QUICK;
+    settings.patience.quiet = Duration::from_millis(300);
+    let run = Running::start(folder.path(), &[Act::Score], settings).await;
+    run.send("1.2", "1.2.9", "").await;
+    let shelves = std::fs::read_dir(folder.path().join("objects")).unwrap();
+    let mut objects = shelves
+        .filter_map(|shelf| std::fs::read_dir(shelf.unwrap().path()).ok())
+        .flatten();
+    let object = objects.next().unwrap().unwrap().path();
+    // what is opened and cannot be read, whoever the test runs as
+    std::fs::remove_file(&object).unwrap();
+    std::fs::create_dir(&object).unwrap();
+    let row = run.settled("1.2").await;
+    assert_eq!((row.state, code(&row)), (StudyState::Failed, "object-unreadable"));
+    assert_eq!(run.asked(), 0);
+}
+
 #[tokio::test]
 async fn a_passing_failure_is_tried_again_and_an_overload_costs_no_attempt() {
     let folder = folder();

@@ -1,8 +1,10 @@
 //! SIGKILL at every stage of an order and of its fetch: whatever was acknowledged is fetched and scored in the end, and its workitem is
 //! completed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -15,7 +17,7 @@ use crate::stage::study::{Study, uid};
 use crate::table::Row;
 
 /// Where a process may die, in the order in which an order comes by.
-const STAGES: [&str; 8] = [
+const STAGES: [&str; 11] = [
     "order.before-commit",
     "order.after-commit",
     "fetch.after-list",
@@ -24,6 +26,9 @@ const STAGES: [&str; 8] = [
     "fetch.after-commit",
     "settle.before-commit",
     "settle.after-commit",
+    "made.before-begin",
+    "made.before-commit",
+    "made.after-commit",
 ];
 
 /// A fetch whose worker was killed is taken again when its lease of a minute is over.
@@ -60,14 +65,48 @@ impl Order {
                 .body(workitem_of(study).to_string()),
         };
         let answer = request.timeout(Duration::from_secs(5)).send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
+        // what was kept although its sender never heard of it is there already
+        answer.is_ok_and(|answer| answer.status().is_success() || answer.status() == StatusCode::CONFLICT)
+    }
+
+    fn study(&self) -> &str {
+        match self {
+            Self::Study(study) | Self::Workitem { study, .. } => study,
+        }
+    }
+
+    /// Whether nobody knows of it any more.
+    async fn is_lost(&self, client: &reqwest::Client, door: &str) -> bool {
+        let mut paths = vec![format!("/v1/studies/{}", self.study())];
+        if let Self::Workitem { workitem, .. } = self {
+            paths.push(format!("/dicom-web/workitems/{workitem}"));
+        }
+        for path in paths {
+            if ask(client, door, &path)
+                .await
+                .is_none_or(|(status, _)| status != 200)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether one content of its study has several outcomes.
+    async fn was_scored_twice(&self, client: &reqwest::Client, door: &str) -> bool {
+        let path = format!("/v1/studies/{}/timeline", self.study());
+        let events = of(client, door, &path, |body| body["events"].clone()).await;
+        let scored = events.as_array().into_iter().flatten();
+        let generations: Vec<_> = scored
+            .filter(|event| event["kind"] == "scored")
+            .map(|event| event["generation"].to_string())
+            .collect();
+        generations.iter().collect::<BTreeSet<_>>().len() < generations.len()
     }
 
     /// Where it stands: `done`, or what it is instead.
     async fn stands(&self, client: &reqwest::Client, door: &str) -> String {
-        let study = match self {
-            Self::Study(study) | Self::Workitem { study, .. } => study,
-        };
+        let study = self.study();
         let state = of(client, door, &format!("/v1/studies/{study}"), |body| {
             body["state"].clone()
         })
@@ -190,7 +229,17 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         sleep(Duration::from_millis(500)).await;
     }
     row.done = format!("{kills} kills; {} orders acknowledged", orders.len());
-    row.counts = Some([0, 0, waiting.len()]);
+    let (mut lost, mut doubled) = (0, 0);
+    for order in &orders {
+        lost += usize::from(order.is_lost(&client, &door).await);
+        doubled += usize::from(order.was_scored_twice(&client, &door).await);
+    }
+    row.counts = Some([lost, doubled, waiting.len()]);
+    row.damage = lost + doubled > 0;
+    row.must(
+        !row.damage,
+        format!("{lost} orders are lost and {doubled} were scored twice"),
+    );
     if let Some(order) = waiting.first() {
         let stands = order.stands(&client, &door).await;
         row.must(

@@ -11,8 +11,10 @@ mod serve;
 mod store;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 #[derive(Parser)]
 #[command(
@@ -55,9 +57,22 @@ enum Command {
     Formats,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let ended = match Arguments::parse().command {
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    let ended = Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let ended = runtime.block_on(run(command));
+        // what hangs in a proof or on a mount that is gone must not hold up the end of a server whose grace period is over
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ended
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("osteon: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(arguments) => serve::run(*arguments).await,
         Command::Score(arguments) => score::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
@@ -68,9 +83,5 @@ async fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(arguments).await,
         Command::Store(command) => store::run(command).await,
         Command::Formats => Ok(decode::formats()),
-    };
-    ended.unwrap_or_else(|error| {
-        eprintln!("osteon: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

@@ -282,8 +282,8 @@ async fn place(
     note(write, study, EventKind::WorkitemScheduled, &detail).await?;
     let row = write
         .query(sql!(
-            "SELECT studies.state, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL) AS instances, \
-             CASE WHEN " has_input " THEN 1 ELSE 0 END AS has_input \
+            "SELECT studies.state, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL \
+             AND removed_at IS NULL) AS instances, CASE WHEN " has_input " THEN 1 ELSE 0 END AS has_input \
              FROM workitems JOIN studies ON studies.study_uid = workitems.study_uid WHERE workitem_uid = $1"
         ))
         .bind(new.workitem.uid.to_string())
