@@ -5,6 +5,7 @@
 
 mod ae_title;
 pub mod attributes;
+mod character_set;
 pub mod command;
 mod envelope;
 pub mod explicit;
@@ -303,5 +304,64 @@ mod tests {
         );
         let whole = zeros(3 << 20);
         assert!(inflated(&whole[..whole.len() / 2]).is_err());
+    }
+
+    fn element(tag: u32, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+        let [group, number] = [(tag >> 16) as u16, tag as u16].map(u16::to_le_bytes);
+        let padding: &[u8] = if value.len() % 2 == 1 { b" " } else { b"" };
+        let length = (value.len() + padding.len()) as u32;
+        let length = match vr {
+            b"SQ" => [b"\0\0", &length.to_le_bytes()[..]].concat(),
+            _ => (length as u16).to_le_bytes().to_vec(),
+        };
+        [&group[..], &number, vr, &length, value, padding].concat()
+    }
+
+    #[test]
+    fn names_in_sets_that_change_within_them_are_read_and_so_is_what_is_inside_and_behind_a_sequence() {
+        let inside = [
+            element(0x0008_0005, b"CS", b"ISO_IR 126"),
+            element(0x0040_0007, b"LO", b"\xCB"),
+        ]
+        .concat();
+        let item = [
+            b"\xFE\xFF\x00\xE0",
+            &(inside.len() as u32).to_le_bytes()[..],
+            &inside,
+        ]
+        .concat();
+        let file = [
+            element(0x0008_0005, b"CS", b"\\ISO 2022 IR 87"),
+            element(0x0008_0016, b"UI", b"1.2.840.10008.5.1.4.1.1.1.1\0"),
+            element(0x0008_0018, b"UI", b"1.2.9\0"),
+            element(
+                0x0010_0010,
+                b"PN",
+                b"Yamada^Tarou=\x1B$B;3ED\x1B(B^\x1B$BB@O:\x1B(B",
+            ),
+            element(0x0020_000D, b"UI", b"1.2\0"),
+            element(0x0020_000E, b"UI", b"1.2.3\0"),
+            element(0x0040_0275, b"SQ", &item),
+            element(0x0040_1400, b"LT", b"\x1B$B\x30\x5C\x1B(B"),
+        ]
+        .concat();
+        let header = Instance::parse(file.into()).unwrap().header;
+        // PS3.5 annex H.3
+        assert_eq!(
+            text(&header, tags::PATIENT_NAME).unwrap(),
+            "Yamada^Tarou=山田^太郎"
+        );
+        let items = header
+            .get(tags::REQUEST_ATTRIBUTES_SEQUENCE)
+            .unwrap()
+            .items()
+            .unwrap();
+        let described = text(&items[0], tags::SCHEDULED_PROCEDURE_STEP_DESCRIPTION);
+        assert_eq!(described.unwrap(), "Λ");
+        // the kanji whose second byte is that of a backslash: row 16, place 60 of JIS X 0208
+        let comment = text(&header, tags::REQUESTED_PROCEDURE_COMMENTS).unwrap();
+        assert_eq!(comment.chars().count(), 1);
+        assert!(!comment.contains('\\'));
+        assert_eq!(text(&header, tags::SPECIFIC_CHARACTER_SET).unwrap(), "ISO_IR 192");
     }
 }

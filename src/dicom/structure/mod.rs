@@ -9,9 +9,11 @@ mod headers;
 mod rewritten;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::ops::Range;
 
+use super::character_set::CharacterSets;
 use super::repair::{Repair, Repairs};
 use super::value_representation::{self as vr, judged};
 use headers::ElementHeader;
@@ -109,6 +111,7 @@ pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Str
     let (end, pixels) = walk.data_set(syntax)?;
     let header = if walk.unreadable {
         let mut again = Walk::new(bytes, start);
+        again.in_unicode = walk.in_unicode;
         again.rewritten = Some(Rewritten {
             syntax,
             bytes: Vec::new(),
@@ -138,6 +141,7 @@ struct Level {
     limit: usize,
     syntax: Syntax,
     is_item: bool,
+    character_sets: CharacterSets,
 }
 
 impl Level {
@@ -156,6 +160,10 @@ pub(super) struct Walk<'a> {
     /// Whether a strict parser would stumble.
     unreadable: bool,
     rewritten: Option<Rewritten>,
+    /// The character sets of the outermost data set.
+    character_sets: CharacterSets,
+    /// Whether texts are rewritten in Unicode: a character set is beyond the parser.
+    in_unicode: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -168,6 +176,8 @@ impl<'a> Walk<'a> {
             repairs: Repairs::default(),
             unreadable: false,
             rewritten: None,
+            character_sets: CharacterSets::default(),
+            in_unicode: false,
         }
     }
 
@@ -278,9 +288,13 @@ impl<'a> Walk<'a> {
             self.repairs.add(Repair::OddLength);
             self.unreadable = true;
         }
-        let whole = value.len() - part;
-        self.write_header(header.tag, vr, whole as u32);
-        self.copy(start..start + whole);
+        let whole = start..start + value.len() - part;
+        if let Some(text) = self.unicode(header.tag, vr, whole.clone()) {
+            self.write_text(header.tag, vr, text);
+        } else {
+            self.write_header(header.tag, vr, whole.len() as u32);
+            self.copy(whole);
+        }
         Ok(())
     }
 
@@ -356,6 +370,7 @@ impl<'a> Walk<'a> {
             limit: end.unwrap_or(self.limit()),
             syntax,
             is_item: header.tag == ITEM,
+            character_sets: self.character_sets_here(),
         });
         Ok(())
     }
