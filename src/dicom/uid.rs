@@ -90,7 +90,13 @@ pub fn derived(parts: &[&str]) -> String {
     let digest = hash.finalize();
     let mut bytes = [0_u8; 16];
     bytes.copy_from_slice(&digest[..16]);
-    format!("2.25.{}", u128::from_be_bytes(bytes))
+    random(bytes)
+}
+
+/// The UID of 128 random bits: `2.25.` and their decimal form (PS3.5 section B.2).
+#[must_use]
+pub fn random(bits: [u8; 16]) -> String {
+    format!("2.25.{}", u128::from_be_bytes(bits))
 }
 
 /// The Implementation Class UID (0002,0012) of osteon: by it others tell what wrote a file or opened an association.

@@ -1,5 +1,7 @@
 //! The Native DICOM Model (PS3.19 section A.1): the same attributes as in DICOM JSON, as XML.
 
+mod read;
+
 use std::fmt::Write as _;
 
 use dicom_core::Tag;
@@ -8,6 +10,18 @@ use dicom_dictionary_std::StandardDataDictionary;
 use serde_json::Value;
 
 use super::json::{Attributes, key};
+pub use read::{NotNative, read};
+
+/// The groups of a person's name.
+const NAME_GROUPS: [&str; 3] = ["Alphabetic", "Ideographic", "Phonetic"];
+/// What each of them consists of (PS3.5 section 6.2.1.2).
+const NAME_COMPONENTS: [&str; 5] = [
+    "FamilyName",
+    "GivenName",
+    "MiddleName",
+    "NamePrefix",
+    "NameSuffix",
+];
 
 /// One data set as an XML document.
 #[must_use]
@@ -60,7 +74,7 @@ fn put_value(xml: &mut String, vr: &str, number: usize, value: &Value) {
         }
         Value::Object(name) => {
             put(xml, format_args!("<PersonName number=\"{number}\">"));
-            for group in ["Alphabetic", "Ideographic", "Phonetic"] {
+            for group in NAME_GROUPS {
                 if let Some(text) = name.get(group).and_then(Value::as_str) {
                     put_name(xml, group, text);
                 }
@@ -80,17 +94,10 @@ fn put_value(xml: &mut String, vr: &str, number: usize, value: &Value) {
     }
 }
 
-/// A group of a person's name by its components (PS3.5 section 6.2.1.2).
+/// A group of a person's name by its components.
 fn put_name(xml: &mut String, group: &str, name: &str) {
     put(xml, format_args!("<{group}>"));
-    let components = [
-        "FamilyName",
-        "GivenName",
-        "MiddleName",
-        "NamePrefix",
-        "NameSuffix",
-    ];
-    for (component, text) in components.into_iter().zip(name.split('^')) {
+    for (component, text) in NAME_COMPONENTS.into_iter().zip(name.split('^')) {
         if !text.is_empty() {
             put(xml, format_args!("<{component}>"));
             put_text(xml, text);

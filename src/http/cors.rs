@@ -4,10 +4,13 @@
 //! fetch without logging in.
 
 use std::str::FromStr;
+use std::task::{Context, Poll};
 
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use futures_util::future::Either;
 use serde::Deserialize;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower::{Layer, Service};
+use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer, ResponseFuture};
 
 /// The origins whose pages may use the server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,12 +53,12 @@ impl TryFrom<String> for CorsOrigins {
 
 impl CorsOrigins {
     /// The layer that answers for these origins.
-    pub(super) fn layer(&self) -> CorsLayer {
+    pub(super) fn layer(&self) -> PreflightLayer {
         let origin = match self {
             Self::Any => Any.into(),
             Self::These(origins) => AllowOrigin::list(origins.clone()),
         };
-        CorsLayer::new()
+        let layer = CorsLayer::new()
             .allow_origin(origin)
             .allow_methods([
                 Method::GET,
@@ -70,7 +73,58 @@ impl CorsOrigins {
                 header::WARNING,
                 header::RETRY_AFTER,
                 HeaderName::from_static("content-location"),
-            ])
+            ]);
+        PreflightLayer(layer)
+    }
+}
+
+/// Cross-origin requests as the Fetch standard has them. By itself `CorsLayer` answers every OPTIONS request, also one that asks what a
+/// service can do.
+#[derive(Clone)]
+pub(super) struct PreflightLayer(CorsLayer);
+
+impl<S: Clone> Layer<S> for PreflightLayer {
+    type Service = Preflight<S>;
+
+    fn layer(&self, inner: S) -> Preflight<S> {
+        Preflight {
+            cors: self.0.layer(inner.clone()),
+            inner,
+        }
+    }
+}
+
+/// A service whose OPTIONS requests are its own unless they are preflights.
+#[derive(Clone)]
+pub(super) struct Preflight<S> {
+    cors: Cors<S>,
+    inner: S,
+}
+
+impl<S, Asked, Answered> Service<Request<Asked>> for Preflight<S>
+where
+    S: Service<Request<Asked>, Response = Response<Answered>>,
+    Answered: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<ResponseFuture<S::Future>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match self.cors.poll_ready(context) {
+            Poll::Ready(Ok(())) => self.inner.poll_ready(context),
+            other => other,
+        }
+    }
+
+    fn call(&mut self, request: Request<Asked>) -> Self::Future {
+        let headers = request.headers();
+        if request.method() == Method::OPTIONS && !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
+            Either::Right(self.inner.call(request))
+        } else {
+            Either::Left(self.cors.call(request))
+        }
     }
 }
 
@@ -113,6 +167,23 @@ mod tests {
             allowed("*", "https://elsewhere.example").await.as_deref(),
             Some("*")
         );
+    }
+
+    #[tokio::test]
+    async fn options_that_are_no_preflight_are_the_services_own() {
+        let origins: CorsOrigins = "*".parse().unwrap();
+        let own = get(async || "").options(async || "what there is");
+        let router: Router = Router::new().route("/", own).layer(origins.layer());
+        for (preflight, wanted) in [(false, "what there is"), (true, "")] {
+            let mut request = Request::options("/").header(header::ORIGIN, "https://viewer.example");
+            if preflight {
+                request = request.header(header::ACCESS_CONTROL_REQUEST_METHOD, "GET");
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let body = axum::body::to_bytes(response.into_body(), 100).await.unwrap();
+            assert_eq!(body, wanted);
+        }
     }
 
     #[test]

@@ -153,4 +153,6 @@ mod tests;
 #[cfg(test)]
 mod workitem_ending_tests;
 #[cfg(test)]
+mod workitem_search_tests;
+#[cfg(test)]
 mod workitem_tests;

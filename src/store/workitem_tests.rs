@@ -7,7 +7,7 @@ use super::fixture::{Fixture, both, record, send, uid};
 use super::*;
 use crate::dicom::InstanceUid;
 use crate::finding::{Outcome, StudyResult};
-use crate::workitem::{Attributes, Order, Page, Query, Refusal, State, Workitem, tag};
+use crate::workitem::{Attributes, Order, Refusal, State, Workitem, tag};
 
 pub(super) const LEASE: Duration = Duration::from_mins(1);
 
@@ -344,7 +344,7 @@ async fn changes_at_the_same_time_have_one_winner() {
 }
 
 /// What a subscriber heard: workitem and state.
-async fn heard(store: &Store, ae_title: &str) -> Vec<(String, String)> {
+pub(super) async fn heard(store: &Store, ae_title: &str) -> Vec<(String, String)> {
     let reports = store.reports(ae_title, Timestamp(0), LEASE).await.unwrap();
     let told = |report: &Report| {
         let event = serde_json::to_value(&report.event).unwrap();
@@ -398,26 +398,5 @@ async fn subscribers_hear_where_their_workitems_stand_on_every_server() {
         assert_eq!(all, BTreeSet::from(wanted));
         assert_eq!(heard(&elsewhere, "SOME").await, [of("1.8", "SCHEDULED")]);
         assert_eq!(store.forget_reports(Duration::from_hours(1)).await.unwrap(), 0);
-    }
-}
-
-#[tokio::test]
-async fn many_workitems_are_found_in_pages() {
-    for fixture in both().await {
-        let store = &fixture.store;
-        for number in 1..=7 {
-            create(store, &new(&format!("1.7.{number}"), &["1.2.1"], None)).await;
-        }
-        let (query, page) = Query::parse(&[("limit".to_owned(), "3".to_owned())]).unwrap();
-        let mut seen = BTreeSet::new();
-        for offset in [0, 3, 6] {
-            let (found, more) = store
-                .find_workitems(&query, &Page { offset, ..page })
-                .await
-                .unwrap();
-            assert_eq!(more, offset < 6);
-            seen.extend(found.into_iter().map(|workitem| workitem.uid));
-        }
-        assert_eq!(seen.len(), 7);
     }
 }

@@ -1,5 +1,5 @@
-//! What has to be done now and then: counting what waits, describing what is from before headers were kept, letting go of images,
-//! removing what nobody names.
+//! What has to be done now and then: counting what waits, describing what is from before headers were kept, letting go of images and of
+//! workitems that have ended, removing what nobody names.
 
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,10 @@ async fn tidy(workflow: &Workflow) -> Result<(), StoreError> {
         let studies = workflow.store.forget_images(age).await?;
         if studies > 0 {
             tracing::info!(studies, "store.images_removed");
+        }
+        let workitems = workflow.store.forget_workitems(age).await?;
+        if workitems > 0 {
+            tracing::info!(workitems, "store.workitems_removed");
         }
     }
     workflow.store.forget_reports(REPORTS).await?;

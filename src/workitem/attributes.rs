@@ -7,6 +7,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
 use super::invalid;
+use crate::dicom::xml;
 use crate::fault::Fault;
 
 /// How deep sequences may be nested.
@@ -85,10 +86,35 @@ impl Attributes {
         data_set(item, 0).map(Self)
     }
 
+    /// The same of a data set in the Native DICOM Model, as XML.
+    ///
+    /// # Errors
+    /// As [`Attributes::read`].
+    pub fn read_xml(body: &[u8]) -> Result<Self, Fault> {
+        let attributes = xml::read(body).map_err(|error| {
+            invalid(format!(
+                "the body must be one data set in the Native DICOM Model: {error}"
+            ))
+        })?;
+        data_set(Value::Object(attributes), 0).map(Self)
+    }
+
     /// The first value of an element as text; `None` where there is none.
     #[must_use]
     pub fn text(&self, tag: &str) -> Option<&str> {
         text_of(&self.0, tag)
+    }
+
+    /// The value of an element that has exactly one, as text.
+    #[must_use]
+    pub fn only_text(&self, tag: &str) -> Option<&str> {
+        let is_one = |element: &Value| {
+            element["Value"]
+                .as_array()
+                .is_some_and(|values| values.len() == 1)
+        };
+        self.element(tag).filter(|element| is_one(element))?;
+        self.text(tag)
     }
 
     /// The items of a sequence.
@@ -146,6 +172,12 @@ impl Attributes {
             .into_iter()
             .flatten()
             .filter_map(Value::as_object_mut)
+    }
+}
+
+impl From<Attributes> for Map<String, Value> {
+    fn from(attributes: Attributes) -> Self {
+        attributes.0
     }
 }
 

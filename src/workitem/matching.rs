@@ -27,6 +27,17 @@ pub struct Page {
     pub fuzzy: bool,
 }
 
+/// What a store can find workitems by without reading them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// Patient ID (0010,0020).
+    Patient(&'a str),
+    /// Study Instance UID (0020,000D) of the input.
+    Study(&'a str),
+    /// Procedure Step State (0074,1000).
+    State(&'a str),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
     /// Tags, from the outermost sequence to the element.
@@ -88,12 +99,18 @@ impl Query {
         Ok(Self { keys })
     }
 
-    /// The state that every match is in, where the query says so: what the store can look up by an index.
+    /// What every match has one known value of, and a store can look up: of several the one that few share.
     #[must_use]
-    pub fn state(&self) -> Option<&str> {
-        let key = self.keys.iter().find(|key| key.path == [tag::STATE]);
-        let plain = |pattern: &&str| !pattern.is_empty() && !pattern.contains(['*', '?']);
-        key.map(|key| key.pattern.as_str()).filter(plain)
+    pub fn lookup(&self) -> Option<Lookup<'_>> {
+        let value = |path: &[&str]| {
+            let key = self.keys.iter().find(|key| key.path == path)?;
+            let is_one = !key.pattern.is_empty() && !key.pattern.contains(['*', '?', ',', '\\']);
+            is_one.then_some(key.pattern.as_str())
+        };
+        value(&[tag::INPUT_INFORMATION, tag::STUDY_UID])
+            .map(Lookup::Study)
+            .or_else(|| value(&[tag::PATIENT_ID]).map(Lookup::Patient))
+            .or_else(|| value(&[tag::STATE]).map(Lookup::State))
     }
 
     /// Whether a workitem with these attributes matches every key.

@@ -18,7 +18,7 @@ use crate::dicom::InstanceUid;
 use crate::fault::{Fault, FaultKind};
 pub use attributes::{Attributes, date_time, tag};
 pub use change::{Changed, Refusal};
-pub use matching::{Page, Query};
+pub use matching::{Lookup, Page, Query};
 pub use order::Order;
 pub use perform::Ending;
 pub use report::{Event, with_message_id};

@@ -384,6 +384,52 @@ fn what_is_no_data_set_in_dicom_json_is_refused_and_never_quoted() {
     );
 }
 
+#[test]
+fn a_workitem_is_read_as_xml_as_it_is_as_json() {
+    let document = crate::dicom::xml::document(&read(&ordered()).into());
+    let found = Attributes::read_xml(document.as_bytes()).unwrap();
+    assert_eq!(found, read(&ordered()));
+    let bulk = "<NativeDicomModel><DicomAttribute tag=\"00100010\" vr=\"PN\"><BulkData uri=\"http://a/\"/></DicomAttribute></NativeDicomModel>";
+    for wrong in [bulk, "<a/>", "{}"] {
+        assert_eq!(
+            Attributes::read_xml(wrong.as_bytes()).unwrap_err().code,
+            "workitem"
+        );
+    }
+}
+
+#[test]
+fn what_an_index_knows_is_the_value_that_few_share() {
+    let (study, patient) = ("00404021.0020000D", "PatientID");
+    for (parameters, wanted) in [
+        (
+            vec![
+                ("ProcedureStepState", "SCHEDULED"),
+                (patient, "P1"),
+                (study, "1.2"),
+            ],
+            Some(Lookup::Study("1.2")),
+        ),
+        (
+            vec![("ProcedureStepState", "SCHEDULED"), (patient, " P1 ")],
+            Some(Lookup::Patient("P1")),
+        ),
+        (
+            vec![("ProcedureStepState", "SCHEDULED"), (patient, "P*")],
+            Some(Lookup::State("SCHEDULED")),
+        ),
+        (vec![(study, "1.2,1.3"), (patient, "")], None),
+        (vec![("ReferencedRequestSequence.PatientID", "P1")], None),
+    ] {
+        let parameters: Vec<_> = parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let (query, _) = Query::parse(&parameters).unwrap();
+        assert_eq!(query.lookup(), wanted, "{parameters:?}");
+    }
+}
+
 fn matches(parameters: &[(&str, &str)]) -> bool {
     let mut body = ordered();
     body["00100010"] = json!({ "vr": "PN", "Value": [{ "Alphabetic": "Doe^Jane" }] });

@@ -205,7 +205,7 @@ fn the_arrows_point_down_only() {
 
 #[test]
 fn each_crate_has_its_home() {
-    const HOMES: [(&str, &[&str]); 13] = [
+    const HOMES: [(&str, &[&str]); 14] = [
         ("ort::", &["runtime/onnx"]),
         ("tch::", &["train/learn/engine.rs"]),
         ("sqlx::", &["store/"]),
@@ -216,6 +216,7 @@ fn each_crate_has_its_home() {
         ("axum::serve", &["app.rs"]),
         ("multer::", &["http/", "dicom/multipart.rs"]),
         ("prometheus::", &["telemetry/"]),
+        ("quick_xml::", &["dicom/xml/"]),
         ("minisign_verify::", &["model/signature.rs"]),
         ("clap::", &["bin/", "config/"]),
         ("indicatif::", &["bin/", "train/learn/progress.rs"]),

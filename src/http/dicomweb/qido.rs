@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::accept::Accept;
 use super::form::Form;
-use super::service::{Service, Shared, warn};
+use super::service::{LITERAL_ONLY, Service, Shared, warn};
 use crate::dicom::query::Query;
 use crate::dicom::record::Level;
 use crate::dicom::{SeriesUid, StudyUid};
@@ -117,11 +117,7 @@ impl Request {
         let results = results.collect::<Result<Vec<_>, Fault>>()?;
         let mut response = form.all(results);
         if query.fuzzy {
-            warn(
-                &mut response,
-                &base,
-                "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
-            );
+            warn(&mut response, &base, LITERAL_ONLY);
         }
         if more && query.limit.is_none_or(|wanted| wanted > MOST_RESULTS) {
             let text = "The number of results exceeded the maximum supported by the server. Additional results can be requested.";

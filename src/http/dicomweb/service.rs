@@ -67,6 +67,10 @@ pub(super) fn base(public_url: Option<&str>, headers: &HeaderMap) -> String {
     }
 }
 
+/// What is said where `fuzzymatching` was asked for (PS3.18 section 8.3.4.2).
+pub(super) const LITERAL_ONLY: &str =
+    "The fuzzymatching parameter is not supported. Only literal matching has been performed.";
+
 /// Adds a warning (RFC 7234 section 5.5, as PS3.18 words them) to an answer of the service at `base`.
 pub(super) fn warn(response: &mut Response, base: &str, text: &str) {
     if let Ok(warning) = HeaderValue::from_str(&format!("299 {base}: \"{text}\"")) {

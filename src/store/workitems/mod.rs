@@ -8,6 +8,8 @@
 //! - one that this server performs waits for one result from the transaction that settles its study, and ends in the transaction that
 //!   keeps the objects of that result, or after which none will be made: what a completed one names is stored.
 
+mod find;
+mod forget;
 mod perform;
 mod subscribe;
 
@@ -23,7 +25,7 @@ use super::row::{from_json, key, to_json, unreadable};
 use super::{Patience, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::InstanceUid;
 use crate::failpoint;
-use crate::workitem::{Changed, Event, Order, Page, Query, Refusal, State, Workitem, date_time};
+use crate::workitem::{Changed, Event, Order, Refusal, State, Workitem, date_time, tag};
 pub(super) use perform::{abandon_workitems, await_objects, begin_workitems, end_workitems};
 pub use subscribe::{Report, Target};
 use subscribe::{report, subscribe_whoever_wants};
@@ -79,8 +81,8 @@ impl Held {
         }
         let written = write
             .query(sql!(
-                "UPDATE workitems SET state = $3, version = $4, transaction_uid = $5, performed_here = $6, attributes = $7, result_key = $8 \
-                 WHERE workitem_uid = $1 AND version = $2"
+                "UPDATE workitems SET state = $3, version = $4, transaction_uid = $5, performed_here = $6, attributes = $7, result_key = $8, \
+                 ended_at = CASE WHEN $9 = 1 THEN coalesce(ended_at, " now ") END WHERE workitem_uid = $1 AND version = $2"
             ))
             .bind(workitem.uid.to_string())
             .bind(former)
@@ -90,6 +92,7 @@ impl Held {
             .bind(i64::from(workitem.performed_here))
             .bind(to_json(&workitem.attributes)?)
             .bind(self.result.as_ref().map(ToString::to_string))
+            .bind(i64::from(workitem.state.is_final()))
             .execute(write.connection()?)
             .await?
             .rows_affected();
@@ -152,47 +155,6 @@ impl Store {
         row.map(|row| Ok(Held::read(&row)?.workitem)).transpose()
     }
 
-    /// The workitems that match, the newest first, and whether there are more than the page has room for.
-    pub async fn find_workitems(
-        &self,
-        query: &Query,
-        page: &Page,
-    ) -> Result<(Vec<Workitem>, bool), StoreError> {
-        let (mut found, mut passed) = (Vec::new(), 0);
-        let mut last = (i64::MAX, String::new());
-        loop {
-            let rows = self
-                .database
-                .query(sql!(
-                    "SELECT * FROM workitems WHERE (created_at, workitem_uid) < ($1, $2) AND ($3 = '' OR state = $3) \
-                     ORDER BY created_at DESC, workitem_uid DESC LIMIT $4"
-                ))
-                .bind(last.0)
-                .bind(last.1.clone())
-                .bind(query.state().unwrap_or_default().to_owned())
-                .bind(BATCH)
-                .fetch_all(self.database.read())
-                .await?;
-            for row in &rows {
-                last = (row.try_get("created_at")?, row.try_get("workitem_uid")?);
-                let workitem = Held::read(row)?.workitem;
-                if !query.matches(&workitem.attributes) {
-                    continue;
-                }
-                if passed < page.offset {
-                    passed += 1;
-                } else if found.len() == page.limit {
-                    return Ok((found, true));
-                } else {
-                    found.push(workitem);
-                }
-            }
-            if rows.len() < BATCH as usize {
-                return Ok((found, false));
-            }
-        }
-    }
-
     /// Changes a workitem, if there is one of this UID. `change` gets it, whether anyone has subscribed to it, and the time; what it refuses
     /// changes nothing.
     pub async fn change_workitem(
@@ -243,8 +205,8 @@ async fn insert(write: &mut Write, new: &NewWorkitem) -> Result<bool, StoreError
     let (workitem, order) = (&new.workitem, new.order.as_ref());
     let inserted = write
         .query(sql!(
-            "INSERT INTO workitems (workitem_uid, state, version, performed_here, study_uid, urgent, peer, attributes, created_at) \
-             VALUES ($1, $2, 1, 0, $3, $4, $5, $6, " now ") ON CONFLICT (workitem_uid) DO NOTHING"
+            "INSERT INTO workitems (workitem_uid, state, version, performed_here, study_uid, urgent, peer, attributes, patient_id, created_at) \
+             VALUES ($1, $2, 1, 0, $3, $4, $5, $6, $7, " now ") ON CONFLICT (workitem_uid) DO NOTHING"
         ))
         .bind(workitem.uid.to_string())
         .bind(workitem.state.name())
@@ -252,6 +214,7 @@ async fn insert(write: &mut Write, new: &NewWorkitem) -> Result<bool, StoreError
         .bind(i64::from(order.is_some_and(|order| order.urgent)))
         .bind(new.peer.clone())
         .bind(to_json(&workitem.attributes)?)
+        .bind(workitem.attributes.only_text(tag::PATIENT_ID).map(str::to_owned))
         .execute(write.connection()?)
         .await?
         .rows_affected();

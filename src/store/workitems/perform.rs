@@ -27,7 +27,7 @@ pub(in crate::store) async fn begin_workitems(write: &mut Write, study: &str) ->
         let mut held = Held::read(row)?;
         if held.workitem.state == State::Scheduled && row.try_get::<i32, _>("has_input")? == 1 {
             let now = clock(write).await?;
-            let begun = begin(&mut held, &now);
+            let begun = begin(&mut held, &now)?;
             held.write(write, &[begun]).await?;
         }
     }
@@ -54,7 +54,7 @@ pub(in crate::store) async fn await_objects(
         let mut events = Vec::new();
         if held.workitem.state == State::Scheduled {
             let now = clock(write).await?;
-            events.push(begin(&mut held, &now));
+            events.push(begin(&mut held, &now)?);
         }
         held.result = Some(result.clone());
         held.write(write, &events).await?;
@@ -127,15 +127,16 @@ pub(in crate::store) async fn abandon_workitems(
     for row in &rows {
         let mut held = Held::read(row)?;
         let now = clock(write).await?;
-        let events = [begin(&mut held, &now), held.workitem.cancel(code, message, &now)];
+        let events = [begin(&mut held, &now)?, held.workitem.cancel(code, message, &now)];
         held.write(write, &events).await?;
     }
     Ok(())
 }
 
-/// Takes a workitem. The Transaction UID differs from claim to claim, and nobody else gets to see it.
-fn begin(held: &mut Held, now: &str) -> Event {
-    let workitem = &mut held.workitem;
-    let made_of = ["osteon", "transaction", workitem.uid.as_str(), now];
-    workitem.begin(uid::derived(&made_of), now)
+/// Takes a workitem, under a Transaction UID that nobody else gets to see, or could guess.
+fn begin(held: &mut Held, now: &str) -> Result<Event, StoreError> {
+    let mut drawn = [0; 16];
+    let no_chance = |_| StoreError::Unavailable("the operating system has no random numbers".into());
+    getrandom::fill(&mut drawn).map_err(no_chance)?;
+    Ok(held.workitem.begin(uid::random(drawn), now))
 }

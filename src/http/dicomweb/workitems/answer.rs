@@ -1,65 +1,12 @@
-//! How the service answers: data sets, and the Warning headers by which the standard says why something was not done.
+//! The Warning headers by which the standard says why something was not done.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::dicom::media_type::MediaType;
-use crate::fault::{Fault, FaultKind};
 use crate::http::error::with_status;
-use crate::workitem::{Attributes, Changed, Refusal};
-
-pub(super) const DICOM_JSON: &str = "application/dicom+json";
-
-/// Whether this header of a request, if it is there, names JSON.
-///
-/// # Errors
-/// `media-type`.
-pub(super) fn takes_json(headers: &HeaderMap, name: HeaderName) -> Result<(), Fault> {
-    let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) else {
-        return Ok(());
-    };
-    let fits = |media: &str| {
-        MediaType::parse(media).is_some_and(|media| {
-            // what curl says of what it is given with -d
-            let known = [
-                DICOM_JSON,
-                "application/json",
-                "application/*",
-                "*/*",
-                "application/x-www-form-urlencoded",
-            ];
-            known.contains(&media.essence.as_str())
-        })
-    };
-    if value.split(',').any(|media| fits(media.trim())) {
-        return Ok(());
-    }
-    let message = "workitems are in application/dicom+json: XML is not taken, nor given";
-    Err(Fault::new(FaultKind::Unsupported, "media-type", message))
-}
-
-/// The answer to a request that wants something else than JSON.
-pub(super) fn not_acceptable(headers: &HeaderMap) -> Option<Response> {
-    let fault = takes_json(headers, header::ACCEPT).err()?;
-    Some(with_reason(
-        StatusCode::NOT_ACCEPTABLE,
-        fault.code,
-        &fault.message,
-    ))
-}
-
-/// Data sets, in a list.
-pub(super) fn data_sets(status: StatusCode, data_sets: &[Attributes]) -> Response {
-    let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
-    (
-        status,
-        media_type,
-        Json(json!(data_sets)).into_response().into_body(),
-    )
-        .into_response()
-}
+use crate::workitem::{Changed, Refusal};
 
 /// Adds `Warning: 299 <service>: text` (sections 11.4.3 to 11.8.3).
 pub(super) fn warned(answer: &mut Response, service: &str, text: &str) {

@@ -1,39 +1,37 @@
 //! UPS-RS (PS3.18 chapter 11): workitems are created, found, followed, changed and canceled.
 //!
-//! Handlers read the request, hand it to the workflow, and answer with what the standard has for what that says. Data sets are in DICOM
-//! JSON.
+//! Handlers read the request, hand it to the workflow, and answer with what the standard has for what that says.
 
 mod answer;
+mod body;
 mod notify;
 mod subscribe;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Extension, FromRef, Path, Query as Parameters, State};
+use axum::body::Body;
+use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query as Parameters, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::service::base;
+use super::accept::Accept;
+use super::form::Form;
+use super::qido::wanted;
+use super::service::{LITERAL_ONLY, base};
 use crate::dicom::{InstanceUid, uid};
 use crate::fault::{Fault, FaultKind};
 use crate::http::Intake;
-use crate::http::body;
 use crate::http::error::HttpError;
-use crate::inference::Priority;
 use crate::store::Store;
 use crate::workflow::{Created, Workflow};
-use crate::workitem::{Attributes, Changed, Query, Refusal, Workitem};
-use answer::{changed, data_sets, refused, takes_json, warned};
+use crate::workitem::{Changed, Query, Refusal, Workitem};
+use answer::{changed, refused, warned};
 
-/// The most bytes of a workitem.
-const LARGEST: usize = 1 << 20;
 /// How many subscribers may be connected.
 const CONNECTIONS: usize = 256;
 
@@ -59,27 +57,63 @@ type Shared = Extension<Arc<Worklist>>;
 /// The parameters of a query, in order; one without `=` is a name without a value.
 type Named = Vec<(String, String)>;
 
-impl Worklist {
-    fn base(&self, headers: &HeaderMap) -> String {
-        base(self.settings.public_url.as_deref(), headers)
+/// A request about workitems.
+struct Request {
+    worklist: Arc<Worklist>,
+    headers: HeaderMap,
+    parameters: Named,
+    /// The URL of the service.
+    base: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Request {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let unreadable = || Fault::new(FaultKind::Invalid, "query", "the query cannot be read");
+        let Extension(worklist) = Shared::from_request_parts(parts, state)
+            .await
+            .map_err(|_| unreadable())?;
+        let Parameters(parameters) = Parameters::<Named>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| unreadable())?;
+        let headers = parts.headers.clone();
+        Ok(Self {
+            base: base(worklist.settings.public_url.as_deref(), &headers),
+            worklist,
+            headers,
+            parameters,
+        })
+    }
+}
+
+impl Request {
+    /// How workitems are to be shown.
+    fn form(&self) -> Result<Form, Fault> {
+        Form::wanted(&Accept::of(&self.headers, wanted(&self.parameters))?)
     }
 
-    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Attributes, Fault> {
-        Attributes::read(&self.bytes(headers, body).await?)
+    fn shown(&self, form: Form, workitems: Vec<Workitem>) -> Response {
+        let shown = workitems
+            .into_iter()
+            .map(|workitem| workitem.shown(&self.base).into());
+        form.all(shown.collect())
     }
 
-    /// The same where the standard lets the body be empty.
-    async fn optional_body(&self, headers: &HeaderMap, body: Body) -> Result<Attributes, Fault> {
-        let bytes = self.bytes(headers, body).await?;
-        if bytes.is_empty() {
-            return Ok(Attributes::default());
+    /// Changes a workitem as `change` says, and answers with `status` where that went well.
+    async fn change(
+        &self,
+        workflow: &Workflow,
+        workitem: &str,
+        status: StatusCode,
+        change: impl FnOnce(&mut Workitem, bool, &str) -> Result<Changed, Refusal> + Send,
+    ) -> Result<Response, HttpError> {
+        let ended = workflow.change_workitem(&parse(workitem)?, change).await?;
+        match ended.ok_or_else(unknown)? {
+            Ok(done) => Ok(changed(&done, status, &self.base)),
+            Err(Refusal::Invalid(fault)) => Err(HttpError(fault)),
+            Err(refusal) => Ok(answer::refusal(&refusal, &self.base)),
         }
-        Attributes::read(&bytes)
-    }
-
-    async fn bytes(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
-        takes_json(headers, header::CONTENT_TYPE)?;
-        body::read(headers, body, LARGEST, &self.settings.intake, Priority::Routine).await
     }
 }
 
@@ -115,24 +149,24 @@ where
 /// `POST /workitems?UID` (section 11.4).
 async fn create(
     State(workflow): State<Workflow>,
-    Extension(worklist): Shared,
-    Parameters(parameters): Parameters<Named>,
-    headers: HeaderMap,
+    request: Request,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let base = worklist.base(&headers);
-    let attributes = worklist.body(&headers, body).await?;
-    let stated = named_uid(&parameters, &["workitem", "AffectedSOPInstanceUID"])?;
+    let attributes = request.body(body).await?;
+    let stated = named_uid(&request.parameters, &["workitem", "AffectedSOPInstanceUID"])?;
     let own = attributes
         .text("00080018")
         .or(attributes.text("00001000"))
         .map(str::to_owned);
-    let uid = stated.or(own).unwrap_or_else(new_uid);
-    let uid = parse(&uid)?;
+    let uid = match stated.or(own) {
+        Some(uid) => parse(&uid)?,
+        None => new_uid()?,
+    };
+    let base = &request.base;
     match workflow.schedule(uid.clone(), attributes).await? {
         Created::Exists => Ok(refused(
             StatusCode::CONFLICT,
-            &base,
+            base,
             "exists",
             "There is a workitem of this UID already.",
         )),
@@ -140,12 +174,12 @@ async fn create(
             let place = format!("{base}/workitems/{uid}");
             let mut answer = (StatusCode::CREATED, [(header::LOCATION, place)]).into_response();
             if modified {
-                warned(&mut answer, &base, "The UPS was created with modifications.");
+                warned(&mut answer, base, "The UPS was created with modifications.");
             }
             if elsewhere {
                 warned(
                     &mut answer,
-                    &base,
+                    base,
                     "The place of the input is no peer of this server and is not opened: send the input.",
                 );
             }
@@ -157,112 +191,73 @@ async fn create(
 /// `GET /workitems/{workitem}` (section 11.5).
 async fn retrieve(
     State(store): State<Store>,
-    Extension(worklist): Shared,
     Path(workitem): Path<String>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, HttpError> {
-    if let Some(answer) = answer::not_acceptable(&headers) {
-        return Ok(answer);
-    }
+    let form = request.form()?;
     let workitem = store.workitem(&parse(&workitem)?).await.map_err(Fault::from)?;
-    let workitem = workitem.ok_or_else(unknown)?;
-    let shown = workitem.shown(&worklist.base(&headers));
-    Ok(data_sets(StatusCode::OK, &[shown]))
+    Ok(request.shown(form, vec![workitem.ok_or_else(unknown)?]))
 }
 
 /// `POST /workitems/{workitem}?TRANSACTION` (section 11.6).
 async fn update(
     State(workflow): State<Workflow>,
-    Extension(worklist): Shared,
     Path(workitem): Path<String>,
-    Parameters(parameters): Parameters<Named>,
-    headers: HeaderMap,
+    request: Request,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let changes = worklist.body(&headers, body).await?;
+    let changes = request.body(body).await?;
     let names = ["transaction-uid", "transaction", "TransactionUID"];
-    let transaction = named_uid(&parameters, &names)?;
+    let transaction = named_uid(&request.parameters, &names)?;
     let change =
         |workitem: &mut Workitem, _: bool, now: &str| workitem.update(changes, transaction.as_deref(), now);
-    let ended = workflow.change_workitem(&parse(&workitem)?, change).await?;
-    respond(ended, StatusCode::OK, &worklist.base(&headers))
+    request.change(&workflow, &workitem, StatusCode::OK, change).await
 }
 
 /// `PUT /workitems/{workitem}/state` (section 11.7).
 async fn change_state(
     State(workflow): State<Workflow>,
-    Extension(worklist): Shared,
     Path(workitem): Path<String>,
-    headers: HeaderMap,
+    request: Request,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let request = worklist.body(&headers, body).await?;
-    let change = |workitem: &mut Workitem, _: bool, now: &str| workitem.change_state(&request, now);
-    let ended = workflow.change_workitem(&parse(&workitem)?, change).await?;
-    respond(ended, StatusCode::OK, &worklist.base(&headers))
+    let asked = request.body(body).await?;
+    let change = |workitem: &mut Workitem, _: bool, now: &str| workitem.change_state(&asked, now);
+    request.change(&workflow, &workitem, StatusCode::OK, change).await
 }
 
 /// `POST /workitems/{workitem}/cancelrequest` (section 11.8).
 async fn request_cancel(
     State(workflow): State<Workflow>,
-    Extension(worklist): Shared,
     Path(workitem): Path<String>,
-    headers: HeaderMap,
+    request: Request,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let request = worklist.optional_body(&headers, body).await?;
+    let why = request.optional_body(body).await?;
     let change = |workitem: &mut Workitem, can_be_told: bool, now: &str| {
-        workitem.request_cancel(&request, can_be_told, now)
+        workitem.request_cancel(&why, can_be_told, now)
     };
-    let ended = workflow.change_workitem(&parse(&workitem)?, change).await?;
-    respond(ended, StatusCode::ACCEPTED, &worklist.base(&headers))
+    request
+        .change(&workflow, &workitem, StatusCode::ACCEPTED, change)
+        .await
 }
 
 /// `GET /workitems?...` (section 11.9).
-async fn search(
-    State(store): State<Store>,
-    Extension(worklist): Shared,
-    Parameters(parameters): Parameters<Named>,
-    headers: HeaderMap,
-) -> Result<Response, HttpError> {
-    if let Some(answer) = answer::not_acceptable(&headers) {
-        return Ok(answer);
-    }
-    let base = worklist.base(&headers);
-    let (query, page) = Query::parse(&parameters)?;
+async fn search(State(store): State<Store>, request: Request) -> Result<Response, HttpError> {
+    let form = request.form()?;
+    let (query, page) = Query::parse(&request.parameters)?;
     let (found, more) = store.find_workitems(&query, &page).await.map_err(Fault::from)?;
     if found.is_empty() && !more {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let shown: Vec<_> = found.into_iter().map(|workitem| workitem.shown(&base)).collect();
-    let status = if more {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    };
-    let mut answer = data_sets(status, &shown);
+    let mut answer = request.shown(form, found);
+    if more {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
     if page.fuzzy {
-        warned(
-            &mut answer,
-            &base,
-            "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
-        );
+        warned(&mut answer, &request.base, LITERAL_ONLY);
     }
     Ok(answer)
-}
-
-/// The answer to a request that was to change a workitem.
-fn respond(
-    ended: Option<Result<Changed, Refusal>>,
-    status: StatusCode,
-    base: &str,
-) -> Result<Response, HttpError> {
-    match ended {
-        None => Err(HttpError(unknown())),
-        Some(Ok(done)) => Ok(changed(&done, status, base)),
-        Some(Err(Refusal::Invalid(fault))) => Err(HttpError(fault)),
-        Some(Err(refusal)) => Ok(answer::refusal(&refusal, base)),
-    }
 }
 
 /// The UID in a query: that of a parameter of one of these names, or, as the standard writes it, the query itself.
@@ -278,10 +273,14 @@ fn named_uid(parameters: &Named, names: &[&str]) -> Result<Option<String>, Fault
     Ok(None)
 }
 
-/// A UID that nobody has: from what the standard library draws for hash tables.
-fn new_uid() -> String {
-    let drawn = [(); 2].map(|()| RandomState::new().build_hasher().finish().to_string());
-    uid::derived(&["osteon", "workitem", &drawn[0], &drawn[1]])
+/// A UID that nobody has: `2.25.` and 128 random bits (PS3.5 section B.2).
+fn new_uid() -> Result<InstanceUid, Fault> {
+    let mut drawn = [0; 16];
+    getrandom::fill(&mut drawn).map_err(|_| {
+        let message = "the operating system has no random numbers: name the workitem in the query";
+        Fault::new(FaultKind::Internal, "random", message)
+    })?;
+    parse(&uid::random(drawn))
 }
 
 fn parse(workitem: &str) -> Result<InstanceUid, Fault> {

@@ -1,10 +1,11 @@
 //! Subscriptions (PS3.18 sections 11.10 to 11.12): to one workitem, to every one, to all that match a filter.
 
-use axum::extract::{Extension, Path, Query as Parameters, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Named, Shared, parse, unknown};
+use super::answer::warned;
+use super::{Request, parse, unknown};
 use crate::fault::{Fault, FaultKind};
 use crate::http::error::HttpError;
 use crate::store::{Store, Target};
@@ -13,20 +14,16 @@ use crate::workitem::{EVERY_WORKITEM, MATCHING_WORKITEMS, Query};
 /// `POST /workitems/{workitem}/subscribers/{AE title}`.
 pub(super) async fn subscribe(
     State(store): State<Store>,
-    Extension(worklist): Shared,
     Path((workitem, ae_title)): Path<(String, String)>,
-    Parameters(parameters): Parameters<Named>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, HttpError> {
     check(&ae_title)?;
     let value = |name: &str| {
-        let found = parameters.iter().find(|(known, _)| known == name);
+        let found = request.parameters.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     };
-    // workitems are never deleted, so every subscription is as good as locked
-    if value("deletionlock").is_some_and(|lock| !["true", "false"].contains(&lock)) {
-        return Err(HttpError(wrong("deletionlock must be true or false")));
-    }
+    let locks = value("deletionlock").unwrap_or("false").parse::<bool>();
+    let locks = locks.map_err(|_| wrong("deletionlock must be true or false"))?;
     let target = match workitem.as_str() {
         MATCHING_WORKITEMS => {
             let filter = value("filter").unwrap_or_default();
@@ -38,14 +35,18 @@ pub(super) async fn subscribe(
     if !store.subscribe(&ae_title, &target).await.map_err(Fault::from)? {
         return Err(HttpError(unknown()));
     }
-    let service = worklist.base(&headers);
-    let server = service.strip_suffix("/dicom-web").unwrap_or_default();
+    let server = request.base.strip_suffix("/dicom-web").unwrap_or_default();
     // the scheme of a URL, or nothing of one that is relative
     let server = server
         .strip_prefix("http")
         .map_or(String::new(), |rest| format!("ws{rest}"));
     let place = format!("{server}/ws/subscribers/{ae_title}");
-    Ok((StatusCode::CREATED, [(header::CONTENT_LOCATION, place)]).into_response())
+    let mut answer = (StatusCode::CREATED, [(header::CONTENT_LOCATION, place)]).into_response();
+    if locks {
+        // what the retention policy removes does not wait for a subscriber who never comes back
+        warned(&mut answer, &request.base, "Deletion Lock not granted.");
+    }
+    Ok(answer)
 }
 
 /// `DELETE /workitems/{workitem}/subscribers/{AE title}`.

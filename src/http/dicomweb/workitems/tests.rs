@@ -148,12 +148,59 @@ async fn a_workitem_is_created_once_under_the_uid_of_the_query_the_body_or_a_new
         headers[header::LOCATION],
         "http://osteon.example/dicom-web/workitems/1.2.9"
     );
-    let (_, headers, _) = post(&server, "/dicom-web/workitems", foreign()).await;
-    assert!(
-        headers[header::LOCATION]
-            .to_str()
-            .unwrap()
-            .contains("/workitems/2.25.")
+    let mut made = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let (_, headers, _) = post(&server, "/dicom-web/workitems", foreign()).await;
+        made.insert(headers[header::LOCATION].to_str().unwrap().to_owned());
+    }
+    assert!(made.len() == 3 && made.iter().all(|place| place.contains("/workitems/2.25.")));
+}
+
+#[tokio::test]
+async fn a_workitem_is_sent_and_shown_as_xml() {
+    let server = TestServer::new().await;
+    let document = "<NativeDicomModel><DicomAttribute tag=\"00741204\" vr=\"LO\"><Value number=\"1\">Réconstruct</Value></DicomAttribute>\
+                    <DicomAttribute tag=\"00404025\" vr=\"SQ\"><Item number=\"1\"><DicomAttribute tag=\"00080100\" vr=\"SH\">\
+                    <Value number=\"1\">CT-1</Value></DicomAttribute></Item></DicomAttribute></NativeDicomModel>";
+    let several = "multipart/related; type=\"application/dicom+xml\"; boundary=x";
+    let part = |text: &str| format!("--x\r\nContent-Type: application/dicom+xml\r\n\r\n{text}\r\n");
+    for (uid, content_type, body) in [
+        ("1.2.7", "application/dicom+xml", document.to_owned()),
+        ("1.2.8", several, part(document) + "--x--"),
+    ] {
+        let path = format!("/dicom-web/workitems?{uid}");
+        assert_eq!(
+            server.post(&path, content_type, body).await.0,
+            StatusCode::CREATED
+        );
+        let (_, _, shown) =
+            exchange(&server, Method::GET, &format!("/dicom-web/workitems/{uid}"), None).await;
+        assert_eq!(shown[0]["00741204"]["Value"][0], "Réconstruct");
+    }
+    let two = part(document) + &part(document) + "--x--";
+    let (status, body) = server.post("/dicom-web/workitems?1.2.9", several, two).await;
+    assert_eq!((status, code(&body)), (StatusCode::BAD_REQUEST, "multipart"));
+
+    let wanted = "multipart/related; type=\"application/dicom+xml\"";
+    for (path, count) in [
+        (WORKITEM, 1),
+        ("/dicom-web/workitems?ProcedureStepState=SCHEDULED", 2),
+    ] {
+        let answer = server.fetch(path, wanted).await;
+        let parts = answer.parts();
+        assert_eq!((answer.status, parts.len()), (StatusCode::OK, count), "{path}");
+        for (content_type, content) in parts {
+            let shown = crate::dicom::xml::read(&content).unwrap();
+            assert_eq!(
+                (content_type.as_str(), &shown["00741000"]["Value"][0]),
+                ("application/dicom+xml", &"SCHEDULED".into())
+            );
+        }
+    }
+    let page = server.fetch("/dicom-web/workitems?limit=1", wanted).await;
+    assert_eq!(
+        (page.status, page.parts().len()),
+        (StatusCode::PARTIAL_CONTENT, 1)
     );
 }
 
@@ -171,16 +218,33 @@ async fn what_cannot_be_a_workitem_is_refused_with_the_reason() {
     }
     let (status, _, answer) = post(&server, "/dicom-web/workitems?workitem=1..2", foreign()).await;
     assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "workitem-uid"));
-    let xml = server
-        .post("/dicom-web/workitems?1.2.7", "application/dicom+xml", "<a/>")
-        .await;
-    assert_eq!(
-        (xml.0, code(&xml.1)),
-        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type")
-    );
-    let request = Request::get("/dicom-web/workitems").header(header::ACCEPT, "application/dicom+xml");
-    let answer = server.answer(request.body(Body::empty()).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::NOT_ACCEPTABLE);
+    for (content_type, body, status, reason) in [
+        ("text/csv", "a", 415, "media-type"),
+        (
+            "multipart/related; type=\"application/dicom\"; boundary=x",
+            "a",
+            415,
+            "media-type",
+        ),
+        ("application/dicom+xml", "<a/>", 400, "workitem"),
+        (
+            "multipart/related; type=\"application/dicom+xml\"; boundary=x",
+            "--x",
+            400,
+            "multipart",
+        ),
+    ] {
+        let answer = server
+            .post("/dicom-web/workitems?1.2.7", content_type, body)
+            .await;
+        assert_eq!(
+            (answer.0.as_u16(), code(&answer.1)),
+            (status, reason),
+            "{content_type}"
+        );
+    }
+    let answer = server.fetch("/dicom-web/workitems", "text/html").await;
+    assert_eq!(answer.refusal(), (406, "not-acceptable".to_owned()));
     for path in [WORKITEM, "/dicom-web/workitems/x"] {
         let (status, _, _) = exchange(&server, Method::GET, path, None).await;
         assert!([StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST].contains(&status));
@@ -402,6 +466,8 @@ async fn subscriptions_are_made_suspended_and_ended() {
                 headers[header::CONTENT_LOCATION],
                 "ws://osteon.example/ws/subscribers/WATCHER"
             );
+            let refused = warning(&headers).ends_with("Deletion Lock not granted.");
+            assert_eq!(refused, path.contains("deletionlock"), "{path}");
         }
     }
 }
