@@ -15,15 +15,25 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use super::structure::{self, Header, Syntax};
 use super::{Instance, InstanceError, envelope, inflated};
 
-/// The beginning of such a file, up to the first byte of its pixels, of which there will be `pixel_bytes`; `words` where they are
-/// 16-bit words. `instance` is what was read from `file`.
+/// What the pixels of such a file will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uncompressed {
+    /// How many bytes all frames have.
+    pub bytes: u64,
+    /// Whether these are 16-bit words.
+    pub words: bool,
+    /// Photometric Interpretation (0028,0004), where decoding changes it.
+    pub photometric: Option<&'static str>,
+}
+
+/// The beginning of such a file, up to the first byte of its pixels. `instance` is what was read from `file`.
 ///
 /// # Errors
 /// [`InstanceError::Damaged`] where it cannot be written, which the parser would have said of it, or there are too many pixels.
 pub fn beginning(
     file: &Bytes,
     instance: &Instance,
-    pixels: Option<(u64, bool)>,
+    pixels: Option<Uncompressed>,
 ) -> Result<Vec<u8>, InstanceError> {
     let cannot = || InstanceError::Damaged("it cannot be written in Explicit VR Little Endian".to_owned());
     let mut bytes = vec![0; 128];
@@ -35,8 +45,12 @@ pub fn beginning(
         .build()
         .map_err(|_| cannot())?;
     meta.write(&mut bytes).map_err(|_| cannot())?;
-    put_header(&mut bytes, file, instance)?;
-    if let Some((length, words)) = pixels {
+    let photometric = pixels.and_then(|pixels| pixels.photometric);
+    put_header(&mut bytes, file, instance, photometric)?;
+    if let Some(Uncompressed {
+        bytes: length, words, ..
+    }) = pixels
+    {
         let length = length + length % 2;
         let length = u32::try_from(length).ok().filter(|length| *length != u32::MAX);
         bytes.extend_from_slice(&[0xE0, 0x7F, 0x10, 0x00]);
@@ -46,7 +60,20 @@ pub fn beginning(
     Ok(bytes)
 }
 
-fn put_header(bytes: &mut Vec<u8>, file: &Bytes, instance: &Instance) -> Result<(), InstanceError> {
+/// Puts a text where another one was, with blanks behind it, which mean nothing there.
+fn replace_text(place: &mut [u8], text: &str) -> Option<()> {
+    let (value, padding) = place.split_at_mut_checked(text.len())?;
+    value.copy_from_slice(text.as_bytes());
+    padding.fill(b' ');
+    Some(())
+}
+
+fn put_header(
+    bytes: &mut Vec<u8>,
+    file: &Bytes,
+    instance: &Instance,
+    photometric: Option<&str>,
+) -> Result<(), InstanceError> {
     let envelope = envelope::open(file)?.ok_or(InstanceError::NotDicom)?;
     if envelope.syntax == Syntax::EXPLICIT {
         let (data, start) = if envelope.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
@@ -54,10 +81,20 @@ fn put_header(bytes: &mut Vec<u8>, file: &Bytes, instance: &Instance) -> Result<
         } else {
             (file.clone(), envelope.data_set)
         };
-        match structure::data_set(&data, start, envelope.syntax)?.header {
-            Header::AsWritten(range) => bytes.extend_from_slice(&data[range]),
-            Header::Rewritten(header) => bytes.extend_from_slice(&header),
+        let structure = structure::data_set(&data, start, envelope.syntax)?;
+        let mut header = match structure.header {
+            Header::AsWritten(range) => data[range].to_vec(),
+            Header::Rewritten(header) => header,
+        };
+        if let Some(photometric) = photometric {
+            let place = structure.photometric.and_then(|place| header.get_mut(place));
+            replace_text(place.unwrap_or_default(), photometric).ok_or_else(|| {
+                InstanceError::Damaged(
+                    "its Photometric Interpretation (0028,0004) has no room for another".to_owned(),
+                )
+            })?;
         }
+        bytes.extend_from_slice(&header);
         return Ok(());
     }
     let mut header = instance.header.clone();

@@ -228,7 +228,11 @@ pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, Deco
 }
 
 fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
-    let (decoded, format) = decoded(instance, frame, halve)?;
+    if instance.pixels.is_none() {
+        return Err(DecodeError::NoPixelData);
+    }
+    let format = Format::of(&instance.header)?;
+    let decoded = decoded(instance, &format, frame, halve)?;
     let image = StoredImage {
         rows: decoded.rows,
         columns: decoded.columns,
@@ -240,38 +244,46 @@ fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u3
     Ok((image, decoded.halved))
 }
 
-/// A frame with how its values lie, before anything is known of showing them.
+/// A frame of one sample a pixel whose values lie so, before anything is known of showing them.
 pub(super) fn decoded(
     instance: &Instance,
+    format: &Format,
     frame: u32,
     halve: u32,
-) -> Result<(codec::Frame, Format), DecodeError> {
-    let object = &instance.header;
-    let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
-    let format = Format::of(object)?;
-    let (frames, index) = (frames(object), index_of(object, frame)?);
-    let missing = DecodeError::NoFrame { frame, frames };
-    let decoded = match pixels {
-        PixelData::Native(bytes) => codec::Frame {
+) -> Result<codec::Frame, DecodeError> {
+    match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+        PixelData::Native(bytes) => Ok(codec::Frame {
             rows: format.layout.rows,
             columns: format.layout.columns,
-            codes: format.codes(bytes, index)?,
+            codes: format.codes(bytes, index_of(&instance.header, frame)?)?,
             halved: 0,
-        },
-        PixelData::Encapsulated { offsets, fragments } => {
-            let fragments = fragments_of(index, frames as usize, offsets, fragments).ok_or(missing)?;
-            codec::frame(&instance.transfer_syntax, fragments, &format.layout, halve).map_err(|error| {
-                match error {
-                    CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
-                    CodecError::Disagrees => DecodeError::Disagrees,
-                    CodecError::Colour => DecodeError::Colour,
-                    CodecError::Unsupported => DecodeError::CodecFeature,
-                    CodecError::Damaged => DecodeError::Codec,
-                }
-            })?
+        }),
+        PixelData::Encapsulated { .. } => {
+            let fragments = stored_fragments(instance, frame)?;
+            codec::frame(&instance.transfer_syntax, fragments, &format.layout, halve)
+                .map_err(|error| said(error, instance))
         }
+    }
+}
+
+/// The fragments of a frame (from 1) of an image that is compressed.
+pub(super) fn stored_fragments(instance: &Instance, frame: u32) -> Result<&[Bytes], DecodeError> {
+    let Some(PixelData::Encapsulated { offsets, fragments }) = &instance.pixels else {
+        return Err(DecodeError::NoPixelData);
     };
-    Ok((decoded, format))
+    let (frames, index) = (frames(&instance.header), index_of(&instance.header, frame)?);
+    fragments_of(index, frames as usize, offsets, fragments).ok_or(DecodeError::NoFrame { frame, frames })
+}
+
+/// What a codec could not do, as callers hear of it.
+pub(super) fn said(error: CodecError, instance: &Instance) -> DecodeError {
+    match error {
+        CodecError::NoCodec => DecodeError::TransferSyntax(instance.transfer_syntax.clone()),
+        CodecError::Disagrees => DecodeError::Disagrees,
+        CodecError::Colour => DecodeError::Colour,
+        CodecError::Unsupported => DecodeError::CodecFeature,
+        CodecError::Damaged => DecodeError::Codec,
+    }
 }
 
 /// The index of a frame that there is.
@@ -341,13 +353,22 @@ pub(super) struct Format {
 }
 
 impl Format {
+    /// Of an image in grey.
     fn of(object: &InMemDicomObject) -> Result<Self, DecodeError> {
-        let attribute = |tag: Tag| object.get(tag).and_then(|element| element.to_int::<u32>().ok());
-        let samples = attribute(tags::SAMPLES_PER_PIXEL).unwrap_or(1);
+        let samples = object.get(tags::SAMPLES_PER_PIXEL);
+        let samples = samples
+            .and_then(|element| element.to_int::<u32>().ok())
+            .unwrap_or(1);
         let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
         if samples != 1 || !matches!(photometric.as_str(), "MONOCHROME1" | "MONOCHROME2") {
             return Err(DecodeError::Colour);
         }
+        Self::of_samples(object)
+    }
+
+    /// Of an image whose samples mean whatever they mean.
+    pub(super) fn of_samples(object: &InMemDicomObject) -> Result<Self, DecodeError> {
+        let attribute = |tag: Tag| object.get(tag).and_then(|element| element.to_int::<u32>().ok());
         let rows = attribute(tags::ROWS).unwrap_or(0) as usize;
         let columns = attribute(tags::COLUMNS).unwrap_or(0) as usize;
         if rows == 0 || columns == 0 || rows.saturating_mul(columns) > MAX_PIXELS {
@@ -389,6 +410,16 @@ impl Format {
             -count / 2..=count / 2 - 1
         } else {
             0..=count - 1
+        }
+    }
+
+    /// The stored value that a bit pattern stands for.
+    pub(super) fn stored_value(&self, code: u16) -> i32 {
+        let value = i32::from(code);
+        if self.signed && value >> (self.layout.stored - 1) == 1 {
+            value - (1 << self.layout.stored)
+        } else {
+            value
         }
     }
 

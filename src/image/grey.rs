@@ -112,6 +112,20 @@ impl LookupTable {
 }
 
 impl Voi {
+    /// The window from the lowest to the highest of these values.
+    #[must_use]
+    pub(super) fn spanning(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        let (low, high) = if low < high { (low, high) } else { (0.0, 1.0) };
+        Self::Window {
+            center: f64::midpoint(low, high),
+            width: high - low,
+            function: VoiFunction::LinearExact,
+        }
+    }
+
     /// Where a modality value lies in the part of interest: 0 at or below its lower end, 1 at or above its upper end
     /// (PS3.3 section C.11.2.1.2 and C.11.2.1.3, with the output range scaled to 0..=1).
     #[must_use]

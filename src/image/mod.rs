@@ -6,7 +6,9 @@
 pub mod border;
 mod codec;
 pub mod codes;
+mod colour;
 pub mod decode;
+mod depths;
 mod frames;
 pub mod grey;
 pub mod heatmap;

@@ -63,9 +63,17 @@ pub(super) fn transform(
 }
 
 fn voi(object: &InMemDicomObject, highest: f64) -> Result<Option<Voi>, Unusable> {
-    if let Some(table) = lookup_table(object, tags::VOILUT_SEQUENCE, highest)? {
-        return Ok(Some(Voi::Table(table)));
+    match lookup_table(object, tags::VOILUT_SEQUENCE, highest)? {
+        Some(table) => Ok(Some(Voi::Table(table))),
+        None => window(object),
     }
+}
+
+/// The window of a data set, if it has one.
+///
+/// # Errors
+/// [`Unusable`].
+pub(super) fn window(object: &InMemDicomObject) -> Result<Option<Voi>, Unusable> {
     let center = present_number(object, tags::WINDOW_CENTER, "Window Center (0028,1050)")?;
     let width = present_number(object, tags::WINDOW_WIDTH, "Window Width (0028,1051)")?;
     let (Some(center), Some(width)) = (center, width) else {

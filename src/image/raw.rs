@@ -5,10 +5,10 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::Codes;
 use super::codec::Layout;
-use super::decode::{DecodeError, MAX_PIXELS, decoded, frames, index_of};
-use super::frames::fragments_of;
+use super::decode::{DecodeError, Format, MAX_PIXELS, decoded, frames, index_of, stored_fragments};
+use super::{Codes, colour};
+use crate::dicom::explicit::Uncompressed;
 use crate::dicom::{Instance, PixelData, text};
 
 /// The bytes of a frame (from 1) as they are stored, in parts that follow each other: compressed, or little endian.
@@ -18,76 +18,83 @@ use crate::dicom::{Instance, PixelData, text};
 pub fn stored(instance: &Instance, frame: u32) -> Result<Vec<Bytes>, DecodeError> {
     match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => Ok(vec![native(&instance.header, bytes, frame)?]),
-        PixelData::Encapsulated { offsets, fragments } => {
-            let (frames, index) = (frames(&instance.header), index_of(&instance.header, frame)?);
-            let fragments = fragments_of(index, frames as usize, offsets, fragments);
-            let missing = DecodeError::NoFrame { frame, frames };
-            fragments.map(<[Bytes]>::to_vec).ok_or(missing)
-        }
+        PixelData::Encapsulated { .. } => stored_fragments(instance, frame).map(<[Bytes]>::to_vec),
     }
 }
 
-/// The bytes of a frame (from 1) in Explicit VR Little Endian. Compressed grey images are decoded, and colour is not.
+/// The bytes of a frame (from 1) in Explicit VR Little Endian.
 ///
 /// # Errors
 /// As [`super::decode::decode_frame`].
 pub fn uncompressed(instance: &Instance, frame: u32) -> Result<Bytes, DecodeError> {
     match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => native(&instance.header, bytes, frame),
+        PixelData::Encapsulated { .. } if colour::has_samples(&instance.header) => {
+            colour::uncompressed(instance, frame)
+        }
         PixelData::Encapsulated { .. } => {
-            let (decoded, format) = decoded(instance, frame, 0)?;
+            let format = Format::of_samples(&instance.header)?;
+            let decoded = decoded(instance, &format, frame, 0)?;
             Ok(little_endian(&decoded.codes, &format.layout, format.signed))
         }
     }
 }
 
-/// How many bytes all frames have when they are not compressed, and whether these are 16-bit words.
+/// What the pixels of an image are when they are not compressed.
 ///
 /// # Errors
 /// [`DecodeError`] where the data set does not say how large a frame is.
-pub fn uncompressed_size(instance: &Instance) -> Result<(u64, bool), DecodeError> {
-    let frame = frame_bits(&instance.header)? / 8;
-    let allocated = attribute(&instance.header, tags::BITS_ALLOCATED);
-    let size = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+pub fn uncompressed_pixels(instance: &Instance) -> Result<Uncompressed, DecodeError> {
+    let header = &instance.header;
+    let bytes = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => bytes.len() as u64,
-        PixelData::Encapsulated { .. } => frame as u64 * u64::from(frames(&instance.header)),
+        PixelData::Encapsulated { .. } => {
+            let samples = attribute(header, tags::SAMPLES_PER_PIXEL).max(1);
+            frame_bits(header, samples)? as u64 / 8 * u64::from(frames(header))
+        }
     };
-    Ok((size, allocated > 8))
+    Ok(Uncompressed {
+        bytes,
+        words: attribute(header, tags::BITS_ALLOCATED) > 8,
+        photometric: colour::decoded_as(instance),
+    })
 }
 
-fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Result<Bytes, DecodeError> {
-    let index = index_of(object, frame)?;
-    let bits = frame_bits(object)?;
-    // frames of single bits follow each other without padding
-    if !bits.is_multiple_of(8) && frames(object) > 1 {
-        return Err(DecodeError::NoFrame {
-            frame,
-            frames: frames(object),
-        });
-    }
-    let length = bits.div_ceil(8);
-    let expected = length.saturating_mul(index + 1);
-    if bytes.len() < expected {
-        return Err(DecodeError::Truncated {
-            found: bytes.len(),
-            expected,
-        });
-    }
-    Ok(bytes.slice(expected - length..expected))
-}
-
-/// Bits of one uncompressed frame.
-fn frame_bits(object: &InMemDicomObject) -> Result<usize, DecodeError> {
-    let (rows, columns) = (
-        attribute(object, tags::ROWS) as usize,
-        attribute(object, tags::COLUMNS) as usize,
-    );
-    let allocated = attribute(object, tags::BITS_ALLOCATED);
+/// The bytes of a frame (from 1) of pixels that are not compressed. Frames of single bits follow each other without padding (PS3.5
+/// section 8.2); one of them begins at the lowest bit of its first byte here.
+pub(super) fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Result<Bytes, DecodeError> {
     let samples = match text(object, tags::PHOTOMETRIC_INTERPRETATION).as_deref() {
         // two pixels share their colour
         Some("YBR_FULL_422" | "YBR_PARTIAL_422") => 2,
         _ => attribute(object, tags::SAMPLES_PER_PIXEL).max(1),
     };
+    let index = index_of(object, frame)?;
+    let bits = frame_bits(object, samples)?;
+    let start = bits.saturating_mul(index);
+    let (first, end) = (start / 8, start.saturating_add(bits).div_ceil(8));
+    let stored = bytes.get(first..end).ok_or(DecodeError::Truncated {
+        found: bytes.len(),
+        expected: end,
+    })?;
+    let shift = start % 8;
+    if shift == 0 {
+        return Ok(bytes.slice(first..end));
+    }
+    let next = stored.iter().skip(1).chain(std::iter::once(&0));
+    let moved = stored
+        .iter()
+        .zip(next)
+        .map(|(low, high)| low >> shift | high << (8 - shift));
+    Ok(moved.take(bits.div_ceil(8)).collect())
+}
+
+/// Bits of one uncompressed frame.
+fn frame_bits(object: &InMemDicomObject, samples: u32) -> Result<usize, DecodeError> {
+    let (rows, columns) = (
+        attribute(object, tags::ROWS) as usize,
+        attribute(object, tags::COLUMNS) as usize,
+    );
+    let allocated = attribute(object, tags::BITS_ALLOCATED);
     if rows == 0 || columns == 0 || rows.saturating_mul(columns) > MAX_PIXELS {
         return Err(DecodeError::Size { rows, columns });
     }
@@ -160,9 +167,13 @@ mod tests {
         ] {
             let compressed = instance(file);
             let bytes = uncompressed(&compressed, 1).unwrap();
-            let (size, words) = uncompressed_size(&compressed).unwrap();
-            assert_eq!(bytes.len() as u64, size, "{file}");
-            assert_eq!(words, !file.contains("8u"), "{file}");
+            let pixels = uncompressed_pixels(&compressed).unwrap();
+            let wanted = Uncompressed {
+                bytes: bytes.len() as u64,
+                words: !file.contains("8u"),
+                photometric: None,
+            };
+            assert_eq!(pixels, wanted, "{file}");
             let native = Instance {
                 pixels: Some(PixelData::Native(bytes)),
                 ..compressed.clone()
@@ -214,6 +225,43 @@ mod tests {
             &little_endian(&codes, &shifted, true)[..],
             [0xF0, 0xFF, 0xF0, 0x7F]
         );
+    }
+
+    #[test]
+    fn frames_of_single_bits_begin_where_they_do() {
+        let mut header = InMemDicomObject::new_empty();
+        for (tag, value) in [
+            (tags::ROWS, 3_u16),
+            (tags::COLUMNS, 3),
+            (tags::SAMPLES_PER_PIXEL, 1),
+            (tags::BITS_ALLOCATED, 1),
+        ] {
+            header.put(dicom_core::DataElement::new(
+                tag,
+                dicom_core::VR::US,
+                dicom_core::PrimitiveValue::from(value),
+            ));
+        }
+        header.put(dicom_core::DataElement::new(
+            tags::NUMBER_OF_FRAMES,
+            dicom_core::VR::IS,
+            dicom_core::PrimitiveValue::from("3"),
+        ));
+        // nine bits each, the lowest first: 1 0000 0001, 0 1111 1110, 1 0101 0101
+        let bytes = Bytes::from_static(&[0b0000_0001, 0b1111_1101, 0b0101_0101, 0b0000_0101]);
+        for (frame, wanted) in [
+            (1, [0b0000_0001, 1]),
+            (2, [0b1111_1110, 0]),
+            (3, [0b0101_0101, 1]),
+        ] {
+            let found = native(&header, &bytes, frame).unwrap();
+            assert_eq!((found[0], found[1] & 1), (wanted[0], wanted[1]), "{frame}");
+        }
+        let cut = bytes.slice(..3);
+        assert!(matches!(
+            native(&header, &cut, 3),
+            Err(DecodeError::Truncated { .. })
+        ));
     }
 
     #[test]

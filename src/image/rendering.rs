@@ -6,15 +6,14 @@
 
 use std::io::Cursor;
 
-use dicom_dictionary_std::tags;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use image::{DynamicImage, GrayImage, ImageFormat};
 
 use super::decode::{DecodeError, decode_frame};
-use super::grey::{StoredImage, Voi, VoiFunction};
-use super::raw;
-use crate::dicom::{Instance, text};
+use super::grey::{StoredImage, Voi};
+use super::{colour, depths};
+use crate::dicom::Instance;
 use crate::fault::{Fault, FaultKind};
 
 /// The longest side of a picture.
@@ -88,10 +87,13 @@ impl From<RenderError> for Fault {
 /// # Errors
 /// [`RenderError`].
 pub fn render(instance: &Instance, frame: u32, rendering: &Rendering) -> Result<Vec<u8>, RenderError> {
-    let picture = if is_colour(instance) {
-        DynamicImage::ImageRgb8(colour(instance, frame)?)
+    let window = rendering.window.as_ref();
+    let picture = if colour::is_colour(&instance.header) {
+        DynamicImage::ImageRgb8(colour::picture(instance, frame)?)
+    } else if depths::has(&instance.header) {
+        DynamicImage::ImageLuma8(depths::picture(instance, frame, window)?)
     } else {
-        DynamicImage::ImageLuma8(grey(&decode_frame(instance, frame)?, rendering.window.as_ref()))
+        DynamicImage::ImageLuma8(grey(&decode_frame(instance, frame)?, window))
     };
     let picture = match &rendering.viewport {
         Some(viewport) => shown(&picture, viewport)?,
@@ -144,47 +146,7 @@ fn present_range(image: &StoredImage) -> Voi {
     let modality = image.modality_values();
     let values = present.iter().zip(&modality).enumerate();
     let values = values.filter(|(code, (present, _))| **present && !image.is_padding(*code as u16));
-    let (low, high) = values.fold(
-        (f64::INFINITY, f64::NEG_INFINITY),
-        |(low, high), (_, (_, value))| (low.min(*value), high.max(*value)),
-    );
-    let (low, high) = if low < high { (low, high) } else { (0.0, 1.0) };
-    Voi::Window {
-        center: f64::midpoint(low, high),
-        width: high - low,
-        function: VoiFunction::LinearExact,
-    }
-}
-
-fn is_colour(instance: &Instance) -> bool {
-    text(&instance.header, tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("RGB")
-}
-
-/// An uncompressed frame of red, green and blue with eight bits each, as secondary captures have it.
-fn colour(instance: &Instance, frame: u32) -> Result<RgbImage, DecodeError> {
-    let attribute = |tag| {
-        let element = instance.header.get(tag);
-        element
-            .and_then(|element| element.to_int::<u32>().ok())
-            .unwrap_or(0)
-    };
-    let compressed = !matches!(instance.pixels, Some(crate::dicom::PixelData::Native(_)) | None);
-    if attribute(tags::BITS_ALLOCATED) != 8 || attribute(tags::SAMPLES_PER_PIXEL) != 3 || compressed {
-        return Err(DecodeError::Colour);
-    }
-    let bytes = raw::uncompressed(instance, frame)?;
-    let (rows, columns) = (attribute(tags::ROWS), attribute(tags::COLUMNS));
-    let pixels = if attribute(tags::PLANAR_CONFIGURATION) == 1 {
-        let plane = bytes.len() / 3;
-        let pixel = |at| [bytes[at], bytes[plane + at], bytes[2 * plane + at]];
-        (0..plane).flat_map(pixel).collect()
-    } else {
-        bytes.to_vec()
-    };
-    RgbImage::from_raw(columns, rows, pixels).ok_or(DecodeError::Size {
-        rows: rows as usize,
-        columns: columns as usize,
-    })
+    Voi::spanning(values.map(|(_, (_, value))| *value))
 }
 
 /// The part that a viewport shows, as large as fits into it without a change of its proportions.

@@ -28,6 +28,7 @@ const ITEM: (u16, u16) = (0xFFFE, 0xE000);
 const ITEM_END: (u16, u16) = (0xFFFE, 0xE00D);
 const SEQUENCE_END: (u16, u16) = (0xFFFE, 0xE0DD);
 const PIXEL_DATA: (u16, u16) = (0x7FE0, 0x0010);
+const PHOTOMETRIC_INTERPRETATION: (u16, u16) = (0x0028, 0x0004);
 
 /// How elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub(super) struct Structure {
     pub(super) header: Header,
     /// The value of Pixel Data, if there is one.
     pub(super) pixels: Option<Pixels>,
+    /// Where the value of Photometric Interpretation (0028,0004) lies among the elements of the header.
+    pub(super) photometric: Option<Range<usize>>,
     /// What was put right.
     pub(super) repairs: Repairs,
 }
@@ -109,6 +112,10 @@ pub(super) enum Pixels {
 pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Structure, OutOfBounds> {
     let mut walk = Walk::new(bytes, start);
     let (end, pixels) = walk.data_set(syntax)?;
+    let mut photometric = walk
+        .photometric
+        .take()
+        .map(|place| place.start - start..place.end - start);
     let header = if walk.unreadable {
         let mut again = Walk::new(bytes, start);
         again.in_unicode = walk.in_unicode;
@@ -117,6 +124,7 @@ pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Str
             bytes: Vec::new(),
         });
         again.data_set(syntax)?;
+        photometric = again.photometric;
         Header::Rewritten(
             again
                 .rewritten
@@ -129,6 +137,7 @@ pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Str
     Ok(Structure {
         header,
         pixels,
+        photometric,
         repairs: walk.repairs,
     })
 }
@@ -164,6 +173,8 @@ pub(super) struct Walk<'a> {
     character_sets: CharacterSets,
     /// Whether texts are rewritten in Unicode: a character set is beyond the parser.
     in_unicode: bool,
+    /// Where the value of Photometric Interpretation is: in the file, or in what is rewritten.
+    photometric: Option<Range<usize>>,
 }
 
 impl<'a> Walk<'a> {
@@ -178,6 +189,7 @@ impl<'a> Walk<'a> {
             rewritten: None,
             character_sets: CharacterSets::default(),
             in_unicode: false,
+            photometric: None,
         }
     }
 
@@ -291,10 +303,15 @@ impl<'a> Walk<'a> {
         let whole = start..start + value.len() - part;
         if let Some(text) = self.unicode(header.tag, vr, whole.clone()) {
             self.write_text(header.tag, vr, text);
-        } else {
-            self.write_header(header.tag, vr, whole.len() as u32);
-            self.copy(whole);
+            return Ok(());
         }
+        self.write_header(header.tag, vr, whole.len() as u32);
+        if header.tag == PHOTOMETRIC_INTERPRETATION && self.levels.is_empty() {
+            let rewritten = self.rewritten.as_ref().map(|rewritten| rewritten.bytes.len());
+            let place = rewritten.unwrap_or(start);
+            self.photometric = Some(place..place + whole.len());
+        }
+        self.copy(whole);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ fn the_items_of_compressed_pixels_are_found_with_and_without_their_delimiter() {
     let expected = |repairs: &[Repair]| Structure {
         header: Header::AsWritten(0..10),
         pixels: Some(Pixels::Encapsulated(vec![30..30, 38..42])),
+        photometric: None,
         repairs: set(repairs),
     };
     let whole = [open.as_slice(), items, close].concat();

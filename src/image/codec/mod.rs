@@ -1,6 +1,7 @@
-//! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax.
+//! Compressed frames become codes: one function, [`frame`], whatever the transfer syntax; and [`colour`] for those in colour.
 //!
-//! All are decoded in safe Rust: JPEG XL by `jxl-oxide`, the others here. A codec that panics costs this one image.
+//! All are decoded in Rust: JPEG XL by `jxl-oxide`, JPEG in colour by `zune-jpeg`, the others here. A codec that panics costs this one
+//! image.
 
 #![expect(
     clippy::inline_always,
@@ -10,6 +11,7 @@
 mod huffman;
 mod idct;
 mod jpeg2000;
+mod jpeg_colour;
 mod jpeg_dct;
 mod jpeg_lossless;
 mod jpeg_ls;
@@ -134,6 +136,55 @@ fn whole(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<
         }
         _ => Err(CodecError::NoCodec),
     }
+}
+
+/// A decoded frame of three samples a pixel, in the little-endian bytes of an uncompressed one, pixel by pixel.
+pub(super) struct ColourFrame {
+    pub(super) bytes: Vec<u8>,
+    /// They are red, green and blue, and no longer what the data set says.
+    pub(super) is_rgb: bool,
+}
+
+/// Decodes the fragments of one frame in colour; `is_rgb` where the data set says that its samples are red, green and blue. A panic
+/// counts as a damaged frame.
+pub(super) fn colour(
+    transfer_syntax: &str,
+    fragments: &[Bytes],
+    layout: &Layout,
+    is_rgb: bool,
+) -> Result<ColourFrame, CodecError> {
+    let Layout {
+        rows,
+        columns,
+        allocated,
+        ..
+    } = *layout;
+    let decoded = || {
+        let stream = joined(fragments);
+        match transfer_syntax {
+            uids::JPEG_BASELINE8_BIT if allocated == 8 => {
+                let bytes = jpeg_colour::decode(&stream, rows, columns, is_rgb)?;
+                Ok(ColourFrame { bytes, is_rgb: true })
+            }
+            uids::JPEG2000_LOSSLESS
+            | uids::JPEG2000
+            | uids::HTJ2K_LOSSLESS
+            | uids::HTJ2K_LOSSLESS_RPCL
+            | uids::HTJ2K => {
+                let decoded = jpeg2000::decode_colour(&stream, layout)?;
+                Ok(ColourFrame {
+                    bytes: decoded.bytes,
+                    is_rgb: decoded.mixed || is_rgb,
+                })
+            }
+            uids::RLE_LOSSLESS => {
+                let bytes = rle::decode_colour(&stream, rows * columns, allocated as usize / 8)?;
+                Ok(ColourFrame { bytes, is_rgb: false })
+            }
+            _ => Err(CodecError::Colour),
+        }
+    };
+    catch_unwind(decoded).unwrap_or(Err(CodecError::Damaged))
 }
 
 /// Whether frames in this transfer syntax can be decoded, or need not be. Video is no radiograph.

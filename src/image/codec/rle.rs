@@ -19,36 +19,8 @@ const RUN: usize = 128;
 /// # Errors
 /// [`CodecError::Damaged`] where a plane is missing or ends early, [`CodecError::Disagrees`] for another number of planes.
 pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Bytes, CodecError> {
-    let word = |index: usize| -> Result<usize, CodecError> {
-        let four = stream
-            .get(4 * index..)
-            .and_then(<[u8]>::first_chunk)
-            .ok_or(CodecError::Damaged)?;
-        Ok(u32::from_le_bytes(*four) as usize)
-    };
-    match word(0)? {
-        count if count == planes => {}
-        0 => return Err(CodecError::Damaged),
-        _ => return Err(CodecError::Disagrees),
-    }
-    let plane = |index: usize| -> Result<Plane<'_>, CodecError> {
-        let start = word(index)?;
-        let end = if index < planes {
-            word(index + 1)?
-        } else {
-            stream.len()
-        };
-        if start < HEADER {
-            return Err(CodecError::Damaged);
-        }
-        let packed = stream.get(start..end).ok_or(CodecError::Damaged)?;
-        Ok(Plane {
-            packed,
-            plain: [0; BLOCK + RUN],
-            filled: 0,
-        })
-    };
-    let mut high = plane(1)?;
+    let packed = Planes::of(stream, planes)?;
+    let mut high = packed.plane(0)?;
     let mut out = Pages::zeroed(pixels * planes);
     if planes == 1 {
         for bytes in out.bytes().chunks_mut(BLOCK) {
@@ -58,7 +30,7 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Byte
         return Ok(out.freeze());
     }
     // the first plane holds the high bytes (PS3.5 section G.2)
-    let mut low = plane(2)?;
+    let mut low = packed.plane(1)?;
     for words in out.bytes().chunks_mut(2 * BLOCK) {
         let count = words.len() / 2;
         let pairs = low.next(count)?.iter().zip(high.next(count)?);
@@ -69,6 +41,70 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Byte
         high.drop_block();
     }
     Ok(out.freeze())
+}
+
+/// The same for pixels of three samples with `width` bytes each; they lie pixel by pixel.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_colour(stream: &[u8], pixels: usize, width: usize) -> Result<Vec<u8>, CodecError> {
+    let packed = Planes::of(stream, 3 * width)?;
+    let mut out = vec![0; pixels * 3 * width];
+    for number in 0..3 * width {
+        // all bytes of a sample follow each other, the highest first
+        let (sample, byte) = (number / width, width - 1 - number % width);
+        let mut plane = packed.plane(number)?;
+        for pixels in out.chunks_mut(BLOCK * 3 * width) {
+            let places = pixels.iter_mut().skip(sample * width + byte).step_by(3 * width);
+            let count = places.len();
+            for (place, value) in places.zip(plane.next(count)?) {
+                *place = *value;
+            }
+            plane.drop_block();
+        }
+    }
+    Ok(out)
+}
+
+/// The packed planes of a frame.
+struct Planes<'a> {
+    stream: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Planes<'a> {
+    fn of(stream: &'a [u8], count: usize) -> Result<Self, CodecError> {
+        let planes = Self { stream, count };
+        match planes.word(0)? {
+            stated if stated == count => Ok(planes),
+            0 => Err(CodecError::Damaged),
+            _ => Err(CodecError::Disagrees),
+        }
+    }
+
+    /// A word of the header: how many planes there are, then where each begins.
+    fn word(&self, index: usize) -> Result<usize, CodecError> {
+        let four = self.stream.get(4 * index..).and_then(<[u8]>::first_chunk);
+        Ok(u32::from_le_bytes(*four.ok_or(CodecError::Damaged)?) as usize)
+    }
+
+    fn plane(&self, index: usize) -> Result<Plane<'a>, CodecError> {
+        let start = self.word(index + 1)?;
+        let end = if index + 1 < self.count {
+            self.word(index + 2)?
+        } else {
+            self.stream.len()
+        };
+        if start < HEADER {
+            return Err(CodecError::Damaged);
+        }
+        let packed = self.stream.get(start..end).ok_or(CodecError::Damaged)?;
+        Ok(Plane {
+            packed,
+            plain: [0; BLOCK + RUN],
+            filled: 0,
+        })
+    }
 }
 
 /// One plane of bytes, unpacked block by block (PS3.5 section G.3.2); what is packed behind the last one is padding.
@@ -172,6 +208,25 @@ mod tests {
         let both = decode(&frame(&[&packed, &packed]), 24_000, 2).unwrap();
         let doubled: Vec<u8> = plain.iter().flat_map(|byte| [*byte; 2]).collect();
         assert_eq!(both, doubled);
+    }
+
+    #[test]
+    fn planes_of_three_samples_become_pixels() {
+        let runs = [[0xE9_u8, 1], [0xE9, 2], [0xE9, 3], [0xE9, 4], [0xE9, 5]];
+        let mut planes: Vec<&[u8]> = runs.iter().map(<[u8; 2]>::as_slice).collect();
+        planes.insert(1, PACKED);
+        let words = decode_colour(&frame(&planes), 24, 2).unwrap();
+        let wanted: Vec<u8> = PLAIN.iter().flat_map(|low| [*low, 1, 3, 2, 5, 4]).collect();
+        assert_eq!(words, wanted);
+        let long = [PACKED.repeat(1000), [0x81, 9].repeat(188), [0x81, 8].repeat(188)];
+        let long: Vec<&[u8]> = long.iter().map(Vec::as_slice).collect();
+        let bytes = decode_colour(&frame(&long), 24_000, 1).unwrap();
+        let wanted: Vec<u8> = PLAIN.repeat(1000).iter().flat_map(|red| [*red, 9, 8]).collect();
+        assert!(bytes == wanted);
+        assert_eq!(
+            decode_colour(&frame(&long[..2]), 24_000, 1),
+            Err(CodecError::Disagrees)
+        );
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR, dicom_value};
+use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
+use super::super::grey::VoiFunction;
 use super::*;
 
 const PNG: Rendering = Rendering {

@@ -147,16 +147,16 @@ struct Begun {
 #[expect(clippy::reversed_empty_ranges, reason = "no frame follows")]
 fn begin(file: &Bytes) -> Result<Begun, Fault> {
     let instance = Instance::parse(file.clone())?;
-    let size = instance
+    let pixels = instance
         .pixels
         .as_ref()
-        .map(|_| raw::uncompressed_size(&instance))
+        .map(|_| raw::uncompressed_pixels(&instance))
         .transpose()?;
-    let mut pieces = vec![Bytes::from(explicit::beginning(file, &instance, size)?)];
+    let mut pieces = vec![Bytes::from(explicit::beginning(file, &instance, pixels)?)];
     let mut rest = 1..=0;
     match &instance.pixels {
         None => {}
-        Some(PixelData::Native(pixels)) => pieces.push(pixels.clone()),
+        Some(PixelData::Native(native)) => pieces.push(native.clone()),
         Some(PixelData::Encapsulated { .. }) => {
             pieces.push(raw::uncompressed(&instance, 1)?);
             rest = 2..=decode::frames(&instance.header);
@@ -166,6 +166,6 @@ fn begin(file: &Bytes) -> Result<Begun, Fault> {
         pieces,
         instance: Arc::new(instance),
         rest,
-        padded: size.is_some_and(|(size, _)| size % 2 == 1),
+        padded: pixels.is_some_and(|pixels| pixels.bytes % 2 == 1),
     })
 }

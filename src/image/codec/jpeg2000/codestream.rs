@@ -13,9 +13,14 @@ pub(super) struct Size {
     pub(super) tile: [u32; 2],
     /// Left and top of the first tile.
     pub(super) first_tile: [u32; 2],
+    /// 1, or 3 for colour, all of the same size, precision and sign.
+    pub(super) components: usize,
     pub(super) precision: u32,
     pub(super) signed: bool,
 }
+
+/// The most components that are decoded.
+const MOST_COMPONENTS: usize = 3;
 
 impl Size {
     fn read(segment: &[u8]) -> Result<Self, CodecError> {
@@ -26,16 +31,24 @@ impl Size {
                 .ok_or(CodecError::Damaged)?;
             Ok(u32::from_be_bytes(*bytes))
         };
-        if segment.get(34..36) != Some(&[0, 1]) {
-            return Err(CodecError::Colour);
-        }
-        let Some(&[depth, 1, 1]) = segment.get(36..39) else {
-            return Err(CodecError::Damaged);
+        let components = match segment.get(34..36) {
+            Some([0, 1]) => 1,
+            Some([0, 3]) => MOST_COMPONENTS,
+            _ => return Err(CodecError::Colour),
+        };
+        let of_components = segment.get(36..36 + 3 * components).ok_or(CodecError::Damaged)?;
+        let depth = match of_components.as_chunks::<3>().0 {
+            [[depth, 1, 1]] => *depth,
+            [first @ [depth, 1, 1], second, third] if first == second && first == third => *depth,
+            // of another size or depth than the first
+            [_, _, _] => return Err(CodecError::Unsupported),
+            _ => return Err(CodecError::Damaged),
         };
         let size = Self {
             image: [four(10)?, four(14)?, four(2)?, four(6)?],
             tile: [four(18)?, four(22)?],
             first_tile: [four(26)?, four(30)?],
+            components,
             precision: u32::from(depth & 0x7F) + 1,
             signed: depth & 0x80 != 0,
         };
@@ -72,14 +85,16 @@ impl Size {
 /// The order of packets (T.800 table A.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progression {
-    /// Layer, resolution, position.
+    /// Layer, resolution, component, position.
     Lrcp,
-    /// Resolution, layer, position.
+    /// Resolution, layer, component, position.
     Rlcp,
-    /// Resolution, position, layer.
+    /// Resolution, position, component, layer.
     Rpcl,
-    /// Position, resolution, layer; with one component also component, position, resolution, layer.
+    /// Position, component, resolution, layer.
     Pcrl,
+    /// Component, position, resolution, layer.
+    Cprl,
 }
 
 impl Progression {
@@ -88,7 +103,8 @@ impl Progression {
             0 => Self::Lrcp,
             1 => Self::Rlcp,
             2 => Self::Rpcl,
-            3 | 4 => Self::Pcrl,
+            3 => Self::Pcrl,
+            4 => Self::Cprl,
             _ => return Err(CodecError::Damaged),
         })
     }
@@ -99,6 +115,8 @@ impl Progression {
 pub(super) struct Order {
     pub(super) progression: Progression,
     pub(super) layers: u32,
+    /// The components were transformed (section G.2 or G.3).
+    pub(super) mixed: bool,
 }
 
 /// What COD or COC says of a component (sections A.6.1 and A.6.2).
@@ -208,6 +226,8 @@ impl Quantisation {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Volume {
     pub(super) progression: Progression,
+    /// Components, from and to.
+    pub(super) components: [usize; 2],
     /// Resolutions, from and to.
     pub(super) resolutions: [u32; 2],
     /// Layers, to.
@@ -219,11 +239,17 @@ pub(super) struct Volume {
 struct Parameters {
     order: Option<Order>,
     coding: Option<Coding>,
-    component_coding: Option<Coding>,
     quantisation: Option<Quantisation>,
-    component_quantisation: Option<Quantisation>,
-    shift: Option<u32>,
+    components: [ComponentParameters; MOST_COMPONENTS],
     volumes: Vec<Volume>,
+}
+
+/// The same for one component.
+#[derive(Clone, Debug, Default)]
+struct ComponentParameters {
+    coding: Option<Coding>,
+    quantisation: Option<Quantisation>,
+    shift: Option<u32>,
 }
 
 /// The most progressions of a tile: each goes through all of its packets.
@@ -244,14 +270,9 @@ const SIZ: u8 = 0x51;
 
 impl Parameters {
     fn take(&mut self, marker: u8, segment: &[u8]) -> Result<(), CodecError> {
-        // the segments of a component begin with its number, of which there is one
-        let component = || match segment.split_first() {
-            Some((0, rest)) => Ok(rest),
-            _ => Err(CodecError::Damaged),
-        };
         match marker {
             COD => {
-                let [style, progression, high, low, _, ref coding @ ..] = *segment else {
+                let [style, progression, high, low, mixed, ref coding @ ..] = *segment else {
                     return Err(CodecError::Damaged);
                 };
                 let layers = u32::from(u16::from_be_bytes([high, low]));
@@ -259,24 +280,32 @@ impl Parameters {
                     return Err(CodecError::Damaged);
                 }
                 let progression = Progression::read(progression)?;
-                self.order = Some(Order { progression, layers });
+                self.order = Some(Order {
+                    progression,
+                    layers,
+                    mixed: mixed == 1,
+                });
                 self.coding = Some(Coding::read(coding, style & 1 != 0)?);
             }
             COC => {
-                let (style, coding) = component()?.split_first().ok_or(CodecError::Damaged)?;
-                self.component_coding = Some(Coding::read(coding, style & 1 != 0)?);
+                let (component, rest) = component_of(&mut self.components, segment)?;
+                let (style, coding) = rest.split_first().ok_or(CodecError::Damaged)?;
+                component.coding = Some(Coding::read(coding, style & 1 != 0)?);
             }
             QCD => self.quantisation = Some(Quantisation::read(segment)?),
-            QCC => self.component_quantisation = Some(Quantisation::read(component()?)?),
+            QCC => {
+                let (component, rest) = component_of(&mut self.components, segment)?;
+                component.quantisation = Some(Quantisation::read(rest)?);
+            }
             RGN => {
-                let [0, shift] = *component()? else {
+                let (component, &[0, shift]) = component_of(&mut self.components, segment)? else {
                     return Err(CodecError::Damaged);
                 };
-                self.shift = Some(u32::from(shift));
+                component.shift = Some(u32::from(shift));
             }
             POC => {
                 for entry in segment.chunks_exact(7) {
-                    let [from, _, high, low, to, _, progression] = *entry else {
+                    let [from, first, high, low, to, last, progression] = *entry else {
                         return Err(CodecError::Damaged);
                     };
                     if self.volumes.len() == MOST_VOLUMES {
@@ -284,6 +313,8 @@ impl Parameters {
                     }
                     self.volumes.push(Volume {
                         progression: Progression::read(progression)?,
+                        // 0 stands for 256
+                        components: [usize::from(first), usize::from(last.wrapping_sub(1)) + 1],
                         resolutions: [u32::from(from), u32::from(to)],
                         layers: u32::from(u16::from_be_bytes([high, low])),
                     });
@@ -297,17 +328,34 @@ impl Parameters {
     }
 }
 
+/// The component that a segment is about, which begins with its number, and the rest of the segment.
+fn component_of<'a, 'b>(
+    components: &'a mut [ComponentParameters],
+    segment: &'b [u8],
+) -> Result<(&'a mut ComponentParameters, &'b [u8]), CodecError> {
+    let (number, rest) = segment.split_first().ok_or(CodecError::Damaged)?;
+    let component = components.get_mut(usize::from(*number));
+    Ok((component.ok_or(CodecError::Damaged)?, rest))
+}
+
 /// A tile with all that is needed to decode it.
 pub(super) struct Tile<'a> {
     /// Left, top, right and bottom on the reference grid.
     pub(super) area: [u32; 4],
+    pub(super) components: Vec<Component>,
+    /// The components were transformed (section G.2 or G.3).
+    pub(super) mixed: bool,
+    pub(super) volumes: Vec<Volume>,
+    /// Its packets, one behind the other.
+    pub(super) packets: Cow<'a, [u8]>,
+}
+
+/// A component of a tile.
+pub(super) struct Component {
     pub(super) coding: Coding,
     pub(super) quantisation: Quantisation,
     /// By how many bit-planes a region of interest lies above the rest (section H.1).
     pub(super) shift: u32,
-    pub(super) volumes: Vec<Volume>,
-    /// Its packets, one behind the other.
-    pub(super) packets: Cow<'a, [u8]>,
 }
 
 #[derive(Clone, Default)]
@@ -346,7 +394,7 @@ impl<'a> Reader<'a> {
 /// Reads all headers.
 ///
 /// # Errors
-/// [`CodecError::Colour`] for more than one component, [`CodecError::Damaged`] for what T.800 does not allow, for
+/// [`CodecError::Colour`] for other numbers of components than 1 and 3, [`CodecError::Damaged`] for what T.800 does not allow, for
 /// missing tiles and for a stream that ends early.
 pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
     let mut reader = Reader { stream, at: 0 };
@@ -380,7 +428,7 @@ pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
     let tiles = tiles
         .into_iter()
         .enumerate()
-        .map(|(index, parts)| tile(size.tile(index as u32), &main, parts))
+        .map(|(index, parts)| tile(&size, index as u32, &main, parts))
         .collect::<Result<_, _>>()?;
     Ok((size, tiles))
 }
@@ -423,18 +471,26 @@ fn tile_part<'a>(reader: &mut Reader<'a>, segment: &[u8], tiles: &mut [Parts<'a>
 }
 
 /// A tile's own markers go before those of the main header, and a component's before those of all (section A.6).
-fn tile<'a>(area: [u32; 4], main: &Parameters, parts: Parts<'a>) -> Result<Tile<'a>, CodecError> {
+fn tile<'a>(size: &Size, index: u32, main: &Parameters, parts: Parts<'a>) -> Result<Tile<'a>, CodecError> {
     let own = parts.parameters;
     let order = own.order.or(main.order).ok_or(CodecError::Damaged)?;
-    let coding = own.component_coding.or(own.coding);
-    let coding = coding.or_else(|| main.component_coding.clone().or_else(|| main.coding.clone()));
-    let quantisation = own.component_quantisation.or(own.quantisation);
-    let quantisation = quantisation.or_else(|| {
-        main.component_quantisation
-            .clone()
-            .or_else(|| main.quantisation.clone())
-    });
-    let coding = coding.ok_or(CodecError::Damaged)?;
+    let components = own.components.iter().zip(&main.components).take(size.components);
+    let components = components
+        .map(|(own_component, main_component)| {
+            let coding = own_component.coding.as_ref().or(own.coding.as_ref());
+            let coding = coding.or(main_component.coding.as_ref()).or(main.coding.as_ref());
+            let quantisation = own_component.quantisation.as_ref().or(own.quantisation.as_ref());
+            let quantisation = quantisation.or(main_component.quantisation.as_ref());
+            let quantisation = quantisation.or(main.quantisation.as_ref());
+            Ok(Component {
+                coding: coding.ok_or(CodecError::Damaged)?.clone(),
+                quantisation: quantisation.ok_or(CodecError::Damaged)?.clone(),
+                shift: own_component.shift.or(main_component.shift).unwrap_or(0),
+            })
+        })
+        .collect::<Result<Vec<_>, CodecError>>()?;
+    let levels = components.iter().map(|component| component.coding.levels).max();
+    let resolutions = levels.unwrap_or(0) + 1;
     let mut volumes = if own.volumes.is_empty() {
         main.volumes.clone()
     } else {
@@ -443,19 +499,20 @@ fn tile<'a>(area: [u32; 4], main: &Parameters, parts: Parts<'a>) -> Result<Tile<
     if volumes.is_empty() {
         volumes.push(Volume {
             progression: order.progression,
-            resolutions: [0, coding.levels + 1],
+            components: [0, size.components],
+            resolutions: [0, resolutions],
             layers: order.layers,
         });
     }
     for volume in &mut volumes {
         volume.layers = volume.layers.min(order.layers);
-        volume.resolutions[1] = volume.resolutions[1].min(coding.levels + 1);
+        volume.resolutions[1] = volume.resolutions[1].min(resolutions);
+        volume.components[1] = volume.components[1].min(size.components);
     }
     Ok(Tile {
-        area,
-        coding,
-        quantisation: quantisation.ok_or(CodecError::Damaged)?,
-        shift: own.shift.or(main.shift).unwrap_or(0),
+        area: size.tile(index),
+        components,
+        mixed: order.mixed,
         volumes,
         packets: parts.packets.ok_or(CodecError::Damaged)?,
     })

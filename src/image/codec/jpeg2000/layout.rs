@@ -1,7 +1,7 @@
 //! Resolutions, sub-bands, precincts and code-blocks of a tile (ITU-T T.800 annex B).
 
 use super::CodecError;
-use super::codestream::Tile;
+use super::codestream::Component;
 use super::contexts::Orientation;
 use super::tag_tree::TagTree;
 
@@ -66,21 +66,22 @@ pub(super) fn halved(value: u32, times: u32) -> u32 {
     u64::from(value).div_ceil(1 << times) as u32
 }
 
-/// The resolutions of a tile, with empty code-blocks.
+/// The resolutions of a component of a tile that lies there, with empty code-blocks.
 ///
 /// # Errors
 /// [`CodecError::Damaged`] where a quantisation step is missing or the tiles before it and this one fall into more parts than an
 /// image can need; `parts` counts them.
 pub(super) fn resolutions(
-    tile: &Tile<'_>,
+    tile: [u32; 4],
+    component: &Component,
     precision: u32,
     parts: &mut u64,
 ) -> Result<Vec<Resolution>, CodecError> {
-    let levels = tile.coding.levels;
+    let levels = component.coding.levels;
     (0..=levels)
         .map(|index| {
-            let precinct = tile.coding.precinct(index);
-            let area = tile.area.map(|edge| halved(edge, levels - index));
+            let precinct = component.coding.precinct(index);
+            let area = tile.map(|edge| halved(edge, levels - index));
             let empty = area[0] >= area[2] || area[1] >= area[3];
             let precincts = [0, 1].map(|axis| {
                 if empty {
@@ -120,14 +121,14 @@ pub(super) fn resolutions(
                     u64::from(value).saturating_sub(offset).div_ceil(1 << depth) as u32
                 };
                 let area = [
-                    edge(tile.area[0], *right),
-                    edge(tile.area[1], *low),
-                    edge(tile.area[2], *right),
-                    edge(tile.area[3], *low),
+                    edge(tile[0], *right),
+                    edge(tile[1], *low),
+                    edge(tile[2], *right),
+                    edge(tile[3], *low),
                 ];
-                let (exponent, mantissa) = tile.quantisation.step(index, number)?;
+                let (exponent, mantissa) = component.quantisation.step(index, number)?;
                 // equations E-2 and E-3; the gain of a sub-band is 0, 1 or 2 bits
-                let planes = (tile.quantisation.guard_bits + exponent).saturating_sub(1);
+                let planes = (component.quantisation.guard_bits + exponent).saturating_sub(1);
                 let range = (precision + right + low) as i32 - exponent as i32;
                 let step = (1.0 + mantissa as f32 / 2048.0) * (range as f32).exp2();
                 let mut band = Band {
@@ -137,7 +138,7 @@ pub(super) fn resolutions(
                     step,
                     precincts: Vec::new(),
                 };
-                band.precincts = split(&band, &resolution, index > 0, tile.coding.block, parts)?;
+                band.precincts = split(&band, &resolution, index > 0, component.coding.block, parts)?;
                 resolution.bands.push(band);
             }
             Ok(resolution)

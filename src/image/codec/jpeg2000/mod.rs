@@ -1,7 +1,8 @@
-//! JPEG 2000 (ITU-T T.800) and High-Throughput JPEG 2000 (T.814) for one component, in safe Rust.
+//! JPEG 2000 (ITU-T T.800) and High-Throughput JPEG 2000 (T.814) for one component, and for three of the same size, in safe Rust.
 
 mod block;
 mod codestream;
+mod colour;
 mod contexts;
 mod ht;
 mod ht_codes;
@@ -17,9 +18,10 @@ use std::cell::RefCell;
 use super::{CodecError, Frame, Layout};
 use crate::pages::Pages;
 use block::Block;
-use codestream::{Size, Tile};
+use codestream::Size;
+pub(super) use colour::decode as decode_colour;
 use layout::Resolution;
-use subband::{Sample, SubBand};
+use subband::{Sample, Source, SubBand};
 use wavelet::{Lines, Plane};
 
 /// Decodes one frame without its `discard` highest resolution levels, each of which halves its sides; without as many of them
@@ -37,10 +39,14 @@ pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Fra
     } = *layout;
     let stream = codestream_of(stream)?;
     let (size, tiles) = codestream::read(stream)?;
+    if size.components != 1 {
+        return Err(CodecError::Colour);
+    }
     if extent(size.image) != [columns, rows] || size.precision > bits {
         return Err(CodecError::Disagrees);
     }
-    let levels = tiles.iter().map(|tile| tile.coding.levels).min().unwrap_or(0);
+    let levels = tiles.iter().map(|tile| tile.components[0].coding.levels);
+    let levels = levels.min().unwrap_or(0);
     let (discarded, area) = reduced(size.image, levels.min(discard));
     let [columns, rows] = extent(area);
     let mut image = Image {
@@ -58,13 +64,24 @@ pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Fra
     let block = RefCell::new(Block::new());
     let mut parts = 0;
     for tile in &tiles {
-        let mut resolutions = layout::resolutions(tile, size.precision, &mut parts)?;
+        let component = &tile.components[0];
+        let mut resolutions = [layout::resolutions(
+            tile.area,
+            component,
+            size.precision,
+            &mut parts,
+        )?];
         packet::read(tile, &mut resolutions)?;
+        let [resolutions] = resolutions;
         let kept = &resolutions[..resolutions.len() - discarded as usize];
-        if tile.coding.reversible {
-            synthesise::<i32>(tile, kept, &block, &mut image)?;
+        let source = Source {
+            packets: &tile.packets,
+            component,
+        };
+        if component.coding.reversible {
+            synthesise::<i32>(source, kept, &block, |place, y, line| image.write(place, y, line))?;
         } else {
-            synthesise::<f32>(tile, kept, &block, &mut image)?;
+            synthesise::<f32>(source, kept, &block, |place, y, line| image.write(place, y, line))?;
         }
     }
     Ok(Frame {
@@ -154,25 +171,26 @@ fn codestream_of(stream: &[u8]) -> Result<&[u8], CodecError> {
     Err(CodecError::Damaged)
 }
 
-/// Puts the sub-bands of a tile together, from the lowest resolution up.
+/// Puts the sub-bands of a component of a tile together, from the lowest resolution up; `write` gets where the highest begins, the
+/// number of a line and its samples.
 fn synthesise<T: Sample>(
-    tile: &Tile<'_>,
+    source: Source<'_>,
     resolutions: &[Resolution],
     block: &RefCell<Block>,
-    image: &mut Image,
+    mut write: impl FnMut([u32; 2], usize, &[T]),
 ) -> Result<(), CodecError> {
     let (first, others) = resolutions.split_first().ok_or(CodecError::Damaged)?;
-    let mut low: Box<dyn Lines<T> + '_> = Box::new(SubBand::new(tile, &first.bands[0], block));
+    let mut low: Box<dyn Lines<T> + '_> = Box::new(SubBand::new(source, &first.bands[0], block));
     let Some((last, others)) = others.split_last() else {
         let [left, top, _, bottom] = first.area;
         for y in 0..(bottom - top) as usize {
-            image.write([left, top], y, low.line(y)?);
+            write([left, top], y, low.line(y)?);
         }
         return Ok(());
     };
     for resolution in others {
         let mut whole = Plane::new(resolution.area);
-        let [mut right, mut down, mut both] = high_pass(tile, resolution, block)?;
+        let [mut right, mut down, mut both] = high_pass(source, resolution, block)?;
         let bands: [&mut dyn Lines<T>; 4] = [&mut *low, &mut right, &mut down, &mut both];
         wavelet::level(bands, resolution.area, |y, line| {
             whole.line_mut(y).copy_from_slice(line);
@@ -180,23 +198,23 @@ fn synthesise<T: Sample>(
         low = Box::new(whole);
     }
     let [left, top, ..] = last.area;
-    let [mut right, mut down, mut both] = high_pass(tile, last, block)?;
+    let [mut right, mut down, mut both] = high_pass(source, last, block)?;
     let bands: [&mut dyn Lines<T>; 4] = [&mut *low, &mut right, &mut down, &mut both];
     wavelet::level(bands, last.area, |y, line| {
-        image.write([left, top], y, line);
+        write([left, top], y, line);
     })
 }
 
 /// HL, LH and HH of a resolution.
 fn high_pass<'a, T: Sample>(
-    tile: &'a Tile<'a>,
+    source: Source<'a>,
     resolution: &'a Resolution,
     block: &'a RefCell<Block>,
 ) -> Result<[SubBand<'a, T>; 3], CodecError> {
     let [right, down, both] = resolution.bands.as_slice() else {
         return Err(CodecError::Damaged);
     };
-    Ok([right, down, both].map(|band| SubBand::new(tile, band, block)))
+    Ok([right, down, both].map(|band| SubBand::new(source, band, block)))
 }
 
 #[cfg(test)]

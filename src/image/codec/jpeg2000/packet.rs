@@ -6,54 +6,62 @@ use super::codestream::{Progression, Tile};
 use super::layout::{CodeBlock, Resolution, Segment};
 use super::tag_tree::HeaderBits;
 
-/// Reads all packets of a tile.
+/// Reads all packets of a tile; `resolutions` are those of each component.
 ///
 /// # Errors
 /// [`CodecError::Damaged`] where one is missing or cut short.
-pub(super) fn read(tile: &Tile<'_>, resolutions: &mut [Resolution]) -> Result<(), CodecError> {
-    let mut reader = Reader {
-        packets: &tile.packets,
-        at: 0,
-        style: tile.coding.style,
-        // how many layers of each precinct have been read: a packet comes once, whatever progressions name it
-        layers: resolutions
+pub(super) fn read(tile: &Tile<'_>, resolutions: &mut [Vec<Resolution>]) -> Result<(), CodecError> {
+    let count = |resolution: &Resolution| (resolution.precincts[0] * resolution.precincts[1]) as usize;
+    let layers = resolutions.iter().map(|component| {
+        component
             .iter()
-            .map(|resolution| vec![0; (resolution.precincts[0] * resolution.precincts[1]) as usize])
-            .collect(),
+            .map(|resolution| vec![0; count(resolution)])
+            .collect()
+    });
+    let mut reader = Reader {
+        tile,
+        at: 0,
+        layers: layers.collect(),
     };
     for volume in &tile.volumes {
         let [from, to] = volume.resolutions.map(|edge| edge as usize);
         let range = from.min(to)..to;
+        let [first, last] = volume.components;
+        let components = first.min(last)..last;
         match volume.progression {
             Progression::Lrcp => {
                 for layer in 0..volume.layers {
                     for index in range.clone() {
-                        reader.precincts(resolutions, index, layer)?;
+                        reader.precincts(resolutions, components.clone(), index, layer)?;
                     }
                 }
             }
             Progression::Rlcp => {
                 for index in range {
                     for layer in 0..volume.layers {
-                        reader.precincts(resolutions, index, layer)?;
+                        reader.precincts(resolutions, components.clone(), index, layer)?;
                     }
                 }
             }
-            Progression::Rpcl => {
-                for index in range {
-                    for precinct in 0..reader.layers[index].len() {
-                        for layer in 0..volume.layers {
-                            reader.packet(resolutions, index, precinct, layer)?;
-                        }
-                    }
+            by_place => {
+                let mut places = Vec::new();
+                for component in components {
+                    let range = from.min(resolutions[component].len())..to.min(resolutions[component].len());
+                    places.extend(self::places(
+                        tile,
+                        &resolutions[component][range],
+                        component,
+                        from,
+                    ));
                 }
-            }
-            Progression::Pcrl => {
-                let mut places = places(tile, &resolutions[range.clone()], range.start);
-                places.sort_unstable();
-                for (_, _, index, precinct) in places {
+                places.sort_unstable_by_key(|place| place.rank(by_place));
+                for place in places {
                     for layer in 0..volume.layers {
-                        reader.packet(resolutions, index, precinct, layer)?;
+                        reader.packet(
+                            resolutions,
+                            [place.component, place.resolution, place.precinct],
+                            layer,
+                        )?;
                     }
                 }
             }
@@ -62,15 +70,41 @@ pub(super) fn read(tile: &Tile<'_>, resolutions: &mut [Resolution]) -> Result<()
     Ok(())
 }
 
-/// Top and left of every precinct on the reference grid (section B.12.1.4), with its resolution and number.
-fn places(tile: &Tile<'_>, resolutions: &[Resolution], first: usize) -> Vec<(u64, u64, usize, usize)> {
+/// A precinct, and where it begins.
+struct Place {
+    /// Top and left on the reference grid.
+    corner: [u64; 2],
+    component: usize,
+    resolution: usize,
+    precinct: usize,
+}
+
+impl Place {
+    /// What comes before what in a progression by places (section B.12.1).
+    fn rank(&self, progression: Progression) -> [u64; 5] {
+        let [top, left] = self.corner;
+        let [component, resolution, precinct] =
+            [self.component, self.resolution, self.precinct].map(|number| number as u64);
+        match progression {
+            Progression::Cprl => [component, top, left, resolution, precinct],
+            Progression::Pcrl => [top, left, component, resolution, precinct],
+            Progression::Rpcl | Progression::Lrcp | Progression::Rlcp => {
+                [resolution, top, left, component, precinct]
+            }
+        }
+    }
+}
+
+/// The precincts of these resolutions of a component, of which the first is `first` (section B.12.1.4).
+fn places(tile: &Tile<'_>, resolutions: &[Resolution], component: usize, first: usize) -> Vec<Place> {
+    let levels = tile.components[component].coding.levels;
     let mut places = Vec::new();
     for (offset, resolution) in resolutions.iter().enumerate() {
-        let depth = tile.coding.levels - (first + offset) as u32;
+        let depth = levels - (first + offset) as u32;
         let across = resolution.precincts[0] as usize;
-        for number in 0..across * resolution.precincts[1] as usize {
-            let place = [number % across, number / across];
-            let [x, y] = [0, 1].map(|axis| {
+        for precinct in 0..across * resolution.precincts[1] as usize {
+            let place = [precinct % across, precinct / across];
+            let [left, top] = [0, 1].map(|axis| {
                 let start = resolution.area[axis];
                 let size = resolution.precinct[axis];
                 if place[axis] == 0 && start & ((1 << size) - 1) != 0 {
@@ -79,52 +113,66 @@ fn places(tile: &Tile<'_>, resolutions: &[Resolution], first: usize) -> Vec<(u64
                     (u64::from(start >> size) + place[axis] as u64) << size << depth
                 }
             });
-            places.push((y, x, first + offset, number));
+            places.push(Place {
+                corner: [top, left],
+                component,
+                resolution: first + offset,
+                precinct,
+            });
         }
     }
     places
 }
 
 struct Reader<'a> {
-    packets: &'a [u8],
+    tile: &'a Tile<'a>,
     at: usize,
-    style: u8,
-    layers: Vec<Vec<u32>>,
+    /// How many layers of each precinct of each resolution of each component have been read: a packet comes once, whatever
+    /// progressions name it.
+    layers: Vec<Vec<Vec<u32>>>,
 }
 
 impl Reader<'_> {
+    /// Those of one resolution and layer, component by component; one with fewer resolutions has none.
     fn precincts(
         &mut self,
-        resolutions: &mut [Resolution],
+        resolutions: &mut [Vec<Resolution>],
+        components: std::ops::Range<usize>,
         index: usize,
         layer: u32,
     ) -> Result<(), CodecError> {
-        for precinct in 0..self.layers[index].len() {
-            self.packet(resolutions, index, precinct, layer)?;
+        for component in components {
+            let count = self.layers[component].get(index).map_or(0, Vec::len);
+            for precinct in 0..count {
+                self.packet(resolutions, [component, index, precinct], layer)?;
+            }
         }
         Ok(())
     }
 
     fn packet(
         &mut self,
-        resolutions: &mut [Resolution],
-        index: usize,
-        precinct: usize,
+        resolutions: &mut [Vec<Resolution>],
+        [component, index, precinct]: [usize; 3],
         layer: u32,
     ) -> Result<(), CodecError> {
-        let next = &mut self.layers[index][precinct];
+        let tile = self.tile;
+        let packets: &[u8] = &tile.packets;
+        let style = tile.components[component].coding.style;
+        let resolution = &mut resolutions[component][index];
+        let next = &mut self.layers[component][index][precinct];
         if *next != layer {
             return Ok(());
         }
         *next += 1;
         // start of packet (section A.8.1): neither it nor the end of a header can be anything else here
-        if self.packets[self.at..].starts_with(&[0xFF, 0x91]) {
+        if packets[self.at..].starts_with(&[0xFF, 0x91]) {
             self.at += 6;
         }
-        let mut bits = HeaderBits::new(self.packets, self.at);
+        let mut bits = HeaderBits::new(packets, self.at);
         let mut lengths = Vec::new();
         let filled = bits.bit()? == 1;
-        for (band, bands) in resolutions[index].bands.iter_mut().enumerate() {
+        for (band, bands) in resolution.bands.iter_mut().enumerate() {
             if !filled {
                 break;
             }
@@ -150,14 +198,13 @@ impl Reader<'_> {
                 if block.length_bits > 31 {
                     return Err(CodecError::Damaged);
                 }
-                segments(block, passes, self.style, &mut bits, |segment, length| {
+                segments(block, passes, style, &mut bits, |segment, length| {
                     lengths.push((band, number, segment, length));
                 })?;
             }
         }
         self.at = bits.end();
-        if self
-            .packets
+        if packets
             .get(self.at..)
             .is_some_and(|rest| rest.starts_with(&[0xFF, 0x92]))
         {
@@ -165,14 +212,14 @@ impl Reader<'_> {
         }
         for (band, number, segment, length) in lengths {
             let end = self.at + length;
-            if end > self.packets.len() {
+            if end > packets.len() {
                 return Err(CodecError::Damaged);
             }
-            let block = &mut resolutions[index].bands[band].precincts[precinct].blocks[number];
+            let block = &mut resolution.bands[band].precincts[precinct].blocks[number];
             block.segments[segment].pieces.push(self.at..end);
             self.at = end;
         }
-        if self.at > self.packets.len() {
+        if self.at > packets.len() {
             return Err(CodecError::Damaged);
         }
         Ok(())

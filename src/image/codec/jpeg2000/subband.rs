@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::block::{self, Block, HIGH_THROUGHPUT};
-use super::codestream::Tile;
+use super::codestream::Component;
 use super::layout::{Band, CodeBlock};
 use super::wavelet::{Lines, Wavelet};
 use super::{CodecError, ht};
@@ -44,9 +44,17 @@ impl Sample for f32 {
     }
 }
 
+/// Where the code-blocks of a component of a tile have their bytes, and how they are coded.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The packets of the tile.
+    pub(super) packets: &'a [u8],
+    pub(super) component: &'a Component,
+}
+
 /// A sub-band on its way to being lines.
 pub(super) struct SubBand<'a, T> {
-    tile: &'a Tile<'a>,
+    source: Source<'a>,
     band: &'a Band,
     /// Where code-blocks are decoded; one is enough for all sub-bands.
     block: &'a RefCell<Block>,
@@ -60,12 +68,12 @@ pub(super) struct SubBand<'a, T> {
 }
 
 impl<'a, T: Sample> SubBand<'a, T> {
-    pub(super) fn new(tile: &'a Tile<'a>, band: &'a Band, block: &'a RefCell<Block>) -> Self {
+    pub(super) fn new(source: Source<'a>, band: &'a Band, block: &'a RefCell<Block>) -> Self {
         let blocks = band.precincts.iter().flat_map(|precinct| &precinct.blocks);
         let mut waiting: Vec<&CodeBlock> = blocks.collect();
         waiting.sort_by_key(|block| block.place[1]);
         Self {
-            tile,
+            source,
             band,
             block,
             waiting: waiting.into_iter(),
@@ -90,17 +98,17 @@ impl<'a, T: Sample> SubBand<'a, T> {
             let Some(zero_planes) = block.zero_planes else {
                 continue;
             };
-            let planes = (self.band.planes + self.tile.shift).checked_sub(zero_planes);
+            let planes = (self.band.planes + self.source.component.shift).checked_sub(zero_planes);
             let planes = planes
                 .filter(|planes| *planes <= MOST_PLANES)
                 .ok_or(CodecError::Damaged)?;
             let decoded = &mut *self.block.borrow_mut();
-            block_values(self.tile, block, (planes, zero_planes), self.band, decoded)?;
+            block_values(self.source, block, (planes, zero_planes), self.band, decoded)?;
             let [width, height] = block.size;
             let values = &mut decoded.values[..width * height];
-            if self.tile.shift > 0 {
+            if self.source.component.shift > 0 {
                 for value in &mut *values {
-                    *value = shifted_back(*value, self.tile.shift);
+                    *value = shifted_back(*value, self.source.component.shift);
                 }
             }
             let lines = self.samples.chunks_mut(self.width);
@@ -142,7 +150,7 @@ fn shifted_back(value: i32, shift: u32) -> i32 {
 
 /// Decodes one code-block into `blocks`.
 fn block_values(
-    tile: &Tile<'_>,
+    source: Source<'_>,
     block: &CodeBlock,
     (planes, zero_planes): (u32, u32),
     band: &Band,
@@ -153,15 +161,15 @@ fn block_values(
         .segments
         .iter()
         .map(|segment| match segment.pieces.as_slice() {
-            [one] => Cow::Borrowed(&tile.packets[one.clone()]),
+            [one] => Cow::Borrowed(&source.packets[one.clone()]),
             several => several
                 .iter()
-                .flat_map(|piece| &tile.packets[piece.clone()])
+                .flat_map(|piece| &source.packets[piece.clone()])
                 .copied()
                 .collect(),
         })
         .collect();
-    let style = tile.coding.style;
+    let style = source.component.coding.style;
     if style & HIGH_THROUGHPUT != 0 {
         let segments = [0, 1].map(|index| bytes.get(index).map_or(&[][..], |bytes| &**bytes));
         return ht::decode(
