@@ -7,11 +7,12 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use osteon::dicom::multipart::{MultipartReader, Step};
-use osteon::dicom::{Attributes, Instance, InstanceUid, PixelData, SeriesUid, StudyUid};
-use osteon::image::Quality;
+use osteon::dicom::{Attributes, FlatDataSet, Instance, InstanceUid, PixelData, SeriesUid, StudyUid, xml};
 use osteon::image::decode::decode_frame;
 use osteon::image::occlusion::{GRID, Occlusion};
 use osteon::image::preprocess::{Fit, Preprocessing, ReducedResolution};
+use osteon::image::rendering::{PictureFormat, Rendering, render};
+use osteon::image::{Quality, raw};
 
 /// The transfer syntaxes of `codec`, by the first byte of its input.
 pub const SYNTAXES: [&str; 10] = [
@@ -77,6 +78,44 @@ pub fn codec(data: &[u8]) {
         repairs: Default::default(),
     };
     let _ = decode_frame(&instance, 1);
+}
+
+/// A command set of DIMSE, or the identifier of a query: what is read is written, and is the same when it is read again.
+pub fn flat(data: &[u8]) {
+    let Ok(elements) = FlatDataSet::read(data) else {
+        return;
+    };
+    for tag in [
+        tags::COMMAND_FIELD,
+        tags::MESSAGE_ID,
+        tags::AFFECTED_SOP_INSTANCE_UID,
+    ] {
+        let _ = (elements.number(tag), elements.text(tag));
+    }
+    assert_eq!(FlatDataSet::read(&elements.bytes()).as_ref(), Ok(&elements));
+}
+
+/// A data set in the Native DICOM Model, there and back.
+pub fn native_model(data: &[u8]) {
+    if let Ok(attributes) = xml::read(data) {
+        let _ = xml::read(xml::document(&attributes).as_bytes());
+    }
+}
+
+/// A whole file as a picture and as an uncompressed frame, in colour or in grey.
+pub fn picture(data: &[u8]) {
+    let Ok(instance) = Instance::parse(Bytes::copy_from_slice(data)) else {
+        return;
+    };
+    let rendering = Rendering {
+        window: None,
+        viewport: None,
+        format: PictureFormat::Png,
+    };
+    for frame in [1, 2] {
+        let _ = render(&instance, frame, &rendering);
+        let _ = raw::uncompressed(&instance, frame);
+    }
 }
 
 /// A multipart body in pieces: the first byte is their length.

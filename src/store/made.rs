@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::database::{Write, sql};
 use super::deliveries::{delivery_id, wake_deliveries};
 use super::events::{EventKind, happened};
-use super::records::{put_header, put_series};
+use super::records::put_own_record;
 use super::results::hold;
 use super::row::InstanceRow;
 use super::sweep::{Lock, lock_object};
@@ -152,14 +152,7 @@ impl Store {
                 "the UID of an object is taken in another study".into(),
             ));
         }
-        put_header(write, instance, record).await?;
-        put_series(
-            write,
-            instance.study.as_str(),
-            instance.series.as_str(),
-            &record.series,
-        )
-        .await
+        put_own_record(write, instance, record).await
     }
 
     /// Queues the making of a result's objects, if it was never queued: the result is from before objects were kept.

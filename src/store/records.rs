@@ -61,15 +61,19 @@ pub(super) async fn put_record(
     instance: &NewInstance,
     record: &Record,
 ) -> Result<(), StoreError> {
-    put_header(write, instance, record).await?;
     put_study(write, instance.study.as_str(), &record.study).await?;
-    put_series(
-        write,
-        instance.study.as_str(),
-        instance.series.as_str(),
-        &record.series,
-    )
-    .await
+    put_own_record(write, instance, record).await
+}
+
+/// The same of an instance that says nothing of its study: what is made here.
+pub(super) async fn put_own_record(
+    write: &mut Write,
+    instance: &NewInstance,
+    record: &Record,
+) -> Result<(), StoreError> {
+    put_header(write, instance, record).await?;
+    let (study, series) = (instance.study.as_str(), instance.series.as_str());
+    put_series(write, study, series, &record.series).await
 }
 
 /// Writes the records of a study and a series anew, from the instances that they have: one has left, or came in another order than
@@ -116,11 +120,7 @@ fn kept_record(row: &AnyRow) -> Result<Record, StoreError> {
         .ok_or_else(|| unreadable("the header of an instance is no JSON object"))
 }
 
-pub(super) async fn put_header(
-    write: &mut Write,
-    instance: &NewInstance,
-    record: &Record,
-) -> Result<(), StoreError> {
+async fn put_header(write: &mut Write, instance: &NewInstance, record: &Record) -> Result<(), StoreError> {
     write
         .query(sql!(
             "INSERT INTO headers (sop_uid, header, whole) VALUES ($1, $2, $3) \
@@ -160,7 +160,7 @@ async fn put_study(write: &mut Write, study: &str, record: &StudyRecord) -> Resu
     Ok(())
 }
 
-pub(super) async fn put_series(
+async fn put_series(
     write: &mut Write,
     study: &str,
     series: &str,

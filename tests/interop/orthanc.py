@@ -1,5 +1,6 @@
 """Orthanc with its DICOMweb plugin: an archive that sends, receives and gives."""
 
+import contextlib
 import json
 
 from client import Client
@@ -31,6 +32,8 @@ class Orthanc:
             "DicomAet": self.AE_TITLE,
             # it listens on every address, and is not needed for sending
             "DicomServerEnabled": False,
+            # for Orthanc.forwards_everything
+            "ExecuteLuaEnabled": True,
             "DicomModalities": {"osteon": ["OSTEON", "127.0.0.1", osteon.dicom_port]},
             "DicomWeb": {
                 "Enable": True,
@@ -58,11 +61,33 @@ class Orthanc:
         assert answer.ok, f"POST {path} answered {answer.status_code}: {answer.text[:300]}"
         return answer.json()
 
+    @contextlib.contextmanager
+    def forwards_everything(self):
+        """Sends on to osteon, by C-STORE, whatever arrives, wherever it comes from."""
+        self.run("function OnStoredInstance(id, tags, metadata) SendToModality(id, 'osteon') end")
+        try:
+            yield
+        finally:
+            self.run("OnStoredInstance = nil")
+
+    def run(self, lua):
+        answer = self.http.post(f"{self.url}/tools/execute-script", data=lua)
+        answer.raise_for_status()
+
+    def jobs(self):
+        """The states of all that it was to do."""
+        return [job["State"] for job in self.get("jobs?expand").json()]
+
     def add(self, file):
         """Puts a file into the archive; its identifier there."""
         answer = self.http.post(f"{self.url}/instances", data=file)
         answer.raise_for_status()
         return answer.json()["ID"]
+
+    def find(self, study):
+        """The SOP Instance UIDs that it holds of a study."""
+        found = self.http.get(f"{self.web}/studies/{study}/instances")
+        return {one["00080018"]["Value"][0] for one in found.json()} if found.ok and found.content else set()
 
     def file(self, instance):
         """The file of a SOP Instance UID, or nothing where the archive does not hold it."""

@@ -1,5 +1,6 @@
 """Orthanc, an archive that many hospitals run: sends by STOW-RS and C-STORE, receives results, and gives studies that are ordered."""
 
+import time
 from functools import partial
 
 import studies
@@ -73,3 +74,36 @@ def unknown_peer(stage):
     place = f"{stage.osteon.url}/v1/studies/{studies.generate_uid(None)}/score"
     answer = stage.osteon.http.post(place, json={"peer": stage.orthanc.web})
     equal("the answer", (answer.status_code, answer.json()["reason"]["code"]), (400, "unknown-peer"))
+
+
+@check("forwards all that it gets, the report and the heat maps that came from osteon among it, and that goes round once only")
+def forwards(stage):
+    images = studies.study(instances=2)
+    study = images[0].StudyInstanceUID
+    place = f"{stage.osteon.url}/v1/studies/{study}"
+
+    def told():
+        return [event["kind"] for event in stage.osteon.http.get(f"{place}/timeline").json()["events"]]
+
+    def is_back():
+        """Everything in the archive, ours too, has been sent to osteon."""
+        archived = stage.orthanc.find(study)
+        made = {one.SOPInstanceUID for one in stage.osteon.find(f"studies/{study}/instances")}
+        states = stage.orthanc.jobs()
+        if told().count("delivered") < 2:
+            return False
+        return archived >= made > {image.SOPInstanceUID for image in images} and set(states) == {"Success"}
+
+    with stage.orthanc.forwards_everything():
+        sent(stage, images)
+        equal("the outcome", stage.osteon.outcome(study)["state"], "scored")
+        assert until(is_back, 120), f"the archive holds {stage.orthanc.find(study)}, its jobs are {stage.orthanc.jobs()}"
+        before = told()
+        # longer than a study is quiet: one that were due again would be scored again by now
+        time.sleep(5)
+    equal("what happened since", told()[len(before) :], [])
+    counts = {kind: before.count(kind) for kind in ("received", "scored", "objects-made", "delivered")}
+    equal("what happened", counts, {"received": 2, "scored": 1, "objects-made": 1, "delivered": 2})
+    study_now = stage.osteon.http.get(place).json()
+    equal("the study", (study_now["state"], study_now["instances"]), ("scored", 2))
+    return f"{len(stage.orthanc.find(study)) - len(images)} objects came back"

@@ -14,11 +14,14 @@ fn the_corpus_passes_every_target() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     type Target = fn(&[u8]);
     panics::count();
-    let targets: [(&str, Target); 4] = [
+    let targets: [(&str, Target); 7] = [
         ("parse", targets::parse),
         ("codec", targets::codec),
         ("multipart", targets::multipart),
         ("preprocess", targets::preprocess),
+        ("flat", targets::flat),
+        ("xml", targets::native_model),
+        ("picture", targets::picture),
     ];
     for (name, target) in targets {
         let mut count = 0;
