@@ -145,9 +145,10 @@ impl Workitem {
                     of(tag::STUDY_UID),
                     of(tag::SERIES_UID)
                 );
-                if self.performed_here {
+                // an update may have left there what is no item
+                if let Some(output) = output.as_object_mut().filter(|_| self.performed_here) {
                     let place = json!({ tag::RETRIEVE_URL: element("UR", &place) });
-                    output[tag::WADO_RS_RETRIEVAL] = sequence(&[place]);
+                    output.insert(tag::WADO_RS_RETRIEVAL.to_owned(), sequence(&[place]));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What a workitem allows and what becomes of it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::dicom::StudyUid;
@@ -490,4 +490,16 @@ fn workitems_match_by_value_wildcard_list_range_and_within_sequences() {
     for filter in ["", "PatientID", "Nonsense=1"] {
         assert!(Query::parse_filter(filter).is_err(), "{filter}");
     }
+}
+
+#[test]
+fn an_output_that_is_no_item_is_shown_as_it_is() {
+    let mut workitem = scheduled();
+    workitem.performed_here = true;
+    let odd = json!([{ "00404033": { "vr": "SQ", "Value": ["x", null, 7] } }]);
+    let mut update = read(&ordered());
+    update.put_sequence(tag::PERFORMED_PROCEDURE, odd.as_array().unwrap());
+    workitem.attributes = update;
+    let shown = Map::from(workitem.shown("http://here"));
+    assert_eq!(shown[tag::PERFORMED_PROCEDURE]["Value"], odd);
 }
