@@ -6,7 +6,7 @@ use anyhow::Context;
 use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
 use osteon::train::data::index::{Labelled, load, rows};
-use osteon::train::data::{Fractions, Split};
+use osteon::train::data::{LoneClass, Split, lone_classes};
 use osteon::train::learn::fit::{fit, predict};
 use osteon::train::learn::{Engine, Recipe, TerminalProgress};
 use osteon::train::run::{DataRecord, RunFolder, Validation};
@@ -15,7 +15,7 @@ use crate::progress::bar;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing."
+    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train fit --labels index/images.csv --recipe fit.json --out runs/second\n\nThe CSV is images.csv of an index, whose images are decoded once and then come from its cache, or has the columns file and patient.\nBeside them it has one column for each label of the recipe with 0, 1 or nothing, and may have split with train, validation or test."
 )]
 pub(crate) struct Arguments {
     /// The CSV; image files are relative to it
@@ -38,28 +38,25 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let recipe = Recipe::from_json(&text(&arguments.recipe)?)
         .with_context(|| format!("{} is not usable", arguments.recipe.display()))?;
-    let contract = if let Some(path) = &arguments.preprocessing {
-        serde_json::from_str(&text(path)?)
-            .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
-    } else {
-        let [_, rows, columns] = recipe.architecture.input();
-        Preprocessing {
-            tensor: recipe.input_name.clone(),
-            ..Preprocessing::grey(rows, columns)
-        }
-    };
-    contract.check()?;
+    let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let run = RunFolder::begin(&arguments.out, &recipe, &contract)?;
 
     let labelled = read(&arguments.labels, &recipe.labels, &contract)?;
     let samples = &labelled.samples;
-    let fractions = Fractions {
-        train: 1.0 - arguments.validation,
-        validation: arguments.validation,
-        test: 0.0,
-    };
-    let split = Split::new(&samples.patients, &samples.labels, fractions, recipe.seed)?;
-    split.check(&samples.patients)?;
+    for LoneClass { label, present } in lone_classes(&labelled.groups, &samples.labels) {
+        let class = u8::from(present);
+        eprintln!(
+            "label {}: one patient alone has the value {class}, which cannot be in training and in validation",
+            recipe.labels[label]
+        );
+    }
+    let split = Split::given(
+        &labelled.splits,
+        &labelled.groups,
+        &samples.labels,
+        arguments.validation,
+        recipe.seed,
+    )?;
     let (train, validation) = (samples.select(&split.train), samples.select(&split.validation));
     eprintln!(
         "{} images for training, {} of other patients held out",
@@ -88,11 +85,27 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a labelled folder with a bar, and says what could not be read.
+/// How images become the input of a recipe's network.
+pub(crate) fn contract(recipe: &Recipe, preprocessing: Option<&Path>) -> anyhow::Result<Preprocessing> {
+    let contract: Preprocessing = if let Some(path) = preprocessing {
+        serde_json::from_str(&text(path)?)
+            .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
+    } else {
+        let [_, rows, columns] = recipe.architecture.input();
+        Preprocessing {
+            tensor: recipe.input_name.clone(),
+            ..Preprocessing::grey(rows, columns)
+        }
+    };
+    contract.check()?;
+    Ok(contract)
+}
+
+/// Reads a table of images with a bar, and says what could not be read.
 pub(crate) fn read(csv: &Path, labels: &[String], contract: &Preprocessing) -> anyhow::Result<Labelled> {
     let rows = rows(csv, labels, &[])?;
     let progress = bar("reading", rows.len() as u64);
-    let labelled = load(rows, contract, || progress.inc(1))?;
+    let labelled = load(csv, rows, contract, || progress.inc(1))?;
     progress.finish_and_clear();
     for (file, cause) in &labelled.unreadable {
         eprintln!("left out: {}: {cause}", file.display());

@@ -3,6 +3,7 @@
 mod deidentify;
 mod export;
 mod fit;
+mod index;
 mod phantom;
 mod progress;
 mod validate;
@@ -32,7 +33,9 @@ struct Arguments {
 enum Command {
     /// Write synthetic lateral-spine radiographs as DICOM, with labels
     Phantom(phantom::Arguments),
-    /// Train a network on a labelled folder
+    /// Make a table of images that names nobody: with labels, body parts, copies and leaks found, and a cache for training
+    Index(index::Arguments),
+    /// Train a network on a table of labelled images
     Fit(fit::Arguments),
     /// Put a run into a model package: ONNX, goldens, card, manifest
     Export(export::Arguments),
@@ -51,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Phantom(arguments) => phantom::run(&arguments).map(done),
+        Command::Index(arguments) => index::run(&arguments),
         Command::Fit(arguments) => fit::run(&arguments).map(done),
         Command::Export(arguments) => export::run(&arguments).map(done),
         Command::Validate(arguments) => validate::run(&arguments),

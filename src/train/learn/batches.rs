@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::super::data::augment::{Augmentation, random_for};
+use super::super::data::cache::CacheError;
 use super::super::data::samples::Samples;
 use crate::image::{Plane, Tensor};
 
@@ -48,7 +49,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         augmentation: &Augmentation,
         seed: u64,
         epoch: usize,
-        batches: &SyncSender<Batch>,
+        batches: &SyncSender<Result<Batch, CacheError>>,
     ) {
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         // its own stream beside those of the images
@@ -58,9 +59,9 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         for place in 0..count {
             let (start, end) = (place * order.len() / count, (place + 1) * order.len() / count);
             let one = |index: &usize| {
-                let changed =
-                    augmentation.apply(&self.samples.planes[*index], &mut random_for(seed, epoch, *index));
-                (self.normalise)(&changed)
+                let plane = self.samples.images[*index].plane()?;
+                let changed = augmentation.apply(&plane, &mut random_for(seed, epoch, *index));
+                Ok((self.normalise)(&changed))
             };
             if batches.send(self.assemble(&order[start..end], one)).is_err() {
                 return;
@@ -69,27 +70,31 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// All images in their own order and unchanged, cut into batches.
-    pub fn in_order(&self, batches: &SyncSender<Batch>) {
+    pub fn in_order(&self, batches: &SyncSender<Result<Batch, CacheError>>) {
         let order: Vec<usize> = (0..self.samples.len()).collect();
         for indices in order.chunks(self.batch.max(1)) {
-            let one = |index: &usize| (self.normalise)(&self.samples.planes[*index]);
+            let one = |index: &usize| Ok((self.normalise)(&*self.samples.images[*index].plane()?));
             if batches.send(self.assemble(indices, one)).is_err() {
                 return;
             }
         }
     }
 
-    fn assemble(&self, indices: &[usize], one: impl Fn(&usize) -> Tensor + Send + Sync) -> Batch {
-        let tensors: Vec<Tensor> = indices.par_iter().map(one).collect();
+    fn assemble(
+        &self,
+        indices: &[usize],
+        one: impl Fn(&usize) -> Result<Tensor, CacheError> + Send + Sync,
+    ) -> Result<Batch, CacheError> {
+        let tensors: Vec<Tensor> = indices.par_iter().map(one).collect::<Result<_, _>>()?;
         let labels = indices
             .iter()
             .flat_map(|index| self.samples.labels[*index].iter().copied())
             .collect();
         let images = tensors.into_iter().flat_map(|tensor| tensor.values).collect();
-        Batch {
+        Ok(Batch {
             images,
             labels,
             size: indices.len(),
-        }
+        })
     }
 }

@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::super::data::cache::CacheError;
 use super::super::data::{Samples, SamplesError};
 use super::super::network::{Graph, GraphError, Weights, WeightsError, initial_weights};
 use super::batches::{Batch, Loader};
@@ -35,6 +36,9 @@ pub enum FitError {
         /// What is wrong.
         source: SamplesError,
     },
+    /// An image that cannot be read from the cache any more.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A patient on both sides.
     #[error("patient `{patient}` has images in training and in validation; split by patient")]
     Leak {
@@ -193,7 +197,7 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
     samples: &Samples,
     normalise: &N,
     batch: usize,
-) -> Result<Predictions, EngineError> {
+) -> Result<Predictions, FitError> {
     let loader = Loader {
         samples,
         normalise,
@@ -201,9 +205,10 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
     };
     let mut predictions = Predictions::default();
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<Batch>(1);
+        let (sender, receiver) = sync_channel(1);
         scope.spawn(move || loader.in_order(&sender));
         for batch in receiver {
+            let batch: Batch = batch?;
             let outputs = engine.run(&batch.images, batch.size)?;
             for (name, rows) in [
                 ("logits", &mut predictions.logits),
@@ -267,11 +272,12 @@ impl<'a> Trainer<'a> {
     fn epoch(
         &mut self,
         epoch: usize,
-        batches: impl IntoIterator<Item = Batch>,
+        batches: impl IntoIterator<Item = Result<Batch, CacheError>>,
         progress: &mut dyn Progress,
     ) -> Result<f64, FitError> {
         let (mut sum, mut images) = (0.0, 0);
         for (step, batch) in batches.into_iter().enumerate() {
+            let batch = batch?;
             let steps = self.recipe.epochs * self.steps_of_epoch;
             self.learning_rate = self
                 .recipe
@@ -327,7 +333,10 @@ fn check<N: Fn(&Plane) -> Tensor + Sync>(
         samples
             .check(recipe.labels.len())
             .map_err(|source| FitError::Samples { part, source })?;
-        let (found, needed) = (normalise(&samples.planes[0]).shape, recipe.architecture.input());
+        let (found, needed) = (
+            normalise(&*samples.images[0].plane()?).shape,
+            recipe.architecture.input(),
+        );
         if found != needed {
             return Err(FitError::Input { found, needed });
         }
