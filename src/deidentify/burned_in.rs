@@ -48,7 +48,7 @@ pub enum Suspicion {
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// There is none.
     Clean,
     /// It does not say, and nothing speaks for any.
@@ -57,7 +57,9 @@ pub(super) enum Verdict {
     Suspected(Suspicion),
 }
 
-pub(super) fn judge(header: &InMemDicomObject, class: &str) -> Verdict {
+/// Whether text may be burned into the pixels of an image of this SOP class.
+#[must_use]
+pub fn judge(header: &InMemDicomObject, class: &str) -> Verdict {
     let stated = text(header, tags::BURNED_IN_ANNOTATION).map(|stated| stated.to_uppercase());
     let image_type: Vec<String> = header
         .get(tags::IMAGE_TYPE)

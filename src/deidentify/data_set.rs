@@ -13,14 +13,13 @@ use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
 use super::elements::{is_kept, strings, texts};
-use super::key::{Key, Patient};
+use super::key::{self, Key, Patient};
 use super::options::{Action, Options, ProfileOption};
 use super::private::{Blocks, Listed, PrivateAttribute};
 use super::report::{Changes, Done};
 use super::table::{Basic, row};
 use super::terms::Terms;
 use super::{codes, dates, values};
-use crate::dicom::text;
 
 /// UIDs that the standard itself defines.
 pub(super) const STANDARD: &str = "1.2.840.10008.";
@@ -45,18 +44,11 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Begins with an instance's data set, which says whose it is. Without a Patient ID, a study is a patient.
+    /// Begins with an instance's data set, which says whose it is.
     pub(super) fn new(rules: &'a Rules, header: &InMemDicomObject) -> Self {
-        let identifier = text(header, tags::PATIENT_ID).map_or_else(
-            || {
-                let study = text(header, tags::STUDY_INSTANCE_UID).unwrap_or_default();
-                format!("study\0{study}")
-            },
-            |id| format!("id\0{id}"),
-        );
         Self {
             rules,
-            patient: rules.key.patient(&identifier),
+            patient: rules.key.patient(&key::identifier(header)),
             depth: 0,
             changes: Changes::default(),
             uids: BTreeMap::new(),

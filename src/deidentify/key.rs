@@ -3,13 +3,19 @@
 //! HMAC-SHA-256 (RFC 2104) of what it stands for: the same key gives the same answer in every run, so that studies
 //! that arrive later still fit, and without the key nothing leads back.
 
+use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use crate::dicom::text;
 
 /// The bytes of a key.
 const LENGTH: usize = 32;
 /// The letters of base 32 (RFC 4648).
 const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// The letters of a code: 50 bits, so that two codes of half a million are alike in one archive of ten thousand.
+const CODE: usize = 10;
 /// The most days that dates move into the past: ten years.
 const MOST_DAYS: u64 = 3_650;
 
@@ -35,6 +41,21 @@ pub(super) struct Patient {
     pub(super) pseudonym: String,
     /// How many days all dates move into the past, 1 to 3650.
     pub(super) days: u64,
+}
+
+/// What a patient is known by: the Patient ID, or, where there is none, the study.
+pub(super) fn identifier(header: &InMemDicomObject) -> String {
+    text(header, tags::PATIENT_ID).map_or_else(
+        || {
+            let study = text(header, tags::STUDY_INSTANCE_UID).unwrap_or_default();
+            format!("study\0{study}")
+        },
+        |id| of_patient_id(&id),
+    )
+}
+
+fn of_patient_id(id: &str) -> String {
+    format!("id\0{id}")
 }
 
 impl Key {
@@ -78,18 +99,36 @@ impl Key {
         format!("2.25.{}", number | 0x8 << 76 | 0x2 << 62)
     }
 
-    /// What stands for the patient with this identifier.
-    pub(super) fn patient(&self, identifier: &str) -> Patient {
-        let mut number = self.number("patient", identifier);
-        let mut pseudonym = String::from("P");
-        for _ in 0..10 {
-            pseudonym.push(char::from(LETTERS[(number % 32) as usize]));
+    /// The pseudonym that de-identification gives the patient with this Patient ID.
+    #[must_use]
+    pub fn pseudonym(&self, patient_id: &str) -> String {
+        self.patient(&of_patient_id(patient_id)).pseudonym
+    }
+
+    /// The pseudonym that de-identification gives the patient of this data set.
+    #[must_use]
+    pub fn pseudonym_of(&self, header: &InMemDicomObject) -> String {
+        self.patient(&identifier(header)).pseudonym
+    }
+
+    /// Ten letters that stand for `text` wherever it means the same `purpose`.
+    #[must_use]
+    pub fn code(&self, purpose: &str, text: &str) -> String {
+        let mut number = self.number(purpose, text);
+        let mut code = String::with_capacity(CODE);
+        for _ in 0..CODE {
+            code.push(char::from(LETTERS[(number % 32) as usize]));
             number /= 32;
         }
+        code
+    }
+
+    /// What stands for the patient with this identifier.
+    pub(super) fn patient(&self, identifier: &str) -> Patient {
         // of 128 bits: no day is likelier than another by what could be measured
         let days = self.number("days", identifier) % u128::from(MOST_DAYS) + 1;
         Patient {
-            pseudonym,
+            pseudonym: format!("P{}", self.code("patient", identifier)),
             days: days as u64,
         }
     }

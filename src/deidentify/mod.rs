@@ -30,8 +30,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-pub use burned_in::Suspicion;
-use burned_in::Verdict;
+pub use burned_in::{Suspicion, Verdict, judge};
 use data_set::{Rules, Walk};
 pub use key::Key;
 pub use mask_rules::MaskRule;
@@ -154,7 +153,7 @@ impl Deidentifier {
         let mut report = Report::default();
         let rectangles = mask_rules::matching(&self.masks, &instance);
         if rectangles.is_none() {
-            match burned_in::judge(&instance.header, &instance.class) {
+            match judge(&instance.header, &instance.class) {
                 Verdict::Clean => {}
                 Verdict::Unknown => report.warnings.push(
                     "Burned In Annotation (0028,0301) does not say whether there is text in the pixels",

@@ -24,6 +24,7 @@ mod fuzz_corpus;
 mod gates;
 mod grey;
 mod import;
+mod index;
 mod inference_protocol;
 mod model_commands;
 mod models;

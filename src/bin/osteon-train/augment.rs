@@ -90,7 +90,11 @@ fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Res
     let recipe = read_recipe(&told.recipe)?;
     let contract = contract(&recipe, told.preprocessing.as_deref())?;
     let Parts { train, .. } = held_out(&source(told)?, &recipe, &contract)?;
-    let shown: Vec<(usize, &Plane)> = train.planes.iter().enumerate().take(images.max(1)).collect();
+    let planes = train.images.iter().take(images.max(1));
+    let planes = planes
+        .map(|image| Ok(image.plane()?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let shown: Vec<(usize, &Plane)> = planes.iter().map(AsRef::as_ref).enumerate().collect();
     let picture = sheet(&recipe.augmentation, &shown, recipe.seed, epochs);
     let png = picture.png().map_err(anyhow::Error::msg)?;
     std::fs::write(out, png).with_context(|| format!("{} cannot be written", out.display()))?;

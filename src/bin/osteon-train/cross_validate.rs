@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
 use osteon::train::assess::folds::{Answered, Fold, by_patient, by_site, others, summary};
-use osteon::train::data::index::Labelled;
+use osteon::train::data::index::{Labelled, rows};
 use osteon::train::data::{Fractions, Split};
 use osteon::train::export::temperatures;
 use osteon::train::learn::fit::predict;
@@ -168,13 +168,12 @@ fn values(csv: &Path, column: &str, labelled: &Labelled) -> anyhow::Result<Vec<S
         let place = header.iter().position(|present| present == name);
         place.with_context(|| format!("{} has no column {name}", csv.display()))
     };
-    let (file, wanted) = (place("file")?, place(column)?);
-    let folder = csv.parent().unwrap_or(Path::new("."));
+    let wanted = place(column)?;
     let mut cells = HashMap::new();
-    for record in reader.records() {
+    for (record, row) in reader.records().zip(rows(csv, &[], &[])?) {
         let record = record?;
-        let cell = |place: usize| record.get(place).unwrap_or_default().trim();
-        cells.insert(folder.join(cell(file)), cell(wanted).to_owned());
+        let cell = record.get(wanted).unwrap_or_default().trim();
+        cells.insert(row.file, cell.to_owned());
     }
     let of = |file: &PathBuf| cells.get(file).cloned().filter(|cell| !cell.is_empty());
     let known: Option<Vec<String>> = labelled.files.iter().map(of).collect();

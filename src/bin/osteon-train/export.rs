@@ -9,6 +9,7 @@ use osteon::model::package::MODEL;
 use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card};
 use osteon::train::data::index::{load, rows};
+use osteon::train::data::labels::Part;
 use osteon::train::export::package::{draft, read_description};
 use osteon::train::run::RunFolder;
 
@@ -73,10 +74,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut assessment = Assessment::default();
     if let Some(csv) = &arguments.test {
         let (recipe, _) = runs[0].told()?;
-        let rows = rows(csv, &recipe.heads().columns(), &COVARIATES)?;
+        let mut rows = rows(csv, &recipe.heads().columns(), &COVARIATES)?;
+        // of a table with a split, the part that no training saw
+        if rows.iter().any(|row| row.split == Some(Part::Test)) {
+            rows.retain(|row| row.split == Some(Part::Test));
+        }
         let contract = &draft.manifest.preprocessing;
         let reading = bar("reading", rows.len() as u64);
-        let labelled = load(rows, contract, || reading.inc(1))?;
+        let labelled = load(csv, rows, contract, || reading.inc(1))?;
         reading.finish_and_clear();
         let model = draft.files.get(MODEL).context("the draft has no model")?;
         let mut engine = Engine::load(&runtime, model, &draft.manifest)?;

@@ -8,8 +8,9 @@ use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
 use osteon::train::data::augment::mirrored;
+use osteon::train::data::columns::Kind;
 use osteon::train::data::index::{Labelled, load, rows};
-use osteon::train::data::{Fractions, Samples, Split};
+use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
@@ -20,7 +21,7 @@ use crate::progress::bar;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nStopped, by whatever it was:\n  osteon-train fit --resume --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing. docs/training.md has the rest."
+    after_help = "Examples:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train fit --labels index/images.csv --recipe fit.json --out runs/second\n\nStopped, by whatever it was:\n  osteon-train fit --resume --out runs/first\n\nThe CSV is images.csv of an index, whose images are decoded once and then come from its cache, or has the columns file and patient.\nBeside them it has the columns of the recipe's labels, with 0, 1 or nothing, and may have split with train, validation or test.\ndocs/training.md has the rest."
 )]
 pub(crate) struct Arguments {
     /// The CSV; image files are relative to it
@@ -212,13 +213,22 @@ pub(crate) struct Parts {
 pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Parts> {
     let labelled = read(&source.labels, recipe, contract)?;
     let samples = &labelled.samples;
-    let fractions = Fractions {
-        train: 1.0 - source.validation,
-        validation: source.validation,
-        test: 0.0,
-    };
-    let split = Split::new(&samples.patients, &samples.labels, fractions, recipe.seed)?;
-    split.check(&samples.patients)?;
+    let columns = recipe.heads().columns();
+    let findings = columns.iter().all(|column| column.kind == Kind::Finding);
+    let lone = lone_classes(&labelled.groups, &samples.labels);
+    for LoneClass { label, present } in lone.into_iter().filter(|_| findings) {
+        let (name, class) = (&recipe.labels[label], u8::from(present));
+        eprintln!(
+            "label {name}: one patient alone has the value {class}, which cannot be in training and in validation"
+        );
+    }
+    let split = Split::given(
+        &labelled.splits,
+        &labelled.groups,
+        &samples.labels,
+        source.validation,
+        recipe.seed,
+    )?;
     Ok(Parts {
         train: samples.select(&split.train),
         validation: samples.select(&split.validation),
@@ -258,7 +268,7 @@ pub(crate) fn digest(path: &Path) -> anyhow::Result<String> {
 pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Labelled> {
     let rows = rows(csv, &recipe.heads().columns(), &[])?;
     let progress = bar("reading", rows.len() as u64);
-    let labelled = load(rows, contract, || progress.inc(1))?;
+    let labelled = load(csv, rows, contract, || progress.inc(1))?;
     progress.finish_and_clear();
     for (file, cause) in &labelled.unreadable {
         eprintln!("left out: {}: {cause}", file.display());

@@ -5,6 +5,7 @@ mod cross_validate;
 mod deidentify;
 mod export;
 mod fit;
+mod index;
 mod lr_find;
 mod phantom;
 mod plot;
@@ -35,7 +36,9 @@ struct Arguments {
 enum Command {
     /// Write synthetic lateral-spine radiographs as DICOM, with labels
     Phantom(phantom::Arguments),
-    /// Train a network on a labelled folder
+    /// Make a table of images that names nobody: with labels, body parts, copies and leaks found, and a cache for training
+    Index(index::Arguments),
+    /// Train a network on a table of labelled images
     Fit(fit::Arguments),
     /// Find the learning rate to train with
     LrFind(lr_find::Arguments),
@@ -65,6 +68,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Phantom(arguments) => phantom::run(&arguments).map(done),
+        Command::Index(arguments) => index::run(&arguments),
         Command::Fit(arguments) => fit::run(&arguments).map(done),
         Command::LrFind(arguments) => lr_find::run(&arguments).map(done),
         Command::CrossValidate(arguments) => cross_validate::run(&arguments).map(done),

@@ -131,7 +131,8 @@ pub fn assess(
     let mut whole = Vec::new();
     let mut without = Vec::new();
     let mut only = Vec::new();
-    for plane in &labelled.samples.planes {
+    for image in &labelled.samples.images {
+        let plane = &*image.plane().map_err(|error| error.to_string())?;
         let mut scores = |plane: &Plane| -> Result<Vec<f32>, RuntimeError> {
             let tensor = contract.tensor(plane);
             Ok(engine

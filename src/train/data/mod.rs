@@ -1,12 +1,17 @@
-//! Labelled images become batches: held, split by patient, augmented.
+//! Images and what is said of them become batches: indexed, cached, split by patient, augmented.
 
+pub mod anatomy;
+pub mod archive;
 pub mod augment;
+pub mod cache;
 pub mod columns;
 pub mod index;
+pub mod labels;
+pub mod layouts;
 pub mod samples;
 pub mod split;
 
 pub use augment::Augmentation;
 pub use columns::Column;
 pub use samples::{Samples, SamplesError};
-pub use split::{Fractions, Split, SplitError};
+pub use split::{Fractions, LoneClass, Split, SplitError, lone_classes};

@@ -1,15 +1,60 @@
-//! Labelled images in memory, of one size, each with its patient.
+//! Labelled images of one size, in memory or in the cache on disk, each with its patient.
 //!
-//! Invariant of [`Samples`] that has passed [`Samples::check`]: one label list and one patient for each plane, all
-//! planes of one size, every label finite or NaN (unknown).
+//! Invariant of [`Samples`] that has passed [`Samples::check`]: one label list and one patient for each image, all
+//! images of one size, every label finite or NaN (unknown).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::cache::{CacheError, PlaneCache};
 use crate::image::Plane;
+
+/// A display image, bone bright.
+#[derive(Clone, Debug)]
+pub enum Image {
+    /// In memory.
+    Held(Plane),
+    /// A record of a cache.
+    Cached(Arc<PlaneCache>, u32),
+}
+
+impl From<Plane> for Image {
+    fn from(plane: Plane) -> Self {
+        Self::Held(plane)
+    }
+}
+
+impl Image {
+    /// The image itself.
+    ///
+    /// # Errors
+    /// [`CacheError`] where the cache cannot be read any more.
+    pub fn plane(&self) -> Result<Cow<'_, Plane>, CacheError> {
+        match self {
+            Self::Held(plane) => Ok(Cow::Borrowed(plane)),
+            Self::Cached(cache, record) => cache.read(*record).map(Cow::Owned),
+        }
+    }
+
+    /// Its rows and columns, if it has as many values as they say.
+    fn size(&self) -> Result<[usize; 2], [usize; 2]> {
+        match self {
+            Self::Cached(cache, _) => Ok(cache.size()),
+            Self::Held(plane) => {
+                let size = [plane.rows, plane.columns];
+                (plane.values.len() == size[0] * size[1])
+                    .then_some(size)
+                    .ok_or(size)
+            }
+        }
+    }
+}
 
 /// Images with labels.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    /// Display images, bone bright.
-    pub planes: Vec<Plane>,
+    /// The images.
+    pub images: Vec<Image>,
     /// For each image one value per label: 1 present, 0 absent, a number in its unit, NaN unknown.
     pub labels: Vec<Vec<f32>>,
     /// For each image the pseudonym of its patient.
@@ -23,10 +68,10 @@ pub enum SamplesError {
     #[error("no images; at least one is needed")]
     Empty,
     /// Lists of different lengths.
-    #[error("{planes} images, {labels} label lists and {patients} patients; there must be as many of each")]
+    #[error("{images} images, {labels} label lists and {patients} patients; there must be as many of each")]
     Length {
         /// Images.
-        planes: usize,
+        images: usize,
         /// Label lists.
         labels: usize,
         /// Patients.
@@ -56,18 +101,18 @@ impl Samples {
     /// How many images there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.planes.len()
+        self.images.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.planes.is_empty()
+        self.images.is_empty()
     }
 
     /// Appends one image.
-    pub fn push(&mut self, plane: Plane, labels: Vec<f32>, patient: String) {
-        self.planes.push(plane);
+    pub fn push(&mut self, image: impl Into<Image>, labels: Vec<f32>, patient: String) {
+        self.images.push(image.into());
         self.labels.push(labels);
         self.patients.push(patient);
     }
@@ -76,7 +121,7 @@ impl Samples {
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
         Self {
-            planes: indices.iter().map(|index| self.planes[*index].clone()).collect(),
+            images: indices.iter().map(|index| self.images[*index].clone()).collect(),
             labels: indices.iter().map(|index| self.labels[*index].clone()).collect(),
             patients: indices
                 .iter()
@@ -87,20 +132,20 @@ impl Samples {
 
     /// Checks lengths, sizes and labels for `labels` labels.
     pub fn check(&self, labels: usize) -> Result<(), SamplesError> {
-        let first = self.planes.first().ok_or(SamplesError::Empty)?;
+        let first = self.images.first().ok_or(SamplesError::Empty)?;
         if self.labels.len() != self.len() || self.patients.len() != self.len() {
-            let (planes, labels, patients) = (self.len(), self.labels.len(), self.patients.len());
+            let (images, labels, patients) = (self.len(), self.labels.len(), self.patients.len());
             return Err(SamplesError::Length {
-                planes,
+                images,
                 labels,
                 patients,
             });
         }
-        let needed = [first.rows, first.columns];
-        for (index, plane) in self.planes.iter().enumerate() {
-            let found = [plane.rows, plane.columns];
-            if found != needed || plane.values.len() != plane.rows * plane.columns {
-                return Err(SamplesError::Size { index, found, needed });
+        let needed = first.size().unwrap_or_else(|found| found);
+        for (index, image) in self.images.iter().enumerate() {
+            match image.size() {
+                Ok(found) if found == needed => {}
+                Ok(found) | Err(found) => return Err(SamplesError::Size { index, found, needed }),
             }
         }
         let valid = |value: &f32| !value.is_infinite();

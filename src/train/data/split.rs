@@ -10,6 +10,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::labels::Part;
+
 /// The wanted shares of images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fractions {
@@ -49,11 +51,40 @@ pub enum SplitError {
         labels: usize,
     },
     /// A patient in two parts.
-    #[error("patient `{patient}` has images in two parts of the split; a patient must be in one only")]
+    #[error(
+        "patient `{patient}` has images in two parts of the split, or shares a picture with a patient in another; all of them must be in one: correct the column split, or leave it out (osteon-train index lists them in leaks.csv)"
+    )]
     Leak {
         /// The pseudonym.
         patient: String,
     },
+}
+
+/// A class of a label that one patient alone has, so that it can be in one part only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoneClass {
+    /// The label.
+    pub label: usize,
+    /// Whether it is the one with the finding.
+    pub present: bool,
+}
+
+/// Classes that one patient alone has.
+#[must_use]
+pub fn lone_classes(patients: &[String], labels: &[Vec<f32>]) -> Vec<LoneClass> {
+    let count = labels.first().map_or(0, Vec::len);
+    let classes = (0..count).flat_map(|label| [true, false].map(|present| LoneClass { label, present }));
+    let is_lone = |class: &LoneClass| {
+        let own = patients.iter().zip(labels);
+        let own = own.filter(|(_, labels)| {
+            labels
+                .get(class.label)
+                .is_some_and(|value| !value.is_nan() && (*value > 0.5) == class.present)
+        });
+        let own: BTreeSet<&String> = own.map(|(patient, _)| patient).collect();
+        own.len() == 1
+    };
+    classes.filter(is_lone).collect()
 }
 
 impl Split {
@@ -122,6 +153,41 @@ impl Split {
             test,
         };
         split.check(patients)?;
+        Ok(split)
+    }
+
+    /// The split that was given, image for image; where it has no validation, a share of `validation` of what trains is dealt out for
+    /// it. Without any given part, all is dealt out, without a test part.
+    pub fn given(
+        given: &[Option<Part>],
+        patients: &[String],
+        labels: &[Vec<f32>],
+        validation: f64,
+        seed: u64,
+    ) -> Result<Self, SplitError> {
+        let fractions = Fractions {
+            train: 1.0 - validation,
+            validation,
+            test: 0.0,
+        };
+        if given.iter().all(Option::is_none) {
+            return Self::new(patients, labels, fractions, seed);
+        }
+        let of = |part| (0..given.len()).filter(move |image| given[*image].unwrap_or(Part::Train) == part);
+        let mut split = Self {
+            train: of(Part::Train).collect(),
+            validation: of(Part::Validation).collect(),
+            test: of(Part::Test).collect(),
+        };
+        split.check(patients)?;
+        if split.validation.is_empty() {
+            let own = |image: &usize| (patients[*image].clone(), labels[*image].clone());
+            let (patients, labels): (Vec<String>, Vec<Vec<f32>>) = split.train.iter().map(own).unzip();
+            let dealt = Self::new(&patients, &labels, fractions, seed)?;
+            let places = std::mem::take(&mut split.train);
+            split.train = dealt.train.iter().map(|place| places[*place]).collect();
+            split.validation = dealt.validation.iter().map(|place| places[*place]).collect();
+        }
         Ok(split)
     }
 
@@ -211,5 +277,64 @@ mod tests {
             test: 0.0,
         };
         assert!(Split::new(&patients, &vec![vec![0.0]; 3], wrong, 0).is_err());
+    }
+
+    #[test]
+    fn a_given_split_is_kept_and_gets_its_validation_from_what_trains() {
+        let (patients, labels) = cases();
+        let given: Vec<Option<Part>> = patients
+            .iter()
+            .map(|patient| {
+                Some(if patient.ends_with('7') {
+                    Part::Test
+                } else {
+                    Part::Train
+                })
+            })
+            .collect();
+        let split = Split::given(&given, &patients, &labels, 0.2, 1).unwrap();
+        split.check(&patients).unwrap();
+        assert!(split.test.iter().all(|image| patients[*image].ends_with('7')));
+        let rest = 1000 - split.test.len();
+        assert!(split.test.len() >= 80);
+        assert_eq!(split.train.len() + split.validation.len(), rest);
+        assert!(
+            (split.validation.len() * 5).abs_diff(rest) <= 15,
+            "{}",
+            split.validation.len()
+        );
+        // nothing is given: all is dealt out
+        let none = vec![None; patients.len()];
+        let dealt = Split::given(&none, &patients, &labels, 0.2, 1).unwrap();
+        assert!(dealt.test.is_empty() && dealt.validation.len().abs_diff(200) <= 3);
+        // one patient on both sides
+        let mut leaking = given;
+        leaking[0] = Some(Part::Test);
+        let error = Split::given(&leaking, &patients, &labels, 0.2, 1)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("patient `p0`") && error.contains("leaks.csv"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_class_that_one_patient_alone_has_is_named() {
+        let patients = ["a", "a", "b", "c"].map(str::to_owned);
+        let labels = vec![
+            vec![1.0, f32::NAN],
+            vec![1.0, 0.0],
+            vec![0.0, 0.0],
+            vec![0.0, 0.0],
+        ];
+        let lone = lone_classes(&patients, &labels);
+        assert_eq!(
+            lone,
+            [LoneClass {
+                label: 0,
+                present: true
+            }]
+        );
     }
 }

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::super::data::augment::random_for;
+use super::super::data::cache::CacheError;
 use super::super::data::samples::Samples;
 use super::heads::Heads;
 use super::mixup::mix;
@@ -59,7 +60,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// Sends one epoch of shuffled, augmented batches; stops early when the receiver is gone.
-    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Batch>) {
+    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Result<Batch, CacheError>>) {
         let Shuffle { recipe, epoch, from } = *wanted;
         let (augmentation, seed) = (&recipe.augmentation, recipe.seed);
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
@@ -70,15 +71,17 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         for place in from..count {
             let (start, end) = (place * order.len() / count, (place + 1) * order.len() / count);
             let one = |index: &usize| {
-                let changed =
-                    augmentation.apply(&self.samples.planes[*index], &mut random_for(seed, epoch, *index));
-                (self.normalise)(&changed)
+                let plane = self.samples.images[*index].plane()?;
+                let changed = augmentation.apply(&plane, &mut random_for(seed, epoch, *index));
+                Ok((self.normalise)(&changed))
             };
             let mut batch = self.assemble(&order[start..end], one);
-            if recipe.mixup > 0.0 {
+            if let Ok(batch) = &mut batch
+                && recipe.mixup > 0.0
+            {
                 // places of images end long before
                 mix(
-                    &mut batch,
+                    batch,
                     recipe.mixup,
                     &mut random_for(seed, epoch, usize::MAX - 1 - place),
                 );
@@ -90,27 +93,31 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// All images in their own order and unchanged, cut into batches.
-    pub fn in_order(&self, batches: &SyncSender<Batch>) {
+    pub fn in_order(&self, batches: &SyncSender<Result<Batch, CacheError>>) {
         let order: Vec<usize> = (0..self.samples.len()).collect();
         for indices in order.chunks(self.batch.max(1)) {
-            let one = |index: &usize| (self.normalise)(&self.samples.planes[*index]);
+            let one = |index: &usize| Ok((self.normalise)(&*self.samples.images[*index].plane()?));
             if batches.send(self.assemble(indices, one)).is_err() {
                 return;
             }
         }
     }
 
-    fn assemble(&self, indices: &[usize], one: impl Fn(&usize) -> Tensor + Send + Sync) -> Batch {
-        let tensors: Vec<Tensor> = indices.par_iter().map(one).collect();
+    fn assemble(
+        &self,
+        indices: &[usize],
+        one: impl Fn(&usize) -> Result<Tensor, CacheError> + Send + Sync,
+    ) -> Result<Batch, CacheError> {
+        let tensors: Vec<Tensor> = indices.par_iter().map(one).collect::<Result<_, _>>()?;
         let targets = indices
             .iter()
             .flat_map(|index| self.heads.targets(&self.samples.labels[*index]))
             .collect();
         let images = tensors.into_iter().flat_map(|tensor| tensor.values).collect();
-        Batch {
+        Ok(Batch {
             images,
             targets,
             size: indices.len(),
-        }
+        })
     }
 }

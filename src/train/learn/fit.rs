@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::data::cache::CacheError;
 use super::super::data::{Samples, SamplesError};
 use super::super::network::{Graph, GraphError, Weights, WeightsError, initial_weights};
 use super::batches::{Batch, Loader, Shuffle};
@@ -49,6 +50,9 @@ pub enum FitError {
         /// What is wrong.
         problem: String,
     },
+    /// An image that cannot be read from the cache any more.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A patient on both sides.
     #[error("patient `{patient}` has images in training and in validation; split by patient")]
     Leak {
@@ -269,7 +273,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             .is_some_and(|patience| best.is_some() && waited >= patience)
     }
 
-    fn assess(&self, engine: &Engine, heads: &Heads) -> Result<EpochReport, EngineError> {
+    fn assess(&self, engine: &Engine, heads: &Heads) -> Result<EpochReport, FitError> {
         let predictions = predict(engine, heads, self.validation, self.normalise, self.recipe.batch)?;
         let bootstrap = Bootstrap {
             seed: self.recipe.seed,
@@ -315,7 +319,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
                     .map_err(|problem| FitError::Labels { part, index, problem })?;
             }
             let (found, needed) = (
-                (self.normalise)(&samples.planes[0]).shape,
+                (self.normalise)(&*samples.images[0].plane()?).shape,
                 recipe.architecture.input(),
             );
             if found != needed {
@@ -344,7 +348,7 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
     samples: &Samples,
     normalise: &N,
     batch: usize,
-) -> Result<Predictions, EngineError> {
+) -> Result<Predictions, FitError> {
     let loader = Loader {
         samples,
         heads,
@@ -353,9 +357,10 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
     };
     let mut predictions = Predictions::default();
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<Batch>(1);
+        let (sender, receiver) = sync_channel(1);
         scope.spawn(move || loader.in_order(&sender));
         for batch in receiver {
+            let batch: Batch = batch?;
             let outputs = engine.run(&batch.images, batch.size)?;
             if let Some(logits) = outputs.get("logits") {
                 let width = (logits.values.len() / batch.size).max(1);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::super::data::cache::CacheError;
 use super::super::network::Weights;
 use super::batches::Batch;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Standing};
@@ -126,12 +127,13 @@ impl<'a> Trainer<'a> {
     /// The remaining steps of the epoch; answers its mean loss.
     pub(super) fn epoch(
         &mut self,
-        batches: impl IntoIterator<Item = Batch>,
+        batches: impl IntoIterator<Item = Result<Batch, CacheError>>,
         mut keeper: Option<&mut Keeper<'_>>,
         progress: &mut dyn Progress,
     ) -> Result<f64, FitError> {
         let phase = self.phases[self.phase].clone();
         for batch in batches {
+            let batch = batch?;
             let step = (self.course.epoch - phase.first) * self.steps_of_epoch + self.course.step;
             self.learning_rate = self
                 .recipe

@@ -94,7 +94,7 @@ fn deidentifier(arguments: &Arguments) -> anyhow::Result<Deidentifier> {
 }
 
 /// Reads the key, or makes one.
-fn key(path: &Path, new: bool) -> anyhow::Result<Key> {
+pub(crate) fn key(path: &Path, new: bool) -> anyhow::Result<Key> {
     if !new {
         return Key::parse(&text(path)?)
             .with_context(|| format!("{} holds no key: --new-key makes one", path.display()));

@@ -1,0 +1,400 @@
+//! From the work log and what is said elsewhere to the table: patients, groups, copies, leaks.
+//!
+//! Two passes over the log in the order of the places: the first holds some hundred bytes of each image, the second writes a row for
+//! each. Nothing else grows with the number of images.
+
+use std::collections::hash_map::{DefaultHasher, Entry as Slot};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+
+use super::facts::Facts;
+use super::groups::Groups;
+use super::near;
+use super::reading::Outcome;
+use super::row::Row;
+use super::source::file_of;
+use super::tally::Tally;
+use super::{IndexError, Run};
+use crate::image::fingerprint::Fingerprint;
+use crate::train::data::anatomy::{Names, PARTS, SIDES, Said, VIEWS};
+use crate::train::data::cache::{Digest, unhex};
+use crate::train::data::labels::{Joined, Known, Part, Stated};
+
+/// In what two images are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sameness {
+    /// The bytes of their files.
+    Bytes,
+    /// Their SOP Instance UID.
+    Instance,
+    /// What is seen.
+    Picture,
+}
+
+impl Sameness {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Instance => "instance",
+            Self::Picture => "picture",
+        }
+    }
+}
+
+/// Two images that are the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Duplicate {
+    pub(super) first: usize,
+    pub(super) second: usize,
+    pub(super) sameness: Sameness,
+    pub(super) likeness: f32,
+}
+
+/// Codes of a site and of a machine, with the names behind them.
+pub(super) type CodeNames = [Option<(String, String)>; 2];
+
+/// What is held of an image.
+struct Light {
+    /// Its place in the list of places.
+    place: u32,
+    patient: u32,
+    split: Option<Part>,
+    instance: u64,
+    digest: Digest,
+    fingerprint: Option<Fingerprint>,
+}
+
+/// The images of an index, with what ties them.
+pub(super) struct Assembly<'a> {
+    run: &'a Run<'a>,
+    said: &'a mut Joined,
+    light: Vec<Light>,
+    groups: Groups,
+    pub(super) duplicates: Vec<Duplicate>,
+    /// For each image the one that it is a copy of.
+    copies: HashMap<u32, u32>,
+    pub(super) patients: usize,
+    pub(super) without_patient: u64,
+    /// How often one label source contradicted an earlier one.
+    pub(super) contradictions: u64,
+}
+
+impl<'a> Assembly<'a> {
+    /// Looks at all images and ties what belongs together.
+    pub(super) fn new(run: &'a Run<'a>, said: &'a mut Joined) -> Result<Self, IndexError> {
+        let mut assembly = Self {
+            run,
+            said,
+            light: Vec::new(),
+            groups: Groups::new(0),
+            duplicates: Vec::new(),
+            copies: HashMap::new(),
+            patients: 0,
+            without_patient: 0,
+            contradictions: 0,
+        };
+        let mut patients: HashMap<u64, u32> = HashMap::new();
+        for (place, name) in run.places.iter().enumerate() {
+            run.watch.step();
+            let Some((facts, digest)) = assembly.facts(name)? else {
+                continue;
+            };
+            let stated = assembly.stated(name, &facts)?;
+            let patient = assembly.patient(&facts, stated.as_ref());
+            assembly.without_patient += u64::from(patient.is_none());
+            let patient = hashed(patient.as_ref().unwrap_or(&facts.image));
+            let count = patients.len() as u32;
+            assembly.light.push(Light {
+                place: place as u32,
+                patient: *patients.entry(patient).or_insert(count),
+                split: stated.and_then(|stated| stated.split),
+                instance: hashed(&facts.image),
+                digest: unhex(&digest).unwrap_or_default(),
+                fingerprint: facts.fingerprint,
+            });
+        }
+        assembly.patients = patients.len();
+        assembly.contradictions = assembly.said.contradictions();
+        assembly.tie(run.job.tie_pictures);
+        Ok(assembly)
+    }
+
+    fn tie(&mut self, tie_pictures: bool) {
+        self.groups = Groups::new(self.light.len());
+        let mut first_of: HashMap<u32, usize> = HashMap::new();
+        for (place, light) in self.light.iter().enumerate() {
+            match first_of.entry(light.patient) {
+                Slot::Occupied(first) => self.groups.join(*first.get(), place),
+                Slot::Vacant(none) => drop(none.insert(place)),
+            }
+        }
+        let mut by_digest: HashMap<Digest, usize> = HashMap::new();
+        let mut by_instance: HashMap<u64, usize> = HashMap::new();
+        // copies need no comparison: they look like what they are copies of
+        let mut compared = Vec::new();
+        for (place, light) in self.light.iter().enumerate() {
+            let bytes = *by_digest.entry(light.digest).or_insert(place);
+            let instance = *by_instance.entry(light.instance).or_insert(place);
+            let (first, sameness) = match (bytes < place, instance < place) {
+                (true, _) => (bytes, Sameness::Bytes),
+                (_, true) => (instance, Sameness::Instance),
+                _ => {
+                    compared.extend(light.fingerprint.map(|fingerprint| (place, fingerprint)));
+                    continue;
+                }
+            };
+            self.duplicates.push(Duplicate {
+                first,
+                second: place,
+                sameness,
+                likeness: 1.0,
+            });
+        }
+        let fingerprints: Vec<Fingerprint> = compared.iter().map(|(_, fingerprint)| *fingerprint).collect();
+        self.duplicates
+            .extend(near::pairs(&fingerprints).into_iter().map(|pair| Duplicate {
+                first: compared[pair.first].0,
+                second: compared[pair.second].0,
+                sameness: Sameness::Picture,
+                likeness: pair.likeness,
+            }));
+        self.duplicates.sort_by_key(|pair| (pair.second, pair.first));
+        for pair in &self.duplicates {
+            if tie_pictures || pair.sameness != Sameness::Picture {
+                self.groups.join(pair.first, pair.second);
+            }
+            self.copies.entry(pair.second as u32).or_insert(pair.first as u32);
+        }
+    }
+
+    /// How many images there are.
+    pub(super) fn len(&self) -> usize {
+        self.light.len()
+    }
+
+    /// Where an image is.
+    pub(super) fn place(&self, image: usize) -> &'a str {
+        &self.run.places[self.light[image].place as usize]
+    }
+
+    /// The part of a split that was given for an image.
+    pub(super) fn split(&self, image: usize) -> Option<Part> {
+        self.light[image].split
+    }
+
+    /// Whether two images are the same patient's.
+    pub(super) fn same_patient(&self, pair: &Duplicate) -> bool {
+        self.light[pair.first].patient == self.light[pair.second].patient
+    }
+
+    /// The labels of all sources.
+    pub(super) fn labels(&self) -> &[String] {
+        self.said.columns()
+    }
+
+    /// Where labels come from.
+    pub(super) fn label_sources(&self) -> Vec<String> {
+        self.said.titles()
+    }
+
+    /// Lines of label sources that no image belongs to: source, how many, the first of them.
+    pub(super) fn unused_lines(&self) -> Vec<(String, usize, Vec<u64>)> {
+        let unused = self.said.unused().into_iter();
+        unused
+            .map(|(title, unused)| (title, unused.count, unused.lines))
+            .collect()
+    }
+
+    /// What stands in two parts of the split that was given: two images of one patient, and two that are the same under two patients.
+    pub(super) fn leaks(&mut self) -> (Vec<[usize; 2]>, Vec<[usize; 2]>) {
+        let mut first_of: HashMap<u32, usize> = HashMap::new();
+        let mut leaks: BTreeMap<u32, [usize; 2]> = BTreeMap::new();
+        for (image, light) in self
+            .light
+            .iter()
+            .enumerate()
+            .filter(|(_, light)| light.split.is_some())
+        {
+            let first = *first_of.entry(light.patient).or_insert(image);
+            if self.light[first].split != light.split {
+                leaks.entry(light.patient).or_insert([first, image]);
+            }
+        }
+        let mut copies = Vec::new();
+        for pair in &self.duplicates {
+            let [first, second] = [pair.first, pair.second].map(|image| self.light[image].split);
+            let together = self.groups.first(pair.first) == self.groups.first(pair.second);
+            if together && first.is_some() && second.is_some() && first != second && !self.same_patient(pair)
+            {
+                copies.push([pair.first, pair.second]);
+            }
+        }
+        let mut patients: Vec<[usize; 2]> = leaks.into_values().collect();
+        patients.sort_unstable();
+        (patients, copies)
+    }
+
+    /// The row of an image, with the names behind the codes of its site and its machine.
+    pub(super) fn row(&mut self, image: usize, tally: &mut Tally) -> Result<(Row, CodeNames), IndexError> {
+        let place = self.place(image);
+        let (facts, digest) = self.facts(place)?.ok_or(IndexError::Changed)?;
+        let stated = self.stated(place, &facts)?;
+        let mut row = self.described(&facts, stated, tally, self.light[image].patient);
+        row.digest = digest;
+        row.image = self.name_of(image, &facts);
+        if let Some(first) = self.copies.get(&(image as u32)).copied() {
+            row.duplicate_of = self.name(first as usize)?;
+        }
+        row.group = if self.groups.first(image) == image {
+            row.patient.clone()
+        } else {
+            self.group(image)?
+        };
+        tally.row(&row, self.light[image].patient);
+        let names = [
+            facts
+                .institution
+                .map(|name| (self.code("site", 'S', &name), name)),
+            facts.scanner.map(|name| (self.code("scanner", 'M', &name), name)),
+        ];
+        Ok((row, names))
+    }
+
+    /// The name of an image.
+    pub(super) fn name(&self, image: usize) -> Result<String, IndexError> {
+        let (facts, _) = self.facts(self.place(image))?.ok_or(IndexError::Changed)?;
+        Ok(self.name_of(image, &facts))
+    }
+
+    /// A copy of an instance has a name of its own.
+    fn name_of(&self, image: usize, facts: &Facts) -> String {
+        let first = self.copies.get(&(image as u32)).map(|first| *first as usize);
+        if first.is_some_and(|first| self.light[first].instance == self.light[image].instance) {
+            return self
+                .run
+                .job
+                .key
+                .uid(&format!("{}\0{}", facts.image, self.place(image)));
+        }
+        facts.image.clone()
+    }
+
+    /// A group is called after the first of its patients.
+    pub(super) fn group(&mut self, image: usize) -> Result<String, IndexError> {
+        let first = self.groups.first(image);
+        let place = self.place(first);
+        let (facts, _) = self.facts(place)?.ok_or(IndexError::Changed)?;
+        let stated = self.stated(place, &facts)?;
+        Ok(self.patient(&facts, stated.as_ref()).unwrap_or(facts.image))
+    }
+
+    fn described(&self, facts: &Facts, stated: Option<Stated>, tally: &mut Tally, patient: u32) -> Row {
+        let pseudonym = self
+            .patient(facts, stated.as_ref())
+            .unwrap_or_else(|| facts.image.clone());
+        let labelled = stated.is_some();
+        let stated = stated.unwrap_or_else(|| Stated {
+            labels: vec![String::new(); self.said.columns().len()],
+            ..Stated::default()
+        });
+        let mut named = |kind, names: &'static Names, given: Option<&str>, said: Said<'_>| {
+            // what the user says counts alone
+            let said = match given {
+                Some(given) => Said {
+                    attribute: Some(given),
+                    ..Said::default()
+                },
+                None => said,
+            };
+            tally.words(kind, names.mapped(said), patient);
+            names.of(said).unwrap_or_default()
+        };
+        let words = facts.descriptions.as_slice();
+        let part = Said {
+            code: facts.region_code.as_deref(),
+            attribute: facts.body_part.as_deref(),
+            descriptions: words,
+        };
+        let view = Said {
+            code: facts.view_code.as_deref(),
+            attribute: facts.view.as_deref(),
+            descriptions: words,
+        };
+        let side = Said {
+            code: None,
+            attribute: facts.laterality.as_deref(),
+            descriptions: words,
+        };
+        let site = stated.site.as_ref().or(facts.institution.as_ref());
+        Row {
+            patient: pseudonym,
+            study: facts.study.clone().unwrap_or_default(),
+            split: stated.split,
+            modality: facts.modality.clone(),
+            body_part: named("body part", &PARTS, stated.body_part.as_deref(), part),
+            view: named("view", &VIEWS, stated.view.as_deref(), view),
+            laterality: named("side", &SIDES, stated.laterality.as_deref(), side),
+            age: stated.age.or(facts.age),
+            sex: stated
+                .sex
+                .map_or_else(|| facts.sex.clone().unwrap_or_default(), str::to_owned),
+            site: site.map_or(String::new(), |name| self.code("site", 'S', name)),
+            scanner: facts
+                .scanner
+                .as_ref()
+                .map_or(String::new(), |name| self.code("scanner", 'M', name)),
+            spacing: stated.spacing.or(facts.spacing),
+            size: facts.size,
+            burned_in: facts.burned_in,
+            labelled,
+            labels: stated.labels,
+            ..Row::default()
+        }
+    }
+
+    /// A code for an institution or a machine; how it is written, in which case and with which spaces, does not count.
+    fn code(&self, purpose: &str, letter: char, name: &str) -> String {
+        let plain = name
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+        format!("{letter}{}", self.run.job.key.code(purpose, &plain))
+    }
+
+    fn patient(&self, facts: &Facts, stated: Option<&Stated>) -> Option<String> {
+        let given = stated.and_then(|stated| stated.patient.as_deref());
+        given
+            .map(|id| self.run.job.key.pseudonym(id))
+            .or_else(|| facts.patient.clone())
+    }
+
+    fn stated(&mut self, place: &str, facts: &Facts) -> Result<Option<Stated>, IndexError> {
+        Ok(self.said.of(&Known {
+            file: file_of(place),
+            image: &facts.image,
+            study: facts.study.as_deref(),
+            accession: facts.accession.as_deref(),
+            patient: facts.patient.as_deref(),
+            size: facts.size,
+        })?)
+    }
+
+    /// What the log has of an image; nothing of a place that has none.
+    fn facts(&self, place: &str) -> Result<Option<(Facts, String)>, IndexError> {
+        let entry = self.run.log.entry(place)?;
+        Ok(entry.and_then(|entry| match entry.outcome {
+            Outcome::Image(facts) if self.run.takes(&facts.modality) => Some((*facts, entry.digest)),
+            _ => None,
+        }))
+    }
+}
+
+/// The same in every run: the hasher has no seed.
+fn hashed(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

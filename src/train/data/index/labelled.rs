@@ -1,0 +1,391 @@
+//! A table of images becomes samples: `images.csv` of an index, or a CSV of the user's with the columns `file` (relative to it) and
+//! `patient`; beside them the columns of the labels ([`Column`]), empty for unknown.
+//!
+//! Every image goes through the contract that serving will use. Those of an index come from its cache; what the cache has not got is
+//! decoded once, on all cores, and put there. What cannot be read is reported with its row, and the rest is kept.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::reading::is_picture;
+use super::source::file_of;
+use super::{CACHE, IMAGES};
+use crate::dicom::Instance;
+use crate::image::Plane;
+use crate::image::decode::decode_picture;
+use crate::image::preprocess::Preprocessing;
+use crate::train::data::Column;
+use crate::train::data::cache::{CacheError, CacheWriter, Digest, PlaneCache, unhex};
+use crate::train::data::labels::Part;
+use crate::train::data::samples::{Image, Samples};
+
+/// Images that are decoded before they are put into the cache together.
+const TOGETHER: usize = 64;
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledRow {
+    /// The image's path; in an index, where it was when it was indexed.
+    pub file: PathBuf,
+    /// By which an index's cache has it.
+    pub digest: Option<Digest>,
+    /// A pseudonym.
+    pub patient: String,
+    /// Images of one group belong on one side of a split; the patient, where nothing else is said.
+    pub group: String,
+    /// The part of a split that was given.
+    pub split: Option<Part>,
+    /// Those of the columns that were asked for, NaN where unknown.
+    pub labels: Vec<f32>,
+    /// Numbers of further columns that were asked for, NaN where there is none.
+    pub covariates: Vec<f64>,
+}
+
+/// A labelled folder in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Labelled {
+    /// Images with labels.
+    pub samples: Samples,
+    /// For each image its covariates.
+    pub covariates: Vec<Vec<f64>>,
+    /// For each image the group that belongs on one side of a split.
+    pub groups: Vec<String>,
+    /// For each image the part of a split that was given.
+    pub splits: Vec<Option<Part>>,
+    /// For each image its path.
+    pub files: Vec<PathBuf>,
+    /// What could not be read, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Why a labelled folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelledError {
+    /// The CSV cannot be read.
+    #[error("{file} cannot be read: {cause}")]
+    Csv {
+        /// Its path.
+        file: PathBuf,
+        /// What is wrong, with its place.
+        cause: String,
+    },
+    /// A column is missing.
+    #[error("{file} has no column {column}: it has {present}")]
+    Column {
+        /// The CSV.
+        file: PathBuf,
+        /// What was looked for.
+        column: String,
+        /// What there is.
+        present: String,
+    },
+    /// A label is not a label.
+    #[error("{file}, line {line}: {column} must be {allowed}")]
+    Label {
+        /// The CSV.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What it may hold.
+        allowed: String,
+    },
+    /// A part of a split is not one.
+    #[error("{file}, line {line}: split must be train, validation, test or empty")]
+    Split {
+        /// The CSV.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+    },
+    /// No image could be read.
+    #[error("none of the {0} images could be read; the first: {1}")]
+    Nothing(usize, String),
+    /// The cache of an index.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Reads the rows of a CSV.
+///
+/// # Errors
+/// [`LabelledError`], which names the file and the line.
+pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<LabelledRow>, LabelledError> {
+    let failed = |cause: &dyn std::fmt::Display| LabelledError::Csv {
+        file: csv.to_owned(),
+        cause: cause.to_string(),
+    };
+    let mut reader = csv::Reader::from_path(csv).map_err(|error| failed(&error))?;
+    let header = reader.headers().map_err(|error| failed(&error))?.clone();
+    let column = |name: &str| {
+        header
+            .iter()
+            .position(|present| present == name)
+            .ok_or_else(|| LabelledError::Column {
+                file: csv.to_owned(),
+                column: name.to_owned(),
+                present: header.iter().collect::<Vec<_>>().join(", "),
+            })
+    };
+    let optional = |name: &str| header.iter().position(|present| present == name);
+    let (digest, group, split) = (optional("digest"), optional("group"), optional("split"));
+    // the table of an index names images, and a file beside it says where they are
+    let places = match optional("image").filter(|_| digest.is_some()) {
+        Some(_) => Some(places(csv)?),
+        None => None,
+    };
+    let file = match places {
+        Some(_) => column("image")?,
+        None => column("file")?,
+    };
+    let patient = column("patient")?;
+    let label_columns = labels
+        .iter()
+        .map(|label| column(&label.name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let covariate_columns = covariates
+        .iter()
+        .map(|name| column(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let folder = csv.parent().unwrap_or(Path::new("."));
+
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| failed(&error))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let cell = |column: usize| record.get(column).unwrap_or_default().trim();
+        let label = |(place, column): (&usize, &Column)| {
+            column.read(cell(*place)).ok_or_else(|| LabelledError::Label {
+                file: csv.to_owned(),
+                line,
+                column: column.name.clone(),
+                allowed: column.allowed(),
+            })
+        };
+        let split = match split.map(cell).unwrap_or_default() {
+            "" => None,
+            text => Some(Part::parse(text).ok_or_else(|| LabelledError::Split {
+                file: csv.to_owned(),
+                line,
+            })?),
+        };
+        rows.push(LabelledRow {
+            file: match &places {
+                Some(places) => places.get(cell(file)).cloned().unwrap_or_default(),
+                None => folder.join(cell(file)),
+            },
+            digest: digest.and_then(|column| unhex(cell(column))),
+            patient: cell(patient).to_owned(),
+            group: cell(group.unwrap_or(patient)).to_owned(),
+            split,
+            labels: label_columns
+                .iter()
+                .zip(labels)
+                .map(label)
+                .collect::<Result<Vec<_>, _>>()?
+                .concat(),
+            covariates: covariate_columns
+                .iter()
+                .map(|column| cell(*column).parse().unwrap_or(f64::NAN))
+                .collect(),
+        });
+    }
+    Ok(rows)
+}
+
+/// Where the images of an index are, by their names.
+fn places(csv: &Path) -> Result<HashMap<String, PathBuf>, LabelledError> {
+    let file = csv.with_file_name("files.csv");
+    let failed = |cause: &dyn std::fmt::Display| LabelledError::Csv {
+        file: file.clone(),
+        cause: cause.to_string(),
+    };
+    // whoever was given the table and the cache without it can train all the same
+    if !file.is_file() {
+        return Ok(HashMap::new());
+    }
+    let mut places = HashMap::new();
+    let mut reader = csv::Reader::from_path(&file).map_err(|error| failed(&error))?;
+    for record in reader.records() {
+        let record = record.map_err(|error| failed(&error))?;
+        if let (Some(image), Some(place)) = (record.get(0), record.get(1)) {
+            places.insert(image.to_owned(), PathBuf::from(place));
+        }
+    }
+    Ok(places)
+}
+
+/// Reads the images of `rows`, which stand in `csv`; `step` is called once for each. Images of an index stay in its cache.
+///
+/// # Errors
+/// [`LabelledError::Nothing`] where no image could be read, [`LabelledError::Cache`].
+pub fn load(
+    csv: &Path,
+    rows: Vec<LabelledRow>,
+    contract: &Preprocessing,
+    step: impl Fn() + Sync,
+) -> Result<Labelled, LabelledError> {
+    let cached =
+        csv.file_name().is_some_and(|name| name == IMAGES) && rows.iter().all(|row| row.digest.is_some());
+    let images = if cached {
+        from_cache(&csv.with_file_name(CACHE), &rows, contract, step)?
+    } else {
+        let read = |row: &LabelledRow| {
+            let plane = plane(&row.file, contract);
+            step();
+            plane.map(Image::Held)
+        };
+        rows.par_iter().map(read).collect()
+    };
+    let count = rows.len();
+    let mut labelled = Labelled::default();
+    for (row, image) in rows.into_iter().zip(images) {
+        match image {
+            Ok(image) => {
+                labelled.samples.push(image, row.labels, row.patient);
+                labelled.covariates.push(row.covariates);
+                labelled.groups.push(row.group);
+                labelled.splits.push(row.split);
+                labelled.files.push(row.file);
+            }
+            Err(cause) => labelled.unreadable.push((row.file, cause)),
+        }
+    }
+    if labelled.samples.is_empty() {
+        let first = labelled
+            .unreadable
+            .first()
+            .map_or_else(|| "the CSV has no rows".to_owned(), |(_, cause)| cause.clone());
+        return Err(LabelledError::Nothing(count, first));
+    }
+    Ok(labelled)
+}
+
+/// The images of an index, from its cache, which is filled first where it has not got all.
+fn from_cache(
+    folder: &Path,
+    rows: &[LabelledRow],
+    contract: &Preprocessing,
+    step: impl Fn() + Sync,
+) -> Result<Vec<Result<Image, String>>, LabelledError> {
+    let cache = PlaneCache::open(folder, contract)?;
+    let digest = |row: &LabelledRow| row.digest.unwrap_or_default();
+    let missing: Vec<&LabelledRow> = rows
+        .iter()
+        .filter(|row| cache.record(&digest(row)).is_none())
+        .collect();
+    let mut failed: HashMap<Digest, String> = HashMap::new();
+    (missing.len()..rows.len()).for_each(|_| step());
+    if !missing.is_empty() {
+        let mut writer = CacheWriter::open(folder, contract)?;
+        for rows in missing.chunks(TOGETHER) {
+            let read: Vec<_> = rows
+                .par_iter()
+                .map(|row| {
+                    let plane = plane(&row.file, contract);
+                    step();
+                    (digest(row), plane)
+                })
+                .collect();
+            let (mut planes, mut causes) = (Vec::new(), Vec::new());
+            for (digest, plane) in read {
+                match plane {
+                    Ok(plane) => planes.push((digest, plane)),
+                    Err(cause) => causes.push((digest, cause)),
+                }
+            }
+            writer.add(&planes)?;
+            failed.extend(causes);
+        }
+    }
+    let cache = Arc::new(PlaneCache::open(folder, contract)?);
+    let image = |row: &LabelledRow| match cache.record(&digest(row)) {
+        Some(record) => Ok(Image::Cached(cache.clone(), record)),
+        None => Err(failed.get(&digest(row)).cloned().unwrap_or_default()),
+    };
+    Ok(rows.iter().map(image).collect())
+}
+
+/// One image through decoding and the first half of the contract.
+///
+/// # Errors
+/// A sentence that says what is wrong with the file.
+pub fn plane(file: &Path, contract: &Preprocessing) -> Result<Plane, String> {
+    if file_of(&file.to_string_lossy()).is_none() || file.as_os_str().is_empty() {
+        return Err(
+            "it is in an archive, or files.csv is not beside the table: fill the cache by `osteon-train index --recipe` first"
+                .to_owned(),
+        );
+    }
+    let bytes = std::fs::read(file).map_err(|error| format!("it cannot be read: {error}"))?;
+    let image = if is_picture(&bytes) {
+        decode_picture(&bytes)
+    } else {
+        let instance = Instance::parse(bytes.into()).map_err(|error| error.to_string())?;
+        contract.decode(&instance)
+    };
+    let image = image.map_err(|error| error.to_string())?;
+    Ok(contract.plane(&image).map_err(|error| error.to_string())?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::data::columns::Kind;
+
+    fn csv(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.csv");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    fn finding(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind: Kind::Finding,
+        }
+    }
+
+    #[test]
+    fn an_empty_cell_is_unknown_and_anything_else_an_error_with_its_line() {
+        let labels = [finding("fracture")];
+        let (_folder, path) = csv("file,patient,fracture,age\na.dcm,P1,1,70\nb.dcm,P2,,x\n");
+        let rows = rows(&path, &labels, &["age"]).unwrap();
+        assert_eq!(rows[0].labels, [1.0]);
+        assert!(rows[1].labels[0].is_nan() && rows[1].covariates[0].is_nan());
+        assert_eq!(rows[0].covariates, [70.0]);
+
+        let (_folder, path) = csv("file,patient,fracture\na.dcm,P1,yes\n");
+        let error = super::rows(&path, &labels, &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("fracture"), "{error}");
+        let error = super::rows(&path, &[finding("age")], &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no column age"), "{error}");
+    }
+
+    #[test]
+    fn unreadable_images_are_named_and_the_rest_is_kept() {
+        let (folder, path) = csv("file,patient,fracture\ngood.png,P1,1\nbad.dcm,P2,0\nmissing.dcm,P3,0\n");
+        let ramp: Vec<u8> = (0..64 * 48).map(|index| (index % 253) as u8).collect();
+        image::save_buffer(
+            folder.path().join("good.png"),
+            &ramp,
+            48,
+            64,
+            image::ExtendedColorType::L8,
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("bad.dcm"), "no image").unwrap();
+        let rows = rows(&path, &[finding("fracture")], &[]).unwrap();
+        let loaded = load(&path, rows, &Preprocessing::grey(32, 24), || {}).unwrap();
+        assert_eq!(loaded.samples.len(), 1);
+        assert_eq!(loaded.unreadable.len(), 2);
+        assert!(loaded.unreadable[0].1.contains("DICM"));
+    }
+}
