@@ -1,6 +1,6 @@
 //! Whether two images show the same picture, told from a few bytes of each.
 //!
-//! An image is brought to one small size without its border. Of its cells it is kept which is darker than its right neighbour (a
+//! An image is brought to one small size. Of its cells it is kept which is darker than its right neighbour (a
 //! difference hash), by which copies are looked up, and which is brighter or darker than those around it, by which they are compared:
 //! patients differ in that even where their anatomy lies alike. That survives another window, size, bit depth or JPEG compression of the same exposure, and an overlaid mark; another exposure of
 //! the same patient differs. Mirrored, turned or inverted pictures are other pictures here.
@@ -42,6 +42,8 @@ impl Fingerprint {
         let [rows, columns] = SMALL;
         let contract = Preprocessing {
             voi: VoiRule::Percentiles,
+            // where the border ends is seen otherwise in a copy with another window
+            crop_border: false,
             fit: Fit::Stretch,
             ..Preprocessing::grey(rows, columns)
         };

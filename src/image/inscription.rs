@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_radiograph_and_its_side_marker_are_no_writing() {
-        for seed in 0..40 {
+        for seed in 0..12 {
             assert!(!is_inscribed(&image(seed, "", 2, 0)), "phantom {seed}");
             assert!(
                 !is_inscribed(&image(seed, "L", 3, 4095)),

@@ -65,7 +65,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
                 scope.spawn(move || loader.shuffled(&shuffle, &sender));
                 for batch in receiver {
                     trainer.learning_rate = range.rate(curve.points.len());
-                    match trainer.step(&batch) {
+                    match trainer.step(&batch?) {
                         Ok(loss) => curve.push(trainer.learning_rate, loss),
                         // a rate at which nothing is finite is beyond the end
                         Err(FitError::Diverged { .. }) if !curve.points.is_empty() => return Ok(true),

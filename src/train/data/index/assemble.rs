@@ -13,7 +13,7 @@ use super::near;
 use super::reading::Outcome;
 use super::row::Row;
 use super::source::file_of;
-use super::tally::Tally;
+use super::tally::{BODY_PART, Tally};
 use super::{IndexError, Run};
 use crate::image::fingerprint::Fingerprint;
 use crate::train::data::anatomy::{Names, PARTS, SIDES, Said, VIEWS};
@@ -333,7 +333,7 @@ impl<'a> Assembly<'a> {
             study: facts.study.clone().unwrap_or_default(),
             split: stated.split,
             modality: facts.modality.clone(),
-            body_part: named("body part", &PARTS, stated.body_part.as_deref(), part),
+            body_part: named(BODY_PART, &PARTS, stated.body_part.as_deref(), part),
             view: named("view", &VIEWS, stated.view.as_deref(), view),
             laterality: named("side", &SIDES, stated.laterality.as_deref(), side),
             age: stated.age.or(facts.age),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants: reading is done once for each version of a file, interpreting anew in each run; the same files, labels and key give the
-//! same table, however often a run was killed; memory grows by some hundred bytes with each image; `images.csv`, `report.html` and what
+//! same table, however often a run was killed; memory grows by about a kilobyte with each image; `images.csv`, `report.html` and what
 //! is not listed in [`SECRET`] name nobody.
 
 mod assemble;

@@ -13,7 +13,7 @@ use super::Run;
 use super::assemble::{Assembly, Duplicate};
 use super::sheet::{Choice, Shown, sheet};
 use super::summary::Summary;
-use super::tally::{LEAST_PATIENTS, Mapping};
+use super::tally::{BODY_PART, LEAST_PATIENTS, Mapping};
 
 /// Pairs of copies that are shown.
 const PAIRS: usize = 12;
@@ -81,11 +81,11 @@ impl Report<'_> {
             labelled,
             ..
         } = self.summary;
-        let _ = writeln!(
-            html,
-            "<h2>Labels</h2>\n<p>{labelled} images are spoken of by {}.</p>",
-            escaped(&or(&label_sources.join(", "), "no label source"))
-        );
+        let sources = match label_sources.as_slice() {
+            [] => "No labels were given.".to_owned(),
+            titles => format!("{labelled} images are spoken of by {}.", titles.join(", ")),
+        };
+        let _ = writeln!(html, "<h2>Labels</h2>\n<p>{}</p>", escaped(&sources));
         if labels.is_empty() {
             return;
         }
@@ -119,7 +119,7 @@ impl Report<'_> {
 
     fn parts(&self, html: &mut String, run: &Run<'_>) {
         html.push_str("<h2>Body parts</h2>\n");
-        let counts = self.summary.columns.get("body part");
+        let counts = self.summary.columns.get(BODY_PART);
         for (part, shown) in self.choice.parts() {
             let count = counts
                 .and_then(|counts| counts.get(part))
@@ -140,7 +140,7 @@ impl Report<'_> {
             .summary
             .columns
             .iter()
-            .filter(|(column, _)| **column != "body part")
+            .filter(|(column, _)| **column != BODY_PART)
         {
             let _ = writeln!(html, "<table><tr><th>{column}<th>images</tr>");
             let mut values: Vec<_> = values.iter().collect();
@@ -172,7 +172,6 @@ impl Report<'_> {
                 html,
                 "<h3>{title}</h3>\n<table><tr><th>what<th>said in<th>words<th>stands for<th>images</tr>"
             );
-            // an unknown description is no gap where another one, or the attribute, was understood
             let own = self
                 .mappings
                 .iter()

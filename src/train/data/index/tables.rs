@@ -9,7 +9,7 @@ use super::report::Report;
 use super::row::COLUMNS;
 use super::sheet::Choice;
 use super::summary::{Leaks, Summary};
-use super::tally::Tally;
+use super::tally::{BODY_PART, Tally};
 use super::{FORM, IMAGES, IndexError, Run};
 use crate::train::data::labels::{Joined, Part};
 
@@ -45,7 +45,7 @@ pub(super) fn write(run: &Run<'_>, said: &mut Joined) -> Result<Summary, IndexEr
         ])?;
     }
     table.finish()?;
-    let of_no_part = tally.columns.get("body part").and_then(|parts| parts.get(""));
+    let of_no_part = tally.columns.get(BODY_PART).and_then(|parts| parts.get(""));
     let summary = Summary {
         osteon_index: FORM,
         images: images.len(),

@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::row::Row;
 use crate::train::data::anatomy::{Mapped, Origin};
 
+/// The column whose words are told with what they were not understood to mean.
+pub(super) const BODY_PART: &str = "body part";
 /// So many patients have words that are told.
 pub const LEAST_PATIENTS: usize = 3;
 /// More different words, or values of a label, are not told apart.
@@ -110,12 +112,13 @@ impl Tally {
 
     pub(super) fn row(&mut self, row: &Row, patient: u32) {
         self.labelled += u64::from(row.labelled);
-        let decade = row.age.map_or(String::new(), |age| {
-            format!("{:02} to {:02}", age.min(90) / 10 * 10, age.min(90) / 10 * 10 + 9)
+        let decade = row.age.map_or(String::new(), |age| match age / 10 {
+            9.. => "90 or more".to_owned(),
+            decade => format!("{:02} to {:02}", 10 * decade, 10 * decade + 9),
         });
         for (column, value) in [
             ("modality", row.modality.as_str()),
-            ("body part", row.body_part),
+            (BODY_PART, row.body_part),
             ("view", row.view),
             ("side", row.laterality),
             ("sex", row.sex.as_str()),
@@ -157,11 +160,18 @@ impl Tally {
         mapped: impl Iterator<Item = Mapped<'a>>,
         patient: u32,
     ) {
+        let mapped: Vec<Mapped<'_>> = mapped.collect();
+        let understood = mapped.iter().any(|mapped| mapped.name.is_some());
         let (mut stated, mut described) = (None, None);
         for Mapped { origin, said, name } in mapped {
             match origin {
                 Origin::Description => described = described.or(name),
                 _ => stated = stated.or(name),
+            }
+            // a description need not name a side or a view, nor a body part that is known otherwise
+            let is_gap = kind == BODY_PART && !understood;
+            if name.is_none() && origin == Origin::Description && !is_gap {
+                continue;
             }
             let key = (kind, origin, said.to_owned());
             if self.words.len() >= MOST_WORDS && !self.words.contains_key(&key) {
@@ -175,7 +185,7 @@ impl Tally {
         }
         if let (Some(stated), Some(described)) = (stated, described)
             && stated != described
-            && kind == "body part"
+            && kind == BODY_PART
         {
             *self.disagreements.entry((stated, described)).or_default() += 1;
         }
