@@ -14,9 +14,50 @@ pub const TEMPERATURE_RANGE: (f64, f64) = (0.05, 20.0);
 /// separate the classes perfectly end at the lower end of [`TEMPERATURE_RANGE`].
 pub fn fit_temperature(logits: &[f64], labels: &[bool]) -> Result<f64, EvaluationError> {
     check(logits, labels)?;
+    Ok(least(|temperature| {
+        negative_log_likelihood(logits, labels, temperature)
+    }))
+}
+
+/// As [`fit_temperature`], for classes that exclude each other: the temperature with the least negative log-likelihood of `classes`
+/// under the softmax of `logits / temperature`. Each row of logits has one number for each class.
+pub fn fit_softmax_temperature(logits: &[Vec<f64>], classes: &[usize]) -> Result<f64, EvaluationError> {
+    if logits.len() != classes.len() {
+        return Err(EvaluationError::Length {
+            scores: logits.len(),
+            others: classes.len(),
+            what: "classes",
+        });
+    }
+    let usable =
+        |(row, class): (&Vec<f64>, &usize)| *class < row.len() && row.iter().all(|logit| logit.is_finite());
+    if let Some(index) = logits.iter().zip(classes).position(|case| !usable(case)) {
+        return Err(EvaluationError::NotANumber { index });
+    }
+    if logits.is_empty() {
+        return Err(EvaluationError::OneClass {
+            positive: 0,
+            negative: 0,
+        });
+    }
+    Ok(least(|temperature| {
+        let one = |(row, class): (&Vec<f64>, &usize)| {
+            let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = row
+                .iter()
+                .map(|logit| ((logit - highest) / temperature).exp())
+                .sum();
+            sum.ln() - (row[*class] - highest) / temperature
+        };
+        logits.iter().zip(classes).map(one).sum()
+    }))
+}
+
+/// The temperature of least loss, by a golden-section search.
+fn least(loss: impl Fn(f64) -> f64) -> f64 {
     // over the logarithm, so that 0.5 and 2 are equally far from 1
     let (mut low, mut high) = (TEMPERATURE_RANGE.0.ln(), TEMPERATURE_RANGE.1.ln());
-    let loss = |logarithm: f64| negative_log_likelihood(logits, labels, logarithm.exp());
+    let loss = |logarithm: f64| loss(logarithm.exp());
     let ratio = (5.0_f64.sqrt() - 1.0) / 2.0;
     let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
     let (mut left_loss, mut right_loss) = (loss(left), loss(right));
@@ -31,7 +72,7 @@ pub fn fit_temperature(logits: &[f64], labels: &[bool]) -> Result<f64, Evaluatio
             right_loss = loss(right);
         }
     }
-    Ok(f64::midpoint(low, high).exp())
+    f64::midpoint(low, high).exp()
 }
 
 /// The mean negative log-likelihood, in nats, of `labels` under the sigmoid of `logits / temperature`.
@@ -114,6 +155,20 @@ mod tests {
         assert!((fit_temperature(&logits, &labels).unwrap() - 1.0).abs() < 2e-3);
         let exaggerated: Vec<f64> = logits.iter().map(|logit| 2.5 * logit).collect();
         assert!((fit_temperature(&exaggerated, &labels).unwrap() - 2.5).abs() < 5e-3);
+    }
+
+    #[test]
+    fn two_classes_have_the_temperature_of_one_finding() {
+        let (logits, labels) = calibrated();
+        let rows: Vec<Vec<f64>> = logits.iter().map(|logit| vec![7.0, 7.0 + 2.5 * logit]).collect();
+        let classes: Vec<usize> = labels.iter().map(|label| usize::from(*label)).collect();
+        let found = fit_softmax_temperature(&rows, &classes).unwrap();
+        let one: Vec<f64> = logits.iter().map(|logit| 2.5 * logit).collect();
+        assert!(
+            (found - fit_temperature(&one, &labels).unwrap()).abs() < 1e-6,
+            "{found}"
+        );
+        assert!(fit_softmax_temperature(&rows[..1], &[2]).is_err());
     }
 
     #[test]

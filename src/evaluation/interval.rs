@@ -52,7 +52,7 @@ pub fn auroc_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let ranking = Ranking::new(scores, labels)?;
-    estimate(scores, labels, patients, bootstrap, |weights| {
+    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
         ranking.weighted_auroc(|case| weights[case])
     })
 }
@@ -65,22 +65,79 @@ pub fn auprc_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let ranking = Ranking::new(scores, labels)?;
-    estimate(scores, labels, patients, bootstrap, |weights| {
+    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
         ranking.weighted_auprc(|case| weights[case])
     })
 }
 
-/// Draws patients and measures; draws in which the measure has no value (one class only) are drawn anew.
-fn estimate(
-    scores: &[f64],
+/// The first area minus the second on the same cases, with a patient-level interval: the same patients are drawn for both, so what
+/// both find hard cancels out.
+pub fn auroc_difference_interval(
+    first: &[f64],
+    second: &[f64],
     labels: &[bool],
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    let (first, second) = (Ranking::new(first, labels)?, Ranking::new(second, labels)?);
+    estimate(patients, labels.len(), bootstrap, one_class(labels), |weights| {
+        let weight = |case: usize| weights[case];
+        Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
+    })
+}
+
+/// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than
+/// the mean.
+pub fn determination_interval(
+    predicted: &[f64],
+    truth: &[f64],
+    patients: &[impl AsRef<str>],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    if truth.len() != predicted.len() {
+        return Err(EvaluationError::Length {
+            scores: predicted.len(),
+            others: truth.len(),
+            what: "true numbers",
+        });
+    }
+    if let Some(index) =
+        (0..truth.len()).find(|index| !predicted[*index].is_finite() || !truth[*index].is_finite())
+    {
+        return Err(EvaluationError::NotANumber { index });
+    }
+    let constant = || EvaluationError::Setting {
+        what: "the spread of the true numbers",
+        value: "0".to_owned(),
+        range: "above 0",
+    };
+    estimate(patients, truth.len(), bootstrap, constant, |weights| {
+        let sum = |one: &dyn Fn(usize) -> f64| -> f64 {
+            (0..truth.len()).map(|case| weights[case] * one(case)).sum()
+        };
+        let mean = sum(&|case| truth[case]) / sum(&|_| 1.0);
+        let spread = sum(&|case| (truth[case] - mean).powi(2));
+        (spread > 0.0).then(|| 1.0 - sum(&|case| (truth[case] - predicted[case]).powi(2)) / spread)
+    })
+}
+
+fn one_class(labels: &[bool]) -> impl Fn() -> EvaluationError {
+    let positive = labels.iter().filter(|label| **label).count();
+    let negative = labels.len() - positive;
+    move || EvaluationError::OneClass { positive, negative }
+}
+
+/// Draws patients and measures; draws in which the measure has no value (one class only) are drawn anew.
+fn estimate(
+    patients: &[impl AsRef<str>],
+    cases: usize,
+    bootstrap: Bootstrap,
+    no_value: impl Fn() -> EvaluationError,
     measure: impl Fn(&[f64]) -> Option<f64>,
 ) -> Result<Estimate, EvaluationError> {
-    if patients.len() != scores.len() {
+    if patients.len() != cases {
         return Err(EvaluationError::Length {
-            scores: scores.len(),
+            scores: cases,
             others: patients.len(),
             what: "patients",
         });
@@ -96,14 +153,7 @@ fn estimate(
             range,
         });
     }
-    let one_class = || {
-        let positive = labels.iter().filter(|label| **label).count();
-        EvaluationError::OneClass {
-            positive,
-            negative: labels.len() - positive,
-        }
-    };
-    let value = measure(&vec![1.0; scores.len()]).ok_or_else(one_class)?;
+    let value = measure(&vec![1.0; cases]).ok_or_else(&no_value)?;
     let mut places = BTreeMap::new();
     for patient in patients {
         let next = places.len();
@@ -125,7 +175,7 @@ fn estimate(
         }
     }
     if measured.len() < 2 {
-        return Err(one_class());
+        return Err(no_value());
     }
     measured.sort_by(f64::total_cmp);
     let tail = (1.0 - bootstrap.coverage) / 2.0;
@@ -199,6 +249,44 @@ mod tests {
         assert!(
             (single.lower - repeated.lower).abs() < 1e-12 && (single.upper - repeated.upper).abs() < 1e-12
         );
+    }
+
+    #[test]
+    fn a_paired_difference_is_surer_than_the_two_areas() {
+        let (scores, labels, patients) = cases(300);
+        let other: Vec<f64> = scores
+            .iter()
+            .zip(&labels)
+            .map(|(score, label)| score - if *label { 0.05 } else { 0.0 })
+            .collect();
+        let with = |scores: &[f64]| auroc_interval(scores, &labels, &patients, Bootstrap::default()).unwrap();
+        let apart =
+            auroc_difference_interval(&scores, &other, &labels, &patients, Bootstrap::default()).unwrap();
+        assert!((apart.value - (with(&scores).value - with(&other).value)).abs() < 1e-12);
+        assert!(apart.lower > 0.0, "{apart:?}");
+        assert!(
+            apart.upper - apart.lower < 0.5 * (with(&scores).upper - with(&scores).lower),
+            "{apart:?}"
+        );
+        let same =
+            auroc_difference_interval(&scores, &scores, &labels, &patients, Bootstrap::default()).unwrap();
+        assert_eq!([same.lower, same.upper], [0.0, 0.0]);
+    }
+
+    #[test]
+    fn determination_equals_scikit_learn() {
+        // scikit-learn 1.9.1: r2_score([3, -0.5, 2, 7], [2.5, 0.0, 2, 8]) -> 0.9486081370449679
+        let patients = ["a", "b", "c", "d"];
+        let found = determination_interval(
+            &[2.5, 0.0, 2.0, 8.0],
+            &[3.0, -0.5, 2.0, 7.0],
+            &patients,
+            Bootstrap::default(),
+        );
+        let found = found.unwrap();
+        assert!((found.value - 0.948_608_137_044_967_9).abs() < 1e-12);
+        assert!(found.lower <= found.value && found.value <= found.upper);
+        assert!(determination_interval(&[1.0; 4], &[2.0; 4], &patients, Bootstrap::default()).is_err());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 pub mod assess;
 pub mod data;
+mod durable;
 pub mod export;
 pub mod learn;
 pub mod network;
+pub mod plot;
 pub mod run;

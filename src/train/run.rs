@@ -1,15 +1,19 @@
 //! A training on disk: what it was told, before its first step, and what came of it.
 //!
-//! `recipe.json` and `preprocessing.json` are written before training starts; a folder with `weights.safetensors` is a
-//! finished training, from which a package can be exported.
+//! `recipe.json`, `preprocessing.json` and `source.json` are written before training starts, so that it can go on from its newest
+//! checkpoint; `log.jsonl` grows with every step. A folder with `weights.safetensors` is a finished training, from which a package can
+//! be exported.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::durable;
+use super::learn::checkpoint::CheckpointError;
 use super::learn::fit::Predictions;
-use super::learn::{EpochReport, FitOutcome, Recipe};
+use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, Recipe};
 use super::network::Weights;
 use crate::image::preprocess::Preprocessing;
 
@@ -24,6 +28,18 @@ pub struct Record {
     pub data: DataRecord,
     /// The held-out patients: temperature and thresholds are chosen on them.
     pub validation: Validation,
+}
+
+/// Where the images of a training are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The CSV with the labels.
+    pub labels: PathBuf,
+    /// Its SHA-256.
+    pub labels_sha256: String,
+    /// Share of the patients that is held out.
+    pub validation: f64,
 }
 
 /// Where the images came from.
@@ -42,18 +58,29 @@ pub struct DataRecord {
 /// Answers on the held-out patients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
-    /// For each image one label value per label: 1, 0, or nothing for unknown.
+    /// For each image one value for each label: 1, 0, a number, or nothing for unknown.
     pub labels: Vec<Vec<Option<f32>>>,
-    /// For each image one logit per label.
+    /// For each image the logits of all heads.
     pub logits: Vec<Vec<f64>>,
     /// For each image its patient.
     pub patients: Vec<String>,
+    /// For each image its place among all that could be read.
+    #[serde(default)]
+    pub places: Vec<usize>,
+    /// The logits of the mirror images, where the recipe allows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<Vec<Vec<f64>>>,
 }
 
 impl Validation {
-    /// The answers to `samples`' labels.
+    /// The answers to `samples`, which stand at `places`, and to their mirror images.
     #[must_use]
-    pub fn of(samples: &super::data::Samples, predictions: Predictions) -> Self {
+    pub fn of(
+        samples: &super::data::Samples,
+        places: Vec<usize>,
+        answers: Predictions,
+        mirrored: Option<Predictions>,
+    ) -> Self {
         let known = |value: &f32| (!value.is_nan()).then_some(*value);
         Self {
             labels: samples
@@ -61,18 +88,20 @@ impl Validation {
                 .iter()
                 .map(|labels| labels.iter().map(known).collect())
                 .collect(),
-            logits: predictions.logits,
+            logits: answers.logits,
             patients: samples.patients.clone(),
+            places,
+            mirrored: mirrored.map(|mirrored| mirrored.logits),
         }
     }
 
-    /// Logits and truth of the images for which `label` is known.
+    /// Answers of `logit` and truth of the images for which `label`, a finding, is known.
     #[must_use]
-    pub fn of_label(&self, label: usize) -> (Vec<f64>, Vec<bool>) {
+    pub fn of_label(&self, label: usize, logit: usize) -> (Vec<f64>, Vec<bool>) {
         self.labels
             .iter()
             .zip(&self.logits)
-            .filter_map(|(labels, logits)| Some((*logits.get(label)?, (*labels.get(label)?)? > 0.5)))
+            .filter_map(|(labels, logits)| Some((*logits.get(logit)?, (*labels.get(label)?)? > 0.5)))
             .unzip()
     }
 }
@@ -86,15 +115,36 @@ pub struct RunFolder {
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{file} of the run cannot be {verb}: {cause}")]
-pub struct RunError {
-    file: &'static str,
-    verb: &'static str,
-    cause: String,
+pub enum RunError {
+    /// A file of it cannot be read or written.
+    #[error("{file} of the run cannot be {verb}: {cause}")]
+    File {
+        /// The file.
+        file: &'static str,
+        /// Read or written.
+        verb: &'static str,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A training that would be overwritten.
+    #[error("{path} holds a {state} training: {remedy}, or choose another folder")]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+        /// Finished, or one that was stopped.
+        state: &'static str,
+        /// What would be right.
+        remedy: &'static str,
+    },
+    /// A checkpoint that cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
 }
 
 const RECIPE: &str = "recipe.json";
 const PREPROCESSING: &str = "preprocessing.json";
+const SOURCE: &str = "source.json";
+const LOG: &str = "log.jsonl";
 const RECORD: &str = "record.json";
 const WEIGHTS: &str = "weights.safetensors";
 
@@ -102,19 +152,79 @@ impl RunFolder {
     /// Makes the folder and writes what the training was told.
     ///
     /// # Errors
-    /// [`RunError`], which names the file.
-    pub fn begin(path: &Path, recipe: &Recipe, contract: &Preprocessing) -> Result<Self, RunError> {
+    /// [`RunError`], which names the file, or says that there is a training already.
+    pub fn begin(
+        path: &Path,
+        recipe: &Recipe,
+        contract: &Preprocessing,
+        source: &Source,
+    ) -> Result<Self, RunError> {
         let run = Self {
             path: path.to_owned(),
         };
-        std::fs::create_dir_all(path).map_err(|error| RunError {
+        let taken = |state, remedy| RunError::Taken {
+            path: path.to_owned(),
+            state,
+            remedy,
+        };
+        if run.is_finished() {
+            return Err(taken("finished", "remove it"));
+        }
+        if run.checkpoints(Duration::ZERO).standing()?.is_some() {
+            return Err(taken("stopped", "go on with it by --resume"));
+        }
+        std::fs::create_dir_all(path).map_err(|error| RunError::File {
             file: RECIPE,
             verb: "written",
             cause: error.to_string(),
         })?;
         run.write_json(RECIPE, recipe)?;
         run.write_json(PREPROCESSING, contract)?;
+        run.write_json(SOURCE, source)?;
         Ok(run)
+    }
+
+    /// Whether it holds a finished training.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.path.join(WEIGHTS).exists()
+    }
+
+    /// Where its checkpoints are, made after every epoch and when `every` has passed.
+    #[must_use]
+    pub fn checkpoints(&self, every: Duration) -> Checkpoints {
+        Checkpoints {
+            folder: self.path.clone(),
+            every,
+        }
+    }
+
+    /// Its log, which goes on where the newest checkpoint was made.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn log(&self) -> Result<Log, RunError> {
+        let standing = self.checkpoints(Duration::ZERO).standing()?;
+        let (epoch, step) = standing.map_or((0, 0), |standing| (standing.epoch, standing.step));
+        Log::open(&self.log_path(), epoch, step).map_err(|error| RunError::File {
+            file: LOG,
+            verb: "written",
+            cause: error.to_string(),
+        })
+    }
+
+    /// The file of its log.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// Where its images are.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn source(&self) -> Result<Source, RunError> {
+        self.read_json(SOURCE)
     }
 
     /// Writes what came of it; the weights last, since they mark a finished training.
@@ -134,7 +244,7 @@ impl RunFolder {
             validation,
         };
         self.write_json(RECORD, &record)?;
-        let failed = |cause: String| RunError {
+        let failed = |cause: String| RunError::File {
             file: WEIGHTS,
             verb: "written",
             cause,
@@ -143,7 +253,9 @@ impl RunFolder {
             .weights
             .to_bytes()
             .map_err(|error| failed(error.to_string()))?;
-        std::fs::write(self.path.join(WEIGHTS), bytes).map_err(|error| failed(error.to_string()))
+        durable::write(&self.path.join(WEIGHTS), &bytes).map_err(|error| failed(error.to_string()))?;
+        self.checkpoints(Duration::ZERO).clear();
+        Ok(())
     }
 
     /// What the training was told.
@@ -159,7 +271,7 @@ impl RunFolder {
     /// # Errors
     /// [`RunError`], which names the file; a training that is not finished has no weights.
     pub fn outcome(&self) -> Result<(Record, Weights), RunError> {
-        let failed = |cause: String| RunError {
+        let failed = |cause: String| RunError::File {
             file: WEIGHTS,
             verb: "read",
             cause,
@@ -170,17 +282,18 @@ impl RunFolder {
     }
 
     fn write_json(&self, file: &'static str, value: &impl Serialize) -> Result<(), RunError> {
-        let failed = |cause: String| RunError {
+        let failed = |cause: String| RunError::File {
             file,
             verb: "written",
             cause,
         };
         let text = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
-        std::fs::write(self.path.join(file), text + "\n").map_err(|error| failed(error.to_string()))
+        durable::write(&self.path.join(file), (text + "\n").as_bytes())
+            .map_err(|error| failed(error.to_string()))
     }
 
     fn read_json<T: DeserializeOwned>(&self, file: &'static str) -> Result<T, RunError> {
-        let failed = |cause: String| RunError {
+        let failed = |cause: String| RunError::File {
             file,
             verb: "read",
             cause,

@@ -39,3 +39,5 @@ mod structured_report;
 mod studies;
 mod tiny;
 mod trainer;
+mod training;
+mod training_answers;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use osteon::finding::Label;
 use osteon::model::Package;
 use osteon::model::package::MODEL;
 use osteon::runtime::{Device, Engine, Runtime};
-use osteon::train::assess::{assess, card::card};
+use osteon::train::assess::{Assessment, assess, card::card};
 use osteon::train::data::index::{load, rows};
 use osteon::train::export::package::{draft, read_description};
 use osteon::train::run::RunFolder;
@@ -23,9 +22,12 @@ const COVARIATES: [&str; 3] = ["age", "female", "site"];
     after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000001.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'"
 )]
 pub(crate) struct Arguments {
-    /// Folder of the run
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
+    /// Folder of the run; several answer together, with the mean of their answers
+    #[arg(long = "run", value_name = "DIR", required = true)]
+    runs: Vec<PathBuf>,
+    /// Average what is said of an image and of its mirror image; the recipe must allow horizontal flips
+    #[arg(long)]
+    mirror: bool,
     /// Name, notice, intended use and label codes
     #[arg(long, value_name = "JSON")]
     description: PathBuf,
@@ -64,16 +66,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
         goldens.insert(name.clone(), bytes);
     }
-    let run = RunFolder {
-        path: arguments.run.clone(),
-    };
-    let mut draft = draft(&run, &description, &goldens).map_err(anyhow::Error::msg)?;
+    let run = |path: &PathBuf| RunFolder { path: path.clone() };
+    let runs: Vec<RunFolder> = arguments.runs.iter().map(run).collect();
+    let mut draft = draft(&runs, arguments.mirror, &description, &goldens).map_err(anyhow::Error::msg)?;
 
-    let mut assessments = Vec::new();
+    let mut assessment = Assessment::default();
     if let Some(csv) = &arguments.test {
-        let labels: Vec<Label> = draft.manifest.labels().cloned().collect();
-        let names: Vec<String> = labels.iter().map(|label| label.name.clone()).collect();
-        let rows = rows(csv, &names, &COVARIATES)?;
+        let (recipe, _) = runs[0].told()?;
+        let rows = rows(csv, &recipe.heads().columns(), &COVARIATES)?;
         let contract = &draft.manifest.preprocessing;
         let reading = bar("reading", rows.len() as u64);
         let labelled = load(rows, contract, || reading.inc(1))?;
@@ -81,12 +81,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let model = draft.files.get(MODEL).context("the draft has no model")?;
         let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
         let scoring = bar("scoring", labelled.samples.len() as u64);
-        assessments = assess(&mut engine, contract, &labels, &labelled, &COVARIATES, || {
+        let heads = &draft.manifest.heads;
+        assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
             scoring.inc(1);
         })
         .map_err(anyhow::Error::msg)?;
         scoring.finish_and_clear();
-        for assessed in &assessments {
+        for assessed in &assessment.labels {
             let area = &assessed.auroc;
             eprintln!(
                 "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
@@ -96,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let card = card(
         &draft.manifest,
-        &assessments,
+        &assessment,
         arguments.test_description.as_deref().unwrap_or_default(),
     );
     draft.files.insert("model-card.md".to_owned(), card.into_bytes());

@@ -1,44 +1,240 @@
 //! `osteon-train fit`: a labelled folder and a recipe become a trained network.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
+use osteon::train::data::augment::mirrored;
 use osteon::train::data::index::{Labelled, load, rows};
-use osteon::train::data::{Fractions, Split};
-use osteon::train::learn::fit::{fit, predict};
-use osteon::train::learn::{Engine, Recipe, TerminalProgress};
-use osteon::train::run::{DataRecord, RunFolder, Validation};
+use osteon::train::data::{Fractions, Samples, Split};
+use osteon::train::learn::fit::predict;
+use osteon::train::learn::progress::names;
+use osteon::train::learn::regime::Regime;
+use osteon::train::learn::{Engine, Recipe, TerminalProgress, Training};
+use osteon::train::run::{DataRecord, RunFolder, Source, Validation};
 
 use crate::progress::bar;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing."
+    after_help = "Example:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n\nStopped, by whatever it was:\n  osteon-train fit --resume --out runs/first\n\nThe CSV has the columns file and patient, and one for each label of the recipe with 0, 1 or nothing. docs/training.md has the rest."
 )]
 pub(crate) struct Arguments {
     /// The CSV; image files are relative to it
-    #[arg(long, value_name = "CSV")]
-    labels: PathBuf,
+    #[arg(
+        long,
+        value_name = "CSV",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    labels: Option<PathBuf>,
     /// What to train and how; settings that it leaves out have their default
-    #[arg(long, value_name = "JSON")]
-    recipe: PathBuf,
+    #[arg(
+        long,
+        value_name = "JSON",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    recipe: Option<PathBuf>,
     /// How images become the network's input [default: grey, with border crop and padding, at the recipe's size]
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", conflicts_with = "resume")]
     preprocessing: Option<PathBuf>,
+    /// Which parameters move when, instead of what the recipe says: full, scratch, head, gradual or discriminative
+    #[arg(long, conflicts_with = "resume")]
+    regime: Option<Regime>,
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Share of the patients that is held out
-    #[arg(long, default_value_t = 0.15, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.15, value_name = "SHARE", conflicts_with = "resume")]
     validation: f64,
+    /// Go on with the training in --out that was stopped, to the same weights that it would have had
+    #[arg(long)]
+    resume: bool,
+    /// A checkpoint is made this often, and after every epoch
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    checkpoint_seconds: u64,
+}
+
+/// What a training is told.
+pub(crate) struct Told {
+    pub(crate) run: RunFolder,
+    pub(crate) recipe: Recipe,
+    pub(crate) contract: Preprocessing,
+    pub(crate) source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let recipe = Recipe::from_json(&text(&arguments.recipe)?)
-        .with_context(|| format!("{} is not usable", arguments.recipe.display()))?;
-    let contract = if let Some(path) = &arguments.preprocessing {
+    let told = if arguments.resume {
+        resumed(&arguments.out)?
+    } else {
+        begun(arguments)?
+    };
+    let parts = held_out(&told.source, &told.recipe, &told.contract)?;
+    train(&told, parts, Duration::from_secs(arguments.checkpoint_seconds))?;
+    eprintln!("next: osteon-train export");
+    Ok(())
+}
+
+fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
+    let (Some(labels), Some(path)) = (&arguments.labels, &arguments.recipe) else {
+        bail!("--labels and --recipe are needed");
+    };
+    let mut recipe = read_recipe(path)?;
+    if let Some(regime) = arguments.regime {
+        recipe.regime = regime;
+        recipe.check()?;
+    }
+    let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
+    let source = Source {
+        labels: std::path::absolute(labels)?,
+        labels_sha256: digest(labels)?,
+        validation: arguments.validation,
+    };
+    Ok(Told {
+        run: RunFolder::begin(&arguments.out, &recipe, &contract, &source)?,
+        recipe,
+        contract,
+        source,
+    })
+}
+
+fn resumed(out: &Path) -> anyhow::Result<Told> {
+    let run = RunFolder { path: out.to_owned() };
+    ensure!(
+        !run.is_finished(),
+        "{} is finished: there is nothing to go on with",
+        out.display()
+    );
+    let (recipe, contract) = run.told().context("there is nothing to go on with")?;
+    let source = run.source()?;
+    ensure!(
+        digest(&source.labels)? == source.labels_sha256,
+        "{} has changed since the training began: put the old file back, or start anew in another folder",
+        source.labels.display()
+    );
+    match run.checkpoints(Duration::ZERO).standing()? {
+        Some(standing) => eprintln!(
+            "going on with epoch {}, step {}",
+            standing.epoch + 1,
+            standing.step + 1
+        ),
+        None => eprintln!("stopped before its first checkpoint: from the beginning"),
+    }
+    Ok(Told {
+        run,
+        recipe,
+        contract,
+        source,
+    })
+}
+
+/// Trains, or goes on with what was trained before, and puts what came of it into the run.
+pub(crate) fn train(told: &Told, parts: Parts, every: Duration) -> anyhow::Result<()> {
+    let Told {
+        run,
+        recipe,
+        contract,
+        source,
+    } = told;
+    let Parts {
+        train,
+        validation,
+        places,
+        unreadable_images,
+    } = parts;
+    eprintln!(
+        "{} images for training, {} of other patients held out",
+        train.len(),
+        validation.len()
+    );
+    let normalise = |plane: &_| contract.tensor(plane);
+    let mut log = run.log()?;
+    let mut progress = (TerminalProgress::new(recipe), &mut log);
+    let training = Training {
+        recipe,
+        train: &train,
+        validation: &validation,
+        normalise: &normalise,
+    };
+    let outcome = training.run(None, Some(&run.checkpoints(every)), &mut progress)?;
+    if let Some(failure) = log.failure() {
+        eprintln!("the log is not complete: {failure}");
+    }
+    let engine = Engine::new(&outcome.graph, &outcome.weights, recipe.threads)?;
+    let answers = predict(&engine, &recipe.heads(), &validation, &normalise, recipe.batch)?;
+    let mirror = |plane: &Plane| contract.tensor(&mirrored(plane));
+    let of_mirrored = if recipe.augmentation.horizontal_flip {
+        Some(predict(
+            &engine,
+            &recipe.heads(),
+            &validation,
+            &mirror,
+            recipe.batch,
+        )?)
+    } else {
+        None
+    };
+    let data = DataRecord {
+        labels_sha256: source.labels_sha256.clone(),
+        training_images: train.len(),
+        validation_images: validation.len(),
+        unreadable_images,
+    };
+    run.finish(
+        &outcome,
+        data,
+        Validation::of(&validation, places, answers, of_mirrored),
+    )?;
+    crate::plot::run(&run.path)?;
+    let best = &outcome.history[outcome.best_epoch];
+    eprintln!("kept {}", best.line(&names(recipe)));
+    eprintln!("{} holds the run", run.path.display());
+    Ok(())
+}
+
+/// The images of a training.
+pub(crate) struct Parts {
+    /// For the gradient.
+    pub(crate) train: Samples,
+    /// Of the patients who are held out.
+    pub(crate) validation: Samples,
+    /// Places of those among all that could be read.
+    pub(crate) places: Vec<usize>,
+    /// How many could not be read.
+    pub(crate) unreadable_images: usize,
+}
+
+/// Reads the images and holds patients out.
+pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Parts> {
+    let labelled = read(&source.labels, recipe, contract)?;
+    let samples = &labelled.samples;
+    let fractions = Fractions {
+        train: 1.0 - source.validation,
+        validation: source.validation,
+        test: 0.0,
+    };
+    let split = Split::new(&samples.patients, &samples.labels, fractions, recipe.seed)?;
+    split.check(&samples.patients)?;
+    Ok(Parts {
+        train: samples.select(&split.train),
+        validation: samples.select(&split.validation),
+        places: split.validation,
+        unreadable_images: labelled.unreadable.len(),
+    })
+}
+
+/// Reads a recipe.
+pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<Recipe> {
+    Recipe::from_json(&text(path)?).with_context(|| format!("{} is not usable", path.display()))
+}
+
+/// The contract in a file, or the usual one at the recipe's size.
+pub(crate) fn contract(recipe: &Recipe, path: Option<&Path>) -> anyhow::Result<Preprocessing> {
+    let contract = if let Some(path) = path {
         serde_json::from_str(&text(path)?)
             .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
     } else {
@@ -49,48 +245,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     contract.check()?;
-    let run = RunFolder::begin(&arguments.out, &recipe, &contract)?;
+    Ok(contract)
+}
 
-    let labelled = read(&arguments.labels, &recipe.labels, &contract)?;
-    let samples = &labelled.samples;
-    let fractions = Fractions {
-        train: 1.0 - arguments.validation,
-        validation: arguments.validation,
-        test: 0.0,
-    };
-    let split = Split::new(&samples.patients, &samples.labels, fractions, recipe.seed)?;
-    split.check(&samples.patients)?;
-    let (train, validation) = (samples.select(&split.train), samples.select(&split.validation));
-    eprintln!(
-        "{} images for training, {} of other patients held out",
-        train.len(),
-        validation.len()
-    );
-
-    let normalise = |plane: &_| contract.tensor(plane);
-    let mut progress = TerminalProgress::new(&recipe.labels, recipe.epochs);
-    let outcome = fit(&recipe, &train, &validation, &normalise, &mut progress)?;
-    let engine = Engine::new(&outcome.graph, &outcome.weights, recipe.threads)?;
-    let answers = predict(&engine, &validation, &normalise, recipe.batch)?;
-    let data = DataRecord {
-        labels_sha256: sha256(&std::fs::read(&arguments.labels)?),
-        training_images: train.len(),
-        validation_images: validation.len(),
-        unreadable_images: labelled.unreadable.len(),
-    };
-    run.finish(&outcome, data, Validation::of(&validation, answers))?;
-    let best = &outcome.history[outcome.best_epoch];
-    eprintln!("kept {}", best.line(&recipe.labels));
-    eprintln!(
-        "{} holds the run; next: osteon-train export",
-        arguments.out.display()
-    );
-    Ok(())
+/// SHA-256 of a file.
+pub(crate) fn digest(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(sha256(&bytes))
 }
 
 /// Reads a labelled folder with a bar, and says what could not be read.
-pub(crate) fn read(csv: &Path, labels: &[String], contract: &Preprocessing) -> anyhow::Result<Labelled> {
-    let rows = rows(csv, labels, &[])?;
+pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Labelled> {
+    let rows = rows(csv, &recipe.heads().columns(), &[])?;
     let progress = bar("reading", rows.len() as u64);
     let labelled = load(rows, contract, || progress.inc(1))?;
     progress.finish_and_clear();

@@ -1,9 +1,13 @@
 //! `osteon-train`: trains, exports and proves radiograph classifiers, on images that name nobody. This file only dispatches.
 
+mod augment;
+mod cross_validate;
 mod deidentify;
 mod export;
 mod fit;
+mod lr_find;
 mod phantom;
+mod plot;
 mod progress;
 mod validate;
 
@@ -11,7 +15,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use osteon::train::learn::Recipe;
 use osteon::train::network::describe::describe;
 
 #[derive(Parser)]
@@ -34,6 +37,17 @@ enum Command {
     Phantom(phantom::Arguments),
     /// Train a network on a labelled folder
     Fit(fit::Arguments),
+    /// Find the learning rate to train with
+    LrFind(lr_find::Arguments),
+    /// Train once for each fold of patients or for each site, and sum up
+    CrossValidate(cross_validate::Arguments),
+    /// Show, explain or ablate a recipe's augmentation
+    Augment(augment::Arguments),
+    /// Draw the log of a run, which may still be under way, as curves.svg in its folder
+    Plot {
+        /// Folder of the run
+        run: PathBuf,
+    },
     /// Put a run into a model package: ONNX, goldens, card, manifest
     Export(export::Arguments),
     /// Run every gate on a package
@@ -52,6 +66,10 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Phantom(arguments) => phantom::run(&arguments).map(done),
         Command::Fit(arguments) => fit::run(&arguments).map(done),
+        Command::LrFind(arguments) => lr_find::run(&arguments).map(done),
+        Command::CrossValidate(arguments) => cross_validate::run(&arguments).map(done),
+        Command::Augment(arguments) => augment::run(&arguments).map(done),
+        Command::Plot { run } => plot::run(&run).map(done),
         Command::Export(arguments) => export::run(&arguments).map(done),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Deidentify(arguments) => deidentify::run(&arguments),
@@ -69,7 +87,6 @@ fn done((): ()) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 fn table(recipe: &std::path::Path) -> anyhow::Result<()> {
-    let recipe = Recipe::from_json(&fit::text(recipe)?)?;
-    println!("{}", describe(&recipe.graph()?)?);
+    println!("{}", describe(&fit::read_recipe(recipe)?.graph()?)?);
     Ok(())
 }

@@ -3,22 +3,23 @@
 
 use std::fmt::Write;
 
-use super::LabelAssessment;
+use super::{Assessment, LabelAssessment};
+use crate::evaluation::interval::Estimate;
 use crate::model::ModelManifest;
 
 /// Writes the card; `data` says in words where the test images came from.
 #[must_use]
-pub fn card(manifest: &ModelManifest, assessments: &[LabelAssessment], data: &str) -> String {
+pub fn card(manifest: &ModelManifest, assessment: &Assessment, data: &str) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
-    let _ = write(&mut text, manifest, assessments, data);
+    let _ = write(&mut text, manifest, assessment, data);
     text
 }
 
 fn write(
     text: &mut String,
     manifest: &ModelManifest,
-    assessments: &[LabelAssessment],
+    assessment: &Assessment,
     data: &str,
 ) -> std::fmt::Result {
     let use_of = &manifest.intended_use;
@@ -46,18 +47,32 @@ fn write(
         use_of.age_years[0],
         use_of.age_years[1]
     )?;
-    if !assessments.is_empty() {
-        writeln!(text, "## Test set\n\n{data}\n")?;
-        writeln!(
-            text,
-            "Intervals are patient-level bootstrap 95 % intervals (1,000 draws).\n"
-        )?;
+    if !assessment.labels.is_empty() || !assessment.numbers.is_empty() {
+        test_set(text, assessment, data)?;
+    }
+    if !assessment.labels.is_empty() {
+        shortcuts(text, &assessment.labels)?;
+    }
+    writeln!(text, "## Lineage\n")?;
+    for (what, value) in &manifest.lineage {
+        writeln!(text, "- {what}: {value}")?;
+    }
+    Ok(())
+}
+
+fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt::Result {
+    writeln!(text, "## Test set\n\n{data}\n")?;
+    writeln!(
+        text,
+        "Intervals are patient-level bootstrap 95 % intervals (1,000 draws).\n"
+    )?;
+    if !assessment.labels.is_empty() {
         writeln!(
             text,
             "| finding | images | positive | AUROC | AUPRC | calibration error | threshold | sensitivity | specificity |"
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|---|")?;
-        for (assessed, label) in assessments.iter().zip(manifest.labels()) {
+        for assessed in &assessment.labels {
             let LabelAssessment { auroc, auprc, .. } = assessed;
             writeln!(
                 text,
@@ -72,44 +87,56 @@ fn write(
                 auprc.lower,
                 auprc.upper,
                 assessed.calibration_error,
-                label.threshold.unwrap_or(0.5),
+                assessed.threshold,
                 assessed.sensitivity,
                 assessed.specificity
             )?;
         }
+        writeln!(text)?;
+    }
+    if !assessment.numbers.is_empty() {
         writeln!(
             text,
-            "\n## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach; the network never sees them.\n"
+            "| number | unit | images | R squared | mean error |\n|---|---|---|---|---|"
         )?;
-        let header: Vec<&str> = assessments[0]
-            .auroc_of_header
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        write!(text, "| finding | AUROC | corners blanked | corners only |")?;
-        for name in &header {
-            write!(text, " {name} from the header |")?;
-        }
-        writeln!(text, "\n|---|---|---|---|{}", "---|".repeat(header.len()))?;
-        for assessed in assessments {
-            write!(
+        for number in &assessment.numbers {
+            let Estimate { value, lower, upper } = number.determination;
+            writeln!(
                 text,
-                "| {} | {:.3} | {:.3} | {:.3} |",
-                assessed.label,
-                assessed.auroc.value,
-                assessed.auroc_without_corners,
-                assessed.auroc_corners_only
+                "| {} | {} | {} | {value:.3} [{lower:.3}, {upper:.3}] | {:.3} |",
+                number.label, number.unit, number.images, number.mean_error
             )?;
-            for (_, area) in &assessed.auroc_of_header {
-                write!(text, " {area:.3} |")?;
-            }
-            writeln!(text)?;
         }
         writeln!(text)?;
     }
-    writeln!(text, "## Lineage\n")?;
-    for (what, value) in &manifest.lineage {
-        writeln!(text, "- {what}: {value}")?;
-    }
     Ok(())
+}
+
+fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach; the network never sees them.\n"
+    )?;
+    let header: Vec<&str> = assessments[0]
+        .auroc_of_header
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    write!(text, "| finding | AUROC | corners blanked | corners only |")?;
+    for name in &header {
+        write!(text, " {name} from the header |")?;
+    }
+    writeln!(text, "\n|---|---|---|---|{}", "---|".repeat(header.len()))?;
+    for assessed in assessments {
+        write!(
+            text,
+            "| {} | {:.3} | {:.3} | {:.3} |",
+            assessed.label, assessed.auroc.value, assessed.auroc_without_corners, assessed.auroc_corners_only
+        )?;
+        for (_, area) in &assessed.auroc_of_header {
+            write!(text, " {area:.3} |")?;
+        }
+        writeln!(text)?;
+    }
+    writeln!(text)
 }

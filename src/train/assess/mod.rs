@@ -3,16 +3,22 @@
 //! The shortcut audit asks three questions: what the header alone would give, what is left when the corners (where
 //! lead markers and labels stand) are blanked, and what the corners alone would give.
 
+pub mod ablate;
 pub mod card;
+pub mod folds;
 
 use serde::{Deserialize, Serialize};
 
 use super::data::index::Labelled;
 use crate::evaluation::calibration::expected_calibration_error;
-use crate::evaluation::interval::{Bootstrap, Estimate, auprc_interval, auroc_interval};
+use crate::evaluation::interval::{
+    Bootstrap, Estimate, auprc_interval, auroc_interval, determination_interval,
+};
 use crate::evaluation::roc::auroc;
+use crate::finding::Task;
 use crate::image::Plane;
 use crate::image::preprocess::Preprocessing;
+use crate::model::Head;
 use crate::runtime::{Engine, RuntimeError};
 
 /// Rows and columns of a corner, as a share of the image's.
@@ -21,8 +27,10 @@ const CORNER: f64 = 0.2;
 /// The result for one label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelAssessment {
-    /// Its name.
+    /// Its name; of a grade, with "or above".
     pub label: String,
+    /// From where on it counts as present.
+    pub threshold: f64,
     /// Images for which it is known.
     pub images: usize,
     /// Of them, those that have the finding.
@@ -45,6 +53,69 @@ pub struct LabelAssessment {
     pub auroc_of_header: Vec<(String, f64)>,
 }
 
+/// The result for one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NumberAssessment {
+    /// Its name.
+    pub label: String,
+    /// UCUM code of its unit.
+    pub unit: String,
+    /// Images for which it is known.
+    pub images: usize,
+    /// Coefficient of determination.
+    pub determination: Estimate,
+    /// Mean distance from the truth, in its unit.
+    pub mean_error: f64,
+}
+
+/// The result for all labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// Findings, classes, and grades from the second on.
+    pub labels: Vec<LabelAssessment>,
+    /// Numbers.
+    pub numbers: Vec<NumberAssessment>,
+}
+
+/// A yes or no that the network answers with a probability.
+struct Question {
+    name: String,
+    threshold: f64,
+    /// Places among the values of all heads that add up to the probability.
+    values: std::ops::Range<usize>,
+    /// Places among the labels of which one is true where the answer is yes.
+    labels: std::ops::Range<usize>,
+}
+
+/// The questions of a head whose values and labels begin at these places.
+fn questions(head: &Head, values: usize, labels: usize) -> Vec<Question> {
+    let count = head.labels.len();
+    let question = |place: usize| {
+        let label = &head.labels[place];
+        let mut question = Question {
+            name: label.name.clone(),
+            threshold: f64::from(label.threshold.unwrap_or(0.5)),
+            values: values + place..values + place + 1,
+            labels: labels + place..labels + place + 1,
+        };
+        if head.task == Task::Ordinal {
+            question.name.push_str(" or above");
+            question.labels.end = labels + count;
+            question.values = if head.width() < count {
+                values + place - 1..values + place
+            } else {
+                values + place..values + count
+            };
+        }
+        question
+    };
+    match head.task {
+        Task::Regression => Vec::new(),
+        Task::Ordinal => (1..count).map(question).collect(),
+        _ => (0..count).map(question).collect(),
+    }
+}
+
 /// Scores a labelled folder with an exported network.
 ///
 /// # Errors
@@ -52,11 +123,11 @@ pub struct LabelAssessment {
 pub fn assess(
     engine: &mut Engine,
     contract: &Preprocessing,
-    labels: &[crate::finding::Label],
+    heads: &[Head],
     labelled: &Labelled,
     covariates: &[&str],
     step: impl Fn(),
-) -> Result<Vec<LabelAssessment>, String> {
+) -> Result<Assessment, String> {
     let mut whole = Vec::new();
     let mut without = Vec::new();
     let mut only = Vec::new();
@@ -74,32 +145,87 @@ pub fn assess(
         only.push(scores(&blanked(plane, false)).map_err(|error| error.to_string())?);
         step();
     }
-    labels
+    let mut assessment = Assessment::default();
+    let (mut values, mut labels) = (0, 0);
+    for head in heads {
+        for question in questions(head, values, labels) {
+            let answers = [&whole, &without, &only];
+            assessment
+                .labels
+                .push(one(&question, labelled, covariates, answers)?);
+        }
+        if head.task == Task::Regression {
+            for place in 0..head.labels.len() {
+                assessment.numbers.push(number(
+                    head,
+                    place,
+                    [values + place, labels + place],
+                    labelled,
+                    &whole,
+                )?);
+            }
+        }
+        values += head.width();
+        labels += head.labels.len();
+    }
+    Ok(assessment)
+}
+
+fn number(
+    head: &Head,
+    place: usize,
+    [value, column]: [usize; 2],
+    labelled: &Labelled,
+    answers: &[Vec<f32>],
+) -> Result<NumberAssessment, String> {
+    let (label, samples) = (&head.labels[place], &labelled.samples);
+    let quantity = label.quantity.as_ref();
+    let quantity = quantity.ok_or_else(|| format!("{} has no quantity", label.name))?;
+    let known: Vec<usize> = (0..samples.len())
+        .filter(|case| !samples.labels[*case][column].is_nan())
+        .collect();
+    let truth: Vec<f64> = known
         .iter()
-        .enumerate()
-        .map(|(index, label)| one(index, label, labelled, covariates, [&whole, &without, &only]))
-        .collect()
+        .map(|case| f64::from(samples.labels[*case][column]))
+        .collect();
+    let said = |case: &usize| f64::from(answers[*case][value] * quantity.scale + quantity.offset);
+    let predicted: Vec<f64> = known.iter().map(said).collect();
+    let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
+    let errors = predicted
+        .iter()
+        .zip(&truth)
+        .map(|(said, truth)| (said - truth).abs());
+    Ok(NumberAssessment {
+        label: label.name.clone(),
+        unit: quantity.unit.clone(),
+        images: known.len(),
+        mean_error: errors.sum::<f64>() / known.len().max(1) as f64,
+        determination: determination_interval(&predicted, &truth, &patients, Bootstrap::default())
+            .map_err(|error| format!("{}: {error}", label.name))?,
+    })
 }
 
 fn one(
-    index: usize,
-    label: &crate::finding::Label,
+    question: &Question,
     labelled: &Labelled,
     covariates: &[&str],
     [whole, without, only]: [&Vec<Vec<f32>>; 3],
 ) -> Result<LabelAssessment, String> {
     let samples = &labelled.samples;
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", label.name);
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", question.name);
     let known: Vec<usize> = (0..samples.len())
-        .filter(|case| !samples.labels[*case][index].is_nan())
+        .filter(|case| !samples.labels[*case][question.labels.start].is_nan())
         .collect();
     let truth: Vec<bool> = known
         .iter()
-        .map(|case| samples.labels[*case][index] > 0.5)
+        .map(|case| samples.labels[*case][question.labels.clone()].iter().sum::<f32>() > 0.5)
         .collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
     let of = |scores: &Vec<Vec<f32>>| -> Vec<f64> {
-        known.iter().map(|case| f64::from(scores[*case][index])).collect()
+        known
+            .iter()
+            .map(|case| f64::from(scores[*case][question.values.clone()].iter().sum::<f32>()))
+            .collect()
     };
     let probabilities = of(whole);
     let share = |truth_is: bool, called: bool| {
@@ -110,7 +236,7 @@ fn one(
                 .filter(|(_, truth)| **truth == truth_is)
         };
         let right = cases()
-            .filter(|(probability, _)| (**probability >= f64::from(label.threshold.unwrap_or(0.5))) == called)
+            .filter(|(probability, _)| (**probability >= question.threshold) == called)
             .count();
         right as f64 / cases().count().max(1) as f64
     };
@@ -128,7 +254,8 @@ fn one(
         .collect::<Result<_, String>>()?;
     let bootstrap = Bootstrap::default();
     Ok(LabelAssessment {
-        label: label.name.clone(),
+        label: question.name.clone(),
+        threshold: question.threshold,
         images: known.len(),
         positive: truth.iter().filter(|present| **present).count(),
         auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)
@@ -166,6 +293,37 @@ fn blanked(plane: &Plane, corners: bool) -> Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grades_are_asked_from_the_second_on() {
+        let label = |name: &str| {
+            let code = serde_json::json!({"scheme": "99TEST", "value": name, "meaning": name});
+            serde_json::from_value(serde_json::json!({"name": name, "code": code})).unwrap()
+        };
+        let mut head = Head {
+            name: "grade".to_owned(),
+            task: Task::Ordinal,
+            labels: ["none", "mild", "severe"].map(label).to_vec(),
+            scores: "scores".to_owned(),
+            activation: crate::model::Activation::Sigmoid,
+            logits: None,
+            activation_map: None,
+        };
+        let places = |head: &Head| -> Vec<_> {
+            questions(head, 4, 7)
+                .into_iter()
+                .map(|own| (own.name, own.values, own.labels))
+                .collect()
+        };
+        let (mild, severe) = ("mild or above".to_owned(), "severe or above".to_owned());
+        assert_eq!(
+            places(&head),
+            [(mild.clone(), 4..5, 8..10), (severe.clone(), 5..6, 9..10)]
+        );
+        // a network from elsewhere may give a probability for each grade
+        head.activation = crate::model::Activation::Softmax;
+        assert_eq!(places(&head), [(mild, 5..7, 8..10), (severe, 6..7, 9..10)]);
+    }
 
     #[test]
     fn corners_and_the_rest_are_blanked_apart() {

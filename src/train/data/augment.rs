@@ -3,6 +3,9 @@
 //! One affine resampling (bilinear) for all geometry, then intensities through one table, in 16 bits from end to end.
 //! A change is drawn from a random source that belongs to (seed, epoch, image) alone, so it does not depend on threads.
 
+mod explain;
+pub mod sheet;
+
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -52,6 +55,29 @@ impl Default for Augmentation {
     }
 }
 
+/// What one draw of a recipe does to one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// Degrees.
+    pub rotation: f32,
+    /// Share of the rows by which the content moves down.
+    pub down: f32,
+    /// Share of the columns by which it moves to the right.
+    pub right: f32,
+    /// Magnification.
+    pub scale: f32,
+    /// Whether left and right are exchanged.
+    pub flip: bool,
+    /// Exponent on the values from 0 to 1.
+    pub gamma: f32,
+    /// Factor on the distance from mid-grey.
+    pub contrast: f32,
+    /// Shift of all values, as a share of white.
+    pub brightness: f32,
+    /// Standard deviation of the noise, as a share of white.
+    pub noise: f32,
+}
+
 /// The random source of one image in one epoch, the same whichever thread asks.
 #[must_use]
 pub fn random_for(seed: u64, epoch: usize, sample: usize) -> ChaCha8Rng {
@@ -60,6 +86,16 @@ pub fn random_for(seed: u64, epoch: usize, sample: usize) -> ChaCha8Rng {
         key[8 * place..8 * place + 8].copy_from_slice(&part.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+/// The image with left and right exchanged.
+#[must_use]
+pub fn mirrored(plane: &Plane) -> Plane {
+    let rows = plane.values.chunks(plane.columns.max(1));
+    Plane {
+        values: rows.flat_map(|row| row.iter().rev().copied()).collect(),
+        ..*plane
+    }
 }
 
 impl Augmentation {
@@ -111,29 +147,41 @@ impl Augmentation {
         }
     }
 
+    /// Draws what one image's change will be, but for noise and cutout, which follow from the same source.
+    #[must_use]
+    pub fn draw(&self, random: &mut impl Rng) -> Change {
+        let around = |random: &mut _, amount: f32| amount * (2.0 * uniform(random) - 1.0);
+        Change {
+            rotation: around(random, self.rotation),
+            down: around(random, self.translation),
+            right: around(random, self.translation),
+            scale: between(random, self.scale),
+            flip: random.random::<bool>() && self.horizontal_flip,
+            gamma: between(random, self.gamma),
+            contrast: between(random, self.contrast),
+            brightness: around(random, self.brightness),
+            noise: self.noise * uniform(random),
+        }
+    }
+
     /// A changed copy of `plane`, of the same size.
     #[must_use]
     pub fn apply(&self, plane: &Plane, random: &mut impl Rng) -> Plane {
-        let around = |random: &mut _, amount: f32| amount * (2.0 * uniform(random) - 1.0);
-        let angle = around(random, self.rotation).to_radians();
-        let down = around(random, self.translation) * plane.rows as f32;
-        let right = around(random, self.translation) * plane.columns as f32;
-        let scale = between(random, self.scale);
-        let flip = random.random::<bool>() && self.horizontal_flip;
-        let gamma = between(random, self.gamma);
-        let contrast = between(random, self.contrast);
-        let brightness = around(random, self.brightness);
-        let noise = self.noise * uniform(random);
-        let (sine, cosine) = (angle.sin() / scale, angle.cos() / scale);
-        let sign = if flip { -1.0 } else { 1.0 };
+        let change = self.draw(random);
+        let angle = change.rotation.to_radians();
+        let (sine, cosine) = (angle.sin() / change.scale, angle.cos() / change.scale);
+        let sign = if change.flip { -1.0 } else { 1.0 };
         let geometry = Geometry {
             across: [cosine * sign, sine * sign],
             down: [-sine, cosine],
-            shift: [right, down],
+            shift: [
+                change.right * plane.columns as f32,
+                change.down * plane.rows as f32,
+            ],
         };
         let mut values = geometry.resample(plane);
-        let table = intensity_table(gamma, contrast, brightness);
-        let deviation = noise * f32::from(u16::MAX);
+        let table = intensity_table(change.gamma, change.contrast, change.brightness);
+        let deviation = change.noise * f32::from(u16::MAX);
         for value in &mut values {
             let position = value.clamp(0.0, 65535.0) * (TABLE as f32 / 65536.0);
             let knot = position as usize;

@@ -1,13 +1,14 @@
 //! A labelled folder: images, and a CSV that says whose they are and what is true of them.
 //!
-//! The CSV has the columns `file` (relative to it) and `patient`, and one column for each label with 0, 1 or nothing
-//! for unknown. Every image goes through the contract that serving will use; what cannot be read is reported with its
+//! The CSV has the columns `file` (relative to it) and `patient`, and the columns of the labels
+//! ([`Column`]), empty for unknown. Every image goes through the contract that serving will use; what cannot be read is reported with its
 //! row, and the rest is kept.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::columns::Column;
 use super::samples::Samples;
 use crate::dicom::Instance;
 use crate::image::Plane;
@@ -21,7 +22,7 @@ pub struct Row {
     pub file: PathBuf,
     /// A pseudonym.
     pub patient: String,
-    /// One for each label that was asked for: 0, 1 or NaN.
+    /// Those of the columns that were asked for, NaN where unknown.
     pub labels: Vec<f32>,
     /// Numbers of further columns that were asked for, NaN where there is none.
     pub covariates: Vec<f64>,
@@ -62,7 +63,7 @@ pub enum IndexError {
         present: String,
     },
     /// A label is not a label.
-    #[error("{file}, line {line}: {column} must be 0, 1 or empty")]
+    #[error("{file}, line {line}: {column} must be {allowed}")]
     Label {
         /// The CSV.
         file: PathBuf,
@@ -70,6 +71,8 @@ pub enum IndexError {
         line: u64,
         /// The column.
         column: String,
+        /// What it may hold.
+        allowed: String,
     },
     /// No image could be read.
     #[error("none of the {0} images could be read; the first: {1}")]
@@ -80,7 +83,7 @@ pub enum IndexError {
 ///
 /// # Errors
 /// [`IndexError`], which names the file and the line.
-pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Row>, IndexError> {
+pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<Row>, IndexError> {
     let failed = |cause: &dyn std::fmt::Display| IndexError::Csv {
         file: csv.to_owned(),
         cause: cause.to_string(),
@@ -100,7 +103,7 @@ pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Ro
     let (file, patient) = (column("file")?, column("patient")?);
     let label_columns = labels
         .iter()
-        .map(|label| column(label))
+        .map(|label| column(&label.name))
         .collect::<Result<Vec<_>, _>>()?;
     let covariate_columns = covariates
         .iter()
@@ -113,15 +116,13 @@ pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Ro
         let record = record.map_err(|error| failed(&error))?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |column: usize| record.get(column).unwrap_or_default().trim();
-        let label = |(column, name): (&usize, &String)| match cell(*column) {
-            "" => Ok(f32::NAN),
-            "0" => Ok(0.0),
-            "1" => Ok(1.0),
-            _ => Err(IndexError::Label {
+        let label = |(place, column): (&usize, &Column)| {
+            column.read(cell(*place)).ok_or_else(|| IndexError::Label {
                 file: csv.to_owned(),
                 line,
-                column: name.clone(),
-            }),
+                column: column.name.clone(),
+                allowed: column.allowed(),
+            })
         };
         rows.push(Row {
             file: folder.join(cell(file)),
@@ -130,7 +131,8 @@ pub fn rows(csv: &Path, labels: &[String], covariates: &[&str]) -> Result<Vec<Ro
                 .iter()
                 .zip(labels)
                 .map(label)
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<Vec<_>, _>>()?
+                .concat(),
             covariates: covariate_columns
                 .iter()
                 .map(|column| cell(*column).parse().unwrap_or(f64::NAN))
@@ -197,6 +199,7 @@ pub fn plane(file: &Path, contract: &Preprocessing) -> Result<Plane, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::columns::Kind;
     use super::*;
 
     fn csv(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -206,9 +209,16 @@ mod tests {
         (folder, path)
     }
 
+    fn finding(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind: Kind::Finding,
+        }
+    }
+
     #[test]
     fn an_empty_cell_is_unknown_and_anything_else_an_error_with_its_line() {
-        let labels = ["fracture".to_owned()];
+        let labels = [finding("fracture")];
         let (_folder, path) = csv("file,patient,fracture,age\na.dcm,P1,1,70\nb.dcm,P2,,x\n");
         let rows = rows(&path, &labels, &["age"]).unwrap();
         assert_eq!(rows[0].labels, [1.0]);
@@ -218,7 +228,7 @@ mod tests {
         let (_folder, path) = csv("file,patient,fracture\na.dcm,P1,yes\n");
         let error = super::rows(&path, &labels, &[]).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("fracture"), "{error}");
-        let error = super::rows(&path, &["age".to_owned()], &[])
+        let error = super::rows(&path, &[finding("age")], &[])
             .unwrap_err()
             .to_string();
         assert!(error.contains("no column age"), "{error}");
@@ -237,7 +247,7 @@ mod tests {
         )
         .unwrap();
         std::fs::write(folder.path().join("bad.dcm"), "no image").unwrap();
-        let rows = rows(&path, &["fracture".to_owned()], &[]).unwrap();
+        let rows = rows(&path, &[finding("fracture")], &[]).unwrap();
         let loaded = load(rows, &Preprocessing::grey(32, 24), || {}).unwrap();
         assert_eq!(loaded.samples.len(), 1);
         assert_eq!(loaded.unreadable.len(), 2);

@@ -1,7 +1,7 @@
 //! Labelled images in memory, of one size, each with its patient.
 //!
 //! Invariant of [`Samples`] that has passed [`Samples::check`]: one label list and one patient for each plane, all
-//! planes of one size, every label 0, 1 or NaN (unknown).
+//! planes of one size, every label finite or NaN (unknown).
 
 use crate::image::Plane;
 
@@ -10,7 +10,7 @@ use crate::image::Plane;
 pub struct Samples {
     /// Display images, bone bright.
     pub planes: Vec<Plane>,
-    /// For each image one value per label: 1 present, 0 absent, NaN unknown.
+    /// For each image one value per label: 1 present, 0 absent, a number in its unit, NaN unknown.
     pub labels: Vec<Vec<f32>>,
     /// For each image the pseudonym of its patient.
     pub patients: Vec<String>,
@@ -43,7 +43,7 @@ pub enum SamplesError {
         needed: [usize; 2],
     },
     /// A label list of the wrong length, or a value that is no label.
-    #[error("image {index}: labels must be {needed} values of 0, 1 or unknown (NaN)")]
+    #[error("image {index}: labels must be {needed} values, finite or unknown (NaN)")]
     Label {
         /// Its place.
         index: usize,
@@ -103,7 +103,7 @@ impl Samples {
                 return Err(SamplesError::Size { index, found, needed });
             }
         }
-        let valid = |value: &f32| value.is_nan() || *value == 0.0 || (*value - 1.0).abs() < f32::EPSILON;
+        let valid = |value: &f32| !value.is_infinite();
         match self
             .labels
             .iter()

@@ -205,6 +205,26 @@ impl Printer<'_> {
                 }
                 ("Identity", inputs, Vec::new())
             }
+            Layer::Slice { first, count } => {
+                let (first, last) = (*first as i64, (first + count) as i64);
+                (
+                    "Slice",
+                    self.slice(node, "", &inputs[0], [&[first], &[last], &[1], &[1]]),
+                    Vec::new(),
+                )
+            }
+            Layer::Softmax => ("Softmax", inputs, vec![integer("axis", 1)]),
+            Layer::Mean => ("Mean", inputs, Vec::new()),
+            Layer::Mirror => {
+                let slice = self.slice(node, "", &inputs[0], [&[-1], &[i64::MIN], &[3], &[-1]]);
+                let mirrored = self.push(node, "mirrored", "Slice", slice, Vec::new());
+                (
+                    "Concat",
+                    vec![inputs[0].clone(), mirrored],
+                    vec![integer("axis", 0)],
+                )
+            }
+            Layer::Unmirror => ("Reshape", self.unmirrored(node, &inputs[0]), Vec::new()),
         };
         self.nodes
             .push(node_proto(&node.name, operator, inputs, output, attributes));
@@ -223,6 +243,60 @@ impl Printer<'_> {
         self.nodes
             .push(node_proto(&name, operator, inputs, name.clone(), attributes));
         name
+    }
+
+    /// Whole numbers as a value that other nodes can take.
+    fn numbers(&mut self, node: &Node, part: &str, numbers: &[i64]) -> String {
+        self.push(
+            node,
+            part,
+            "Constant",
+            Vec::new(),
+            vec![integers("value_ints", numbers)],
+        )
+    }
+
+    /// What a `Slice` of `input` takes, for firsts, ends, axes and steps.
+    fn slice(
+        &mut self,
+        node: &Node,
+        prefix: &str,
+        input: &str,
+        [first, end, axes, step]: [&[i64]; 4],
+    ) -> Vec<String> {
+        let parts = [("from", first), ("to", end), ("axes", axes), ("step", step)];
+        let numbers = parts.map(|(part, numbers)| self.numbers(node, &format!("{prefix}{part}"), numbers));
+        std::iter::once(input.to_owned()).chain(numbers).collect()
+    }
+
+    /// The two halves of the batch side by side, the second mirrored back, and their mean; answers what the last reshape takes.
+    fn unmirrored(&mut self, node: &Node, input: &str) -> Vec<String> {
+        let dimensions = self.shapes.of(node.inputs[0]).dimensions();
+        let sizes: Vec<i64> = dimensions.iter().map(|size| *size as i64).collect();
+        let halves = self.numbers(node, "halves_shape", &[&[2, -1], sizes.as_slice()].concat());
+        let halves = self.push(
+            node,
+            "halves",
+            "Reshape",
+            vec![input.to_owned(), halves],
+            Vec::new(),
+        );
+        let seen = self.slice(node, "seen_", &halves, [&[0], &[1], &[0], &[1]]);
+        let seen = self.push(node, "seen", "Slice", seen, Vec::new());
+        let mirrored = if sizes.len() == 3 {
+            self.slice(
+                node,
+                "mirrored_",
+                &halves,
+                [&[1, -1], &[2, i64::MIN], &[0, 4], &[1, -1]],
+            )
+        } else {
+            self.slice(node, "mirrored_", &halves, [&[1], &[2], &[0], &[1]])
+        };
+        let mirrored = self.push(node, "mirrored", "Slice", mirrored, Vec::new());
+        let mean = self.push(node, "mean", "Mean", vec![seen, mirrored], Vec::new());
+        let shape = self.numbers(node, "shape", &[&[-1], sizes.as_slice()].concat());
+        vec![mean, shape]
     }
 
     /// `Add` takes two values, so more become a chain.

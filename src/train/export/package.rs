@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::{HeldOut, temperatures, together};
+use super::ensemble::{Member, side_by_side};
+use super::heads::{HeadOutputs, with_heads};
 use super::onnx::export_onnx;
 use crate::dicom::{CodedValue, Instance};
-use crate::evaluation::calibration::fit_temperature;
 use crate::evaluation::roc::operating_point;
 use crate::finding::label::OperatingPoint;
 use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
@@ -18,9 +20,10 @@ use crate::image::Tensor;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL, sha256};
-use crate::model::{Activation, GoldenCase, GoldenInput, Goldens, Head, ModelManifest};
-use crate::train::learn::{Engine, Recipe};
-use crate::train::network::{Layer, Weights};
+use crate::model::{GoldenCase, GoldenInput, Goldens, Head, ModelManifest};
+use crate::train::learn::heads::Placed;
+use crate::train::learn::{Engine, Heads, Recipe};
+use crate::train::network::Layer;
 use crate::train::run::{Record, RunFolder};
 
 /// Keys of the ONNX file's `metadata_props` beside the contract.
@@ -63,8 +66,9 @@ pub struct LabelDescription {
     pub name: String,
     /// The coded concept.
     pub code: CodedValue,
-    /// The sensitivity that the threshold is to reach on the held-out patients.
-    pub sensitivity: f64,
+    /// For a finding, the sensitivity that the threshold is to reach on the held-out patients; others have no threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<f64>,
 }
 
 /// A package before it is published: the manifest, and every other file by its name.
@@ -75,17 +79,40 @@ pub struct Draft {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Makes the package of a run; `samples` are the DICOM files of golden cases, by name.
+/// One finished training, ready to answer.
+struct Trained {
+    recipe: Recipe,
+    contract: Preprocessing,
+    record: Record,
+    temperatures: Vec<f64>,
+    member: Member,
+}
+
+/// Makes the package of a run, or of several that answer together with their mean; with `mirror`, each averages what it says of an
+/// image and of its mirror image. `samples` are the DICOM files of golden cases, by name.
 ///
 /// # Errors
 /// One sentence that says what is missing or does not fit.
 pub fn draft(
-    run: &RunFolder,
+    runs: &[RunFolder],
+    mirror: bool,
     description: &Description,
     samples: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Draft, String> {
-    let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
-    let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
+    let trained = runs.iter().map(Trained::read).collect::<Result<Vec<_>, _>>()?;
+    let first = trained.first().ok_or("there is no run")?;
+    for (place, other) in trained.iter().enumerate().skip(1) {
+        first
+            .goes_with(other)
+            .map_err(|what| format!("run {} cannot answer together with the first: {what}", place + 1))?;
+    }
+    if mirror && trained.iter().any(|one| !one.recipe.augmentation.horizontal_flip) {
+        return Err(
+            "the recipe forbids horizontal_flip, so answers must not be averaged over mirror images"
+                .to_owned(),
+        );
+    }
+    let (recipe, contract, heads) = (&first.recipe, first.contract.clone(), first.recipe.heads());
     let named: Vec<&String> = description.labels.iter().map(|label| &label.name).collect();
     if named != recipe.labels.iter().collect::<Vec<_>>() {
         return Err(format!(
@@ -93,16 +120,25 @@ pub fn draft(
             recipe.labels.join(", ")
         ));
     }
-    let graph = recipe.graph().map_err(|error| error.to_string())?;
-    let labels = calibrated(&record, description)?;
-    let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
-    let scale = scale.ok_or("the network has no layer for its temperature")?;
-    let temperatures: Vec<f64> = labels.iter().map(|label| f64::from(label.temperature)).collect();
-    weights
-        .set_temperature(&scale.name, &temperatures)
+    let held_out: Vec<HeldOut<'_>> = trained
+        .iter()
+        .map(|one| HeldOut {
+            validation: &one.record.validation,
+            temperatures: one.temperatures.clone(),
+        })
+        .collect();
+    let labels = labels(&heads, &held_out, mirror, description)?;
+    let lineage = lineage(&trained, mirror)?;
+    let recipes: Vec<String> = trained
+        .iter()
+        .map(|one| json_pretty(&one.recipe))
+        .collect::<Result<_, _>>()?;
+    let (_, outputs) = with_heads(&recipe.graph().map_err(|error| error.to_string())?, &heads)
         .map_err(|error| error.to_string())?;
+    let threads = recipe.threads;
+    let members: Vec<Member> = trained.into_iter().map(|one| one.member).collect();
+    let (whole, outputs) = side_by_side(&members, &outputs, mirror).map_err(|error| error.to_string())?;
 
-    let lineage = lineage(&recipe, &record, &weights)?;
     let metadata = [
         (METADATA_KEY, json(&contract)?),
         (LABELS_KEY, json(&labels)?),
@@ -113,17 +149,21 @@ pub fn draft(
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-    let model = export_onnx(&graph, &weights, &metadata).map_err(|error| error.to_string())?;
-    let engine = Engine::new(&graph, &weights, recipe.threads).map_err(|error| error.to_string())?;
-    let goldens = goldens(&engine, &contract, samples)?;
+    let model = export_onnx(&whole.graph, &whole.weights, &metadata).map_err(|error| error.to_string())?;
+    let engine = Engine::new(&whole.graph, &whole.weights, threads).map_err(|error| error.to_string())?;
+    let goldens = goldens(&engine, &outputs, &contract, samples)?;
 
     let mut files = samples.clone();
     files.insert(MODEL.to_owned(), model);
     files.insert(GOLDENS.to_owned(), (json_pretty(&goldens)? + "\n").into_bytes());
-    files.insert(
-        "recipe.json".to_owned(),
-        (json_pretty(&recipe)? + "\n").into_bytes(),
-    );
+    for (place, recipe) in recipes.iter().enumerate() {
+        let name = if place == 0 {
+            "recipe.json".to_owned()
+        } else {
+            format!("recipe-{}.json", place + 1)
+        };
+        files.insert(name, format!("{recipe}\n").into_bytes());
+    }
     let manifest = ModelManifest {
         manifest_version: MANIFEST_VERSION,
         name: description.name.clone(),
@@ -136,15 +176,7 @@ pub fn draft(
         distribution: None,
         study: StudyRule::default(),
         preprocessing: contract,
-        heads: vec![Head {
-            name: "findings".to_owned(),
-            task: Task::Multilabel,
-            labels,
-            scores: "probabilities".to_owned(),
-            activation: Activation::None,
-            logits: Some("logits".to_owned()),
-            activation_map: Some("activation_map".to_owned()),
-        }],
+        heads: manifest_heads(&heads, &labels, outputs),
         embedding: None,
         lineage,
         files: BTreeMap::new(),
@@ -153,39 +185,115 @@ pub fn draft(
     Ok(Draft { manifest, files })
 }
 
-fn calibrated(record: &Record, description: &Description) -> Result<Vec<Label>, String> {
-    description
-        .labels
-        .iter()
-        .enumerate()
-        .map(|(index, label)| {
-            let failed = |error: &dyn std::fmt::Display| format!("label {}: {error}", label.name);
-            let (logits, truth) = record.validation.of_label(index);
-            let temperature = fit_temperature(&logits, &truth).map_err(|error| failed(&error))?;
-            let probabilities: Vec<f64> = logits
-                .iter()
-                .map(|logit| 1.0 / (1.0 + (-logit / temperature).exp()))
-                .collect();
-            let point =
-                operating_point(&probabilities, &truth, label.sensitivity).map_err(|error| failed(&error))?;
-            Ok(Label {
-                name: label.name.clone(),
-                code: label.code.clone(),
+impl Trained {
+    /// A run with its temperatures in its weights.
+    fn read(run: &RunFolder) -> Result<Self, String> {
+        let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
+        let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
+        let graph = recipe.graph().map_err(|error| error.to_string())?;
+        let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
+        let scale = scale.ok_or("the network has no layer for its temperature")?;
+        let heads = recipe.heads();
+        let temperatures = temperatures(&heads, &record.validation)?;
+        // as the manifest says them, in 32 bits
+        let said: Vec<f64> = temperatures.iter().map(|one| f64::from(*one as f32)).collect();
+        weights
+            .set_temperature(&scale.name, &said)
+            .map_err(|error| error.to_string())?;
+        let (graph, _) = with_heads(&graph, &heads).map_err(|error| error.to_string())?;
+        Ok(Self {
+            recipe,
+            contract,
+            record,
+            temperatures,
+            member: Member { graph, weights },
+        })
+    }
+
+    /// Whether the two may answer together.
+    fn goes_with(&self, other: &Self) -> Result<(), &'static str> {
+        if self.recipe.heads() != other.recipe.heads() {
+            return Err("its heads are others");
+        }
+        if self.contract != other.contract {
+            return Err("its preprocessing is another");
+        }
+        let (one, another) = (&self.record.data, &other.record.data);
+        if one.labels_sha256 != another.labels_sha256 || one.unreadable_images != another.unreadable_images {
+            return Err("it saw another set of images, so nobody knows which of them neither trained on");
+        }
+        Ok(())
+    }
+}
+
+fn labels(
+    heads: &Heads,
+    held_out: &[HeldOut<'_>],
+    mirror: bool,
+    description: &Description,
+) -> Result<Vec<Label>, String> {
+    let mut labels = Vec::new();
+    for Placed {
+        head,
+        labels: places,
+        logits,
+    } in heads.placed()
+    {
+        for (index, place) in places.enumerate() {
+            let described = &description.labels[place];
+            let logit = logits.start + index.min(logits.len().saturating_sub(1));
+            let mut label = Label {
+                name: described.name.clone(),
+                code: described.code.clone(),
+                threshold: None,
+                // several networks have several
+                temperature: match held_out {
+                    [one] => one.temperatures[logit] as f32,
+                    _ => 1.0,
+                },
+                operating_point: None,
+                quantity: head.quantities.get(index).cloned(),
+            };
+            if matches!(head.task, Task::Binary | Task::Multilabel) {
+                let failed = |error: &dyn std::fmt::Display| format!("label {}: {error}", label.name);
+                let (probabilities, truth) = together(held_out, mirror, place, logit)?;
+                let wanted = described.sensitivity.ok_or_else(|| {
+                    failed(&"a finding needs the sensitivity that its threshold is to reach")
+                })?;
+                let point =
+                    operating_point(&probabilities, &truth, wanted).map_err(|error| failed(&error))?;
                 // four digits are more than the choice is worth, and round trip through any JSON
-                threshold: Some(((point.threshold * 1e4).floor() / 1e4) as f32),
-                temperature: temperature as f32,
-                operating_point: Some(OperatingPoint {
+                label.threshold = Some(((point.threshold * 1e4).floor() / 1e4) as f32);
+                label.operating_point = Some(OperatingPoint {
                     sensitivity: point.sensitivity,
                     specificity: point.specificity,
-                }),
-                quantity: None,
-            })
+                });
+            }
+            labels.push(label);
+        }
+    }
+    Ok(labels)
+}
+
+fn manifest_heads(heads: &Heads, labels: &[Label], outputs: Vec<HeadOutputs>) -> Vec<Head> {
+    heads
+        .placed()
+        .zip(outputs)
+        .map(|(placed, outputs)| Head {
+            name: placed.head.name.clone(),
+            task: placed.head.task,
+            labels: labels[placed.labels].to_vec(),
+            scores: outputs.scores,
+            activation: outputs.activation,
+            logits: outputs.logits,
+            activation_map: outputs.activation_map,
         })
         .collect()
 }
 
 fn goldens(
     engine: &Engine,
+    outputs: &[HeadOutputs],
     contract: &Preprocessing,
     samples: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Goldens, String> {
@@ -205,7 +313,7 @@ fn goldens(
             .ok_or("a made input has a tensor")?;
         cases.push(GoldenCase {
             name: name.to_owned(),
-            scores: logits(engine, &tensor)?,
+            scores: proof(engine, outputs, &tensor)?,
             input,
         });
     }
@@ -217,7 +325,7 @@ fn goldens(
         let input = GoldenInput::Dicom { file: file.clone() };
         cases.push(GoldenCase {
             name: file.clone(),
-            scores: logits(engine, &tensor)?,
+            scores: proof(engine, outputs, &tensor)?,
             input,
         });
     }
@@ -228,33 +336,59 @@ fn goldens(
     })
 }
 
-fn logits(engine: &Engine, tensor: &Tensor) -> Result<Vec<f32>, String> {
-    let mut outputs = engine.run(&tensor.values, 1).map_err(|error| error.to_string())?;
-    outputs
-        .remove("logits")
-        .map(|logits| logits.values)
-        .ok_or_else(|| "the network has no output `logits`".to_owned())
+/// What goldens are compared with: of each head the logits, or the scores where it has none.
+fn proof(engine: &Engine, outputs: &[HeadOutputs], tensor: &Tensor) -> Result<Vec<f32>, String> {
+    let answers = engine.run(&tensor.values, 1).map_err(|error| error.to_string())?;
+    let mut all = Vec::new();
+    for output in outputs {
+        let name = output.logits.as_ref().unwrap_or(&output.scores);
+        let own = answers.get(name);
+        all.extend(
+            &own.ok_or_else(|| format!("the network has no output `{name}`"))?
+                .values,
+        );
+    }
+    Ok(all)
 }
 
-fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeMap<String, String>, String> {
-    let weights = weights.to_bytes().map_err(|error| error.to_string())?;
-    let entries = [
-        ("program", format!("osteon-train {}", env!("CARGO_PKG_VERSION"))),
-        ("recipe sha256", sha256(json(recipe)?.as_bytes())),
-        ("labels sha256", record.data.labels_sha256.clone()),
-        ("weights sha256", sha256(&weights)),
-        ("training images", record.data.training_images.to_string()),
-        ("held-out images", record.data.validation_images.to_string()),
-        (
-            "epoch kept",
-            format!("{} of {}", record.best_epoch + 1, record.history.len()),
-        ),
-        ("initial weights", "random, from the recipe's seed".to_owned()),
-    ];
-    Ok(entries
-        .into_iter()
-        .map(|(what, value)| (what.to_owned(), value))
-        .collect())
+fn lineage(trained: &[Trained], mirror: bool) -> Result<BTreeMap<String, String>, String> {
+    let mut lineage = BTreeMap::new();
+    let mut say = |what: String, value: String| lineage.insert(what, value);
+    say(
+        "program".to_owned(),
+        format!("osteon-train {}", env!("CARGO_PKG_VERSION")),
+    );
+    if mirror {
+        say(
+            "views".to_owned(),
+            "the mean of image and mirror image".to_owned(),
+        );
+    }
+    for (place, one) in trained.iter().enumerate() {
+        let member = if trained.len() > 1 {
+            format!("member {} ", place + 1)
+        } else {
+            String::new()
+        };
+        let (recipe, record) = (&one.recipe, &one.record);
+        let weights = one.member.weights.to_bytes().map_err(|error| error.to_string())?;
+        let entries = [
+            ("recipe sha256", sha256(json(recipe)?.as_bytes())),
+            ("labels sha256", record.data.labels_sha256.clone()),
+            ("weights sha256", sha256(&weights)),
+            ("training images", record.data.training_images.to_string()),
+            ("held-out images", record.data.validation_images.to_string()),
+            (
+                "epoch kept",
+                format!("{} of {}", record.best_epoch + 1, record.history.len()),
+            ),
+            ("initial weights", "random, from the recipe's seed".to_owned()),
+        ];
+        for (what, value) in entries {
+            say(format!("{member}{what}"), value);
+        }
+    }
+    Ok(lineage)
 }
 
 /// Reads a description.

@@ -9,8 +9,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::super::data::augment::{Augmentation, random_for};
+use super::super::data::augment::random_for;
 use super::super::data::samples::Samples;
+use super::heads::Heads;
+use super::mixup::mix;
+use super::recipe::Recipe;
 use crate::image::{Plane, Tensor};
 
 /// One batch, ready for the engine.
@@ -18,8 +21,8 @@ use crate::image::{Plane, Tensor};
 pub struct Batch {
     /// `[size, channels, rows, columns]`.
     pub images: Vec<f32>,
-    /// `[size, labels]`, NaN for unknown.
-    pub labels: Vec<f32>,
+    /// `[size, logits]`, what the network is to answer; NaN for unknown.
+    pub targets: Vec<f32>,
     /// How many images.
     pub size: usize,
 }
@@ -29,10 +32,23 @@ pub struct Batch {
 pub struct Loader<'a, N> {
     /// The images.
     pub samples: &'a Samples,
+    /// How labels become targets.
+    pub heads: &'a Heads,
     /// Display image to network input.
     pub normalise: &'a N,
     /// Images of one batch, about.
     pub batch: usize,
+}
+
+/// Which batches of a training are wanted.
+#[derive(Clone, Copy)]
+pub struct Shuffle<'a> {
+    /// Seed, augmentation and mixup.
+    pub recipe: &'a Recipe,
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The first batch, from 0: those before were seen already.
+    pub from: usize,
 }
 
 impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
@@ -43,26 +59,31 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// Sends one epoch of shuffled, augmented batches; stops early when the receiver is gone.
-    pub fn shuffled(
-        &self,
-        augmentation: &Augmentation,
-        seed: u64,
-        epoch: usize,
-        batches: &SyncSender<Batch>,
-    ) {
+    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Batch>) {
+        let Shuffle { recipe, epoch, from } = *wanted;
+        let (augmentation, seed) = (&recipe.augmentation, recipe.seed);
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         // its own stream beside those of the images
         let mut random = ChaCha8Rng::from_rng(&mut random_for(seed, epoch, usize::MAX));
         order.shuffle(&mut random);
         let count = self.batches().max(1);
-        for place in 0..count {
+        for place in from..count {
             let (start, end) = (place * order.len() / count, (place + 1) * order.len() / count);
             let one = |index: &usize| {
                 let changed =
                     augmentation.apply(&self.samples.planes[*index], &mut random_for(seed, epoch, *index));
                 (self.normalise)(&changed)
             };
-            if batches.send(self.assemble(&order[start..end], one)).is_err() {
+            let mut batch = self.assemble(&order[start..end], one);
+            if recipe.mixup > 0.0 {
+                // places of images end long before
+                mix(
+                    &mut batch,
+                    recipe.mixup,
+                    &mut random_for(seed, epoch, usize::MAX - 1 - place),
+                );
+            }
+            if batches.send(batch).is_err() {
                 return;
             }
         }
@@ -81,14 +102,14 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
 
     fn assemble(&self, indices: &[usize], one: impl Fn(&usize) -> Tensor + Send + Sync) -> Batch {
         let tensors: Vec<Tensor> = indices.par_iter().map(one).collect();
-        let labels = indices
+        let targets = indices
             .iter()
-            .flat_map(|index| self.samples.labels[*index].iter().copied())
+            .flat_map(|index| self.heads.targets(&self.samples.labels[*index]))
             .collect();
         let images = tensors.into_iter().flat_map(|tensor| tensor.values).collect();
         Batch {
             images,
-            labels,
+            targets,
             size: indices.len(),
         }
     }

@@ -4,7 +4,9 @@
 //! optimizer and checkpoints work on plain slices. Kernels lie channels-last, which is what libtorch's convolutions
 //! are fastest on. With one seed and one number of threads every result is the same bit for bit.
 
-use std::collections::BTreeMap;
+mod loss;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, RngExt};
 use tch::{Kind, TchError, Tensor};
@@ -12,6 +14,7 @@ use tch::{Kind, TchError, Tensor};
 use super::super::network::{
     Convolution, Graph, GraphError, Layer, Node, Role, Shapes, TensorF32, Weights, WeightsError, Window,
 };
+use super::objective::Objective;
 
 /// Why the engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +51,9 @@ pub enum EngineError {
 /// Loss and gradient of one batch.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// The mean binary cross-entropy over known labels, in nats.
+    /// The [`Objective`], the mean over what is known.
     pub loss: f64,
-    /// Of every trained parameter, in the order of [`Engine::trained`].
+    /// Of every trained parameter, in the order of [`Engine::trained`]; 0 for frozen ones.
     pub gradient: Vec<f32>,
 }
 
@@ -71,6 +74,8 @@ pub struct Engine {
     places: BTreeMap<String, usize>,
     trained: Tensor,
     statistics: Tensor,
+    objective: Objective,
+    frozen: BTreeSet<String>,
 }
 
 /// How a pass treats batch norm and dropout.
@@ -116,7 +121,12 @@ impl Engine {
             .enumerate()
             .map(|(place, slot)| (slot.name.clone(), place))
             .collect();
+        let width = graph
+            .output("logits")
+            .map_or(0, |logits| shapes.of(logits).count());
         let mut engine = Self {
+            objective: Objective::findings(width),
+            frozen: BTreeSet::new(),
             graph: graph.clone(),
             shapes,
             slots,
@@ -126,6 +136,41 @@ impl Engine {
         };
         engine.load(weights)?;
         Ok(engine)
+    }
+
+    /// What steps make small from now on; at first, that all logits are findings.
+    pub fn set_objective(&mut self, objective: Objective) {
+        self.objective = objective;
+    }
+
+    /// Freezes these nodes from now on, and no others: their parameters have no gradient, and their batch norms use the running
+    /// statistics and leave them alone.
+    pub fn freeze(&mut self, nodes: BTreeSet<String>) -> Result<(), EngineError> {
+        self.frozen = nodes;
+        for slot in &self.slots {
+            let learns = is_trained(slot.role) && !self.is_frozen(slot);
+            let _ = slot.view.f_set_requires_grad(learns)?;
+        }
+        Ok(())
+    }
+
+    fn is_frozen(&self, slot: &Slot) -> bool {
+        slot.name
+            .rsplit_once('.')
+            .is_some_and(|(node, _)| self.frozen.contains(node))
+    }
+
+    /// For each trained parameter the number that `of_node` gives for its node.
+    #[must_use]
+    pub fn by_node(&self, of_node: impl Fn(&str) -> f32) -> Vec<f32> {
+        self.slots
+            .iter()
+            .filter(|slot| is_trained(slot.role))
+            .flat_map(|slot| {
+                let node = slot.name.rsplit_once('.').map_or("", |(node, _)| node);
+                std::iter::repeat_n(of_node(node), slot.shape.iter().product())
+            })
+            .collect()
     }
 
     /// The network that runs.
@@ -215,50 +260,41 @@ impl Engine {
 
     /// One step's loss and gradient; running statistics move on.
     ///
-    /// `labels` holds `batch` times one value per label of the output `logits`; NaN is unknown and counts nothing.
+    /// `targets` holds `batch` times one value for each of the `logits`; NaN is unknown and counts nothing.
     /// `random` draws what dropout leaves out.
     pub fn step(
         &mut self,
         images: &[f32],
-        labels: &[f32],
+        targets: &[f32],
         batch: usize,
         random: &mut dyn Rng,
     ) -> Result<Step, EngineError> {
         let logits = self.graph.output("logits")?;
         let width = self.shapes.of(logits).count();
-        expect("labels", labels.len(), batch * width)?;
+        expect("targets", targets.len(), batch * width)?;
         let results = self.forward(images, batch, &mut Mode::Learn(random))?;
-        let target: Vec<f32> = labels
-            .iter()
-            .map(|label| if label.is_nan() { 0.0 } else { *label })
-            .collect();
-        let known: Vec<f32> = labels
-            .iter()
-            .map(|label| if label.is_nan() { 0.0 } else { 1.0 })
-            .collect();
-        let count = known.iter().sum::<f32>().max(1.0);
-        let size = [batch as i64, width as i64];
-        let target = Tensor::f_from_slice(&target)?.f_view(size)?;
-        let known = Tensor::f_from_slice(&known)?.f_view(size)?;
-        let loss = results[logits.0].f_binary_cross_entropy_with_logits(
-            &target,
-            Some(&known),
-            None::<&Tensor>,
-            tch::Reduction::Sum,
-        )?;
-        let loss = loss.f_div_scalar(f64::from(count))?;
-        let leaves: Vec<&Tensor> = self
-            .slots
-            .iter()
-            .filter(|slot| is_trained(slot.role))
+        let loss = loss::loss(&self.objective, &results[logits.0], targets, [batch, width])?;
+        let own = || self.slots.iter().filter(|slot| is_trained(slot.role));
+        let leaves: Vec<&Tensor> = own()
+            .filter(|slot| !self.is_frozen(slot))
             .map(|slot| &slot.view)
             .collect();
-        let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
-        let flat: Result<Vec<Tensor>, TchError> = gradients.iter().map(flattened).collect();
-        let gradient = values(&Tensor::f_cat(&flat?, 0)?)?;
+        let mut gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?.into_iter();
+        let mut flat = Vec::new();
+        for slot in own() {
+            let gradient = if self.is_frozen(slot) {
+                None
+            } else {
+                gradients.next()
+            };
+            flat.push(match gradient {
+                Some(gradient) => flattened(&gradient)?,
+                None => slot.view.f_detach()?.f_zeros_like()?.f_reshape([-1])?,
+            });
+        }
         Ok(Step {
             loss: loss.f_double_value(&[])?,
-            gradient,
+            gradient: values(&Tensor::f_cat(&flat, 0)?)?,
         })
     }
 
@@ -314,7 +350,7 @@ impl Engine {
                 Some(self.needed(node, "bias")?),
                 Some(self.needed(node, "running_mean")?),
                 Some(self.needed(node, "running_var")?),
-                matches!(mode, Mode::Learn(_)),
+                matches!(mode, Mode::Learn(_)) && !self.frozen.contains(&node.name),
                 *momentum,
                 *epsilon,
                 false,
@@ -338,7 +374,25 @@ impl Engine {
                 let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
                 inputs[1..].iter().try_fold(input.shallow_clone(), sum)
             }
+            Layer::Mean => {
+                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
+                let sum = inputs[1..].iter().try_fold(input.shallow_clone(), sum)?;
+                sum.f_div_scalar(inputs.len() as f64)
+            }
             Layer::Concatenate => Tensor::f_cat(inputs, 1),
+            Layer::Slice { first, count } => input.f_narrow(1, *first as i64, *count as i64),
+            Layer::Softmax => input.f_softmax(1, Kind::Float),
+            Layer::Mirror => Tensor::f_cat(&[input.shallow_clone(), input.f_flip([3])?], 0),
+            Layer::Unmirror => {
+                let half = input.size().first().copied().unwrap_or(0) / 2;
+                let [seen, mirrored] = [input.f_narrow(0, 0, half)?, input.f_narrow(0, half, half)?];
+                let mirrored = if input.dim() == 4 {
+                    mirrored.f_flip([3])?
+                } else {
+                    mirrored
+                };
+                seen.f_add(&mirrored)?.f_div_scalar(2.0)
+            }
             Layer::Linear { .. } => input.f_linear(weight()?, self.parameter(node, "bias")),
             Layer::Flatten => input.f_flatten(1, -1),
             Layer::Sigmoid => input.f_sigmoid(),

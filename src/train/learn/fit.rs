@@ -1,25 +1,29 @@
 //! The loop over epochs: batches, steps, validation, and the choice of the best epoch.
 //!
 //! Invariants: training images never meet validation patients; the weights that are answered are those of the epoch
-//! with the best mean validation AUROC; a loss that is not a number stops the training with its place.
+//! with the best mean measure on the validation images; a loss that is not a number stops the training with its place; a training
+//! that goes on from a checkpoint ends with the same weights, bit for bit, as one that was never stopped.
 
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::super::data::{Samples, SamplesError};
 use super::super::network::{Graph, GraphError, Weights, WeightsError, initial_weights};
-use super::batches::{Batch, Loader};
+use super::batches::{Batch, Loader, Shuffle};
+use super::checkpoint::{CheckpointError, Checkpoints};
 use super::engine::{Engine, EngineError};
-use super::optimizer::{AdamW, AdamWSettings, RunningMean};
+use super::heads::Heads;
+use super::measure::measure;
+use super::objective::Objective;
 use super::progress::{EpochReport, Progress};
 use super::recipe::{Recipe, RecipeError};
-use crate::evaluation::calibration::negative_log_likelihood;
-use crate::evaluation::interval::{Bootstrap, auroc_interval};
+use super::regime::Regime;
+use super::trainer::{Keeper, Trainer};
+use crate::evaluation::interval::Bootstrap;
 use crate::image::{Plane, Tensor};
+use crate::model::package::sha256;
 
 /// Why a training stopped without a result.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,16 @@ pub enum FitError {
         /// What is wrong.
         source: SamplesError,
     },
+    /// Labels that contradict themselves.
+    #[error("{part} image {index}: {problem}")]
+    Labels {
+        /// Training or validation.
+        part: &'static str,
+        /// Its place.
+        index: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// A patient on both sides.
     #[error("patient `{patient}` has images in training and in validation; split by patient")]
     Leak {
@@ -49,12 +63,15 @@ pub enum FitError {
         /// What the network takes.
         needed: [usize; 3],
     },
-    /// No label has both classes among the validation images, so no epoch is better than another.
+    /// Nothing can be measured on the validation images, so no epoch is better than another.
     #[error("no label has both classes among the validation images; more are needed")]
     NothingToValidate,
+    /// Weights were given to a training that must start without.
+    #[error("the regime is scratch, which starts from random weights: leave the weights out, or choose full")]
+    NotFromScratch,
     /// The loss is infinite or not a number.
     #[error(
-        "the loss is {loss} in epoch {epoch}, step {step}, at a learning rate of {learning_rate:.2e}; lower the peak rate or look for values that are not numbers in the images"
+        "the loss is {loss} in epoch {epoch}, step {step}, at a learning rate of {learning_rate:.2e}; lower the peak rate or look for values that are not numbers in the images. The checkpoint before it, if there was one, is whole"
     )]
     Diverged {
         /// The loss.
@@ -69,6 +86,9 @@ pub enum FitError {
     /// The thread pool cannot be made.
     #[error("cannot start the augmentation threads: {0}")]
     Threads(String),
+    /// The checkpoint cannot be written or used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -96,13 +116,24 @@ pub struct FitOutcome {
 /// What a network answers on many images, image first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Predictions {
-    /// For each image one logit per label, before temperature.
+    /// For each image the logits of all heads, before temperature.
     pub logits: Vec<Vec<f64>>,
-    /// For each image one probability per label, after temperature.
-    pub probabilities: Vec<Vec<f64>>,
 }
 
-/// Trains from scratch. `normalise` is the preprocessing contract's last step, from display image to tensor.
+/// A training: what it is told, and the images that it sees.
+pub struct Training<'a, N> {
+    /// What it is told.
+    pub recipe: &'a Recipe,
+    /// Images for the gradient.
+    pub train: &'a Samples,
+    /// Images of other patients, by which the epoch is chosen.
+    pub validation: &'a Samples,
+    /// The preprocessing contract's last step, from display image to tensor.
+    pub normalise: &'a N,
+}
+
+/// Trains from random weights, without checkpoints. `normalise` is the preprocessing contract's last step, from display image to
+/// tensor.
 pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     recipe: &Recipe,
     train: &Samples,
@@ -110,92 +141,204 @@ pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     normalise: &N,
     progress: &mut dyn Progress,
 ) -> Result<FitOutcome, FitError> {
-    let graph = recipe.graph()?;
-    let weights = initial_weights(&graph, recipe.seed)?;
-    fit_from(recipe, &weights, train, validation, normalise, progress)
+    let training = Training {
+        recipe,
+        train,
+        validation,
+        normalise,
+    };
+    training.run(None, None, progress)
 }
 
-/// Trains on from `weights`, which must fit the recipe's network.
-pub fn fit_from<N: Fn(&Plane) -> Tensor + Sync>(
-    recipe: &Recipe,
-    weights: &Weights,
-    train: &Samples,
-    validation: &Samples,
-    normalise: &N,
-    progress: &mut dyn Progress,
-) -> Result<FitOutcome, FitError> {
-    check(recipe, train, validation, normalise)?;
-    let graph = recipe.graph()?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(recipe.threads)
-        .build();
-    let pool = pool.map_err(|error| FitError::Threads(error.to_string()))?;
-    let loader = Loader {
-        samples: train,
-        normalise,
-        batch: recipe.batch,
-    };
-    let mut trainer = Trainer::new(
-        recipe,
-        Engine::new(&graph, weights, recipe.threads)?,
-        loader.batches().max(1),
-    )?;
-    let mut history: Vec<EpochReport> = Vec::new();
-    let mut best: Option<(usize, Weights)> = None;
-    progress.start(recipe.epochs * train.len());
-    for epoch in 0..recipe.epochs {
-        let started = Instant::now();
-        let train_loss = std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
-            let (pool, loader) = (&pool, &loader);
-            scope.spawn(move || {
-                pool.install(|| loader.shuffled(&recipe.augmentation, recipe.seed, epoch, &sender));
-            });
-            trainer.epoch(epoch, receiver, progress)
-        })?;
-        let seconds = started.elapsed().as_secs_f64().max(1e-9);
-        let current = trainer.averaged()?;
-        let predictions = predict(&current, validation, normalise, recipe.batch)?;
-        let mut report = assess(recipe, &predictions, validation);
-        report.epoch = epoch;
-        report.learning_rate = trainer.learning_rate;
-        report.train_loss = train_loss;
-        report.images_per_second = train.len() as f64 / seconds;
-        if !report.mean_auroc.is_finite() {
-            return Err(FitError::NothingToValidate);
+impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
+    /// Trains from `weights`, which must fit the recipe's network, or from random ones; goes on where the newest of `checkpoints`
+    /// was made, if there is one.
+    pub fn run(
+        &self,
+        weights: Option<&Weights>,
+        checkpoints: Option<&Checkpoints>,
+        progress: &mut dyn Progress,
+    ) -> Result<FitOutcome, FitError> {
+        self.check()?;
+        let recipe = self.recipe;
+        let (graph, heads) = (recipe.graph()?, recipe.heads());
+        let engine = self.engine(weights, &heads)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(recipe.threads)
+            .build();
+        let pool = pool.map_err(|error| FitError::Threads(error.to_string()))?;
+        let loader = self.loader(&heads);
+        let steps_of_epoch = loader.batches().max(1);
+        let mut trainer = Trainer::new(recipe, engine, steps_of_epoch)?;
+        let mut keeper = checkpoints.map(|checkpoints| Keeper {
+            checkpoints,
+            training: self.identity(),
+            last: Instant::now(),
+        });
+        if let Some(keeper) = &keeper
+            && let Some(checkpoint) = keeper.checkpoints.load()?
+        {
+            if checkpoint.standing.training != keeper.training {
+                return Err(CheckpointError::Other.into());
+            }
+            trainer.restore(checkpoint)?;
         }
-        progress.epoch(&report);
-        let better = best
-            .as_ref()
-            .is_none_or(|(place, _)| report.mean_auroc > history[*place].mean_auroc);
-        history.push(report);
-        if better {
-            best = Some((epoch, current.weights()?));
+        let seen = trainer.course.epoch * self.train.len() + trainer.course.images;
+        progress.start(recipe.epochs * self.train.len(), seen);
+        while trainer.course.epoch < recipe.epochs && !self.is_patience_over(&trainer) {
+            trainer.begin_epoch()?;
+            let (started, before) = (Instant::now(), trainer.course.images);
+            let shuffle = Shuffle {
+                recipe,
+                epoch: trainer.course.epoch,
+                from: trainer.course.step,
+            };
+            let train_loss = std::thread::scope(|scope| {
+                let (sender, receiver) = sync_channel(1);
+                let (pool, loader) = (&pool, &loader);
+                scope.spawn(move || pool.install(|| loader.shuffled(&shuffle, &sender)));
+                trainer.epoch(receiver, keeper.as_mut(), progress)
+            })?;
+            let images = trainer.course.images - before;
+            let current = trainer.averaged()?;
+            let report = EpochReport {
+                epoch: trainer.course.epoch,
+                learning_rate: trainer.learning_rate,
+                train_loss,
+                images_per_second: images as f64 / started.elapsed().as_secs_f64().max(1e-9),
+                ..self.assess(&current, &heads)?
+            };
+            if !report.mean_measure.is_finite() {
+                return Err(FitError::NothingToValidate);
+            }
+            progress.epoch(&report);
+            trainer.end_epoch(report, &current)?;
+            if let Some(keeper) = &mut keeper {
+                keeper.save(&trainer)?;
+            }
         }
-        let waited = epoch - best.as_ref().map_or(epoch, |(place, _)| *place);
-        if recipe.patience.is_some_and(|patience| waited >= patience) {
-            break;
+        progress.finish();
+        let (best_epoch, _, weights) = trainer.course.best.ok_or(FitError::NothingToValidate)?;
+        Ok(FitOutcome {
+            graph,
+            weights,
+            history: trainer.course.history,
+            best_epoch,
+        })
+    }
+
+    /// The network that steps move, with what they make small.
+    pub(super) fn engine(&self, weights: Option<&Weights>, heads: &Heads) -> Result<Engine, FitError> {
+        let recipe = self.recipe;
+        if recipe.regime == (Regime::Scratch {}) && weights.is_some() {
+            return Err(FitError::NotFromScratch);
+        }
+        let graph = recipe.graph()?;
+        let mut engine = match weights {
+            Some(weights) => Engine::new(&graph, weights, recipe.threads)?,
+            None => Engine::new(&graph, &initial_weights(&graph, recipe.seed)?, recipe.threads)?,
+        };
+        engine.set_objective(Objective::new(heads, recipe.loss, &self.train.labels));
+        Ok(engine)
+    }
+
+    /// How the training images become batches.
+    pub(super) fn loader<'b>(&'b self, heads: &'b Heads) -> Loader<'b, N> {
+        Loader {
+            samples: self.train,
+            heads,
+            normalise: self.normalise,
+            batch: self.recipe.batch,
         }
     }
-    progress.finish();
-    let (best_epoch, weights) = best.ok_or(FitError::NothingToValidate)?;
-    Ok(FitOutcome {
-        graph,
-        weights,
-        history,
-        best_epoch,
-    })
+
+    fn is_patience_over(&self, trainer: &Trainer<'_>) -> bool {
+        let best = trainer.course.best.as_ref().map(|(place, ..)| *place);
+        let waited = best.map_or(0, |best| trainer.course.epoch - 1 - best);
+        self.recipe
+            .patience
+            .is_some_and(|patience| best.is_some() && waited >= patience)
+    }
+
+    fn assess(&self, engine: &Engine, heads: &Heads) -> Result<EpochReport, EngineError> {
+        let predictions = predict(engine, heads, self.validation, self.normalise, self.recipe.batch)?;
+        let bootstrap = Bootstrap {
+            seed: self.recipe.seed,
+            ..Bootstrap::default()
+        };
+        let measured = measure(heads, &predictions.logits, self.validation, bootstrap);
+        Ok(EpochReport {
+            epoch: 0,
+            learning_rate: 0.0,
+            train_loss: 0.0,
+            validation_loss: measured.loss,
+            measures: measured.of_labels,
+            mean_measure: measured.mean,
+            images_per_second: 0.0,
+        })
+    }
+
+    /// SHA-256 of recipe, patients and labels. The images themselves are left out: to digest an archive takes as long as to read it.
+    fn identity(&self) -> String {
+        let mut told = serde_json::to_vec(self.recipe).unwrap_or_default();
+        for samples in [self.train, self.validation] {
+            told.extend(samples.len().to_le_bytes());
+            for (patient, labels) in samples.patients.iter().zip(&samples.labels) {
+                told.extend(patient.len().to_le_bytes());
+                told.extend(patient.as_bytes());
+                told.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
+            }
+        }
+        sha256(&told)
+    }
+
+    pub(super) fn check(&self) -> Result<(), FitError> {
+        let recipe = self.recipe;
+        recipe.check()?;
+        let heads = recipe.heads();
+        for (part, samples) in [("training", self.train), ("validation", self.validation)] {
+            samples
+                .check(recipe.labels.len())
+                .map_err(|source| FitError::Samples { part, source })?;
+            for (index, labels) in samples.labels.iter().enumerate() {
+                heads
+                    .check_labels(labels)
+                    .map_err(|problem| FitError::Labels { part, index, problem })?;
+            }
+            let (found, needed) = (
+                (self.normalise)(&samples.planes[0]).shape,
+                recipe.architecture.input(),
+            );
+            if found != needed {
+                return Err(FitError::Input { found, needed });
+            }
+        }
+        let own: std::collections::BTreeSet<&String> = self.train.patients.iter().collect();
+        match self
+            .validation
+            .patients
+            .iter()
+            .find(|patient| own.contains(patient))
+        {
+            Some(patient) => Err(FitError::Leak {
+                patient: patient.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Runs all samples through `engine`, without augmentation, in their order.
 pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
     engine: &Engine,
+    heads: &Heads,
     samples: &Samples,
     normalise: &N,
     batch: usize,
 ) -> Result<Predictions, EngineError> {
     let loader = Loader {
         samples,
+        heads,
         normalise,
         batch,
     };
@@ -205,174 +348,16 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         scope.spawn(move || loader.in_order(&sender));
         for batch in receiver {
             let outputs = engine.run(&batch.images, batch.size)?;
-            for (name, rows) in [
-                ("logits", &mut predictions.logits),
-                ("probabilities", &mut predictions.probabilities),
-            ] {
-                if let Some(output) = outputs.get(name) {
-                    let width = (output.values.len() / batch.size).max(1);
-                    rows.extend(
-                        output
-                            .values
-                            .chunks(width)
-                            .map(|row| row.iter().map(|v| f64::from(*v)).collect()),
-                    );
-                }
+            if let Some(logits) = outputs.get("logits") {
+                let width = (logits.values.len() / batch.size).max(1);
+                predictions.logits.extend(
+                    logits
+                        .values
+                        .chunks(width)
+                        .map(|row| row.iter().map(|v| f64::from(*v)).collect()),
+                );
             }
         }
         Ok(predictions)
     })
-}
-
-/// The engine with everything that moves it.
-struct Trainer<'a> {
-    recipe: &'a Recipe,
-    engine: Engine,
-    optimizer: AdamW,
-    parameters: Vec<f32>,
-    mean_parameters: Option<RunningMean>,
-    mean_statistics: Option<RunningMean>,
-    random: ChaCha8Rng,
-    steps_of_epoch: usize,
-    learning_rate: f64,
-}
-
-impl<'a> Trainer<'a> {
-    fn new(recipe: &'a Recipe, engine: Engine, steps_of_epoch: usize) -> Result<Self, EngineError> {
-        let settings = AdamWSettings {
-            weight_decay: recipe.weight_decay as f32,
-            ..AdamWSettings::default()
-        };
-        let optimizer = AdamW::new(settings, engine.decays());
-        let parameters = engine.trained()?;
-        let statistics = engine.statistics()?;
-        Ok(Self {
-            recipe,
-            optimizer,
-            mean_parameters: recipe
-                .weight_average
-                .map(|decay| RunningMean::new(parameters.clone(), decay)),
-            mean_statistics: recipe
-                .weight_average
-                .map(|decay| RunningMean::new(statistics, decay)),
-            parameters,
-            engine,
-            random: ChaCha8Rng::seed_from_u64(recipe.seed),
-            steps_of_epoch,
-            learning_rate: 0.0,
-        })
-    }
-
-    /// All steps of one epoch; answers the mean loss over its images.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        batches: impl IntoIterator<Item = Batch>,
-        progress: &mut dyn Progress,
-    ) -> Result<f64, FitError> {
-        let (mut sum, mut images) = (0.0, 0);
-        for (step, batch) in batches.into_iter().enumerate() {
-            let steps = self.recipe.epochs * self.steps_of_epoch;
-            self.learning_rate = self
-                .recipe
-                .schedule
-                .rate(epoch * self.steps_of_epoch + step, steps);
-            let result = self
-                .engine
-                .step(&batch.images, &batch.labels, batch.size, &mut self.random)?;
-            if !result.loss.is_finite() || result.gradient.iter().any(|value| !value.is_finite()) {
-                let (loss, learning_rate) = (result.loss, self.learning_rate);
-                return Err(FitError::Diverged {
-                    loss,
-                    epoch: epoch + 1,
-                    step: step + 1,
-                    learning_rate,
-                });
-            }
-            self.optimizer
-                .step(&mut self.parameters, &result.gradient, self.learning_rate);
-            self.engine.set_trained(&self.parameters)?;
-            if let (Some(parameters), Some(statistics)) =
-                (&mut self.mean_parameters, &mut self.mean_statistics)
-            {
-                parameters.update(&self.parameters);
-                statistics.update(&self.engine.statistics()?);
-            }
-            sum += result.loss * batch.size as f64;
-            images += batch.size;
-            progress.step(epoch, batch.size, result.loss);
-        }
-        Ok(sum / images.max(1) as f64)
-    }
-
-    /// A second engine with the running means, or with the newest weights where there are none.
-    fn averaged(&self) -> Result<Engine, EngineError> {
-        let mut copy = Engine::new(self.engine.graph(), &self.engine.weights()?, self.recipe.threads)?;
-        if let (Some(parameters), Some(statistics)) = (&self.mean_parameters, &self.mean_statistics) {
-            copy.set_trained(&parameters.values)?;
-            copy.set_statistics(&statistics.values)?;
-        }
-        Ok(copy)
-    }
-}
-
-fn check<N: Fn(&Plane) -> Tensor + Sync>(
-    recipe: &Recipe,
-    train: &Samples,
-    validation: &Samples,
-    normalise: &N,
-) -> Result<(), FitError> {
-    recipe.check()?;
-    for (part, samples) in [("training", train), ("validation", validation)] {
-        samples
-            .check(recipe.labels.len())
-            .map_err(|source| FitError::Samples { part, source })?;
-        let (found, needed) = (normalise(&samples.planes[0]).shape, recipe.architecture.input());
-        if found != needed {
-            return Err(FitError::Input { found, needed });
-        }
-    }
-    let own: std::collections::BTreeSet<&String> = train.patients.iter().collect();
-    match validation.patients.iter().find(|patient| own.contains(patient)) {
-        Some(patient) => Err(FitError::Leak {
-            patient: patient.clone(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn assess(recipe: &Recipe, predictions: &Predictions, samples: &Samples) -> EpochReport {
-    let mut auroc = Vec::new();
-    let (mut loss, mut known) = (0.0, 0);
-    for label in 0..recipe.labels.len() {
-        let cases: Vec<usize> = (0..samples.len())
-            .filter(|case| !samples.labels[*case][label].is_nan())
-            .collect();
-        let truth: Vec<bool> = cases
-            .iter()
-            .map(|case| samples.labels[*case][label] > 0.5)
-            .collect();
-        let logits: Vec<f64> = cases
-            .iter()
-            .map(|case| predictions.logits[*case][label])
-            .collect();
-        let patients: Vec<&String> = cases.iter().map(|case| &samples.patients[*case]).collect();
-        let bootstrap = Bootstrap {
-            seed: recipe.seed,
-            ..Bootstrap::default()
-        };
-        auroc.push(auroc_interval(&logits, &truth, &patients, bootstrap).ok());
-        loss += negative_log_likelihood(&logits, &truth, 1.0) * cases.len() as f64;
-        known += cases.len();
-    }
-    let values: Vec<f64> = auroc.iter().flatten().map(|estimate| estimate.value).collect();
-    EpochReport {
-        epoch: 0,
-        learning_rate: 0.0,
-        train_loss: 0.0,
-        validation_loss: loss / known.max(1) as f64,
-        mean_auroc: values.iter().sum::<f64>() / values.len() as f64,
-        auroc,
-        images_per_second: 0.0,
-    }
 }

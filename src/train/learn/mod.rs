@@ -1,16 +1,29 @@
-//! Learning: a graph interpreted by libtorch, a schedule, a written recipe, and the loop over epochs.
+//! Learning: a graph interpreted by libtorch, a schedule, a regime, a written recipe, and the loop over epochs.
 //!
 //! [`engine`] is the only home of `tch`; everything beside it speaks graphs, weights and plain slices.
 
 pub mod batches;
+pub mod checkpoint;
+pub mod curves;
 pub mod engine;
 pub mod fit;
+pub mod heads;
+pub mod log;
+pub mod lr_find;
+pub mod measure;
+mod mixup;
+pub mod objective;
 pub mod optimizer;
 pub mod progress;
 pub mod recipe;
+pub mod regime;
 pub mod schedule;
+mod trainer;
 
+pub use checkpoint::Checkpoints;
 pub use engine::{Engine, EngineError};
-pub use fit::{FitError, FitOutcome, fit};
-pub use progress::{EpochReport, Progress, Silent, TerminalProgress};
+pub use fit::{FitError, FitOutcome, Training, fit};
+pub use heads::Heads;
+pub use log::Log;
+pub use progress::{EpochReport, Progress, Silent, StepReport, TerminalProgress};
 pub use recipe::{Recipe, RecipeError};

@@ -51,8 +51,27 @@ impl AdamW {
         }
     }
 
-    /// Moves `parameters` against `gradient`, each as long as the list that [`AdamW::new`] was given.
-    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64) {
+    /// Forgets all gradients so far, as before a phase in which other parameters move.
+    pub fn forget(&mut self) {
+        self.mean.fill(0.0);
+        self.square.fill(0.0);
+        self.steps = 0;
+    }
+
+    /// What it remembers: the gradient's mean, its square, and the steps so far.
+    #[must_use]
+    pub fn memory(&self) -> (&[f32], &[f32], i32) {
+        (&self.mean, &self.square, self.steps)
+    }
+
+    /// Goes on from what [`AdamW::memory`] gave for as many parameters.
+    pub fn restore(&mut self, mean: Vec<f32>, square: Vec<f32>, steps: i32) {
+        (self.mean, self.square, self.steps) = (mean, square, steps);
+    }
+
+    /// Moves `parameters` against `gradient`, each as long as the list that [`AdamW::new`] was given. A parameter's own rate is
+    /// `learning_rate` times its entry in `factors`; one whose factor is 0 is frozen and keeps its memory.
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64, factors: &[f32]) {
         self.steps += 1;
         let AdamWSettings {
             beta1,
@@ -74,9 +93,14 @@ impl AdamW {
         let mean_correction = 1.0 / (1.0 - beta1.powi(self.steps));
         let square_correction = 1.0 / (1.0 - beta2.powi(self.steps));
         let moments = self.mean.iter_mut().zip(&mut self.square);
-        for (((parameter, gradient), (mean, square)), decays) in
-            parameters.iter_mut().zip(gradient).zip(moments).zip(&self.decays)
+        let own = self.decays.iter().zip(factors);
+        for (((parameter, gradient), (mean, square)), (decays, factor)) in
+            parameters.iter_mut().zip(gradient).zip(moments).zip(own)
         {
+            if *factor == 0.0 {
+                continue;
+            }
+            let rate = rate * factor;
             let gradient = gradient * shrink;
             *mean += (1.0 - beta1) * (gradient - *mean);
             *square += (1.0 - beta2) * (gradient * gradient - *square);
@@ -92,7 +116,8 @@ impl AdamW {
 #[derive(Clone, Debug)]
 pub struct RunningMean {
     decay: f32,
-    steps: f32,
+    /// States taken in so far.
+    pub steps: f32,
     /// The mean so far.
     pub values: Vec<f32>,
 }
@@ -130,10 +155,20 @@ mod tests {
         };
         let mut optimizer = AdamW::new(settings, vec![false, true]);
         let mut parameters = [1.0, 1.0];
-        optimizer.step(&mut parameters, &[0.3, -0.002], 0.01);
+        optimizer.step(&mut parameters, &[0.3, -0.002], 0.01, &[1.0; 2]);
         assert!((parameters[0] - 0.99).abs() < 1e-6, "{parameters:?}");
         // 1 - 0.01 * 0.1 and then the learning rate upwards
         assert!((parameters[1] - 1.009).abs() < 1e-6, "{parameters:?}");
+    }
+
+    #[test]
+    fn a_factor_scales_the_step_and_0_freezes() {
+        let mut optimizer = AdamW::new(AdamWSettings::default(), vec![true; 3]);
+        let mut parameters = [0.0, 0.0, 1.0];
+        optimizer.step(&mut parameters, &[1.0; 3], 0.01, &[1.0, 0.1, 0.0]);
+        assert!((parameters[0] + 0.01).abs() < 1e-6 && (parameters[1] + 0.001).abs() < 1e-7);
+        assert_eq!(parameters[2], 1.0, "neither step nor decay");
+        assert_eq!(optimizer.memory().0[2], 0.0);
     }
 
     #[test]
@@ -148,7 +183,7 @@ mod tests {
         let mut parameters = [3.0_f32, -2.0];
         for _ in 0..2000 {
             let gradient = [2.0 * (parameters[0] - 1.0), 20.0 * (parameters[1] - 0.5)];
-            optimizer.step(&mut parameters, &gradient, 0.01);
+            optimizer.step(&mut parameters, &gradient, 0.01, &[1.0; 2]);
         }
         assert!(
             (parameters[0] - 1.0).abs() < 1e-3 && (parameters[1] - 0.5).abs() < 1e-3,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::data::Augmentation;
 use super::super::network::{Graph, GraphError, Residual};
+use super::heads::{Head, Heads};
+use super::objective::Loss;
+use super::regime::{Depths, Regime};
 use super::schedule::OneCycle;
 
 /// Which network, and how large.
@@ -38,16 +41,24 @@ impl Architecture {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
-    /// The findings, in the order of the label lists.
+    /// The labels of all heads, in the order of the label lists; may be left out where there are heads.
     pub labels: Vec<String>,
+    /// The questions; none stands for one multilabel head over all labels.
+    pub heads: Vec<Head>,
     /// The input tensor's name in the network and in the exported file.
     pub input_name: String,
     /// Which network, and how large.
     pub architecture: Architecture,
     /// How the training images are changed.
     pub augmentation: Augmentation,
-    /// The learning rate over the steps.
+    /// Which parameters move when.
+    pub regime: Regime,
+    /// The learning rate over the steps of each phase of the regime.
     pub schedule: OneCycle,
+    /// How rare and hard cases count.
+    pub loss: Loss,
+    /// How far images are blended, from 0 (not at all) to 1: the shares come from Beta(mixup, mixup).
+    pub mixup: f64,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images of one step, about: an epoch is cut into equal batches.
@@ -56,7 +67,7 @@ pub struct Recipe {
     pub weight_decay: f64,
     /// Memory of the running mean of weights that is validated and kept, such as 0.99; none keeps the last weights.
     pub weight_average: Option<f64>,
-    /// Epochs without a better validation AUROC after which training stops; none runs them all.
+    /// Epochs without a better validation measure after which training stops; none runs them all.
     pub patience: Option<usize>,
     /// Makes the initial weights, the order, the augmentation and the dropout.
     pub seed: u64,
@@ -68,10 +79,14 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             labels: vec!["osteoporosis".to_owned(), "vertebral_fracture".to_owned()],
+            heads: Vec::new(),
             input_name: "image".to_owned(),
             architecture: Architecture::Residual(Residual::default()),
             augmentation: Augmentation::default(),
+            regime: Regime::default(),
             schedule: OneCycle::default(),
+            loss: Loss::default(),
+            mixup: 0.0,
             epochs: 20,
             batch: 32,
             weight_decay: 0.05,
@@ -105,7 +120,15 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads a recipe; settings that are left out have their default.
     pub fn from_json(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = serde_json::from_str(text)?;
+        #[derive(Deserialize)]
+        struct Named {
+            labels: Option<Vec<String>>,
+        }
+        let mut recipe: Self = serde_json::from_str(text)?;
+        let named: Named = serde_json::from_str(text)?;
+        if named.labels.is_none() && !recipe.heads.is_empty() {
+            recipe.labels = recipe.heads().labels().cloned().collect();
+        }
         recipe.check()?;
         Ok(recipe)
     }
@@ -117,7 +140,13 @@ impl Recipe {
 
     /// The network.
     pub fn graph(&self) -> Result<Graph, RecipeError> {
-        Ok(self.architecture.graph(&self.input_name, self.labels.len())?)
+        Ok(self.architecture.graph(&self.input_name, self.heads().width())?)
+    }
+
+    /// The questions.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        Heads::new(&self.heads, &self.labels)
     }
 
     /// Checks every setting, before anything expensive starts.
@@ -125,6 +154,15 @@ impl Recipe {
         let refuse = |setting, problem: String| Err(RecipeError::Setting { setting, problem });
         if self.labels.is_empty() {
             return refuse("labels", "there are none; at least one is needed".to_owned());
+        }
+        if let Err(problem) = self.heads().check() {
+            return refuse("heads", problem);
+        }
+        if !self.heads().labels().eq(&self.labels) {
+            return refuse(
+                "labels",
+                "they must be those of the heads, in their order; leave them out".to_owned(),
+            );
         }
         for (setting, value) in [
             ("epochs", self.epochs),
@@ -162,11 +200,23 @@ impl Recipe {
         if let Some(decay) = self.weight_average.filter(|decay| !(0.0..1.0).contains(decay)) {
             return refuse("weight_average", format!("{decay}; it must be from 0 to below 1"));
         }
+        if !(0.0..=10.0).contains(&self.loss.focal) {
+            return refuse(
+                "loss.focal",
+                format!("{}; it must be from 0 to 10", self.loss.focal),
+            );
+        }
+        if !(0.0..=1.0).contains(&self.mixup) {
+            return refuse("mixup", format!("{}; it must be from 0 to 1", self.mixup));
+        }
         if let Err(problem) = self.augmentation.check() {
             return refuse("augmentation", problem);
         }
-        self.graph()?;
-        Ok(())
+        let depths = Depths::of(&self.graph()?)?;
+        match self.regime.phases(self.epochs, depths.groups) {
+            Ok(_) => Ok(()),
+            Err(problem) => refuse("regime", problem),
+        }
     }
 }
 
@@ -182,6 +232,40 @@ mod tests {
         };
         assert_eq!(Recipe::from_json(&recipe.to_json().unwrap()).unwrap(), recipe);
         assert_eq!(Recipe::from_json(r#"{"epochs": 3}"#).unwrap(), recipe);
+    }
+
+    #[test]
+    fn heads_bring_their_labels_and_a_regime_its_settings() {
+        let text = r#"{"heads": [{"name": "part", "task": "multiclass", "labels": ["hip", "hand"]},
+                                 {"name": "grade", "task": "ordinal", "labels": ["none", "mild", "severe"]}],
+                       "regime": {"kind": "discriminative", "ratio": 10}}"#;
+        let recipe = Recipe::from_json(text).unwrap();
+        assert_eq!(recipe.labels, ["hip", "hand", "none", "mild", "severe"]);
+        assert_eq!(recipe.heads().width(), 4);
+        assert_eq!(
+            recipe.regime,
+            Regime::Discriminative {
+                head_epochs: 1,
+                ratio: 10.0
+            }
+        );
+        assert_eq!(Recipe::from_json(&recipe.to_json().unwrap()).unwrap(), recipe);
+        for (wrong, named) in [
+            (
+                r#"{"regime": {"kind": "gradual", "epochs_per_group": 7}}"#,
+                "regime",
+            ),
+            (r#"{"regime": {"kind": "head", "ratio": 7}}"#, "ratio"),
+            (r#"{"loss": {"focal": -1}}"#, "loss.focal"),
+            (r#"{"mixup": 2}"#, "mixup"),
+            (
+                r#"{"labels": ["a"], "heads": [{"name": "b", "task": "binary", "labels": ["b"]}]}"#,
+                "labels",
+            ),
+        ] {
+            let error = Recipe::from_json(wrong).unwrap_err().to_string();
+            assert!(error.contains(named), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -96,6 +96,22 @@ pub enum Layer {
         /// From 0 to below 1.
         probability: f64,
     },
+    /// Some of the channels or features: those of one head.
+    Slice {
+        /// The first.
+        first: usize,
+        /// How many, at least 1.
+        count: usize,
+    },
+    /// Features that exclude each other: `exp(x)` over the sum of all.
+    Softmax,
+    /// The mean of two or more values of one shape.
+    Mean,
+    /// Behind the images of the batch their mirror images, left and right exchanged: twice the batch from here on.
+    Mirror,
+    /// The mean of what the images and their mirror images gave, where [`Layer::Mirror`] stands before: half the batch from here on.
+    /// Maps are mirrored back.
+    Unmirror,
 }
 
 /// What training does with a parameter.
@@ -155,6 +171,11 @@ impl Layer {
             Layer::Sigmoid => "sigmoid",
             Layer::Scale => "scale",
             Layer::Dropout { .. } => "dropout",
+            Layer::Slice { .. } => "slice",
+            Layer::Softmax => "softmax",
+            Layer::Mean => "mean",
+            Layer::Mirror => "mirror",
+            Layer::Unmirror => "unmirror",
         }
     }
 

@@ -212,7 +212,7 @@ impl Shapes {
 }
 
 fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
-    if let Layer::Add | Layer::Concatenate = layer {
+    if let Layer::Add | Layer::Mean | Layer::Concatenate = layer {
         return merged(layer, inputs);
     }
     let [input] = inputs else {
@@ -263,7 +263,7 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
                 "takes features, not maps of {input}; pool or flatten them before"
             )),
         },
-        Layer::Scale => match input {
+        Layer::Scale | Layer::Softmax => match input {
             Shape::Features(_) => Ok(*input),
             Shape::Maps(_) => Err(format!("takes features, not maps of {input}")),
         },
@@ -288,8 +288,17 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             )?;
             Ok(*input)
         }
-        Layer::Relu | Layer::Sigmoid => Ok(*input),
-        Layer::Input | Layer::Add | Layer::Concatenate => Err("cannot stand here".to_owned()),
+        Layer::Slice { first, count } => match input {
+            _ if *count == 0 || first + count > input.channels() => Err(format!(
+                "{count} from {first} on are not among {} channels or features",
+                input.channels()
+            )),
+            Shape::Maps([_, rows, columns]) => Ok(Shape::Maps([*count, *rows, *columns])),
+            Shape::Features(_) => Ok(Shape::Features(*count)),
+        },
+        Layer::Mirror => maps(input).map(Shape::Maps),
+        Layer::Relu | Layer::Sigmoid | Layer::Unmirror => Ok(*input),
+        Layer::Input | Layer::Add | Layer::Mean | Layer::Concatenate => Err("cannot stand here".to_owned()),
     }
 }
 
@@ -303,7 +312,7 @@ fn merged(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
     let mut shape = *first;
     for other in others {
         shape = match (layer, shape, other) {
-            (Layer::Add, left, right) if left == *right => left,
+            (Layer::Add | Layer::Mean, left, right) if left == *right => left,
             (
                 Layer::Concatenate,
                 Shape::Maps([left, rows, columns]),

@@ -91,3 +91,38 @@ fn weights_survive_the_engine() {
         Err(EngineError::Length { needed: 280, .. })
     ));
 }
+
+#[test]
+fn frozen_nodes_keep_their_numbers_and_their_statistics() {
+    let mut engine = tiny(Pooling::Average);
+    let nodes = ["stem.convolution", "stem.norm"].map(str::to_owned);
+    engine.freeze(nodes.into()).unwrap();
+    let before = engine.weights().unwrap();
+    let step = |engine: &mut Engine| {
+        let targets = [1.0, 0.0, 0.0, 1.0];
+        engine
+            .step(&noise(2 * 280), &targets, 2, &mut ChaCha8Rng::seed_from_u64(0))
+            .unwrap()
+    };
+    let gradient = step(&mut engine).gradient;
+    let is_stem = engine.by_node(|node| if node.starts_with("stem.") { 1.0 } else { 0.0 });
+    assert_eq!(gradient.len(), is_stem.len());
+    for (gradient, stem) in gradient.iter().zip(&is_stem) {
+        assert!(*stem == 0.0 || *gradient == 0.0);
+    }
+    assert!(gradient.iter().any(|gradient| *gradient != 0.0));
+    let after = engine.weights().unwrap();
+    let same = |name: &str| before.get(name).unwrap() == after.get(name).unwrap();
+    assert!(same("stem.norm.running_mean") && same("stem.norm.running_var"));
+    assert!(!same("stage1.block1.norm1.running_mean"));
+
+    engine.freeze(BTreeSet::new()).unwrap();
+    let gradient = step(&mut engine).gradient;
+    assert!(
+        gradient
+            .iter()
+            .zip(&is_stem)
+            .any(|(gradient, stem)| *stem > 0.0 && *gradient != 0.0),
+        "thawed"
+    );
+}

@@ -1,0 +1,129 @@
+//! `osteon-train augment`: what a recipe does to training images, and what it is worth.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use osteon::image::Plane;
+use osteon::train::assess::ablate::{ablate, table};
+use osteon::train::data::augment::sheet::sheet;
+use osteon::train::learn::Training;
+use osteon::train::run::Source;
+
+use crate::fit::{Parts, contract, digest, held_out, read_recipe};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Draw a contact sheet: training images, and what the first epochs will see of them
+    Preview {
+        #[command(flatten)]
+        told: Told,
+        /// The sheet
+        #[arg(long, value_name = "PNG")]
+        out: PathBuf,
+        /// Images
+        #[arg(long, default_value_t = 4, value_name = "COUNT")]
+        images: usize,
+        /// Epochs
+        #[arg(long, default_value_t = 5, value_name = "COUNT")]
+        epochs: usize,
+    },
+    /// Say in words what each setting of a recipe does
+    Explain {
+        /// The recipe
+        #[arg(long, value_name = "JSON")]
+        recipe: PathBuf,
+    },
+    /// Train without each setting in turn, and say what it is worth on the held-out patients
+    Ablate {
+        #[command(flatten)]
+        told: Told,
+        /// The figures
+        #[arg(long, value_name = "JSON")]
+        out: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Told {
+    /// The CSV; image files are relative to it
+    #[arg(long, value_name = "CSV")]
+    labels: PathBuf,
+    /// What to train and how
+    #[arg(long, value_name = "JSON")]
+    recipe: PathBuf,
+    /// How images become the network's input [default: as fit does it]
+    #[arg(long, value_name = "JSON")]
+    preprocessing: Option<PathBuf>,
+    /// Share of the patients that is held out
+    #[arg(long, default_value_t = 0.15, value_name = "SHARE")]
+    validation: f64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Preview {
+            told,
+            out,
+            images,
+            epochs,
+        } => preview(told, out, *images, *epochs),
+        Command::Explain { recipe } => explain(recipe),
+        Command::Ablate { told, out } => compare(told, out),
+    }
+}
+
+fn source(told: &Told) -> anyhow::Result<Source> {
+    Ok(Source {
+        labels: told.labels.clone(),
+        labels_sha256: digest(&told.labels)?,
+        validation: told.validation,
+    })
+}
+
+fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Result<()> {
+    let recipe = read_recipe(&told.recipe)?;
+    let contract = contract(&recipe, told.preprocessing.as_deref())?;
+    let Parts { train, .. } = held_out(&source(told)?, &recipe, &contract)?;
+    let shown: Vec<(usize, &Plane)> = train.planes.iter().enumerate().take(images.max(1)).collect();
+    let picture = sheet(&recipe.augmentation, &shown, recipe.seed, epochs);
+    let png = picture.png().map_err(anyhow::Error::msg)?;
+    std::fs::write(out, png).with_context(|| format!("{} cannot be written", out.display()))?;
+    eprintln!("{} shows it", out.display());
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the words are what the command is run for")]
+fn explain(recipe: &Path) -> anyhow::Result<()> {
+    for (name, text) in read_recipe(recipe)?.augmentation.explain() {
+        println!("{name:<16}  {text}");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
+fn compare(told: &Told, out: &Path) -> anyhow::Result<()> {
+    let recipe = read_recipe(&told.recipe)?;
+    let contract = contract(&recipe, told.preprocessing.as_deref())?;
+    let parts = held_out(&source(told)?, &recipe, &contract)?;
+    let normalise = |plane: &_| contract.tensor(plane);
+    let training = Training {
+        recipe: &recipe,
+        train: &parts.train,
+        validation: &parts.validation,
+        normalise: &normalise,
+    };
+    let arms = ablate(&training, |without| match without {
+        Some(name) => eprintln!("training without {name}"),
+        None => eprintln!("training by the whole recipe"),
+    })?;
+    std::fs::write(out, serde_json::to_vec_pretty(&arms)?)
+        .with_context(|| format!("{} cannot be written", out.display()))?;
+    print!("{}", table(&arms, &recipe.labels));
+    Ok(())
+}

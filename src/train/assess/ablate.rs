@@ -1,0 +1,141 @@
+//! What each augmentation is worth on these images: the same training again without it.
+//!
+//! Seed, split and everything else stay, and the differences are paired by patient; an interval that holds 0 says that these images do
+//! not tell.
+
+use serde::{Deserialize, Serialize};
+
+use super::folds::aligned;
+use crate::evaluation::interval::{Bootstrap, Estimate, auroc_difference_interval};
+use crate::finding::Task;
+use crate::image::{Plane, Tensor};
+use crate::train::data::Samples;
+use crate::train::learn::fit::predict;
+use crate::train::learn::measure::measure;
+use crate::train::learn::{Engine, FitError, Heads, Recipe, Silent, Training};
+
+/// One training of the comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arm {
+    /// The setting that is switched off; none for the whole recipe.
+    pub without: Option<String>,
+    /// For each label its measure on the held-out patients.
+    pub measures: Vec<Option<Estimate>>,
+    /// For each label that is a finding the area of the whole recipe minus that of this training: above 0, the setting helps.
+    pub worth: Vec<Option<Estimate>>,
+}
+
+/// Trains by the whole recipe, then without each setting in turn that is on; `told` is called before each training.
+pub fn ablate<N: Fn(&Plane) -> Tensor + Sync>(
+    training: &Training<'_, N>,
+    mut told: impl FnMut(Option<&str>),
+) -> Result<Vec<Arm>, FitError> {
+    let heads = training.recipe.heads();
+    let bootstrap = Bootstrap {
+        seed: training.recipe.seed,
+        ..Bootstrap::default()
+    };
+    told(None);
+    let whole = answers(training, training.recipe, &heads)?;
+    let mut arms = vec![Arm {
+        without: None,
+        measures: measure(&heads, &whole, training.validation, bootstrap).of_labels,
+        worth: Vec::new(),
+    }];
+    for (name, _) in training.recipe.augmentation.explain() {
+        let Some(augmentation) = training.recipe.augmentation.without(name) else {
+            continue;
+        };
+        told(Some(name));
+        let recipe = Recipe {
+            augmentation,
+            ..training.recipe.clone()
+        };
+        let without = answers(training, &recipe, &heads)?;
+        arms.push(Arm {
+            without: Some(name.to_owned()),
+            measures: measure(&heads, &without, training.validation, bootstrap).of_labels,
+            worth: worth(&heads, &whole, &without, training.validation, bootstrap),
+        });
+    }
+    Ok(arms)
+}
+
+fn answers<N: Fn(&Plane) -> Tensor + Sync>(
+    training: &Training<'_, N>,
+    recipe: &Recipe,
+    heads: &Heads,
+) -> Result<Vec<Vec<f64>>, FitError> {
+    let training = Training { recipe, ..*training };
+    let outcome = training.run(None, None, &mut Silent)?;
+    let engine = Engine::new(&outcome.graph, &outcome.weights, recipe.threads)?;
+    let answers = predict(
+        &engine,
+        heads,
+        training.validation,
+        training.normalise,
+        recipe.batch,
+    )?;
+    Ok(answers.logits)
+}
+
+fn worth(
+    heads: &Heads,
+    whole: &[Vec<f64>],
+    without: &[Vec<f64>],
+    samples: &Samples,
+    bootstrap: Bootstrap,
+) -> Vec<Option<Estimate>> {
+    let of_finding = |label: usize, logit: usize| {
+        let known: Vec<usize> = (0..samples.len())
+            .filter(|case| !samples.labels[*case][label].is_nan())
+            .collect();
+        let of =
+            |logits: &[Vec<f64>]| -> Vec<f64> { known.iter().map(|case| logits[*case][logit]).collect() };
+        let truth: Vec<bool> = known
+            .iter()
+            .map(|case| samples.labels[*case][label] > 0.5)
+            .collect();
+        let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
+        auroc_difference_interval(&of(whole), &of(without), &truth, &patients, bootstrap).ok()
+    };
+    let mut worth = Vec::new();
+    for placed in heads.placed() {
+        if matches!(placed.head.task, Task::Binary | Task::Multilabel) {
+            worth.extend(
+                placed
+                    .labels
+                    .zip(placed.logits)
+                    .map(|(label, logit)| of_finding(label, logit)),
+            );
+        } else {
+            worth.extend(placed.labels.map(|_| None));
+        }
+    }
+    worth
+}
+
+/// The comparison as a table for people; `labels` are those of the recipe.
+#[must_use]
+pub fn table(arms: &[Arm], labels: &[String]) -> String {
+    let mut rows = vec![vec!["without".to_owned()]];
+    for label in labels {
+        rows[0].extend([label.clone(), "worth of the setting".to_owned()]);
+    }
+    for arm in arms {
+        let mut row = vec![arm.without.clone().unwrap_or_else(|| "(whole recipe)".to_owned())];
+        for (place, measure) in arm.measures.iter().enumerate() {
+            row.push(
+                measure.map_or("-".to_owned(), |Estimate { value, lower, upper }| {
+                    format!("{value:.3} [{lower:.3}, {upper:.3}]")
+                }),
+            );
+            let worth = arm.worth.get(place).copied().flatten();
+            row.push(worth.map_or(String::new(), |Estimate { value, lower, upper }| {
+                format!("{value:+.3} [{lower:+.3}, {upper:+.3}]")
+            }));
+        }
+        rows.push(row);
+    }
+    aligned(&rows)
+}

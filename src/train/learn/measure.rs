@@ -1,0 +1,297 @@
+//! How good answers on held-out images are, head by head: what epochs are chosen by.
+//!
+//! Findings: AUROC of the logit. Classes: AUROC of each one's probability against the rest. Grades: AUROC of each threshold, named
+//! after the grade that begins there, so the lowest grade has none. Numbers: R squared in their own unit. Each has a patient-level
+//! interval, or none where it has no value (only one class is known).
+
+use super::super::data::Samples;
+use super::heads::{Heads, Placed};
+use crate::evaluation::calibration::negative_log_likelihood;
+use crate::evaluation::interval::{Bootstrap, Estimate, auroc_interval, determination_interval};
+use crate::finding::Task;
+use crate::model::Activation;
+
+/// What the answers on many images come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// For each label of all heads its measure.
+    pub of_labels: Vec<Option<Estimate>>,
+    /// The mean of those that exist; NaN where none does.
+    pub mean: f64,
+    /// The mean loss over all known targets, without weights: nats, and Huber loss for numbers.
+    pub loss: f64,
+}
+
+/// The name of a task's measure.
+#[must_use]
+pub fn name(task: Task) -> &'static str {
+    match task {
+        Task::Regression => "R2",
+        _ => "AUROC",
+    }
+}
+
+/// Measures the `logits` of `samples`, image first.
+#[must_use]
+pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap: Bootstrap) -> Measured {
+    let mut of_labels = Vec::new();
+    let (mut loss, mut known) = (0.0, 0);
+    for placed in heads.placed() {
+        let answers = Answers {
+            placed: &placed,
+            logits,
+            samples,
+            bootstrap,
+        };
+        of_labels.extend(answers.measures());
+        let (sum, count) = answers.loss(heads);
+        loss += sum;
+        known += count;
+    }
+    let values: Vec<f64> = of_labels
+        .iter()
+        .flatten()
+        .map(|estimate| estimate.value)
+        .collect();
+    Measured {
+        mean: values.iter().sum::<f64>() / values.len() as f64,
+        of_labels,
+        loss: loss / known.max(1) as f64,
+    }
+}
+
+/// What one head says of many images.
+struct Answers<'a> {
+    placed: &'a Placed<'a>,
+    logits: &'a [Vec<f64>],
+    samples: &'a Samples,
+    bootstrap: Bootstrap,
+}
+
+impl Answers<'_> {
+    fn measures(&self) -> Vec<Option<Estimate>> {
+        let Placed { head, labels, logits } = self.placed;
+        let count = labels.len();
+        match head.task {
+            Task::Binary | Task::Multilabel => (0..count)
+                .map(|place| {
+                    self.auroc(
+                        labels.start + place,
+                        |row| row[logits.start + place],
+                        |own, at| own[at],
+                    )
+                })
+                .collect(),
+            Task::Multiclass => (0..count)
+                .map(|place| {
+                    let probability = |row: &[f64]| softmax(&row[logits.clone()])[place];
+                    self.auroc(labels.start + place, probability, |own, at| own[at])
+                })
+                .collect(),
+            Task::Ordinal => std::iter::once(None)
+                .chain((1..count).map(|grade| {
+                    let end = labels.end;
+                    self.auroc(
+                        labels.start + grade,
+                        |row| row[logits.start + grade - 1],
+                        |own, at| own[at..end].iter().sum(),
+                    )
+                }))
+                .collect(),
+            Task::Regression => (0..count).map(|place| self.determination(place)).collect(),
+        }
+    }
+
+    /// The area of `score` against the `truth` at a label's place; what is unknown there is left out.
+    fn auroc(
+        &self,
+        label: usize,
+        score: impl Fn(&[f64]) -> f64,
+        truth: impl Fn(&[f32], usize) -> f32,
+    ) -> Option<Estimate> {
+        let cases = self.known(label);
+        let labels: Vec<bool> = cases
+            .iter()
+            .map(|case| truth(&self.samples.labels[*case], label) > 0.5)
+            .collect();
+        let scores: Vec<f64> = cases.iter().map(|case| score(&self.logits[*case])).collect();
+        auroc_interval(&scores, &labels, &self.patients(&cases), self.bootstrap).ok()
+    }
+
+    fn determination(&self, place: usize) -> Option<Estimate> {
+        let quantity = self.placed.head.quantities.get(place)?;
+        let (label, logit) = (self.placed.labels.start + place, self.placed.logits.start + place);
+        let cases = self.known(label);
+        let truth: Vec<f64> = cases
+            .iter()
+            .map(|case| f64::from(self.samples.labels[*case][label]))
+            .collect();
+        let predicted: Vec<f64> = cases
+            .iter()
+            .map(|case| self.logits[*case][logit] * f64::from(quantity.scale) + f64::from(quantity.offset))
+            .collect();
+        determination_interval(&predicted, &truth, &self.patients(&cases), self.bootstrap).ok()
+    }
+
+    /// The loss over what is known, and how much that is.
+    fn loss(&self, heads: &Heads) -> (f64, usize) {
+        let Placed { head, logits, .. } = self.placed;
+        if matches!(head.task, Task::Binary | Task::Multilabel) {
+            return self.loss_of_findings();
+        }
+        let (mut loss, mut known) = (0.0, 0);
+        for (row, labels) in self.logits.iter().zip(&self.samples.labels) {
+            let targets = &heads.targets(labels)[logits.clone()];
+            let own = &row[logits.clone()];
+            if head.task == Task::Multiclass {
+                if let Some(class) = targets.iter().position(|target| *target > 0.5) {
+                    loss -= softmax(own)[class].max(f64::MIN_POSITIVE).ln();
+                    known += 1;
+                }
+                continue;
+            }
+            for (logit, target) in own.iter().zip(targets).filter(|(_, target)| !target.is_nan()) {
+                loss += if head.task == Task::Regression {
+                    let apart = (logit - f64::from(*target)).abs();
+                    if apart < 1.0 {
+                        0.5 * apart * apart
+                    } else {
+                        apart - 0.5
+                    }
+                } else {
+                    negative_log_likelihood(&[*logit], &[*target > 0.5], 1.0)
+                };
+                known += 1;
+            }
+        }
+        (loss, known)
+    }
+
+    fn loss_of_findings(&self) -> (f64, usize) {
+        let (mut loss, mut known) = (0.0, 0);
+        for (label, logit) in self.placed.labels.clone().zip(self.placed.logits.clone()) {
+            let cases = self.known(label);
+            let truth: Vec<bool> = cases
+                .iter()
+                .map(|case| self.samples.labels[*case][label] > 0.5)
+                .collect();
+            let logits: Vec<f64> = cases.iter().map(|case| self.logits[*case][logit]).collect();
+            loss += negative_log_likelihood(&logits, &truth, 1.0) * cases.len() as f64;
+            known += cases.len();
+        }
+        (loss, known)
+    }
+
+    fn known(&self, label: usize) -> Vec<usize> {
+        (0..self.samples.len())
+            .filter(|case| !self.samples.labels[*case][label].is_nan())
+            .collect()
+    }
+
+    fn patients(&self, cases: &[usize]) -> Vec<&String> {
+        cases.iter().map(|case| &self.samples.patients[*case]).collect()
+    }
+}
+
+/// As the manifest's activation does it.
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let logits: Vec<f32> = logits.iter().map(|logit| *logit as f32).collect();
+    Activation::Softmax
+        .apply(&logits)
+        .into_iter()
+        .map(f64::from)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::heads::Head;
+    use super::*;
+    use crate::finding::label::Quantity;
+    use crate::image::Plane;
+
+    fn head(name: &str, task: Task, labels: &[&str]) -> Head {
+        Head {
+            name: name.to_owned(),
+            task,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            quantities: Vec::new(),
+            weight: 1.0,
+        }
+    }
+
+    fn samples(labels: &[&[f32]]) -> Samples {
+        let mut samples = Samples::default();
+        for (index, labels) in labels.iter().enumerate() {
+            let plane = Plane {
+                rows: 1,
+                columns: 1,
+                values: vec![0],
+            };
+            samples.push(plane, labels.to_vec(), format!("p{index}"));
+        }
+        samples
+    }
+
+    #[test]
+    fn grades_are_measured_at_their_thresholds() {
+        let heads = Heads::new(&[head("grade", Task::Ordinal, &["none", "mild", "severe"])], &[]);
+        let samples = samples(&[
+            &[1., 0., 0.],
+            &[0., 1., 0.],
+            &[0., 0., 1.],
+            &[1., 0., 0.],
+            &[f32::NAN; 3],
+        ]);
+        // the first threshold is right always, the second orders one pair of three wrongly
+        let logits = [[-2.0, -1.0], [1.0, 2.0], [2.0, 1.5], [-1.0, -3.0], [9.0, 9.0]].map(|row| row.to_vec());
+        let measured = measure(&heads, &logits, &samples, Bootstrap::default());
+        let values: Vec<_> = measured
+            .of_labels
+            .iter()
+            .map(|one| one.map(|one| one.value))
+            .collect();
+        assert_eq!(values, [None, Some(1.0), Some(2.0 / 3.0)]);
+        assert!((measured.mean - 5.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn classes_are_measured_against_the_rest_and_numbers_in_their_unit() {
+        let age = Quantity {
+            unit: "a".to_owned(),
+            scale: 10.0,
+            offset: 50.0,
+            range: [0.0, 120.0],
+        };
+        let heads = Heads::new(
+            &[
+                head("part", Task::Multiclass, &["hip", "hand"]),
+                Head {
+                    quantities: vec![age],
+                    ..head("age", Task::Regression, &["years"])
+                },
+            ],
+            &[],
+        );
+        let samples = samples(&[&[1., 0., 50.], &[0., 1., 70.], &[1., 0., 60.]]);
+        let logits = [[2.0, 0.0, 0.0], [0.0, 1.0, 2.0], [5.0, 4.5, 1.0]].map(|row| row.to_vec());
+        let measured = measure(&heads, &logits, &samples, Bootstrap::default());
+        let values: Vec<_> = measured
+            .of_labels
+            .iter()
+            .map(|one| one.map(|one| one.value))
+            .collect();
+        assert_eq!(values, [Some(1.0), Some(1.0), Some(1.0)]);
+        // -ln of the right class: ln(1 + exp(-2)), ln(1 + exp(-1)), ln(1 + exp(-0.5)); the numbers are exact
+        let expected = [2.0_f64, 1.0, 0.5]
+            .map(|gap| (-gap).exp().ln_1p())
+            .iter()
+            .sum::<f64>()
+            / 6.0;
+        assert!(
+            (measured.loss - expected).abs() < 1e-6,
+            "{} {expected}",
+            measured.loss
+        );
+    }
+}

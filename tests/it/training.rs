@@ -1,0 +1,277 @@
+//! A training that is killed, whose disk is full or that diverges: a clear sentence, nothing lost, and `--resume` goes on to the
+//! same numbers, bit for bit.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::trainer::trainer;
+
+/// Small, with everything that has a memory: dropout, a running mean, blended images, and a regime with two phases.
+const RECIPE: &str = r#"{
+  "labels": ["osteoporosis", "fracture"], "epochs": 3, "batch": 4, "threads": 1, "mixup": 0.3,
+  "regime": {"kind": "discriminative", "head_epochs": 1, "ratio": 10},
+  "architecture": {"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 4, "widths": [8, 8],
+                   "blocks": [1, 1], "pooling": "average", "dropout": 0.2}
+}"#;
+
+struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Phantoms and a recipe.
+    fn new(recipe: &str) -> Self {
+        let stage = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        std::fs::write(stage.path("recipe.json"), recipe).unwrap();
+        let images = stage.text("images");
+        let made = trainer(&[
+            "phantom",
+            "--out",
+            &images,
+            "--count",
+            "28",
+            "--seed",
+            "3",
+            "--rows",
+            "128",
+            "--columns",
+            "96",
+        ]);
+        assert!(made.status.success(), "{}", said(&made));
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().into_owned()
+    }
+
+    /// The arguments of a training in the folder `run`, with a checkpoint after every step.
+    fn arguments(&self, run: &str, resume: bool) -> Vec<String> {
+        let (labels, recipe) = (self.text("images/labels.csv"), self.text("recipe.json"));
+        let told = if resume {
+            vec!["--resume"]
+        } else {
+            vec!["--labels", &labels, "--recipe", &recipe, "--validation", "0.4"]
+        };
+        let all = ["fit", "--out", &self.text(run), "--checkpoint-seconds", "0"].map(str::to_owned);
+        all.into_iter()
+            .chain(told.into_iter().map(str::to_owned))
+            .collect()
+    }
+
+    fn fit(&self, run: &str, resume: bool) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_osteon-train"))
+            .args(self.arguments(run, resume))
+            .output()
+            .unwrap()
+    }
+
+    fn begin(&self, run: &str, resume: bool) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_osteon-train"))
+            .args(self.arguments(run, resume))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn weights(&self, run: &str) -> Vec<u8> {
+        std::fs::read(self.path(run).join("weights.safetensors")).unwrap()
+    }
+
+    /// Epoch and step of the checkpoint that a run has now.
+    fn standing(&self, run: &str) -> Option<(u64, u64)> {
+        let text = std::fs::read(self.path(run).join("checkpoint.json")).ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        Some((
+            json["standing"]["epoch"].as_u64()?,
+            json["standing"]["step"].as_u64()?,
+        ))
+    }
+
+    /// The log without how fast it went.
+    fn log(&self, run: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.path(run).join("log.jsonl")).unwrap();
+        let line = |line: &str| {
+            let mut json: serde_json::Value = serde_json::from_str(line).unwrap();
+            json.as_object_mut().unwrap().remove("images_per_second");
+            json
+        };
+        text.lines().map(line).collect()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
+    let stage = Stage::new(RECIPE);
+    let whole = stage.fit("whole", false);
+    assert!(whole.status.success(), "{}", said(&whole));
+    // in the first phase, at its end, in the second phase, in the last epoch
+    let mut kills = 0;
+    for moment in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+        let mut child = stage.begin("killed", kills > 0);
+        let started = Instant::now();
+        while stage.standing("killed").is_none_or(|standing| standing < moment) {
+            // a machine under load may look too late
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = child.kill();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        kills += 1;
+        if kills == 1 {
+            let again = stage.fit("killed", false);
+            assert!(
+                !again.status.success() && said(&again).contains("--resume"),
+                "{}",
+                said(&again)
+            );
+        }
+    }
+    assert!(kills >= 2, "killed {kills} times only");
+    if stage.standing("killed").is_some() {
+        let ended = stage.fit("killed", true);
+        assert!(ended.status.success(), "{}", said(&ended));
+    }
+    assert!(
+        stage.weights("whole") == stage.weights("killed"),
+        "the weights differ"
+    );
+    assert_eq!(stage.log("whole"), stage.log("killed"));
+    let expected = [
+        "curves.svg",
+        "log.jsonl",
+        "preprocessing.json",
+        "recipe.json",
+        "record.json",
+        "source.json",
+        "weights.safetensors",
+    ];
+    assert_eq!(
+        files(&stage.path("killed")),
+        expected,
+        "no checkpoint is left of a finished training"
+    );
+    let finished = stage.fit("whole", true);
+    assert!(said(&finished).contains("is finished"), "{}", said(&finished));
+}
+
+#[test]
+fn a_full_disk_in_mid_checkpoint_loses_nothing() {
+    let stage = Stage::new(RECIPE);
+    let mut child = stage.begin("measured", false);
+    while stage.standing("measured").is_none() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // the first epoch's best weights make the checkpoint after it larger than this: a limit on the size of files fails a write in its
+    // middle, as a full disk does
+    let size = std::fs::read_dir(stage.path("measured"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .max()
+        .unwrap();
+    let blocks = size / 512 + 8;
+    let program = env!("CARGO_BIN_EXE_osteon-train");
+    let limited = Command::new("sh")
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
+        .arg(program)
+        .args(stage.arguments("full", false))
+        .output()
+        .unwrap();
+    assert!(!limited.status.success());
+    let said = said(&limited);
+    assert!(
+        said.contains("the checkpoint cannot be written") && said.contains("go on with --resume"),
+        "{said}"
+    );
+    let (epoch, step) = stage.standing("full").unwrap();
+    assert!(
+        epoch == 0 && step > 0,
+        "the checkpoint before it is whole: {epoch}, {step}"
+    );
+
+    assert!(stage.fit("full", true).status.success());
+    assert!(stage.fit("whole", false).status.success());
+    assert!(
+        stage.weights("whole") == stage.weights("full"),
+        "the weights differ"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_stops_with_its_place() {
+    let stage = Stage::new(&RECIPE.replace(
+        "\"mixup\": 0.3",
+        "\"schedule\": {\"peak\": 1e30, \"start_divisor\": 1}",
+    ));
+    let output = stage.fit("diverged", false);
+    let said = said(&output);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("in epoch 1, step") && said.contains("lower the peak rate"),
+        "{said}"
+    );
+    assert!(
+        stage.standing("diverged").is_some(),
+        "what was trained before is still there"
+    );
+}
+
+#[test]
+fn a_checkpoint_goes_with_its_own_labels_and_recipe_only() {
+    let stage = Stage::new(RECIPE);
+    let mut child = stage.begin("run", false);
+    while stage.standing("run").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let recipe = stage.path("run/recipe.json");
+    let text = std::fs::read_to_string(&recipe).unwrap();
+    std::fs::write(&recipe, text.replace("\"epochs\": 3", "\"epochs\": 4")).unwrap();
+    let other = stage.fit("run", true);
+    assert!(
+        said(&other).contains("belongs to another training"),
+        "{}",
+        said(&other)
+    );
+    std::fs::write(&recipe, text).unwrap();
+    let labels = stage.path("images/labels.csv");
+    let mut text = std::fs::read_to_string(&labels).unwrap();
+    text.push('\n');
+    std::fs::write(&labels, text).unwrap();
+    let other = stage.fit("run", true);
+    assert!(
+        said(&other).contains("has changed since the training began"),
+        "{}",
+        said(&other)
+    );
+}

@@ -1,0 +1,291 @@
+//! Every kind of question, several networks as one, cross-validation, and the commands that help to choose: in small.
+
+use std::path::{Path, PathBuf};
+
+use osteon::config::Given;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::server::{TestServer, sample};
+use crate::trainer::trainer;
+
+struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Phantoms, with columns for every kind of head, and a recipe.
+    fn new(recipe: &Value) -> Self {
+        let stage = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let images = stage.text("images");
+        stage.run(&[
+            "phantom",
+            "--out",
+            &images,
+            "--count",
+            "40",
+            "--seed",
+            "3",
+            "--rows",
+            "128",
+            "--columns",
+            "96",
+        ]);
+        let table = std::fs::read_to_string(stage.path("images/labels.csv")).unwrap();
+        let mut lines = table.lines();
+        let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let place = |name: &str| header.iter().position(|column| *column == name).unwrap();
+        let mut text = header.join(",") + ",sex,worst\n";
+        for line in lines {
+            let cells: Vec<&str> = line.split(',').collect();
+            let worst = ["grade_1", "grade_2", "grade_3"]
+                .map(|name| cells[place(name)])
+                .into_iter()
+                .max()
+                .unwrap();
+            let worst = ["none", "mild", "moderate", "severe"][worst.parse::<usize>().unwrap()];
+            let sex = if cells[place("female")] == "1" {
+                "woman"
+            } else {
+                "man"
+            };
+            text += &format!("{line},{sex},{worst}\n");
+        }
+        std::fs::write(stage.path("images/labels.csv"), text).unwrap();
+        std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().into_owned()
+    }
+
+    /// What the trainer writes to standard output.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = trainer(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The arguments that name the images and the recipe, and then `more`.
+    fn with_images(&self, command: &[&str], more: &[&str]) -> String {
+        let (labels, recipe) = (self.text("images/labels.csv"), self.text("recipe.json"));
+        let told = ["--labels", &labels, "--recipe", &recipe];
+        self.run(&[command, &told, more].concat())
+    }
+
+    /// Exports runs, with the labels and sensitivities of findings, and runs every gate.
+    fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
+        let published =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
+        let mut description: Value = serde_json::from_slice(&std::fs::read(published).unwrap()).unwrap();
+        description["name"] = json!("tiny");
+        let label = |(name, sensitivity): &(&str, Option<f64>)| {
+            let mut label =
+                json!({"name": name, "code": {"scheme": "99TEST", "value": name, "meaning": name}});
+            if let Some(sensitivity) = sensitivity {
+                label["sensitivity"] = json!(sensitivity);
+            }
+            label
+        };
+        description["labels"] = labels.iter().map(label).collect();
+        std::fs::write(self.path("package.json"), description.to_string()).unwrap();
+        let mut arguments = vec!["export".to_owned()];
+        for run in runs {
+            arguments.extend(["--run".to_owned(), self.text(run)]);
+        }
+        for (name, file) in [("sample.dcm", "000000"), ("second.dcm", "000001")] {
+            arguments.extend([
+                "--golden".to_owned(),
+                format!("{name}={}", self.text(&format!("images/{file}.dcm"))),
+            ]);
+        }
+        let rest = [
+            "--description",
+            &self.text("package.json"),
+            "--models",
+            &self.text("models"),
+            "--test",
+            &self.text("images/labels.csv"),
+            "--test-description",
+            "the training images: this is no test set",
+        ];
+        arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
+        self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let package = self.path("models/tiny/1");
+        self.run(&["validate", &package.to_string_lossy()]);
+        package
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+}
+
+fn architecture() -> Value {
+    json!({"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 4, "widths": [8, 8],
+           "blocks": [1, 1], "pooling": "average", "dropout": 0.0})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_question_is_trained_proven_and_served() {
+    let years = json!({"unit": "a", "scale": 10.0, "offset": 70.0, "range": [0.0, 150.0]});
+    let stage = Stage::new(&json!({
+        "heads": [
+            {"name": "findings", "task": "multilabel", "labels": ["osteoporosis", "fracture"]},
+            {"name": "sex", "task": "multiclass", "labels": ["man", "woman"], "weight": 0.5},
+            {"name": "worst", "task": "ordinal", "labels": ["none", "mild", "moderate", "severe"]},
+            {"name": "years", "task": "regression", "labels": ["age"], "quantities": [years]},
+        ],
+        "loss": {"balanced": true, "focal": 1.0}, "epochs": 2, "batch": 8, "threads": 1,
+        "architecture": architecture(),
+    }));
+    stage.with_images(&["fit"], &["--out", &stage.text("run"), "--validation", "0.5"]);
+    let labels = [
+        ("osteoporosis", Some(0.9)),
+        ("fracture", Some(0.9)),
+        ("man", None),
+        ("woman", None),
+        ("none", None),
+        ("mild", None),
+        ("moderate", None),
+        ("severe", None),
+        ("age", None),
+    ];
+    let package = stage.export(&["run"], &labels, &[]);
+    let manifest = stage.json("models/tiny/1/manifest.json");
+    let tasks: Vec<&str> = manifest["heads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|head| head["task"].as_str().unwrap())
+        .collect();
+    assert_eq!(tasks, ["multilabel", "multiclass", "ordinal", "regression"]);
+    let card = std::fs::read_to_string(package.join("model-card.md")).unwrap();
+    assert!(
+        card.contains("| moderate or above |") && card.contains("| age | a | 40 |"),
+        "{card}"
+    );
+
+    let server = TestServer::with(stage.path("models"), Given::default()).await;
+    assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
+    let (status, answer) = server
+        .post("/v1/models/tiny/score", "application/dicom", sample())
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for label in labels {
+        assert!(answer.to_string().contains(label.0), "{}: {answer}", label.0);
+    }
+    server.stop().await;
+}
+
+#[test]
+fn folds_are_summed_up_and_answer_together_with_mirror_images() {
+    let stage = Stage::new(&json!({
+        "labels": ["osteoporosis", "fracture"], "epochs": 2, "batch": 8, "threads": 1, "architecture": architecture(),
+    }));
+    let folds = || {
+        stage.with_images(
+            &["cross-validate"],
+            &[
+                "--out",
+                &stage.text("folds"),
+                "--folds",
+                "2",
+                "--validation",
+                "0.4",
+            ],
+        )
+    };
+    let table = folds();
+    assert!(table.contains("all together"), "{table}");
+    let summary = stage.json("folds/summary.json");
+    assert_eq!(summary["folds"].as_array().unwrap().len(), 2);
+    assert_eq!(table, folds(), "what is finished is not trained again");
+    let by_site = stage.with_images(
+        &["cross-validate"],
+        &[
+            "--out",
+            &stage.text("sexes"),
+            "--by",
+            "sex",
+            "--validation",
+            "0.4",
+        ],
+    );
+    assert!(
+        by_site.lines().any(|line| line.starts_with("woman  ")),
+        "{by_site}"
+    );
+
+    let labels = [("osteoporosis", Some(0.9)), ("fracture", Some(0.9))];
+    stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
+    let manifest = stage.json("models/tiny/1/manifest.json");
+    assert_eq!(manifest["lineage"]["views"], "the mean of image and mirror image");
+    assert!(manifest["lineage"]["member 2 weights sha256"].is_string());
+    assert!(manifest["files"]["recipe-2.json"].is_string());
+}
+
+#[test]
+fn rates_and_augmentations_can_be_looked_at_before_training() {
+    let stage = Stage::new(&json!({
+        "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
+        "augmentation": {"rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
+                         "contrast": [1.0, 1.0], "brightness": 0.0, "noise": 0.0, "cutout_probability": 0.0},
+    }));
+    let rates = stage.with_images(&["lr-find"], &["--out", &stage.text("rates"), "--steps", "30"]);
+    assert!(rates.contains("valley"), "{rates}");
+    assert!(
+        stage.json("rates/lr-find.json")["points"]
+            .as_array()
+            .unwrap()
+            .len()
+            > 10
+    );
+    let svg = std::fs::read_to_string(stage.path("rates/lr-find.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("learning rate"));
+
+    let words = stage.run(&["augment", "explain", "--recipe", &stage.text("recipe.json")]);
+    assert!(words.contains("turned by up to 5 degrees either way"), "{words}");
+    assert_eq!(
+        words.lines().filter(|line| line.ends_with("  off")).count(),
+        7,
+        "{words}"
+    );
+    stage.with_images(
+        &["augment", "preview"],
+        &[
+            "--out",
+            &stage.text("sheet.png"),
+            "--images",
+            "2",
+            "--epochs",
+            "3",
+        ],
+    );
+    assert!(
+        std::fs::read(stage.path("sheet.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+    let table = stage.with_images(
+        &["augment", "ablate"],
+        &["--out", &stage.text("ablation.json"), "--validation", "0.5"],
+    );
+    let arms: Vec<&str> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split("  ").next().unwrap())
+        .collect();
+    assert_eq!(arms, ["(whole recipe)", "rotation", "horizontal_flip"], "{table}");
+}
