@@ -306,22 +306,22 @@ mod tests {
         assert!(inflated(&whole[..whole.len() / 2]).is_err());
     }
 
-    fn element(tag: u32, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    fn element(tag: u32, vr: [u8; 2], value: &[u8]) -> Vec<u8> {
         let [group, number] = [(tag >> 16) as u16, tag as u16].map(u16::to_le_bytes);
         let padding: &[u8] = if value.len() % 2 == 1 { b" " } else { b"" };
         let length = (value.len() + padding.len()) as u32;
-        let length = match vr {
+        let length = match &vr {
             b"SQ" => [b"\0\0", &length.to_le_bytes()[..]].concat(),
             _ => (length as u16).to_le_bytes().to_vec(),
         };
-        [&group[..], &number, vr, &length, value, padding].concat()
+        [&group[..], &number, &vr, &length, value, padding].concat()
     }
 
     #[test]
     fn names_in_sets_that_change_within_them_are_read_and_so_is_what_is_inside_and_behind_a_sequence() {
         let inside = [
-            element(0x0008_0005, b"CS", b"ISO_IR 126"),
-            element(0x0040_0007, b"LO", b"\xCB"),
+            element(0x0008_0005, *b"CS", b"ISO_IR 126"),
+            element(0x0040_0007, *b"LO", b"\xCB"),
         ]
         .concat();
         let item = [
@@ -331,18 +331,18 @@ mod tests {
         ]
         .concat();
         let file = [
-            element(0x0008_0005, b"CS", b"\\ISO 2022 IR 87"),
-            element(0x0008_0016, b"UI", b"1.2.840.10008.5.1.4.1.1.1.1\0"),
-            element(0x0008_0018, b"UI", b"1.2.9\0"),
+            element(0x0008_0005, *b"CS", b"\\ISO 2022 IR 87"),
+            element(0x0008_0016, *b"UI", b"1.2.840.10008.5.1.4.1.1.1.1\0"),
+            element(0x0008_0018, *b"UI", b"1.2.9\0"),
             element(
                 0x0010_0010,
                 b"PN",
                 b"Yamada^Tarou=\x1B$B;3ED\x1B(B^\x1B$BB@O:\x1B(B",
             ),
-            element(0x0020_000D, b"UI", b"1.2\0"),
-            element(0x0020_000E, b"UI", b"1.2.3\0"),
-            element(0x0040_0275, b"SQ", &item),
-            element(0x0040_1400, b"LT", b"\x1B$B\x30\x5C\x1B(B"),
+            element(0x0020_000D, *b"UI", b"1.2\0"),
+            element(0x0020_000E, *b"UI", b"1.2.3\0"),
+            element(0x0040_0275, *b"SQ", &item),
+            element(0x0040_1400, *b"LT", b"\x1B$B\x30\x5C\x1B(B"),
         ]
         .concat();
         let header = Instance::parse(file.into()).unwrap().header;

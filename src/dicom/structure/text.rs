@@ -1,4 +1,4 @@
-//! Texts in character sets that the parser would misread: they are rewritten in UTF-8 (ISO_IR 192), all of a file or none.
+//! Texts in character sets that the parser would misread: they are rewritten in UTF-8, all of a file or none.
 
 use std::ops::Range;
 
