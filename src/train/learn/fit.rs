@@ -211,6 +211,15 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             if !report.mean_measure.is_finite() {
                 return Err(FitError::NothingToValidate);
             }
+            // a checkpoint could not hold it
+            if !report.validation_loss.is_finite() {
+                return Err(FitError::Diverged {
+                    loss: report.validation_loss,
+                    epoch: report.epoch + 1,
+                    step: trainer.course.step,
+                    learning_rate: report.learning_rate,
+                });
+            }
             progress.epoch(&report);
             trainer.end_epoch(report, &current)?;
             if let Some(keeper) = &mut keeper {
