@@ -1,7 +1,7 @@
 //! A training on disk: what it was told, before its first step, and what came of it.
 //!
 //! `recipe.json` and `preprocessing.json` are written before training starts; a folder with `weights.safetensors` is a
-//! finished training, from which a package can be exported.
+//! finished training, from which a package can be exported. `initial-weights.json` is there where the first weights came from a file.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::learn::fit::Predictions;
-use super::learn::{EpochReport, FitOutcome, Recipe};
+use super::learn::{EpochReport, FitOutcome, Origin, Recipe};
 use super::network::Weights;
 use crate::image::preprocess::Preprocessing;
 
@@ -95,6 +95,7 @@ pub struct RunError {
 
 const RECIPE: &str = "recipe.json";
 const PREPROCESSING: &str = "preprocessing.json";
+const ORIGIN: &str = "initial-weights.json";
 const RECORD: &str = "record.json";
 const WEIGHTS: &str = "weights.safetensors";
 
@@ -115,6 +116,26 @@ impl RunFolder {
         run.write_json(RECIPE, recipe)?;
         run.write_json(PREPROCESSING, contract)?;
         Ok(run)
+    }
+
+    /// Writes what a file had to do with the first weights.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn started_from(&self, origin: &Origin) -> Result<(), RunError> {
+        self.write_json(ORIGIN, origin)
+    }
+
+    /// What a file had to do with the first weights of a training by `recipe`.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn origin(&self, recipe: &Recipe) -> Result<Option<Origin>, RunError> {
+        recipe
+            .initial
+            .as_ref()
+            .map(|_| self.read_json(ORIGIN))
+            .transpose()
     }
 
     /// Writes what came of it; the weights last, since they mark a finished training.

@@ -207,7 +207,7 @@ fn the_arrows_point_down_only() {
 fn each_crate_has_its_home() {
     const HOMES: [(&str, &[&str]); 13] = [
         ("ort::", &["runtime/onnx"]),
-        ("tch::", &["train/learn/engine.rs"]),
+        ("tch::", &["train/learn/engine"]),
         ("sqlx::", &["store/"]),
         ("object_store::", &["store/objects"]),
         ("dicom_web::", &["peer/"]),

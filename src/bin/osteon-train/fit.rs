@@ -7,8 +7,9 @@ use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
 use osteon::train::data::index::{Labelled, load, rows};
 use osteon::train::data::{Fractions, Split};
-use osteon::train::learn::fit::{fit, predict};
-use osteon::train::learn::{Engine, Recipe, TerminalProgress};
+use osteon::train::learn::fit::{fit_from, predict};
+use osteon::train::learn::{Engine, Initial, Recipe, TerminalProgress, start};
+use osteon::train::network::Matching;
 use osteon::train::run::{DataRecord, RunFolder, Validation};
 
 use crate::progress::bar;
@@ -27,6 +28,15 @@ pub(crate) struct Arguments {
     /// How images become the network's input [default: grey, with border crop and padding, at the recipe's size]
     #[arg(long, value_name = "JSON")]
     preprocessing: Option<PathBuf>,
+    /// Weights to start from: a .safetensors or .pth file, or the folder of an earlier run
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// How they find their places: `names`, or `order` for the first layers of another architecture
+    #[arg(long, requires = "init", value_name = "HOW", value_parser = matching)]
+    init_matching: Option<Matching>,
+    /// The last stage to fill from them, 0 for the stem alone [default: all that fits]
+    #[arg(long, requires = "init", value_name = "STAGE")]
+    init_stages: Option<usize>,
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -35,21 +45,52 @@ pub(crate) struct Arguments {
     validation: f64,
 }
 
+fn matching(text: &str) -> Result<Matching, String> {
+    match text {
+        "names" => Ok(Matching::Names),
+        "order" => Ok(Matching::Order),
+        _ => Err("it must be names or order".to_owned()),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let recipe = Recipe::from_json(&text(&arguments.recipe)?)
+    let mut recipe = Recipe::from_json(&text(&arguments.recipe)?)
         .with_context(|| format!("{} is not usable", arguments.recipe.display()))?;
     let contract = if let Some(path) = &arguments.preprocessing {
         serde_json::from_str(&text(path)?)
             .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
     } else {
-        let [_, rows, columns] = recipe.architecture.input();
+        let [channels, rows, columns] = recipe.architecture.input();
+        let grey = Preprocessing::grey(rows, columns);
         Preprocessing {
+            channels,
+            mean: vec![grey.mean[0]; channels],
+            std: vec![grey.std[0]; channels],
             tensor: recipe.input_name.clone(),
-            ..Preprocessing::grey(rows, columns)
+            ..grey
         }
     };
     contract.check()?;
+    if let Some(file) = &arguments.init {
+        let told = recipe.initial.take().unwrap_or_default();
+        recipe.initial = Some(Initial {
+            file: file.clone(),
+            matching: arguments.init_matching.unwrap_or(told.matching),
+            stages: arguments.init_stages.or(told.stages),
+            ..told
+        });
+    }
+    let start = start(&recipe)?;
+    if let (Some(initial), Some(origin)) = (&mut recipe.initial, &start.origin) {
+        // what is written down names no folder of this machine; the digest says which file it was
+        initial.file = PathBuf::from(&origin.file);
+        initial.sha256 = Some(origin.sha256.clone());
+    }
     let run = RunFolder::begin(&arguments.out, &recipe, &contract)?;
+    if let Some(origin) = &start.origin {
+        run.started_from(origin)?;
+        eprintln!("initial weights from {}: {}", origin.file, origin.report);
+    }
 
     let labelled = read(&arguments.labels, &recipe.labels, &contract)?;
     let samples = &labelled.samples;
@@ -69,7 +110,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let normalise = |plane: &_| contract.tensor(plane);
     let mut progress = TerminalProgress::new(&recipe.labels, recipe.epochs);
-    let outcome = fit(&recipe, &train, &validation, &normalise, &mut progress)?;
+    let outcome = fit_from(
+        &recipe,
+        &start.weights,
+        &train,
+        &validation,
+        &normalise,
+        &mut progress,
+    )?;
     let engine = Engine::new(&outcome.graph, &outcome.weights, recipe.threads)?;
     let answers = predict(&engine, &validation, &normalise, recipe.batch)?;
     let data = DataRecord {

@@ -19,7 +19,7 @@ use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL, sha256};
 use crate::model::{Activation, GoldenCase, GoldenInput, Goldens, Head, ModelManifest};
-use crate::train::learn::{Engine, Recipe};
+use crate::train::learn::{Engine, Origin, Recipe};
 use crate::train::network::{Layer, Weights};
 use crate::train::run::{Record, RunFolder};
 
@@ -102,7 +102,8 @@ pub fn draft(
         .set_temperature(&scale.name, &temperatures)
         .map_err(|error| error.to_string())?;
 
-    let lineage = lineage(&recipe, &record, &weights)?;
+    let origin = run.origin(&recipe).map_err(|error| error.to_string())?;
+    let lineage = lineage(&recipe, origin.as_ref(), &record, &weights)?;
     let metadata = [
         (METADATA_KEY, json(&contract)?),
         (LABELS_KEY, json(&labels)?),
@@ -145,7 +146,7 @@ pub fn draft(
             logits: Some("logits".to_owned()),
             activation_map: Some("activation_map".to_owned()),
         }],
-        embedding: None,
+        embedding: Some("embedding".to_owned()),
         lineage,
         files: BTreeMap::new(),
     };
@@ -236,7 +237,22 @@ fn logits(engine: &Engine, tensor: &Tensor) -> Result<Vec<f32>, String> {
         .ok_or_else(|| "the network has no output `logits`".to_owned())
 }
 
-fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeMap<String, String>, String> {
+fn lineage(
+    recipe: &Recipe,
+    origin: Option<&Origin>,
+    record: &Record,
+    weights: &Weights,
+) -> Result<BTreeMap<String, String>, String> {
+    let random = "random, from the recipe's seed";
+    let initial = match origin {
+        None => random.to_owned(),
+        Some(origin) => format!(
+            "{} parameters from {} (sha256 {}), the others {random}",
+            origin.report.share(),
+            origin.file,
+            origin.sha256
+        ),
+    };
     let weights = weights.to_bytes().map_err(|error| error.to_string())?;
     let entries = [
         ("program", format!("osteon-train {}", env!("CARGO_PKG_VERSION"))),
@@ -249,7 +265,7 @@ fn lineage(recipe: &Recipe, record: &Record, weights: &Weights) -> Result<BTreeM
             "epoch kept",
             format!("{} of {}", record.best_epoch + 1, record.history.len()),
         ),
-        ("initial weights", "random, from the recipe's seed".to_owned()),
+        ("initial weights", initial),
     ];
     Ok(entries
         .into_iter()

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 use tch::{Kind, TchError, Tensor};
 
-use super::super::network::{
-    Convolution, Graph, GraphError, Layer, Node, Role, Shapes, TensorF32, Weights, WeightsError, Window,
-};
+use super::super::network::{Graph, GraphError, Role, Shapes, TensorF32, Weights, WeightsError};
+
+mod layers;
 
 /// Why the engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -283,93 +283,6 @@ impl Engine {
         }
         Ok(results)
     }
-
-    fn parameter(&self, node: &Node, suffix: &str) -> Option<&Tensor> {
-        self.places
-            .get(&format!("{}.{suffix}", node.name))
-            .map(|place| &self.slots[*place].view)
-    }
-
-    fn needed(&self, node: &Node, suffix: &str) -> Result<&Tensor, TchError> {
-        let missing = || TchError::Shape(format!("`{}` has no parameter {suffix}", node.name));
-        self.parameter(node, suffix).ok_or_else(missing)
-    }
-
-    fn layer(&self, node: &Node, inputs: &[&Tensor], mode: &mut Mode<'_>) -> Result<Tensor, TchError> {
-        let input = inputs
-            .first()
-            .ok_or_else(|| TchError::Shape("no input".to_owned()))?;
-        let weight = || self.needed(node, "weight");
-        match &node.layer {
-            Layer::Input => Ok(input.shallow_clone()),
-            Layer::Convolution(Convolution { window, groups, .. }) => {
-                let [_, stride, padding] = pairs(*window);
-                let bias = self.parameter(node, "bias");
-                input.f_conv2d(weight()?, bias, stride, padding, [1, 1], *groups as i64)
-            }
-            Layer::BatchNorm {
-                epsilon, momentum, ..
-            } => input.f_batch_norm(
-                Some(weight()?),
-                Some(self.needed(node, "bias")?),
-                Some(self.needed(node, "running_mean")?),
-                Some(self.needed(node, "running_var")?),
-                matches!(mode, Mode::Learn(_)),
-                *momentum,
-                *epsilon,
-                false,
-            ),
-            Layer::Relu => input.f_relu(),
-            Layer::MaxPool(window) => {
-                let [kernel, stride, padding] = pairs(*window);
-                input.f_max_pool2d(kernel, stride, padding, [1, 1], false)
-            }
-            Layer::AveragePool(window) => {
-                let [kernel, stride, padding] = pairs(*window);
-                input.f_avg_pool2d(kernel, stride, padding, false, false, None::<i64>)
-            }
-            Layer::GlobalAveragePool => input.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float),
-            Layer::GlobalLogMeanExp { sharpness } => {
-                let pixels: i64 = input.size().iter().skip(2).product();
-                let sum = input.f_mul_scalar(*sharpness)?.f_logsumexp([2, 3], false)?;
-                sum.f_sub_scalar((pixels as f64).ln())?.f_div_scalar(*sharpness)
-            }
-            Layer::Add => {
-                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
-                inputs[1..].iter().try_fold(input.shallow_clone(), sum)
-            }
-            Layer::Concatenate => Tensor::f_cat(inputs, 1),
-            Layer::Linear { .. } => input.f_linear(weight()?, self.parameter(node, "bias")),
-            Layer::Flatten => input.f_flatten(1, -1),
-            Layer::Sigmoid => input.f_sigmoid(),
-            Layer::Scale => input.f_mul(self.needed(node, "scale")?),
-            Layer::Dropout { probability } => match mode {
-                Mode::Evaluate => Ok(input.shallow_clone()),
-                Mode::Learn(random) => input.f_mul(&dropout_mask(&input.size(), *probability, *random)?),
-            },
-        }
-    }
-}
-
-/// Zeros for the channels left out, above 1 for the others, so that the mean stays.
-fn dropout_mask(size: &[i64], probability: f64, random: &mut dyn Rng) -> Result<Tensor, TchError> {
-    let count: i64 = size.iter().take(2).product();
-    let kept = (1.0 / (1.0 - probability)) as f32;
-    let mask: Vec<f32> = (0..count)
-        .map(|_| {
-            if random.random_bool(probability) {
-                0.0
-            } else {
-                kept
-            }
-        })
-        .collect();
-    let shape: Vec<i64> = size
-        .iter()
-        .enumerate()
-        .map(|(axis, size)| if axis < 2 { *size } else { 1 })
-        .collect();
-    Tensor::f_from_slice(&mask)?.f_view(shape.as_slice())
 }
 
 fn is_trained(role: Role) -> bool {
@@ -413,10 +326,6 @@ fn expect(what: &'static str, found: usize, needed: usize) -> Result<(), EngineE
     } else {
         Err(EngineError::Length { what, found, needed })
     }
-}
-
-fn pairs(window: Window) -> [[i64; 2]; 3] {
-    [window.kernel, window.stride, window.padding].map(|pair| pair.map(|size| size as i64))
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::super::data::{Samples, SamplesError};
-use super::super::network::{Graph, GraphError, Weights, WeightsError, initial_weights};
+use super::super::network::{Graph, GraphError, Weights, WeightsError};
 use super::batches::{Batch, Loader};
 use super::engine::{Engine, EngineError};
 use super::optimizer::{AdamW, AdamWSettings, RunningMean};
 use super::progress::{EpochReport, Progress};
 use super::recipe::{Recipe, RecipeError};
+use super::start::{StartError, start};
 use crate::evaluation::calibration::negative_log_likelihood;
 use crate::evaluation::interval::{Bootstrap, auroc_interval};
 use crate::image::{Plane, Tensor};
@@ -69,6 +70,9 @@ pub enum FitError {
     /// The thread pool cannot be made.
     #[error("cannot start the augmentation threads: {0}")]
     Threads(String),
+    /// The weights to start from cannot be had.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -102,7 +106,7 @@ pub struct Predictions {
     pub probabilities: Vec<Vec<f64>>,
 }
 
-/// Trains from scratch. `normalise` is the preprocessing contract's last step, from display image to tensor.
+/// Trains from where the recipe starts. `normalise` is the preprocessing contract's last step, from display image to tensor.
 pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     recipe: &Recipe,
     train: &Samples,
@@ -110,9 +114,14 @@ pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     normalise: &N,
     progress: &mut dyn Progress,
 ) -> Result<FitOutcome, FitError> {
-    let graph = recipe.graph()?;
-    let weights = initial_weights(&graph, recipe.seed)?;
-    fit_from(recipe, &weights, train, validation, normalise, progress)
+    fit_from(
+        recipe,
+        &start(recipe)?.weights,
+        train,
+        validation,
+        normalise,
+        progress,
+    )
 }
 
 /// Trains on from `weights`, which must fit the recipe's network.

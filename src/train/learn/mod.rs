@@ -9,8 +9,10 @@ pub mod optimizer;
 pub mod progress;
 pub mod recipe;
 pub mod schedule;
+pub mod start;
 
 pub use engine::{Engine, EngineError};
 pub use fit::{FitError, FitOutcome, fit};
 pub use progress::{EpochReport, Progress, Silent, TerminalProgress};
 pub use recipe::{Recipe, RecipeError};
+pub use start::{Initial, Origin, start};

@@ -6,33 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::data::Augmentation;
-use super::super::network::{Graph, GraphError, Residual};
+use super::super::network::{Architecture, Graph, GraphError};
 use super::schedule::OneCycle;
-
-/// Which network, and how large.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "snake_case")]
-pub enum Architecture {
-    /// The small residual network.
-    Residual(Residual),
-}
-
-impl Architecture {
-    /// The network for `labels` labels.
-    pub fn graph(&self, input_name: &str, labels: usize) -> Result<Graph, GraphError> {
-        match self {
-            Architecture::Residual(residual) => residual.graph(input_name, labels),
-        }
-    }
-
-    /// `[channels, rows, columns]` of the input.
-    #[must_use]
-    pub fn input(&self) -> [usize; 3] {
-        match self {
-            Architecture::Residual(residual) => [residual.channels, residual.rows, residual.columns],
-        }
-    }
-}
+use super::start::Initial;
 
 /// A training, written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +20,8 @@ pub struct Recipe {
     pub input_name: String,
     /// Which network, and how large.
     pub architecture: Architecture,
+    /// The weights to start from; none starts from random ones.
+    pub initial: Option<Initial>,
     /// How the training images are changed.
     pub augmentation: Augmentation,
     /// The learning rate over the steps.
@@ -69,7 +47,8 @@ impl Default for Recipe {
         Self {
             labels: vec!["osteoporosis".to_owned(), "vertebral_fracture".to_owned()],
             input_name: "image".to_owned(),
-            architecture: Architecture::Residual(Residual::default()),
+            architecture: Architecture::default(),
+            initial: None,
             augmentation: Augmentation::default(),
             schedule: OneCycle::default(),
             epochs: 20,
