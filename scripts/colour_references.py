@@ -55,7 +55,8 @@ def data_set(syntax, photometric, bits, samples=3, planar=None, **more):
 def keep(name, ds, pixels, wanted=None):
     """Writes a file, and the picture that is expected of it."""
     encapsulated = ds.file_meta.TransferSyntaxUID.is_encapsulated
-    ds.PixelData = encapsulate([pixels + b"\0" * (len(pixels) % 2)]) if encapsulated else pixels + b"\0" * (len(pixels) % 2)
+    pixels += b"\0" * (len(pixels) % 2)
+    ds.PixelData = encapsulate([pixels]) if encapsulated else pixels
     ds["PixelData"].VR = "OW" if ds.BitsAllocated > 8 else "OB"
     ds["PixelData"].is_undefined_length = encapsulated
     path = FOLDER / f"{name}.dcm"
@@ -162,4 +163,5 @@ frames = np.stack([mask, 1 - mask])
 keep("bits-2-frames", ds, pack_bits(frames), (1 - mask) * 255)
 wide = np.add.outer(np.arange(ROWS) * 70_000, np.arange(COLUMNS)).astype("<u4")
 low, high = wide.min(), wide.max()
-keep("grey-32", data_set(EXPLICIT, "MONOCHROME2", 32, samples=1), wide.tobytes(), np.rint((wide - low) / (high - low) * 255))
+scaled = np.rint((wide - low) / (high - low) * 255)
+keep("grey-32", data_set(EXPLICIT, "MONOCHROME2", 32, samples=1), wide.tobytes(), scaled)

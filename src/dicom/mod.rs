@@ -336,7 +336,7 @@ mod tests {
             element(0x0008_0018, *b"UI", b"1.2.9\0"),
             element(
                 0x0010_0010,
-                b"PN",
+                *b"PN",
                 b"Yamada^Tarou=\x1B$B;3ED\x1B(B^\x1B$BB@O:\x1B(B",
             ),
             element(0x0020_000D, *b"UI", b"1.2\0"),

@@ -168,7 +168,7 @@ impl Chart {
             .iter()
             .flat_map(|series| &series.points)
             .filter(|(x, _)| place(*x) > right);
-        let (high, low): (Vec<&(f64, f64)>, Vec<&(f64, f64)>) = near.partition(|(_, y)| *y > middle);
+        let (high, low): (Vec<f64>, Vec<f64>) = near.map(|(_, y)| *y).partition(|y| *y > middle);
         if high.len() > low.len() {
             SeriesLabelPosition::LowerRight
         } else {
@@ -193,7 +193,7 @@ fn range(values: impl Iterator<Item = f64>, free: f64) -> Range<f64> {
 /// A number in as few characters as tell it apart.
 fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 0.01 || value.abs() >= 10_000.0) {
-        return format!("{value:.0e}");
+        return format!("{value:.1e}").replace(".0e", "e");
     }
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -245,7 +245,7 @@ mod tests {
     fn labels_are_short() {
         assert_eq!(
             [0.5, 12.0, 0.004, 0.0, 31_000.0].map(short),
-            ["0.5", "12", "4e-3", "0", "3e4"]
+            ["0.5", "12", "4e-3", "0", "3.1e4"]
         );
     }
 }

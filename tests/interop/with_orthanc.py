@@ -76,7 +76,9 @@ def unknown_peer(stage):
     equal("the answer", (answer.status_code, answer.json()["reason"]["code"]), (400, "unknown-peer"))
 
 
-@check("forwards all that it gets, the report and the heat maps that came from osteon among it, and that goes round once only")
+@check(
+    "forwards all that it gets, the report and the heat maps that came from osteon among it, and that goes round once only"
+)
 def forwards(stage):
     images = studies.study(instances=2)
     study = images[0].StudyInstanceUID
@@ -97,7 +99,8 @@ def forwards(stage):
     with stage.orthanc.forwards_everything():
         sent(stage, images)
         equal("the outcome", stage.osteon.outcome(study)["state"], "scored")
-        assert until(is_back, 120), f"the archive holds {stage.orthanc.find(study)}, its jobs are {stage.orthanc.jobs()}"
+        held = stage.orthanc.find(study)
+        assert until(is_back, 120), f"the archive held {held}, its jobs are {stage.orthanc.jobs()}"
         before = told()
         # longer than a study is quiet: one that were due again would be scored again by now
         time.sleep(5)

@@ -1,5 +1,7 @@
 """A worklist manager orders a score by UPS-RS and follows it to its end (IHE AIW-I)."""
 
+from xml.etree import ElementTree
+
 import studies
 from checks import check, equal
 from processes import until
@@ -88,3 +90,24 @@ def refused(stage):
     equal("claimed", change("IN PROGRESS", mine)[0], 200)
     equal("completed by another", change("COMPLETED", other), (400, True))
     equal("canceled by its own", change("CANCELED", mine)[0], 200)
+
+
+@check("a workitem is sent as XML and comes back in both forms")
+def xml(stage):
+    workitem = generate_uid(None)
+    attribute = '<DicomAttribute tag="{}" vr="{}" keyword="{}"><Value number="1">{}</Value></DicomAttribute>'
+    label = attribute.format("00741204", "LO", "ProcedureStepLabel", "Recon &amp; more")
+    document = f"<NativeDicomModel>{label}</NativeDicomModel>"
+    place = f"{stage.osteon.web}/workitems"
+    kind = {"Content-Type": "application/dicom+xml"}
+    equal("the status", stage.osteon.http.post(f"{place}?{workitem}", data=document, headers=kind).status_code, 201)
+    equal("the label in JSON", state(stage, workitem)[1]["00741204"]["Value"], ["Recon & more"])
+    answer = stage.osteon.get(f"workitems/{workitem}", 'multipart/related; type="application/dicom+xml"')
+    text = answer.content.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
+    name = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
+    labels = [
+        found.findtext(f"{name}Value")
+        for found in ElementTree.fromstring(text).findall(f"{name}DicomAttribute")
+        if found.get("tag") == "00741204"
+    ]
+    equal("the label in XML", labels, ["Recon & more"])

@@ -27,6 +27,7 @@ mod import;
 mod inference_protocol;
 mod model_commands;
 mod models;
+mod networks;
 mod orders;
 mod panics;
 mod reload;

@@ -92,7 +92,7 @@ fn what_is_written_anew_shows_the_same_picture() {
         anew.resize(anew.len().next_multiple_of(2), 0);
         let anew = Instance::parse(anew.into()).unwrap();
         assert!(matches!(anew.pixels, Some(PixelData::Native(_))), "{name}");
-        assert_eq!(rendered(&anew, 1), rendered(&stored, 1), "{name}");
+        assert!(rendered(&anew, 1) == rendered(&stored, 1), "{name}");
         let of = |instance: &Instance| text(&instance.header, tags::PHOTOMETRIC_INTERPRETATION).unwrap();
         let wanted = if name.starts_with("jpeg") {
             "RGB".to_owned()
