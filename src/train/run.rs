@@ -1,8 +1,9 @@
 //! A training on disk: what it was told, before its first step, and what came of it.
 //!
 //! `recipe.json`, `preprocessing.json` and `source.json` are written before training starts, so that it can go on from its newest
-//! checkpoint; `log.jsonl` grows with every step. A folder with `weights.safetensors` is a finished training, from which a package can
-//! be exported.
+//! checkpoint; `log.jsonl` grows with every step. Where the first weights came from a file, `initial-weights.json` says what was taken,
+//! and until the training is finished `initial-weights.safetensors` keeps them. A folder with `weights.safetensors` is a finished
+//! training, from which a package can be exported.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
 use super::learn::fit::Predictions;
-use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, Recipe};
+use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, Origin, Recipe, Start};
 use super::network::Weights;
 use crate::image::preprocess::Preprocessing;
 
@@ -145,11 +146,13 @@ const RECIPE: &str = "recipe.json";
 const PREPROCESSING: &str = "preprocessing.json";
 const SOURCE: &str = "source.json";
 const LOG: &str = "log.jsonl";
+const ORIGIN: &str = "initial-weights.json";
+const INITIAL: &str = "initial-weights.safetensors";
 const RECORD: &str = "record.json";
 const WEIGHTS: &str = "weights.safetensors";
 
 impl RunFolder {
-    /// Makes the folder and writes what the training was told.
+    /// Makes the folder and writes what the training was told, and where it starts unless that follows from the recipe.
     ///
     /// # Errors
     /// [`RunError`], which names the file, or says that there is a training already.
@@ -158,6 +161,7 @@ impl RunFolder {
         recipe: &Recipe,
         contract: &Preprocessing,
         source: &Source,
+        start: &Start,
     ) -> Result<Self, RunError> {
         let run = Self {
             path: path.to_owned(),
@@ -178,6 +182,10 @@ impl RunFolder {
             verb: "written",
             cause: error.to_string(),
         })?;
+        if let Some(origin) = &start.origin {
+            run.write_json(ORIGIN, origin)?;
+            run.write_weights(INITIAL, &start.weights)?;
+        }
         run.write_json(RECIPE, recipe)?;
         run.write_json(PREPROCESSING, contract)?;
         run.write_json(SOURCE, source)?;
@@ -227,6 +235,30 @@ impl RunFolder {
         self.read_json(SOURCE)
     }
 
+    /// What a file had to do with the first weights of a training by `recipe`.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn origin(&self, recipe: &Recipe) -> Result<Option<Origin>, RunError> {
+        recipe
+            .initial
+            .as_ref()
+            .map(|_| self.read_json(ORIGIN))
+            .transpose()
+    }
+
+    /// The weights that an unfinished training by `recipe` started from, where they came from a file.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn initial_weights(&self, recipe: &Recipe) -> Result<Option<Weights>, RunError> {
+        recipe
+            .initial
+            .as_ref()
+            .map(|_| self.read_weights(INITIAL))
+            .transpose()
+    }
+
     /// Writes what came of it; the weights last, since they mark a finished training.
     ///
     /// # Errors
@@ -244,17 +276,10 @@ impl RunFolder {
             validation,
         };
         self.write_json(RECORD, &record)?;
-        let failed = |cause: String| RunError::File {
-            file: WEIGHTS,
-            verb: "written",
-            cause,
-        };
-        let bytes = outcome
-            .weights
-            .to_bytes()
-            .map_err(|error| failed(error.to_string()))?;
-        durable::write(&self.path.join(WEIGHTS), &bytes).map_err(|error| failed(error.to_string()))?;
+        self.write_weights(WEIGHTS, &outcome.weights)?;
         self.checkpoints(Duration::ZERO).clear();
+        // most trainings have none, and one that stays does no harm
+        let _ = std::fs::remove_file(self.path.join(INITIAL));
         Ok(())
     }
 
@@ -271,14 +296,28 @@ impl RunFolder {
     /// # Errors
     /// [`RunError`], which names the file; a training that is not finished has no weights.
     pub fn outcome(&self) -> Result<(Record, Weights), RunError> {
+        let weights = self.read_weights(WEIGHTS)?;
+        Ok((self.read_json(RECORD)?, weights))
+    }
+
+    fn write_weights(&self, file: &'static str, weights: &Weights) -> Result<(), RunError> {
         let failed = |cause: String| RunError::File {
-            file: WEIGHTS,
+            file,
+            verb: "written",
+            cause,
+        };
+        let bytes = weights.to_bytes().map_err(|error| failed(error.to_string()))?;
+        durable::write(&self.path.join(file), &bytes).map_err(|error| failed(error.to_string()))
+    }
+
+    fn read_weights(&self, file: &'static str) -> Result<Weights, RunError> {
+        let failed = |cause: String| RunError::File {
+            file,
             verb: "read",
             cause,
         };
-        let bytes = std::fs::read(self.path.join(WEIGHTS)).map_err(|error| failed(error.to_string()))?;
-        let weights = Weights::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
-        Ok((self.read_json(RECORD)?, weights))
+        let bytes = std::fs::read(self.path.join(file)).map_err(|error| failed(error.to_string()))?;
+        Weights::from_bytes(&bytes).map_err(|error| failed(error.to_string()))
     }
 
     fn write_json(&self, file: &'static str, value: &impl Serialize) -> Result<(), RunError> {

@@ -28,6 +28,7 @@ mod index;
 mod inference_protocol;
 mod model_commands;
 mod models;
+mod networks;
 mod orders;
 mod panics;
 mod reload;

@@ -182,6 +182,72 @@ fn a_mutated_export_is_refused() {
 }
 
 #[test]
+fn a_training_starts_from_an_earlier_one_and_says_what_it_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let csv = path("images/labels.csv");
+    let size = ["--rows", "128", "--columns", "96", "--seed", "3", "--count", "40"];
+    done(&[&["phantom", "--out", &path("images")][..], &size].concat());
+    std::fs::write(
+        path("recipe.json"),
+        RECIPE.replace("\"epochs\": 2", "\"epochs\": 1"),
+    )
+    .unwrap();
+    let recipe = path("recipe.json");
+    let fit = |out: &str, options: &[&str]| {
+        let own = [
+            "fit",
+            "--labels",
+            &csv,
+            "--recipe",
+            &recipe,
+            "--validation",
+            "0.5",
+            "--out",
+            &path(out),
+        ];
+        trainer(&[&own[..], options].concat())
+    };
+    assert!(fit("first", &[]).status.success());
+    let second = fit("second", &["--init", &path("first"), "--init-stages", "1"]);
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.success(), "{words}");
+    assert!(
+        words.contains("initial weights from first: 20 of 37 parameters taken"),
+        "{words}"
+    );
+
+    let json = |file: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join(file)).unwrap()).unwrap()
+    };
+    let initial = &json("second/recipe.json")["initial"];
+    assert_eq!(
+        initial["file"], "first",
+        "the folder stays out of what is written down"
+    );
+    let weights = std::fs::read(path("first/weights.safetensors")).unwrap();
+    assert_eq!(initial["sha256"], osteon::model::package::sha256(&weights));
+    let origin = json("second/initial-weights.json");
+    assert_eq!(
+        origin["report"]["taken"][0]["parameter"],
+        "stem.convolution.weight"
+    );
+    assert_eq!(
+        origin["report"]["random"][0]["why"],
+        "stage 2 is not among the chosen stages"
+    );
+
+    std::fs::write(path("broken.pth"), b"PK\x03\x04").unwrap();
+    let broken = fit("third", &["--init", &path("broken.pth")]);
+    let words = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert!(
+        words.contains("initial weights, broken.pth: not a file of weights: its ZIP archive"),
+        "{words}"
+    );
+    assert!(!folder.path().join("third").exists(), "{words}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let output = trainer(&[
         "fit",

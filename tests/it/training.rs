@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use osteon::train::network::Weights;
+
 use crate::trainer::trainer;
 
 /// Small, with everything that has a memory: dropout, a running mean, blended images, and a regime with two phases.
@@ -178,6 +180,59 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
     );
     let finished = stage.fit("whole", true);
     assert!(said(&finished).contains("is finished"), "{}", said(&finished));
+}
+
+#[test]
+fn a_head_on_weights_from_elsewhere_moves_alone_and_goes_on_without_their_file() {
+    let stage = Stage::new(RECIPE);
+    let first = stage.fit("first", false);
+    assert!(first.status.success(), "{}", said(&first));
+    let mut recipe: serde_json::Value = serde_json::from_str(RECIPE).unwrap();
+    recipe["regime"] = serde_json::json!({ "kind": "head" });
+    recipe["initial"] = serde_json::json!({ "file": stage.path("first") });
+    std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
+    let whole = stage.fit("whole", false);
+    assert!(
+        said(&whole).contains("initial weights from first: "),
+        "{}",
+        said(&whole)
+    );
+
+    let weights = |run: &str| Weights::from_bytes(&stage.weights(run)).unwrap();
+    let (before, after) = (weights("first"), weights("whole"));
+    let moved: Vec<&String> = before
+        .tensors
+        .iter()
+        .filter(|(name, tensor)| after.tensors[*name] != **tensor)
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        moved,
+        ["label_map.bias", "label_map.weight"],
+        "all others are as they were in the file, running statistics too"
+    );
+
+    for run in ["killed", "early"] {
+        let mut child = stage.begin(run, false);
+        while stage.standing(run).is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    // as if it had been killed before there was a checkpoint
+    std::fs::remove_file(stage.path("early/checkpoint.json")).unwrap();
+    std::fs::rename(stage.path("first"), stage.path("elsewhere")).unwrap();
+    for run in ["killed", "early"] {
+        let resumed = stage.fit(run, true);
+        assert!(resumed.status.success(), "{run}: {}", said(&resumed));
+        assert!(
+            stage.weights("whole") == stage.weights(run),
+            "{run}: the weights differ"
+        );
+        assert!(!stage.path(run).join("initial-weights.safetensors").exists());
+        assert!(stage.path(run).join("initial-weights.json").exists());
+    }
 }
 
 #[test]

@@ -12,10 +12,10 @@ use osteon::train::data::index::{Labelled, rows};
 use osteon::train::data::{Fractions, Split};
 use osteon::train::export::temperatures;
 use osteon::train::learn::fit::predict;
-use osteon::train::learn::{Engine, Recipe};
+use osteon::train::learn::{Engine, Recipe, Start};
 use osteon::train::run::{RunFolder, Source};
 
-use crate::fit::{Parts, Told, contract, digest, read, read_recipe, train};
+use crate::fit::{Parts, Told, contract, digest, read, read_recipe, started, train};
 
 #[derive(clap::Args)]
 #[command(
@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let recipe = read_recipe(&arguments.recipe)?;
+    let mut recipe = read_recipe(&arguments.recipe)?;
+    let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let labelled = read(&arguments.labels, &recipe, &contract)?;
     let samples = &labelled.samples;
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &recipe,
             &contract,
             &source,
+            &start,
         )?;
         if !told.run.is_finished() {
             train(&told, parts(&labelled, fold, &told)?, Duration::from_mins(5))?;
@@ -94,7 +96,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// A new run, or the one that is there already and was told the same.
-fn told(path: &Path, recipe: &Recipe, contract: &Preprocessing, source: &Source) -> anyhow::Result<Told> {
+fn told(
+    path: &Path,
+    recipe: &Recipe,
+    contract: &Preprocessing,
+    source: &Source,
+    start: &Start,
+) -> anyhow::Result<Told> {
     let run = RunFolder {
         path: path.to_owned(),
     };
@@ -106,7 +114,7 @@ fn told(path: &Path, recipe: &Recipe, contract: &Preprocessing, source: &Source)
         );
         run
     } else {
-        RunFolder::begin(path, recipe, contract, source)?
+        RunFolder::begin(path, recipe, contract, source, start)?
     };
     Ok(Told {
         run,

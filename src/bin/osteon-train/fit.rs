@@ -14,7 +14,8 @@ use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
-use osteon::train::learn::{Engine, Recipe, TerminalProgress, Training};
+use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
+use osteon::train::network::Matching;
 use osteon::train::run::{DataRecord, RunFolder, Source, Validation};
 
 use crate::progress::bar;
@@ -46,6 +47,15 @@ pub(crate) struct Arguments {
     /// Which parameters move when, instead of what the recipe says: full, scratch, head, gradual or discriminative
     #[arg(long, conflicts_with = "resume")]
     regime: Option<Regime>,
+    /// Weights to start from: a .safetensors or .pth file, or the folder of an earlier run
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// How they find their places: `names`, or `order` for the first layers of another architecture
+    #[arg(long, requires = "init", value_name = "HOW", value_parser = matching)]
+    init_matching: Option<Matching>,
+    /// The last stage to fill from them, 0 for the stem alone [default: all that fits]
+    #[arg(long, requires = "init", value_name = "STAGE")]
+    init_stages: Option<usize>,
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -68,6 +78,14 @@ pub(crate) struct Told {
     pub(crate) source: Source,
 }
 
+fn matching(text: &str) -> Result<Matching, String> {
+    match text {
+        "names" => Ok(Matching::Names),
+        "order" => Ok(Matching::Order),
+        _ => Err("it must be names or order".to_owned()),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let told = if arguments.resume {
         resumed(&arguments.out)?
@@ -87,8 +105,18 @@ fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
     let mut recipe = read_recipe(path)?;
     if let Some(regime) = arguments.regime {
         recipe.regime = regime;
-        recipe.check()?;
     }
+    if let Some(file) = &arguments.init {
+        let told = recipe.initial.take().unwrap_or_default();
+        recipe.initial = Some(Initial {
+            file: file.clone(),
+            matching: arguments.init_matching.unwrap_or(told.matching),
+            stages: arguments.init_stages.or(told.stages),
+            ..told
+        });
+    }
+    recipe.check()?;
+    let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
         labels: std::path::absolute(labels)?,
@@ -96,11 +124,23 @@ fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
         validation: arguments.validation,
     };
     Ok(Told {
-        run: RunFolder::begin(&arguments.out, &recipe, &contract, &source)?,
+        run: RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?,
         recipe,
         contract,
         source,
     })
+}
+
+/// Where a training by `recipe` starts. The recipe keeps the file's name and digest only: what is written down names no folder of this
+/// machine.
+pub(crate) fn started(recipe: &mut Recipe) -> anyhow::Result<Start> {
+    let start = start(recipe)?;
+    if let (Some(initial), Some(origin)) = (&mut recipe.initial, &start.origin) {
+        initial.file = PathBuf::from(&origin.file);
+        initial.sha256 = Some(origin.sha256.clone());
+        eprintln!("initial weights from {}: {}", origin.file, origin.report);
+    }
+    Ok(start)
 }
 
 fn resumed(out: &Path) -> anyhow::Result<Told> {
@@ -161,7 +201,9 @@ pub(crate) fn train(told: &Told, parts: Parts, every: Duration) -> anyhow::Resul
         validation: &validation,
         normalise: &normalise,
     };
-    let outcome = training.run(None, Some(&run.checkpoints(every)), &mut progress)?;
+    let weights = run.initial_weights(recipe)?;
+    let outcome = training.run(weights.as_ref(), Some(&run.checkpoints(every)), &mut progress)?;
+    drop(weights);
     if let Some(failure) = log.failure() {
         eprintln!("the log is not complete: {failure}");
     }
@@ -248,10 +290,14 @@ pub(crate) fn contract(recipe: &Recipe, path: Option<&Path>) -> anyhow::Result<P
         serde_json::from_str(&text(path)?)
             .with_context(|| format!("{} is not a preprocessing contract", path.display()))?
     } else {
-        let [_, rows, columns] = recipe.architecture.input();
+        let [channels, rows, columns] = recipe.architecture.input();
+        let grey = Preprocessing::grey(rows, columns);
         Preprocessing {
+            channels,
+            mean: vec![grey.mean[0]; channels],
+            std: vec![grey.std[0]; channels],
             tensor: recipe.input_name.clone(),
-            ..Preprocessing::grey(rows, columns)
+            ..grey
         }
     };
     contract.check()?;

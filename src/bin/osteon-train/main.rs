@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use osteon::train::network::describe::describe;
+use osteon::train::network::describe::{describe, families};
 
 #[derive(Parser)]
 #[command(
@@ -57,11 +57,11 @@ enum Command {
     Validate(validate::Arguments),
     /// Make copies of DICOM images that name nobody (PS3.15 Basic Profile)
     Deidentify(deidentify::Arguments),
-    /// Show a recipe's network layer by layer: shapes, parameters, operations
+    /// Show a recipe's network layer by layer: shapes, parameters, operations; or the networks that a recipe can name
     Describe {
-        /// The recipe
+        /// The recipe; without it the published networks are listed, beside which there is the small `residual`
         #[arg(long, value_name = "JSON")]
-        recipe: PathBuf,
+        recipe: Option<PathBuf>,
     },
 }
 
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments).map(done),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Deidentify(arguments) => deidentify::run(&arguments),
-        Command::Describe { recipe } => table(&recipe).map(done),
+        Command::Describe { recipe } => table(recipe.as_deref()).map(done),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("osteon-train: {error:#}");
@@ -90,7 +90,11 @@ fn done((): ()) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
-fn table(recipe: &std::path::Path) -> anyhow::Result<()> {
+fn table(recipe: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let Some(recipe) = recipe else {
+        print!("{}", families()?);
+        return Ok(());
+    };
     println!("{}", describe(&fit::read_recipe(recipe)?.graph()?)?);
     Ok(())
 }

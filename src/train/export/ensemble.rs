@@ -1,10 +1,11 @@
 //! Several networks, or two views of an image, as one network: members side by side, and the mean of their answers.
 //!
 //! The whole is a graph like any other, so it is exported, proven and served like any other, in one file. Probabilities and numbers
-//! are averaged; of the thresholds between grades the log-odds are.
+//! are averaged; of the thresholds between grades the log-odds are. There is no embedding: those of several networks have nothing in
+//! common.
 
 use super::super::network::{Graph, Layer, Node, NodeId, Output, Weights, WeightsError};
-use super::heads::HeadOutputs;
+use super::heads::{HeadOutputs, pruned};
 
 /// One network with the outputs of its heads.
 pub struct Member {
@@ -74,7 +75,7 @@ pub fn side_by_side(
         });
     }
     let member = Member {
-        graph: whole.graph,
+        graph: pruned(&whole.graph),
         weights,
     };
     member.weights.check(&member.graph)?;

@@ -121,7 +121,7 @@ mod tests {
         );
         numbers.check(&folded).unwrap();
         let names: Vec<&str> = folded.outputs.iter().map(|output| output.name.as_str()).collect();
-        assert_eq!(names, ["probabilities", "logits", "activation_map"]);
+        assert_eq!(names, ["probabilities", "logits", "activation_map", "embedding"]);
     }
 
     #[test]

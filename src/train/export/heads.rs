@@ -1,8 +1,8 @@
 //! A network's answers as a manifest names them: one set of outputs for each head.
 //!
 //! One head of findings keeps the outputs that every network has. Otherwise each head gets its own part of the logits, after
-//! temperature through its activation, and of the label maps. Thresholds between grades stay logits, because the manifest turns them into
-//! grades.
+//! temperature through its activation, and of the label maps; the embedding stays for all. Thresholds between grades stay logits,
+//! because the manifest turns them into grades.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,9 @@ use super::super::learn::heads::{Heads, Placed};
 use super::super::network::{Graph, GraphError, Layer, Node, NodeId, Output};
 use crate::finding::Task;
 use crate::model::Activation;
+
+/// The output that describes the image to every head at once; a network may have none.
+pub const EMBEDDING: &str = "embedding";
 
 /// The names of the outputs of one head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,12 @@ pub fn with_heads(graph: &Graph, heads: &Heads) -> Result<(Graph, Vec<HeadOutput
     let map = graph.output("activation_map").ok();
     let mut builder = Builder {
         graph: Graph {
-            outputs: Vec::new(),
+            outputs: graph
+                .outputs
+                .iter()
+                .filter(|output| output.name == EMBEDDING)
+                .cloned()
+                .collect(),
             ..graph.clone()
         },
         // any node behind the features will do: its name and operation are replaced
@@ -128,7 +136,7 @@ impl Builder {
 }
 
 /// The graph without what no output needs.
-fn pruned(graph: &Graph) -> Graph {
+pub(super) fn pruned(graph: &Graph) -> Graph {
     let mut needed = vec![false; graph.nodes.len()];
     needed[0] = true;
     for output in &graph.outputs {
@@ -225,6 +233,7 @@ mod tests {
         assert_eq!(outputs[1].activation, Activation::Sigmoid);
         assert_eq!(outputs[1].activation_map, None);
         assert_eq!(parts["part_activation_map"].shape[..2], [2, 3]);
+        assert_eq!(parts[EMBEDDING], whole[EMBEDDING]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrate::{HeldOut, temperatures, together};
 use super::ensemble::{Member, side_by_side};
-use super::heads::{HeadOutputs, with_heads};
+use super::heads::{EMBEDDING, HeadOutputs, with_heads};
 use super::onnx::export_onnx;
 use crate::dicom::{CodedValue, Instance};
 use crate::evaluation::roc::operating_point;
@@ -22,7 +22,7 @@ use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL, sha256};
 use crate::model::{GoldenCase, GoldenInput, Goldens, Head, ModelManifest};
 use crate::train::learn::heads::Placed;
-use crate::train::learn::{Engine, Heads, Recipe};
+use crate::train::learn::{Engine, Heads, Origin, Recipe};
 use crate::train::network::Layer;
 use crate::train::run::{Record, RunFolder};
 
@@ -83,6 +83,7 @@ pub struct Draft {
 struct Trained {
     recipe: Recipe,
     contract: Preprocessing,
+    origin: Option<Origin>,
     record: Record,
     temperatures: Vec<f64>,
     member: Member,
@@ -177,7 +178,11 @@ pub fn draft(
         study: StudyRule::default(),
         preprocessing: contract,
         heads: manifest_heads(&heads, &labels, outputs),
-        embedding: None,
+        embedding: whole
+            .graph
+            .output(EMBEDDING)
+            .is_ok()
+            .then(|| EMBEDDING.to_owned()),
         lineage,
         files: BTreeMap::new(),
     };
@@ -189,6 +194,7 @@ impl Trained {
     /// A run with its temperatures in its weights.
     fn read(run: &RunFolder) -> Result<Self, String> {
         let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
+        let origin = run.origin(&recipe).map_err(|error| error.to_string())?;
         let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
         let graph = recipe.graph().map_err(|error| error.to_string())?;
         let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
@@ -204,6 +210,7 @@ impl Trained {
         Ok(Self {
             recipe,
             contract,
+            origin,
             record,
             temperatures,
             member: Member { graph, weights },
@@ -382,13 +389,26 @@ fn lineage(trained: &[Trained], mirror: bool) -> Result<BTreeMap<String, String>
                 "epoch kept",
                 format!("{} of {}", record.best_epoch + 1, record.history.len()),
             ),
-            ("initial weights", "random, from the recipe's seed".to_owned()),
+            ("initial weights", initial_weights(one.origin.as_ref())),
         ];
         for (what, value) in entries {
             say(format!("{member}{what}"), value);
         }
     }
     Ok(lineage)
+}
+
+fn initial_weights(origin: Option<&Origin>) -> String {
+    let random = "random, from the recipe's seed";
+    match origin {
+        None => random.to_owned(),
+        Some(origin) => format!(
+            "{} parameters from {} (sha256 {}), the others {random}",
+            origin.report.share(),
+            origin.file,
+            origin.sha256
+        ),
+    }
 }
 
 /// Reads a description.

@@ -4,16 +4,15 @@
 //! optimizer and checkpoints work on plain slices. Kernels lie channels-last, which is what libtorch's convolutions
 //! are fastest on. With one seed and one number of threads every result is the same bit for bit.
 
+mod layers;
 mod loss;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 use tch::{Kind, TchError, Tensor};
 
-use super::super::network::{
-    Convolution, Graph, GraphError, Layer, Node, Role, Shapes, TensorF32, Weights, WeightsError, Window,
-};
+use super::super::network::{Graph, GraphError, Role, Shapes, TensorF32, Weights, WeightsError};
 use super::objective::Objective;
 
 /// Why the engine could not run.
@@ -319,111 +318,6 @@ impl Engine {
         }
         Ok(results)
     }
-
-    fn parameter(&self, node: &Node, suffix: &str) -> Option<&Tensor> {
-        self.places
-            .get(&format!("{}.{suffix}", node.name))
-            .map(|place| &self.slots[*place].view)
-    }
-
-    fn needed(&self, node: &Node, suffix: &str) -> Result<&Tensor, TchError> {
-        let missing = || TchError::Shape(format!("`{}` has no parameter {suffix}", node.name));
-        self.parameter(node, suffix).ok_or_else(missing)
-    }
-
-    fn layer(&self, node: &Node, inputs: &[&Tensor], mode: &mut Mode<'_>) -> Result<Tensor, TchError> {
-        let input = inputs
-            .first()
-            .ok_or_else(|| TchError::Shape("no input".to_owned()))?;
-        let weight = || self.needed(node, "weight");
-        match &node.layer {
-            Layer::Input => Ok(input.shallow_clone()),
-            Layer::Convolution(Convolution { window, groups, .. }) => {
-                let [_, stride, padding] = pairs(*window);
-                let bias = self.parameter(node, "bias");
-                input.f_conv2d(weight()?, bias, stride, padding, [1, 1], *groups as i64)
-            }
-            Layer::BatchNorm {
-                epsilon, momentum, ..
-            } => input.f_batch_norm(
-                Some(weight()?),
-                Some(self.needed(node, "bias")?),
-                Some(self.needed(node, "running_mean")?),
-                Some(self.needed(node, "running_var")?),
-                matches!(mode, Mode::Learn(_)) && !self.frozen.contains(&node.name),
-                *momentum,
-                *epsilon,
-                false,
-            ),
-            Layer::Relu => input.f_relu(),
-            Layer::MaxPool(window) => {
-                let [kernel, stride, padding] = pairs(*window);
-                input.f_max_pool2d(kernel, stride, padding, [1, 1], false)
-            }
-            Layer::AveragePool(window) => {
-                let [kernel, stride, padding] = pairs(*window);
-                input.f_avg_pool2d(kernel, stride, padding, false, false, None::<i64>)
-            }
-            Layer::GlobalAveragePool => input.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float),
-            Layer::GlobalLogMeanExp { sharpness } => {
-                let pixels: i64 = input.size().iter().skip(2).product();
-                let sum = input.f_mul_scalar(*sharpness)?.f_logsumexp([2, 3], false)?;
-                sum.f_sub_scalar((pixels as f64).ln())?.f_div_scalar(*sharpness)
-            }
-            Layer::Add => {
-                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
-                inputs[1..].iter().try_fold(input.shallow_clone(), sum)
-            }
-            Layer::Mean => {
-                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
-                let sum = inputs[1..].iter().try_fold(input.shallow_clone(), sum)?;
-                sum.f_div_scalar(inputs.len() as f64)
-            }
-            Layer::Concatenate => Tensor::f_cat(inputs, 1),
-            Layer::Slice { first, count } => input.f_narrow(1, *first as i64, *count as i64),
-            Layer::Softmax => input.f_softmax(1, Kind::Float),
-            Layer::Mirror => Tensor::f_cat(&[input.shallow_clone(), input.f_flip([3])?], 0),
-            Layer::Unmirror => {
-                let half = input.size().first().copied().unwrap_or(0) / 2;
-                let [seen, mirrored] = [input.f_narrow(0, 0, half)?, input.f_narrow(0, half, half)?];
-                let mirrored = if input.dim() == 4 {
-                    mirrored.f_flip([3])?
-                } else {
-                    mirrored
-                };
-                seen.f_add(&mirrored)?.f_div_scalar(2.0)
-            }
-            Layer::Linear { .. } => input.f_linear(weight()?, self.parameter(node, "bias")),
-            Layer::Flatten => input.f_flatten(1, -1),
-            Layer::Sigmoid => input.f_sigmoid(),
-            Layer::Scale => input.f_mul(self.needed(node, "scale")?),
-            Layer::Dropout { probability } => match mode {
-                Mode::Evaluate => Ok(input.shallow_clone()),
-                Mode::Learn(random) => input.f_mul(&dropout_mask(&input.size(), *probability, *random)?),
-            },
-        }
-    }
-}
-
-/// Zeros for the channels left out, above 1 for the others, so that the mean stays.
-fn dropout_mask(size: &[i64], probability: f64, random: &mut dyn Rng) -> Result<Tensor, TchError> {
-    let count: i64 = size.iter().take(2).product();
-    let kept = (1.0 / (1.0 - probability)) as f32;
-    let mask: Vec<f32> = (0..count)
-        .map(|_| {
-            if random.random_bool(probability) {
-                0.0
-            } else {
-                kept
-            }
-        })
-        .collect();
-    let shape: Vec<i64> = size
-        .iter()
-        .enumerate()
-        .map(|(axis, size)| if axis < 2 { *size } else { 1 })
-        .collect();
-    Tensor::f_from_slice(&mask)?.f_view(shape.as_slice())
 }
 
 fn is_trained(role: Role) -> bool {
@@ -467,10 +361,6 @@ fn expect(what: &'static str, found: usize, needed: usize) -> Result<(), EngineE
     } else {
         Err(EngineError::Length { what, found, needed })
     }
-}
-
-fn pairs(window: Window) -> [[i64; 2]; 3] {
-    [window.kernel, window.stride, window.padding].map(|pair| pair.map(|size| size as i64))
 }
 
 #[cfg(test)]

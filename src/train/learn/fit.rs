@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::data::cache::CacheError;
 use super::super::data::{Samples, SamplesError};
-use super::super::network::{Graph, GraphError, Weights, WeightsError, initial_weights};
+use super::super::network::{Graph, GraphError, Weights, WeightsError};
 use super::batches::{Batch, Loader, Shuffle};
 use super::checkpoint::{CheckpointError, Checkpoints};
 use super::engine::{Engine, EngineError};
@@ -21,6 +21,7 @@ use super::objective::Objective;
 use super::progress::{EpochReport, Progress};
 use super::recipe::{Recipe, RecipeError};
 use super::regime::Regime;
+use super::start::{StartError, start};
 use super::trainer::{Keeper, Trainer};
 use crate::evaluation::interval::Bootstrap;
 use crate::image::{Plane, Tensor};
@@ -93,6 +94,9 @@ pub enum FitError {
     /// The checkpoint cannot be written or used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights to start from cannot be had.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -136,8 +140,8 @@ pub struct Training<'a, N> {
     pub normalise: &'a N,
 }
 
-/// Trains from random weights, without checkpoints. `normalise` is the preprocessing contract's last step, from display image to
-/// tensor.
+/// Trains from where the recipe starts, without checkpoints. `normalise` is the preprocessing contract's last step, from display
+/// image to tensor.
 pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     recipe: &Recipe,
     train: &Samples,
@@ -155,7 +159,7 @@ pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
 }
 
 impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
-    /// Trains from `weights`, which must fit the recipe's network, or from random ones; goes on where the newest of `checkpoints`
+    /// Trains from `weights`, which must fit the recipe's network, or from where the recipe starts; goes on where the newest of `checkpoints`
     /// was made, if there is one.
     pub fn run(
         &self,
@@ -249,7 +253,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         let graph = recipe.graph()?;
         let mut engine = match weights {
             Some(weights) => Engine::new(&graph, weights, recipe.threads)?,
-            None => Engine::new(&graph, &initial_weights(&graph, recipe.seed)?, recipe.threads)?,
+            None => Engine::new(&graph, &start(recipe)?.weights, recipe.threads)?,
         };
         engine.set_objective(Objective::new(heads, recipe.loss, &self.train.labels));
         Ok(engine)

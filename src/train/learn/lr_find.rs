@@ -42,7 +42,7 @@ pub struct RateCurve {
 }
 
 impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
-    /// Runs the test from `weights`, or from random ones, with what the first phase of the regime moves. Nothing of it is kept.
+    /// Runs the test from `weights`, or from where the recipe starts, with what the first phase of the regime moves. Nothing of it is kept.
     pub fn find_rate(&self, weights: Option<&Weights>, range: RateRange) -> Result<RateCurve, FitError> {
         self.check()?;
         let recipe = Recipe {
@@ -170,6 +170,7 @@ impl RateCurve {
             horizontal: "learning rate".to_owned(),
             vertical: "smoothed loss".to_owned(),
             logarithmic: true,
+            ends: None,
             series: vec![Series {
                 name: "loss".to_owned(),
                 points: self.points.clone(),

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod recipe;
 pub mod regime;
 pub mod schedule;
+pub mod start;
 mod trainer;
 
 pub use checkpoint::Checkpoints;
@@ -27,3 +28,4 @@ pub use heads::Heads;
 pub use log::Log;
 pub use progress::{EpochReport, Progress, Silent, StepReport, TerminalProgress};
 pub use recipe::{Recipe, RecipeError};
+pub use start::{Initial, Origin, Start, start};

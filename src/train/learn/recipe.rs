@@ -6,36 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::data::Augmentation;
-use super::super::network::{Graph, GraphError, Residual};
+use super::super::network::{Architecture, Graph, GraphError};
 use super::heads::{Head, Heads};
 use super::objective::Loss;
 use super::regime::{Depths, Regime};
 use super::schedule::OneCycle;
-
-/// Which network, and how large.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "snake_case")]
-pub enum Architecture {
-    /// The small residual network.
-    Residual(Residual),
-}
-
-impl Architecture {
-    /// The network for `labels` labels.
-    pub fn graph(&self, input_name: &str, labels: usize) -> Result<Graph, GraphError> {
-        match self {
-            Architecture::Residual(residual) => residual.graph(input_name, labels),
-        }
-    }
-
-    /// `[channels, rows, columns]` of the input.
-    #[must_use]
-    pub fn input(&self) -> [usize; 3] {
-        match self {
-            Architecture::Residual(residual) => [residual.channels, residual.rows, residual.columns],
-        }
-    }
-}
+use super::start::Initial;
 
 /// A training, written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +25,8 @@ pub struct Recipe {
     pub input_name: String,
     /// Which network, and how large.
     pub architecture: Architecture,
+    /// The weights to start from; none starts from random ones.
+    pub initial: Option<Initial>,
     /// How the training images are changed.
     pub augmentation: Augmentation,
     /// Which parameters move when.
@@ -81,7 +59,8 @@ impl Default for Recipe {
             labels: vec!["osteoporosis".to_owned(), "vertebral_fracture".to_owned()],
             heads: Vec::new(),
             input_name: "image".to_owned(),
-            architecture: Architecture::Residual(Residual::default()),
+            architecture: Architecture::default(),
+            initial: None,
             augmentation: Augmentation::default(),
             regime: Regime::default(),
             schedule: OneCycle::default(),
@@ -212,6 +191,12 @@ impl Recipe {
         if let Err(problem) = self.augmentation.check() {
             return refuse("augmentation", problem);
         }
+        if self.regime == (Regime::Scratch {}) && self.initial.is_some() {
+            return refuse(
+                "regime",
+                "scratch starts from random weights; leave initial out, or choose another regime".to_owned(),
+            );
+        }
         let depths = Depths::of(&self.graph()?)?;
         match self.regime.phases(self.epochs, depths.groups) {
             Ok(_) => Ok(()),
@@ -258,6 +243,10 @@ mod tests {
             (r#"{"regime": {"kind": "head", "ratio": 7}}"#, "ratio"),
             (r#"{"loss": {"focal": -1}}"#, "loss.focal"),
             (r#"{"mixup": 2}"#, "mixup"),
+            (
+                r#"{"regime": {"kind": "scratch"}, "initial": {"file": "a.pth"}}"#,
+                "scratch starts from random weights",
+            ),
             (
                 r#"{"labels": ["a"], "heads": [{"name": "b", "task": "binary", "labels": ["b"]}]}"#,
                 "labels",

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::families::{FAMILIES, Published};
 use super::graph::{Graph, NodeId};
 use super::shape::GraphError;
 
@@ -65,6 +66,27 @@ pub fn describe(graph: &Graph) -> Result<String, GraphError> {
     Ok(table)
 }
 
+/// Name, stages, parameters and operations of every published network, for one label and one channel of 224x224 pixels.
+pub fn families() -> Result<String, GraphError> {
+    let mut table = format!(
+        "{:<16}  {:<38}  stages  {:>11}  {:>20}\n",
+        "family", "network", "parameters", "multiply-accumulates"
+    );
+    for family in FAMILIES {
+        let graph = Published::default().graph(family, "image", 1)?;
+        let shapes = graph.shapes()?;
+        let work = (0..graph.nodes.len()).map(|place| shapes.multiply_accumulates(&graph, NodeId(place)));
+        let (parameters, work) = (grouped(shapes.trained_count(&graph)), grouped(work.sum()));
+        let (name, title, stages) = (family.name, family.title, family.stages);
+        // writing to a string cannot fail
+        let _ = writeln!(
+            table,
+            "{name:<16}  {title:<38}  {stages:>6}  {parameters:>11}  {work:>20}"
+        );
+    }
+    Ok(table)
+}
+
 /// 1234567 as 1,234,567; nothing for 0, so that the layers that count stand out.
 fn grouped(number: usize) -> String {
     if number == 0 {
@@ -94,5 +116,8 @@ mod tests {
         assert!(table.contains("output probabilities: 2"), "{table}");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(0), "");
+        let families = families().unwrap();
+        assert_eq!(families.lines().count(), FAMILIES.len() + 1);
+        assert!(families.contains("AlexNet (Krizhevsky 2014)"), "{families}");
     }
 }

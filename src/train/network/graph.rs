@@ -4,6 +4,8 @@
 //! and become the names of parameters and of ONNX nodes. [`Graph::shapes`] checks all of it, so a graph that was read
 //! from a file is checked by whoever uses it first.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::layer::{Convolution, Layer, Window};
@@ -14,6 +16,28 @@ use super::shape::{GraphError, Shapes};
 #[serde(transparent)]
 pub struct NodeId(pub usize);
 
+/// Where a node stands between the image and the answer; earlier is less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Before the first stage.
+    Stem,
+    /// One of the stages, counted from 1.
+    Stage(usize),
+    /// From features to answers.
+    Head,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Stem => formatter.write_str("stem"),
+            Part::Stage(stage) => write!(formatter, "stage {stage}"),
+            Part::Head => formatter.write_str("head"),
+        }
+    }
+}
+
 /// One operation and where its inputs come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -23,6 +47,8 @@ pub struct Node {
     pub layer: Layer,
     /// Nodes before this one, in the operation's own order.
     pub inputs: Vec<NodeId>,
+    /// The part of the network that it belongs to.
+    pub part: Part,
 }
 
 /// A value that the network answers, under the name that callers know.
@@ -84,6 +110,7 @@ impl Graph {
 #[derive(Debug)]
 pub struct GraphBuilder {
     graph: Graph,
+    part: Part,
 }
 
 impl GraphBuilder {
@@ -94,8 +121,10 @@ impl GraphBuilder {
             name: input_name.to_owned(),
             layer: Layer::Input,
             inputs: Vec::new(),
+            part: Part::Stem,
         };
         Self {
+            part: Part::Stem,
             graph: Graph {
                 name: name.to_owned(),
                 input,
@@ -111,12 +140,18 @@ impl GraphBuilder {
         NodeId(0)
     }
 
+    /// What is appended from here on belongs to `part`.
+    pub fn begin(&mut self, part: Part) {
+        self.part = part;
+    }
+
     /// Appends a node.
     pub fn node(&mut self, name: impl Into<String>, layer: Layer, inputs: &[NodeId]) -> NodeId {
         self.graph.nodes.push(Node {
             name: name.into(),
             layer,
             inputs: inputs.to_vec(),
+            part: self.part,
         });
         NodeId(self.graph.nodes.len() - 1)
     }
@@ -141,6 +176,25 @@ impl GraphBuilder {
             }),
             &[input],
         )
+    }
+
+    /// Appends a batch norm with the usual momentum of 0.1.
+    pub fn batch_norm(&mut self, name: &str, input: NodeId, epsilon: f64, initial_scale: f64) -> NodeId {
+        let momentum = 0.1;
+        self.node(
+            name,
+            Layer::BatchNorm {
+                epsilon,
+                momentum,
+                initial_scale,
+            },
+            &[input],
+        )
+    }
+
+    /// Appends a rectifier.
+    pub fn relu(&mut self, name: impl Into<String>, input: NodeId) -> NodeId {
+        self.node(name, Layer::Relu, &[input])
     }
 
     /// Names the value of `node` as an output of the network.

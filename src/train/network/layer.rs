@@ -60,12 +60,35 @@ pub enum Layer {
         /// What the scale starts from: 1, or 0 to start a residual branch as the identity.
         initial_scale: f64,
     },
+    /// Each pixel's channels to mean 0 and variance 1, then each channel scaled and shifted (Ba 2016).
+    LayerNorm {
+        /// Added to the variance.
+        epsilon: f64,
+        /// Which variance.
+        variance: Variance,
+    },
+    /// Each channel times a number of its own, which training changes (layer scale, Touvron 2021).
+    LayerScale {
+        /// What the numbers start from.
+        initial: f64,
+    },
     /// Negative values become 0.
     Relu,
+    /// `x * cdf(x)` with the normal distribution's, by the error function itself (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// `x * sigmoid(x)`, called swish as well (Ramachandran 2017).
+    Silu,
     /// The largest value of each window.
     MaxPool(Window),
-    /// The mean of each window, padding not counted.
-    AveragePool(Window),
+    /// The mean of each window.
+    AveragePool {
+        /// Size, step and padding.
+        window: Window,
+        /// Whether padding counts as zeros, or is left out of the mean.
+        padding_counts: bool,
+    },
+    /// Maps to maps of one pixel: the mean of each map.
+    Squeeze,
     /// Maps to features: the mean of each map.
     GlobalAveragePool,
     /// Maps to features: `log(mean(exp(s * map))) / s`, between the mean (`s` near 0) and the maximum (`s` large).
@@ -76,6 +99,8 @@ pub enum Layer {
     },
     /// The sum of two or more values of one shape.
     Add,
+    /// Maps times maps of one pixel, channel by channel: how squeeze-and-excitation (Hu 2018) weighs channels.
+    Multiply,
     /// Channels, or features, of two or more values behind one another.
     Concatenate,
     /// Features to features, with an offset where `bias` is set.
@@ -112,6 +137,23 @@ pub enum Layer {
     /// The mean of what the images and their mirror images gave, where [`Layer::Mirror`] stands before: half the batch from here on.
     /// Maps are mirrored back.
     Unmirror,
+    /// In training, sets all of an image's values to 0 with this probability and scales the other images' up, so that a
+    /// residual branch is left out now and then (Huang 2016).
+    StochasticDepth {
+        /// From 0 to below 1.
+        probability: f64,
+    },
+}
+
+/// The variance that a [`Layer::LayerNorm`] divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variance {
+    /// Of each pixel's own channels.
+    Pixel,
+    /// Of the channels' means over the whole image, one for all pixels. The mean of the result is then exactly what the
+    /// norm makes of the pooled features, so that what follows may be pooled last and seen as a map.
+    Image,
 }
 
 /// What training does with a parameter.
@@ -159,12 +201,18 @@ impl Layer {
             Layer::Input => "input",
             Layer::Convolution(_) => "convolution",
             Layer::BatchNorm { .. } => "batch norm",
+            Layer::LayerNorm { .. } => "layer norm",
+            Layer::LayerScale { .. } => "layer scale",
             Layer::Relu => "relu",
+            Layer::Gelu => "gelu",
+            Layer::Silu => "silu",
             Layer::MaxPool(_) => "max pool",
-            Layer::AveragePool(_) => "average pool",
+            Layer::AveragePool { .. } => "average pool",
+            Layer::Squeeze => "squeeze",
             Layer::GlobalAveragePool => "global average pool",
             Layer::GlobalLogMeanExp { .. } => "global log-mean-exp",
             Layer::Add => "add",
+            Layer::Multiply => "multiply",
             Layer::Concatenate => "concatenate",
             Layer::Linear { .. } => "linear",
             Layer::Flatten => "flatten",
@@ -176,6 +224,7 @@ impl Layer {
             Layer::Mean => "mean",
             Layer::Mirror => "mirror",
             Layer::Unmirror => "unmirror",
+            Layer::StochasticDepth { .. } => "stochastic depth",
         }
     }
 
@@ -231,6 +280,16 @@ impl Layer {
                 vector("running_mean", channels, Role::Statistic, 0.0),
                 vector("running_var", channels, Role::Statistic, 1.0),
             ],
+            Layer::LayerNorm { .. } => vec![
+                vector("weight", channels, Role::Vector, 1.0),
+                vector("bias", channels, Role::Vector, 0.0),
+            ],
+            Layer::LayerScale { initial } => vec![Parameter {
+                suffix: "layer_scale",
+                shape: vec![channels, 1, 1],
+                role: Role::Vector,
+                initial: *initial as f32,
+            }],
             Layer::Scale => vec![vector("scale", channels, Role::Constant, 1.0)],
             _ => Vec::new(),
         }

@@ -1,30 +1,14 @@
 //! The small residual network: ResNet's basic blocks (He 2016) on few channels, for radiographs of any size.
-//!
-//! The head keeps its evidence visible: features, then a 1x1 convolution to one map for each label (output
-//! `activation_map`), then one pooling over the whole map (output `logits`), then the temperature and the sigmoid
-//! (output `probabilities`). With average pooling the map is the class activation map of Zhou 2016, and exact: the mean
-//! of a linear function of the features is the linear function of their mean. With log-mean-exp pooling the logit is a
-//! smooth maximum of the very map that is shown. Either way nothing stands between the map and the score but the
-//! pooling.
 
 use serde::{Deserialize, Serialize};
 
-use super::graph::{Graph, GraphBuilder, NodeId};
-use super::layer::{Convolution, Layer, Window};
+use super::graph::{Graph, GraphBuilder, NodeId, Part};
+use super::head::{Head, Pooling};
+use super::layer::{Layer, Window};
 use super::shape::GraphError;
 
-/// How a label's map becomes its logit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean: evidence adds up over the image, as for a property of all bone.
-    Average,
-    /// Near the maximum: one place is enough, as for a focal finding.
-    LogMeanExp {
-        /// How near; 1 is soft, 10 nearly the maximum.
-        sharpness: f64,
-    },
-}
+/// Added to variances in batch norms.
+const EPSILON: f64 = 1e-5;
 
 /// The sizes of a small residual network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,9 +52,8 @@ impl Residual {
     /// The network for `labels` labels, with its input tensor called `input_name`.
     pub fn graph(&self, input_name: &str, labels: usize) -> Result<Graph, GraphError> {
         if self.widths.is_empty() || self.widths.len() != self.blocks.len() {
-            return Err(GraphError::Layer {
-                node: "stage1".to_owned(),
-                operation: "residual network",
+            return Err(GraphError::Setting {
+                setting: "widths and blocks",
                 problem: format!(
                     "{} widths and {} block counts; one of each for every stage is needed",
                     self.widths.len(),
@@ -80,10 +63,11 @@ impl Residual {
         }
         let mut builder = GraphBuilder::new("residual", input_name, [self.channels, self.rows, self.columns]);
         let stem = builder.convolution("stem.convolution", builder.input(), self.stem, 3, 2);
-        let stem = norm(&mut builder, "stem.norm", stem, 1.0);
-        let mut features = builder.node("stem.relu", Layer::Relu, &[stem]);
+        let stem = builder.batch_norm("stem.norm", stem, EPSILON, 1.0);
+        let mut features = builder.relu("stem.relu", stem);
         let mut channels = self.stem;
         for (stage, (&width, &blocks)) in self.widths.iter().zip(&self.blocks).enumerate() {
+            builder.begin(Part::Stage(stage + 1));
             for block in 0..blocks {
                 let name = format!("stage{}.block{}", stage + 1, block + 1);
                 let stride = if block == 0 { 2 } else { 1 };
@@ -100,16 +84,12 @@ impl Residual {
                 channels = width;
             }
         }
-        if self.dropout > 0.0 {
-            features = builder.node(
-                "dropout",
-                Layer::Dropout {
-                    probability: self.dropout,
-                },
-                &[features],
-            );
-        }
-        head(&mut builder, features, labels, self.pooling);
+        let head = Head {
+            labels,
+            pooling: self.pooling,
+            dropout: self.dropout,
+        };
+        head.append(&mut builder, features);
         builder.finish()
     }
 }
@@ -119,18 +99,6 @@ struct Change {
     from: usize,
     to: usize,
     stride: usize,
-}
-
-fn norm(builder: &mut GraphBuilder, name: &str, input: NodeId, initial_scale: f64) -> NodeId {
-    builder.node(
-        name,
-        Layer::BatchNorm {
-            epsilon: 1e-5,
-            momentum: 0.1,
-            initial_scale,
-        },
-        &[input],
-    )
 }
 
 /// Two 3x3 convolutions beside a shortcut; where the size changes, the shortcut is a 2x2 mean and a 1x1 convolution
@@ -143,11 +111,11 @@ fn basic_block(builder: &mut GraphBuilder, name: &str, input: NodeId, change: Ch
         3,
         change.stride,
     );
-    let first = norm(builder, &format!("{name}.norm1"), first, 1.0);
-    let first = builder.node(format!("{name}.relu1"), Layer::Relu, &[first]);
+    let first = builder.batch_norm(&format!("{name}.norm1"), first, EPSILON, 1.0);
+    let first = builder.relu(format!("{name}.relu1"), first);
     let second = builder.convolution(&format!("{name}.convolution2"), first, change.to, 3, 1);
     // starts as the identity, which lets the first steps be large
-    let second = norm(builder, &format!("{name}.norm2"), second, 0.0);
+    let second = builder.batch_norm(&format!("{name}.norm2"), second, EPSILON, 0.0);
     let mut shortcut = input;
     if change.stride != 1 {
         // an odd size keeps its last row, as the strided convolution does
@@ -158,37 +126,19 @@ fn basic_block(builder: &mut GraphBuilder, name: &str, input: NodeId, change: Ch
         };
         shortcut = builder.node(
             format!("{name}.shortcut_pool"),
-            Layer::AveragePool(window),
+            Layer::AveragePool {
+                window,
+                padding_counts: false,
+            },
             &[shortcut],
         );
     }
     if change.stride != 1 || change.from != change.to {
         shortcut = builder.convolution(&format!("{name}.shortcut"), shortcut, change.to, 1, 1);
-        shortcut = norm(builder, &format!("{name}.shortcut_norm"), shortcut, 1.0);
+        shortcut = builder.batch_norm(&format!("{name}.shortcut_norm"), shortcut, EPSILON, 1.0);
     }
     let sum = builder.node(format!("{name}.add"), Layer::Add, &[second, shortcut]);
-    builder.node(format!("{name}.relu2"), Layer::Relu, &[sum])
-}
-
-fn head(builder: &mut GraphBuilder, features: NodeId, labels: usize, pooling: Pooling) {
-    let window = Window::square(1, 1, 0);
-    let convolution = Convolution {
-        output_channels: labels,
-        window,
-        groups: 1,
-        bias: true,
-    };
-    let map = builder.node("label_map", Layer::Convolution(convolution), &[features]);
-    let pool = match pooling {
-        Pooling::Average => Layer::GlobalAveragePool,
-        Pooling::LogMeanExp { sharpness } => Layer::GlobalLogMeanExp { sharpness },
-    };
-    let logits = builder.node("pool", pool, &[map]);
-    let calibrated = builder.node("temperature", Layer::Scale, &[logits]);
-    let probabilities = builder.node("sigmoid", Layer::Sigmoid, &[calibrated]);
-    builder.output("probabilities", probabilities);
-    builder.output("logits", logits);
-    builder.output("activation_map", map);
+    builder.relu(format!("{name}.relu2"), sum)
 }
 
 #[cfg(test)]

@@ -86,6 +86,14 @@ pub enum GraphError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// A setting that makes no network.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// No output, an output of a missing node, or two outputs of one name.
     #[error("output `{name}`: must have a name of its own and name a node of the graph")]
     Output {
@@ -212,8 +220,10 @@ impl Shapes {
 }
 
 fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
-    if let Layer::Add | Layer::Mean | Layer::Concatenate = layer {
-        return merged(layer, inputs);
+    match layer {
+        Layer::Add | Layer::Mean | Layer::Concatenate => return merged(layer, inputs),
+        Layer::Multiply => return weighed(inputs),
+        _ => {}
     }
     let [input] = inputs else {
         return Err(format!("takes one input, not {}", inputs.len()));
@@ -234,7 +244,7 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             let [rows, columns] = slide(convolution.window, [rows, columns])?;
             Ok(Shape::Maps([convolution.output_channels, rows, columns]))
         }
-        Layer::MaxPool(window) | Layer::AveragePool(window) => {
+        Layer::MaxPool(window) | Layer::AveragePool { window, .. } => {
             let [channels, rows, columns] = maps(input)?;
             if (0..2).any(|axis| 2 * window.padding[axis] > window.kernel[axis]) {
                 return Err(format!(
@@ -245,6 +255,7 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             let [rows, columns] = slide(*window, [rows, columns])?;
             Ok(Shape::Maps([channels, rows, columns]))
         }
+        Layer::Squeeze => Ok(Shape::Maps([maps(input)?[0], 1, 1])),
         Layer::GlobalAveragePool => Ok(Shape::Features(maps(input)?[0])),
         Layer::GlobalLogMeanExp { sharpness } => {
             within(
@@ -279,7 +290,12 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             )?;
             maps(input).map(Shape::Maps)
         }
-        Layer::Dropout { probability } => {
+        Layer::LayerNorm { epsilon, .. } => {
+            within("epsilon", *epsilon, *epsilon > 0.0, "positive")?;
+            maps(input).map(Shape::Maps)
+        }
+        Layer::LayerScale { .. } | Layer::Mirror => maps(input).map(Shape::Maps),
+        Layer::Dropout { probability } | Layer::StochasticDepth { probability } => {
             within(
                 "probability",
                 *probability,
@@ -296,9 +312,10 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             Shape::Maps([_, rows, columns]) => Ok(Shape::Maps([*count, *rows, *columns])),
             Shape::Features(_) => Ok(Shape::Features(*count)),
         },
-        Layer::Mirror => maps(input).map(Shape::Maps),
-        Layer::Relu | Layer::Sigmoid | Layer::Unmirror => Ok(*input),
-        Layer::Input | Layer::Add | Layer::Mean | Layer::Concatenate => Err("cannot stand here".to_owned()),
+        Layer::Relu | Layer::Gelu | Layer::Silu | Layer::Sigmoid | Layer::Unmirror => Ok(*input),
+        Layer::Input | Layer::Add | Layer::Mean | Layer::Multiply | Layer::Concatenate => {
+            Err("cannot stand here".to_owned())
+        }
     }
 }
 
@@ -327,6 +344,19 @@ fn merged(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
         };
     }
     Ok(shape)
+}
+
+fn weighed(inputs: &[Shape]) -> Result<Shape, String> {
+    match inputs {
+        [
+            Shape::Maps([channels, rows, columns]),
+            Shape::Maps([weights, 1, 1]),
+        ] if channels == weights => Ok(Shape::Maps([*channels, *rows, *columns])),
+        [left, right] => Err(format!(
+            "takes maps and one pixel of as many channels, not {left} and {right}"
+        )),
+        _ => Err(format!("takes two inputs, not {}", inputs.len())),
+    }
 }
 
 fn maps(shape: &Shape) -> Result<[usize; 3], String> {

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::checkpoint::{Entry, entries};
 use super::graph::Graph;
 use super::shape::GraphError;
 
@@ -57,13 +56,6 @@ pub enum WeightsError {
     /// The graph itself is wrong.
     #[error(transparent)]
     Graph(#[from] GraphError),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
 }
 
 impl Weights {
@@ -139,54 +131,43 @@ impl Weights {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header);
         for tensor in self.tensors.values() {
-            bytes.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+            bytes.extend(little_endian(&tensor.values));
         }
         Ok(bytes)
     }
 
     /// Reads what [`Weights::to_bytes`] or any other safetensors writer made, in 32-bit floats.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
-        let format = |problem: &str| WeightsError::Format(problem.to_owned());
-        let (length, rest) = bytes
-            .split_first_chunk::<8>()
-            .ok_or_else(|| format("shorter than 8 bytes"))?;
-        let length =
-            usize::try_from(u64::from_le_bytes(*length)).map_err(|_| format("header length out of range"))?;
-        let (header, data) = rest
-            .split_at_checked(length)
-            .ok_or_else(|| format("header longer than the file"))?;
-        let mut header: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(header).map_err(|error| WeightsError::Format(error.to_string()))?;
-        header.remove("__metadata__");
         let mut tensors = BTreeMap::new();
-        for (name, entry) in header {
-            let entry: Entry = serde_json::from_value(entry)
-                .map_err(|error| WeightsError::Format(format!("`{name}`: {error}")))?;
+        for (name, (entry, own)) in entries(bytes).map_err(WeightsError::Format)? {
+            let problem = |problem: &str| WeightsError::Format(format!("`{name}` {problem}"));
             if entry.dtype != "F32" {
-                return Err(WeightsError::Format(format!(
-                    "`{name}` is {}, not F32",
-                    entry.dtype
-                )));
+                return Err(problem(&format!("is {}, not F32", entry.dtype)));
             }
-            let [start, end] = entry.data_offsets;
             let count = entry
                 .shape
                 .iter()
                 .try_fold(4_usize, |product, size| product.checked_mul(*size));
-            let own = data.get(start..end).filter(|own| Some(own.len()) == count);
-            let own = own.ok_or_else(|| WeightsError::Format(format!("`{name}` lies outside the file")))?;
+            if count != Some(own.len()) {
+                return Err(problem("has fewer or more numbers than its shape"));
+            }
             let (chunks, _) = own.as_chunks::<4>();
             let values = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
-            tensors.insert(
-                name,
-                TensorF32 {
-                    shape: entry.shape,
-                    values,
-                },
-            );
+            let shape = entry.shape;
+            tensors.insert(name, TensorF32 { shape, values });
         }
         Ok(Self { tensors })
     }
+}
+
+/// The bytes of `values`, as safetensors and ONNX want them.
+pub(in crate::train) fn little_endian(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; 4 * values.len()];
+    let (places, _) = bytes.as_chunks_mut::<4>();
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Of [`super`].
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::super::network::{Pooling, Residual, initial_weights};
