@@ -186,7 +186,7 @@ fn a_training_starts_from_an_earlier_one_and_says_what_it_took() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let csv = path("images/labels.csv");
-    let size = ["--rows", "64", "--columns", "48", "--seed", "3", "--count", "40"];
+    let size = ["--rows", "128", "--columns", "96", "--seed", "3", "--count", "40"];
     done(&[&["phantom", "--out", &path("images")][..], &size].concat());
     std::fs::write(
         path("recipe.json"),

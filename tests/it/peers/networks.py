@@ -31,13 +31,17 @@ def timm(name):
     return timm.create_model(name, pretrained=False, num_classes=LABELS)
 
 
-def alive(network, size):
-    """Statistics, scales and offsets as after training: random ones, under which every layer counts."""
+def alive(network, images):
+    """Scales, offsets and statistics as after training on `images` and others: every layer counts, and no value explodes."""
     import torch
 
     norms = []
+    normed = any(isinstance(module, (torch.nn.BatchNorm2d, torch.nn.LayerNorm)) for module in network.modules())
     with torch.no_grad():
         for module in network.modules():
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and not normed:
+                # what no norm brings back would fade from layer to layer
+                torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.LayerNorm)):
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.2)
@@ -51,7 +55,7 @@ def alive(network, size):
             norm.train()
             norm.momentum = 1.0
         if norms:
-            network(torch.randn(2, 3, *size))
+            network(torch.cat([*images, torch.randn(4, *images[0].shape[1:])]))
     return network.eval()
 
 
@@ -94,22 +98,17 @@ def safe(network, path):
 
 def half(network, path):
     """In 16 bits; the network goes on with what is left of its weights."""
-    import torch
     from safetensors.torch import save_file
 
-    save_file({name: tensor.half() for name, tensor in network.state_dict().items()}, path)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(parameter.half())
+    save_file(network.half().state_dict(), path)
+    network.float()
 
 
 def brain(network, path):
     import torch
 
-    torch.save({name: tensor.bfloat16() for name, tensor in network.state_dict().items()}, path)
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            tensor.copy_(tensor.bfloat16())
+    torch.save(network.bfloat16().state_dict(), path)
+    network.float()
 
 
 SMALL = (96, 80)
@@ -144,19 +143,18 @@ def case(family, build, size, save, ending, number):
     # one thread: these networks are small enough that several only wait for each other on a busy machine
     torch.set_num_threads(1)
     torch.manual_seed(number)
-    network = alive(build(), size)
     image = torch.randn(1, 3, *size)
+    grey = image[:, :1].clone()
+    # what the published weights of Inception want is -1 to 1; torchvision makes it of ImageNet's mean and deviation by itself
+    transformed = family == "inception_v3"
+    mean, std = (torch.tensor(three)[:, None, None] for three in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    seen = (image * std + mean - 0.5) / 0.5 if transformed else image
+    network = alive(build(), [seen, grey.repeat(1, 3, 1, 1)])
     name = f"{number}-{family}"
     save(network, OUT / (name + ending))
-    grey = image[:, :1].clone()
-    reference = {"grey": grey, "grey_logits": run(network, grey.repeat(1, 3, 1, 1))}
-    reference["input"], reference["logits"] = image, run(network, image)
-    if family == "inception_v3":
-        # its published weights want -1 to 1, which torchvision makes of ImageNet's mean and deviation by itself
-        network.transform_input = True
-        reference["logits"] = run(network, image)
-        mean, std = (torch.tensor(three)[:, None, None] for three in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        reference["input"] = (image * std + mean - 0.5) / 0.5
+    reference = {"input": seen, "grey": grey, "grey_logits": run(network, grey.repeat(1, 3, 1, 1))}
+    network.transform_input = transformed
+    reference["logits"] = run(network, image)
     save_file(reference, OUT / f"{name}.reference.safetensors")
     return {"family": family, "name": name, "file": name + ending, "rows": size[0], "columns": size[1]}
 
