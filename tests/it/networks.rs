@@ -148,6 +148,12 @@ fn trained(graph: &Graph) -> Weights {
             Role::Vector => (parameter.initial.max(0.2), 0.1),
             Role::Statistic | Role::Constant => (parameter.initial, 0.0),
         };
+        // a small head: logits of less than 1, whatever a deep network of random kernels makes of rounding on the way
+        let width = if name.starts_with("label_map.") {
+            width / 10.0
+        } else {
+            width
+        };
         let mut block = [0.0_f32; 1021];
         for value in &mut block {
             *value = centre + width * (2.0 * random.random::<f32>() - 1.0);
