@@ -148,6 +148,12 @@ fn trained(graph: &Graph) -> Weights {
             Role::Vector => (parameter.initial.max(0.2), 0.1),
             Role::Statistic | Role::Constant => (parameter.initial, 0.0),
         };
+        // a small head: logits of less than 1, whatever a deep network of random kernels makes of rounding on the way
+        let width = if name.starts_with("label_map.") {
+            width / 10.0
+        } else {
+            width
+        };
         let mut block = [0.0_f32; 1021];
         for value in &mut block {
             *value = centre + width * (2.0 * random.random::<f32>() - 1.0);
@@ -275,9 +281,9 @@ fn every_network_trains_a_step_and_its_export_passes_the_gates() {
     let mut failed = Vec::new();
     for family in FAMILIES {
         let started = Instant::now();
-        // hidden layers want 195 pixels or more, on which only AlexNet's are quick enough here; narrow ones are the same operations
+        // hidden layers want 223 pixels or more, on which only AlexNet's are quick enough here; narrow ones are the same operations
         let (rows, columns, options) = match family.name {
-            "alexnet" => (195, 200, json!({ "hidden": 32 })),
+            "alexnet" => (223, 224, json!({ "hidden": 32 })),
             "vgg16" => (64, 48, json!({ "stages": 5 })),
             "inception_v3" => (80, 76, json!({})),
             _ => (64, 48, json!({})),

@@ -1,7 +1,7 @@
 //! AlexNet in its second, narrower form (Krizhevsky 2014), as torchvision has it.
 //!
 //! Stage 1: the first convolution. Stage 2: pooling and the second. Stage 3: pooling and the other three. Stage 4: the last
-//! pooling and the two hidden layers, as a 6x6 and a 1x1 convolution, so that any size from 195 pixels on makes a map. At
+//! pooling and the two hidden layers, as a 6x6 and a 1x1 convolution, so that any size from 223 pixels on makes a map. At
 //! 224 pixels all is as in torchvision.
 
 use super::super::graph::NodeId;
