@@ -7,9 +7,45 @@ use dicom_object::InMemDicomObject;
 
 use super::Codes;
 use super::codec::Layout;
-use super::decode::{DecodeError, MAX_PIXELS, decoded, frames, index_of};
+use super::decode::{DecodeError, MAX_PIXELS, declared_frames, decoded, index_of};
 use super::frames::fragments_of;
 use crate::dicom::{Instance, PixelData, text};
+
+/// How many frames an image has: as many as it declares, where its pixels can hold them.
+///
+/// # Errors
+/// As [`has_frame`].
+pub fn frames(instance: &Instance) -> Result<u32, DecodeError> {
+    let frames = declared_frames(&instance.header);
+    has_frame(instance, frames.max(1))?;
+    Ok(frames)
+}
+
+/// Whether an image declares this frame (from 1) and its pixels are long enough to have it.
+///
+/// # Errors
+/// [`DecodeError::NoFrame`], [`DecodeError::Truncated`] or [`DecodeError::TooFewFragments`], [`DecodeError::NoPixelData`].
+pub fn has_frame(instance: &Instance, frame: u32) -> Result<(), DecodeError> {
+    let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
+    let count = index_of(&instance.header, frame)? + 1;
+    match pixels {
+        PixelData::Native(bytes) => {
+            let bits = (frame_bits(&instance.header)? as u64).saturating_mul(count as u64);
+            let expected = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+            let found = bytes.len();
+            if found < expected {
+                return Err(DecodeError::Truncated { found, expected });
+            }
+        }
+        PixelData::Encapsulated { fragments, .. } => {
+            let fragments = fragments.len();
+            if fragments < count {
+                return Err(DecodeError::TooFewFragments { frame, fragments });
+            }
+        }
+    }
+    Ok(())
+}
 
 /// The bytes of a frame (from 1) as they are stored, in parts that follow each other: compressed, or little endian.
 ///
@@ -19,7 +55,10 @@ pub fn stored(instance: &Instance, frame: u32) -> Result<Vec<Bytes>, DecodeError
     match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => Ok(vec![native(&instance.header, bytes, frame)?]),
         PixelData::Encapsulated { offsets, fragments } => {
-            let (frames, index) = (frames(&instance.header), index_of(&instance.header, frame)?);
+            let (frames, index) = (
+                declared_frames(&instance.header),
+                index_of(&instance.header, frame)?,
+            );
             let fragments = fragments_of(index, frames as usize, offsets, fragments);
             let missing = DecodeError::NoFrame { frame, frames };
             fragments.map(<[Bytes]>::to_vec).ok_or(missing)
@@ -41,16 +80,24 @@ pub fn uncompressed(instance: &Instance, frame: u32) -> Result<Bytes, DecodeErro
     }
 }
 
+/// How many bytes a frame has when it is not compressed.
+///
+/// # Errors
+/// [`DecodeError`] where the data set does not say how large it is.
+pub fn frame_size(instance: &Instance) -> Result<usize, DecodeError> {
+    Ok(frame_bits(&instance.header)?.div_ceil(8))
+}
+
 /// How many bytes all frames have when they are not compressed, and whether these are 16-bit words.
 ///
 /// # Errors
-/// [`DecodeError`] where the data set does not say how large a frame is.
+/// [`DecodeError`] where the data set does not say how large a frame is, or declares more of them than there are.
 pub fn uncompressed_size(instance: &Instance) -> Result<(u64, bool), DecodeError> {
     let frame = frame_bits(&instance.header)? / 8;
     let allocated = attribute(&instance.header, tags::BITS_ALLOCATED);
     let size = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => bytes.len() as u64,
-        PixelData::Encapsulated { .. } => frame as u64 * u64::from(frames(&instance.header)),
+        PixelData::Encapsulated { .. } => frame as u64 * u64::from(frames(instance)?),
     };
     Ok((size, allocated > 8))
 }
@@ -59,10 +106,10 @@ fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Result<Bytes,
     let index = index_of(object, frame)?;
     let bits = frame_bits(object)?;
     // frames of single bits follow each other without padding
-    if !bits.is_multiple_of(8) && frames(object) > 1 {
+    if !bits.is_multiple_of(8) && declared_frames(object) > 1 {
         return Err(DecodeError::NoFrame {
             frame,
-            frames: frames(object),
+            frames: declared_frames(object),
         });
     }
     let length = bits.div_ceil(8);
@@ -138,6 +185,8 @@ fn little_endian(codes: &Codes, layout: &Layout, signed: bool) -> Bytes {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use dicom_core::{DataElement, PrimitiveValue, VR};
 
     use super::super::decode::decode;
     use super::*;
@@ -223,6 +272,19 @@ mod tests {
             unreachable!()
         };
         assert_eq!(&stored(&compressed, 1).unwrap(), fragments);
+        let mut endless = compressed.clone();
+        let frames_of = |instance: &mut Instance, count: &str| {
+            let element = DataElement::new(tags::NUMBER_OF_FRAMES, VR::IS, PrimitiveValue::from(count));
+            instance.header.put(element);
+            frames(instance)
+        };
+        assert_eq!(frames_of(&mut endless, "1"), Ok(1));
+        let fragments = fragments.len();
+        let error = DecodeError::TooFewFragments {
+            frame: u32::MAX,
+            fragments,
+        };
+        assert_eq!(frames_of(&mut endless, "4294967295"), Err(error));
         for frame in [0, 2] {
             assert!(matches!(
                 stored(&compressed, frame),
@@ -241,5 +303,6 @@ mod tests {
             uncompressed(&cut, 1),
             Err(DecodeError::Truncated { .. })
         ));
+        assert!(matches!(frames(&cut), Err(DecodeError::Truncated { .. })));
     }
 }

@@ -28,8 +28,10 @@ pub(super) use perform::{abandon_workitems, await_objects, begin_workitems, end_
 pub use subscribe::{Report, Target};
 use subscribe::{report, subscribe_whoever_wants};
 
-/// How many workitems are looked at in one query.
-const BATCH: i64 = 500;
+/// How many workitems are looked at in one query: each may have a megabyte.
+const BATCH: i64 = 32;
+/// The most bytes of DICOM JSON that are found at once, unless one workitem alone has more.
+pub const MOST_FOUND: usize = 8 << 20;
 
 /// A workitem to be stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,13 +154,13 @@ impl Store {
         row.map(|row| Ok(Held::read(&row)?.workitem)).transpose()
     }
 
-    /// The workitems that match, the newest first, and whether there are more than the page has room for.
+    /// The workitems that match, the newest first, and whether there are more than the page, or [`MOST_FOUND`] bytes, have room for.
     pub async fn find_workitems(
         &self,
         query: &Query,
         page: &Page,
     ) -> Result<(Vec<Workitem>, bool), StoreError> {
-        let (mut found, mut passed) = (Vec::new(), 0);
+        let (mut found, mut passed, mut bytes) = (Vec::new(), 0, 0);
         let mut last = (i64::MAX, String::new());
         loop {
             let rows = self
@@ -175,15 +177,17 @@ impl Store {
                 .await?;
             for row in &rows {
                 last = (row.try_get("created_at")?, row.try_get("workitem_uid")?);
+                let length = row.try_get::<&str, _>("attributes")?.len();
                 let workitem = Held::read(row)?.workitem;
                 if !query.matches(&workitem.attributes) {
                     continue;
                 }
                 if passed < page.offset {
                     passed += 1;
-                } else if found.len() == page.limit {
+                } else if found.len() == page.limit || (bytes > 0 && bytes + length > MOST_FOUND) {
                     return Ok((found, true));
                 } else {
+                    bytes += length;
                     found.push(workitem);
                 }
             }

@@ -3,11 +3,15 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::dicom::media_type::MediaType;
 use crate::fault::{Fault, FaultKind};
+use crate::http::dicomweb::parts::{body, pieces};
 use crate::http::error::with_status;
+use crate::intake::Room;
 use crate::workitem::{Attributes, Changed, Refusal};
 
 pub(super) const DICOM_JSON: &str = "application/dicom+json";
@@ -22,14 +26,8 @@ pub(super) fn takes_json(headers: &HeaderMap, name: HeaderName) -> Result<(), Fa
     };
     let fits = |media: &str| {
         MediaType::parse(media).is_some_and(|media| {
-            // what curl says of what it is given with -d
-            let known = [
-                DICOM_JSON,
-                "application/json",
-                "application/*",
-                "*/*",
-                "application/x-www-form-urlencoded",
-            ];
+            // no type that a web page may send without asking
+            let known = [DICOM_JSON, "application/json", "application/*", "*/*"];
             known.contains(&media.essence.as_str())
         })
     };
@@ -50,15 +48,25 @@ pub(super) fn not_acceptable(headers: &HeaderMap) -> Option<Response> {
     ))
 }
 
-/// Data sets, in a list.
-pub(super) fn data_sets(status: StatusCode, data_sets: &[Attributes]) -> Response {
-    let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
-    (
-        status,
-        media_type,
-        Json(json!(data_sets)).into_response().into_body(),
-    )
-        .into_response()
+/// Data sets, in a list that is written as fast as the caller reads, one by one; `room` is given back after the last.
+pub(super) fn data_sets(
+    status: StatusCode,
+    data_sets: impl IntoIterator<Item = Attributes, IntoIter: Send + 'static>,
+    room: Room,
+) -> Response {
+    let items = data_sets.into_iter().enumerate().map(move |(index, item)| {
+        let _ = &room;
+        let mut text = if index == 0 { vec![] } else { vec![b','] };
+        serde_json::to_writer(&mut text, &item).map_err(|_| {
+            let message = "a workitem could not be written as JSON";
+            Fault::new(FaultKind::Internal, "json", message)
+        })?;
+        Ok(Bytes::from(text))
+    });
+    let list = pieces([Bytes::from_static(b"[")])
+        .chain(stream::iter(items))
+        .chain(pieces([Bytes::from_static(b"]")]));
+    (status, [(header::CONTENT_TYPE, DICOM_JSON)], body(list)).into_response()
 }
 
 /// Adds `Warning: 299 <service>: text` (sections 11.4.3 to 11.8.3).

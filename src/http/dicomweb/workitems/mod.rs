@@ -27,7 +27,7 @@ use crate::http::Intake;
 use crate::http::body;
 use crate::http::error::HttpError;
 use crate::inference::Priority;
-use crate::store::Store;
+use crate::store::{MOST_FOUND, Store};
 use crate::workflow::{Created, Workflow};
 use crate::workitem::{Attributes, Changed, Query, Refusal, Workitem};
 use answer::{changed, data_sets, refused, takes_json, warned};
@@ -44,6 +44,8 @@ pub struct WorklistSettings {
     pub public_url: Option<String>,
     /// Room for bodies.
     pub intake: Intake,
+    /// Room for what is found.
+    pub outgoing: Intake,
     /// Cancelled when the server is asked to stop: connections to subscribers end.
     pub stopping: CancellationToken,
 }
@@ -164,10 +166,15 @@ async fn retrieve(
     if let Some(answer) = answer::not_acceptable(&headers) {
         return Ok(answer);
     }
+    let room = worklist
+        .settings
+        .outgoing
+        .whole(LARGEST, Priority::Routine)
+        .await?;
     let workitem = store.workitem(&parse(&workitem)?).await.map_err(Fault::from)?;
     let workitem = workitem.ok_or_else(unknown)?;
     let shown = workitem.shown(&worklist.base(&headers));
-    Ok(data_sets(StatusCode::OK, &[shown]))
+    Ok(data_sets(StatusCode::OK, [shown], room))
 }
 
 /// `POST /workitems/{workitem}?TRANSACTION` (section 11.6).
@@ -230,17 +237,20 @@ async fn search(
     }
     let base = worklist.base(&headers);
     let (query, page) = Query::parse(&parameters)?;
+    let room = worklist.settings.outgoing.whole(MOST_FOUND, Priority::Routine);
+    let room = room.await?;
     let (found, more) = store.find_workitems(&query, &page).await.map_err(Fault::from)?;
     if found.is_empty() && !more {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let shown: Vec<_> = found.into_iter().map(|workitem| workitem.shown(&base)).collect();
     let status = if more {
         StatusCode::PARTIAL_CONTENT
     } else {
         StatusCode::OK
     };
-    let mut answer = data_sets(status, &shown);
+    let service = base.clone();
+    let shown = found.into_iter().map(move |workitem| workitem.shown(&service));
+    let mut answer = data_sets(status, shown, room);
     if page.fuzzy {
         warned(
             &mut answer,
