@@ -131,8 +131,8 @@ impl Request {
                 answer
             }
             ContentKind::Multipart { boundary } => {
-                // no more than one instance is held at a time, and what of the next has arrived
-                let declared = content_length(headers).map(|length| length as usize);
+                // no more than one instance is held at a time, by the reader and while it is stored, and what of the next has arrived
+                let declared = content_length(headers).map(|length| 2 * length as usize);
                 let room = self.settings.intake.room(declared, Priority::Routine).await?;
                 let body = Body::new(Limited::new(body, limit));
                 self.store_parts(&boundary, body, room).await?

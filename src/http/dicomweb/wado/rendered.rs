@@ -100,15 +100,12 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
     let row = request.one().await?;
     let Loaded { file, room } = request.service.load(&request.store, &row).await?;
     let instance = request.service.parse(file).await?;
-    let (one, mut frames): (_, Box<dyn Iterator<Item = u32> + Send>) = match named {
-        Some(frames) => {
-            check(&instance, &frames)?;
-            (frames.len() == 1, Box::new(frames.into_iter()))
-        }
-        None => {
-            let count = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
-            (count == 1, Box::new(1..=count))
-        }
+    let (one, mut frames): (_, Box<dyn Iterator<Item = u32> + Send>) = if let Some(frames) = named {
+        check(&instance, &frames)?;
+        (frames.len() == 1, Box::new(frames.into_iter()))
+    } else {
+        let count = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
+        (count == 1, Box::new(1..=count))
     };
     let wanted = request
         .accept
