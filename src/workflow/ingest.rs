@@ -202,7 +202,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode/deflated-8u.dcm");
         let deflated = Bytes::from(std::fs::read(path).unwrap());
         let all = INFLATING.acquire_many(2).await.unwrap();
-        let waiting = timeout(Duration::from_millis(50), Submission::read(deflated.clone())).await;
+        let waiting = timeout(Duration::from_secs(1), Submission::read(deflated.clone())).await;
         assert!(waiting.is_err(), "there is no place");
         assert!(Submission::read(dicom("1.2", "1.2.2", "plain")).await.is_ok());
         drop(all);
