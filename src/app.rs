@@ -161,6 +161,7 @@ impl Server {
             intake,
             outgoing: Outgoing {
                 room: Intake::new(config.body_memory_bytes, config.deadline),
+                decoded: Intake::new(config.body_memory_bytes, config.deadline),
                 decoders: Arc::new(Semaphore::new(config.cores)),
             },
             public_url: config.public_url,

@@ -11,11 +11,14 @@ pub struct MediaType {
 
 impl MediaType {
     /// Reads one; `None` where there is no `type/subtype`. An unquoted value may hold a `/`, which RFC 9110 does not
-    /// allow and which widespread viewers send.
+    /// allow and which widespread viewers send; and `*` is `*/*`, which Java's `HttpURLConnection` sends.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
-        let essence = essence.trim().to_ascii_lowercase();
+        let essence = match essence.trim() {
+            "*" => "*/*".to_owned(),
+            essence => essence.to_ascii_lowercase(),
+        };
         let (kind, subtype) = essence.split_once('/')?;
         if kind.is_empty() || subtype.is_empty() {
             return None;

@@ -7,6 +7,7 @@ mod ae_title;
 pub mod attributes;
 mod character_set;
 pub mod command;
+pub mod date_time;
 mod envelope;
 pub mod explicit;
 mod flat;
@@ -46,7 +47,7 @@ pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
 const MOST_INFLATED: usize = 256 << 20;
 
 /// Explicit VR Big Endian, retired; old archives still hold it.
-const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+pub(crate) const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 /// A parsed instance with valid identity.
 #[derive(Clone, Debug)]

@@ -11,6 +11,8 @@ use crate::pages::Pages;
 
 /// No client needs longer headers for a part, or more padding after a delimiter.
 const HEADER_LIMIT: usize = 16 * 1024;
+/// How much memory is kept for the next part: most radiographs need no more.
+const KEPT: usize = 16 << 20;
 /// RFC 2046 allows 70 characters; Orthanc sends 73.
 const LONGEST_BOUNDARY: usize = 200;
 
@@ -90,6 +92,17 @@ impl MultipartReader {
         if self.stage != Stage::End {
             self.buffer.extend_from_slice(bytes);
         }
+    }
+
+    /// How many bytes it has in memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Gives back the memory of a long part that is done.
+    pub fn shrink(&mut self) {
+        self.buffer.shrink_to(KEPT);
     }
 
     /// What the bytes pushed so far amount to.

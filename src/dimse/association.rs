@@ -1,9 +1,10 @@
 //! Messages on an association: a command set, and a data set in fragments where one follows (PS3.7 section 6.3, PS3.8 annex E).
 //!
 //! Invariants: one message at a time; every fragment belongs to the message that is read, on its presentation context, or the
-//! association is over; a command set is never longer than [`MOST_OF_A_COMMAND`].
+//! association is over; a command set is never longer than [`MOST_OF_A_COMMAND`], nor longer in coming than the time between two PDUs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio_util::sync::CancellationToken;
@@ -78,12 +79,16 @@ impl Association {
         }
         let mut bytes = Vec::new();
         let mut context = None;
+        let begun = Instant::now();
         loop {
             let fragment = self.fragment(context, PDataValueType::Command).await?;
             context = Some(fragment.presentation_context_id);
             bytes.extend_from_slice(&fragment.data);
             if bytes.len() > MOST_OF_A_COMMAND {
                 return Err(Broken::Protocol(Offence::InvalidParameter));
+            }
+            if begun.elapsed() > self.connection.times.next {
+                return Err(Broken::Late);
             }
             if fragment.is_last {
                 let set = FlatDataSet::read(&bytes);

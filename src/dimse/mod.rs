@@ -10,7 +10,6 @@ mod association;
 mod callers;
 mod connection;
 mod negotiate;
-mod pace;
 mod service;
 mod status;
 

@@ -15,7 +15,6 @@ use super::Door;
 use super::association::{Association, Command};
 use super::connection::{Broken, Offence};
 use super::negotiate::Context;
-use super::pace::Pace;
 use super::status::Failure;
 use crate::dicom::command::{
     C_CANCEL, C_ECHO, C_STORE, CANNOT_UNDERSTAND, CLASS_NOT_SUPPORTED, DATA_SET_MISMATCH, HIGH,
@@ -24,6 +23,7 @@ use crate::dicom::command::{
 use crate::dicom::{AeTitle, FlatDataSet, InstanceUid, uid};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::Priority;
+use crate::intake::Pace;
 use crate::workflow::Submission;
 
 /// How much of a data set that is refused is read and thrown away, beyond what may be stored: its sender hears why when all of it
@@ -210,7 +210,7 @@ async fn receive(
             if file.len() + fragment.len() > most {
                 break too_large(most);
             }
-            if let Err(fault) = room.grow(file.len() + fragment.len()).await {
+            if let Err(fault) = room.grow(file.len() + fragment.len(), most).await {
                 break fault;
             }
             file.extend_from_slice(&fragment);

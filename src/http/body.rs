@@ -5,11 +5,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use hyper::body::Frame;
+use tokio::time::{Instant, timeout};
 
 use super::buffer::Buffer;
 use crate::fault::{Fault, FaultKind};
 use crate::inference::{ImageBytes, Priority};
-use crate::intake::Intake;
+use crate::intake::{Intake, Pace};
 
 /// The most bytes of a body that is too large that are read and thrown away.
 const MOST_DISCARDED: usize = 64 << 20;
@@ -17,7 +19,7 @@ const MOST_DISCARDED: usize = 64 << 20;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a sender may pause.
-pub(super) const NEXT_WITHIN: Duration = Duration::from_secs(30);
+const NEXT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `limit` bytes when there is room for it; nothing is kept of one that is longer.
 ///
@@ -49,20 +51,18 @@ pub async fn read(
         }
     };
     let mut buffer = Buffer::new(declared);
-    loop {
-        let frame = match tokio::time::timeout(NEXT_WITHIN, body.frame()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) | Err(_) => {
-                return Err(Fault::new(
-                    FaultKind::Invalid,
-                    "incomplete",
-                    "the body ended early: send it again",
-                ));
-            }
-        };
+    let mut pace = Pace::default();
+    while let Some(frame) = next_frame(&mut body, &mut pace).await? {
+        let frame = frame.map_err(|_| {
+            Fault::new(
+                FaultKind::Invalid,
+                "incomplete",
+                "the body ended early: send it again",
+            )
+        })?;
         let Ok(data) = frame.into_data() else { continue };
-        room.grow(buffer.len() + data.len()).await?;
+        room.grow(buffer.len() + data.len(), declared.unwrap_or(limit))
+            .await?;
         if buffer.len() + data.len() > limit || !buffer.push(&data) {
             drop(buffer);
             discard(body).await;
@@ -70,6 +70,31 @@ pub async fn read(
         }
     }
     Ok(room.hold(buffer.finish()))
+}
+
+/// The next frame of a body. A sender that pauses for long, or is slow for long, keeps its room from others.
+///
+/// # Errors
+/// `incomplete`.
+pub(super) async fn next_frame(
+    body: &mut Body,
+    pace: &mut Pace,
+) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Fault> {
+    let late = || {
+        Fault::new(
+            FaultKind::Invalid,
+            "incomplete",
+            "the body stopped coming, or came too slowly: send it again",
+        )
+    };
+    let asked = Instant::now();
+    let frame = timeout(NEXT_WITHIN, body.frame()).await.map_err(|_| late())?;
+    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+    if pace.came(data.map_or(0, Bytes::len), asked.elapsed()) || frame.is_none() {
+        Ok(frame)
+    } else {
+        Err(late())
+    }
 }
 
 /// Takes the rest of a body that is refused: a client that is still sending when the connection closes sees a broken
@@ -86,7 +111,7 @@ async fn discard(mut body: Body) {
         }
     };
     // one that sends slowly for longer does not get the answer; there is nothing else to do for it
-    let _ = tokio::time::timeout(DISCARDED_WITHIN, reading).await;
+    let _ = timeout(DISCARDED_WITHIN, reading).await;
 }
 
 /// The fault of a body over the limit.
@@ -153,4 +178,31 @@ async fn form_file(media_type: &str, body: Bytes) -> Result<Bytes, Fault> {
 /// A stream of the one chunk that was read.
 fn futures_once(body: Bytes) -> http_body_util::BodyDataStream<http_body_util::Full<Bytes>> {
     http_body_util::BodyDataStream::new(http_body_util::Full::new(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt as _, stream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_line_is_waited_for_and_a_trickle_is_not() {
+        let piece = || async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Infallible>(Bytes::from_static(b"a"))
+        };
+        let mut body = Body::from_stream(stream::repeat_with(piece).then(|piece| piece));
+        let mut pace = Pace::default();
+        assert!(next_frame(&mut body, &mut pace).await.is_ok());
+        // as if the first byte had come after all the time that it may take
+        assert!(pace.came(0, Duration::from_secs(30) - Duration::from_millis(20)));
+        let mut late = None;
+        for _ in 0..10 {
+            late = next_frame(&mut body, &mut pace).await.err();
+        }
+        assert_eq!(late.map(|fault| fault.code), Some("incomplete"));
+    }
 }

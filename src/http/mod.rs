@@ -13,6 +13,7 @@ pub mod error;
 mod heatmap;
 mod inference_protocol;
 mod models;
+mod origin;
 mod page;
 mod probe;
 mod score;
@@ -98,6 +99,8 @@ pub struct Limits {
 pub struct Outgoing {
     /// Room for the objects that are read.
     pub room: Intake,
+    /// Room for what is decoded of them.
+    pub decoded: Intake,
     /// Places for those that decode pixels.
     pub decoders: Arc<Semaphore>,
 }
@@ -114,13 +117,19 @@ pub fn router(app: App) -> Router {
     let worklist = WorklistSettings {
         public_url: public_url.clone(),
         intake: app.intake.clone(),
+        outgoing: app.outgoing.room.clone(),
         stopping: app.stopping.clone(),
     };
     let arrivals = |stow| arrivals(stow).merge(dicomweb::workitems::routes(worklist));
     let service = Service {
         public_url,
         outgoing: app.outgoing.room.clone(),
+        decoded: app.outgoing.decoded.clone(),
         decoders: Arc::clone(&app.outgoing.decoders),
+    };
+    let trusted = origin::Trusted {
+        public_url: app.public_url.clone(),
+        origins: app.cors.clone(),
     };
     let (scores, arrivals) = if app.role == Role::All {
         (scores(), arrivals(stow))
@@ -151,7 +160,8 @@ pub fn router(app: App) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(axum::middleware::from_fn_with_state(app.clone(), observe)),
+                .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
+                .layer(axum::middleware::from_fn_with_state(trusted, origin::guard)),
         )
         .with_state(app)
 }

@@ -78,6 +78,16 @@ pub enum DecodeError {
         /// Bytes that Rows x Columns need.
         expected: usize,
     },
+    /// Fewer fragments than frames, each of which has at least one.
+    #[error(
+        "frame {frame} is declared and there are only {fragments} fragments: the file is truncated or damaged"
+    )]
+    TooFewFragments {
+        /// The frame that was looked for.
+        frame: u32,
+        /// Fragments of Pixel Data.
+        fragments: usize,
+    },
     /// No codec for this transfer syntax.
     #[error(
         "pixels in transfer syntax {0} cannot be decoded: send them in Explicit VR Little Endian (1.2.840.10008.1.2.1)"
@@ -117,7 +127,7 @@ impl DecodeError {
             Self::Frames(_) => "multi-frame",
             Self::NoFrame { .. } => "frame-number",
             Self::Bits { .. } => "bit-depth",
-            Self::Truncated { .. } => "truncated",
+            Self::Truncated { .. } | Self::TooFewFragments { .. } => "truncated",
             Self::TransferSyntax(_) => "transfer-syntax",
             Self::CodecFeature => "codec-feature",
             Self::Codec => "codec",
@@ -138,6 +148,7 @@ impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
         let kind = match error {
             DecodeError::Truncated { .. }
+            | DecodeError::TooFewFragments { .. }
             | DecodeError::Codec
             | DecodeError::Disagrees
             | DecodeError::Picture => FaultKind::Invalid,
@@ -195,15 +206,15 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
 /// # Errors
 /// As [`decode`].
 pub(super) fn decode_halved(instance: &Instance, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
-    match frames(&instance.header) {
+    match declared_frames(&instance.header) {
         1 => frame(instance, 1, halve),
         several => Err(DecodeError::Frames(several)),
     }
 }
 
-/// Number of Frames (0028,0008), 1 where it is absent.
+/// Number of Frames (0028,0008), 1 where it is absent; whatever a file says.
 #[must_use]
-pub fn frames(object: &InMemDicomObject) -> u32 {
+pub(super) fn declared_frames(object: &InMemDicomObject) -> u32 {
     let attribute = object.get(tags::NUMBER_OF_FRAMES);
     attribute
         .and_then(|element| element.to_int::<u32>().ok())
@@ -271,7 +282,10 @@ pub(super) fn stored_fragments(instance: &Instance, frame: u32) -> Result<&[Byte
     let Some(PixelData::Encapsulated { offsets, fragments }) = &instance.pixels else {
         return Err(DecodeError::NoPixelData);
     };
-    let (frames, index) = (frames(&instance.header), index_of(&instance.header, frame)?);
+    let (frames, index) = (
+        declared_frames(&instance.header),
+        index_of(&instance.header, frame)?,
+    );
     fragments_of(index, frames as usize, offsets, fragments).ok_or(DecodeError::NoFrame { frame, frames })
 }
 
@@ -288,7 +302,7 @@ pub(super) fn said(error: CodecError, instance: &Instance) -> DecodeError {
 
 /// The index of a frame that there is.
 pub(super) fn index_of(object: &InMemDicomObject, frame: u32) -> Result<usize, DecodeError> {
-    let frames = frames(object);
+    let frames = declared_frames(object);
     match frame.checked_sub(1) {
         Some(index) if frame <= frames => Ok(index as usize),
         _ => Err(DecodeError::NoFrame { frame, frames }),

@@ -7,7 +7,7 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use serde::Deserialize;
 
-use super::decode::{DecodeError, MAX_PIXELS, decode_frame, frames, size};
+use super::decode::{DecodeError, MAX_PIXELS, declared_frames, decode_frame, size};
 use crate::dicom::{Instance, text};
 
 /// A part of an image, in pixels from its upper left corner.
@@ -64,7 +64,7 @@ pub fn rewrite(instance: &Instance, rectangles: &[Rectangle]) -> Result<Rewritte
         ..instance.clone()
     };
     let inverted = text(&instance.header, tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("MONOCHROME1");
-    let count = frames(&instance.header).max(1);
+    let count = declared_frames(&instance.header).max(1);
     let [rows, columns] = size(&instance)?;
     if (count as usize).saturating_mul(rows * columns) > MAX_PIXELS {
         return Err(DecodeError::Frames(count));

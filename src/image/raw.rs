@@ -6,10 +6,46 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
 use super::codec::Layout;
-use super::decode::{DecodeError, Format, MAX_PIXELS, decoded, frames, index_of, stored_fragments};
+use super::decode::{DecodeError, Format, MAX_PIXELS, declared_frames, decoded, index_of, stored_fragments};
 use super::{Codes, colour};
 use crate::dicom::explicit::Uncompressed;
 use crate::dicom::{Instance, PixelData, text};
+
+/// How many frames an image has: as many as it declares, where its pixels can hold them.
+///
+/// # Errors
+/// As [`has_frame`].
+pub fn frames(instance: &Instance) -> Result<u32, DecodeError> {
+    let frames = declared_frames(&instance.header);
+    has_frame(instance, frames.max(1))?;
+    Ok(frames)
+}
+
+/// Whether an image declares this frame (from 1) and its pixels are long enough to have it.
+///
+/// # Errors
+/// [`DecodeError::NoFrame`], [`DecodeError::Truncated`] or [`DecodeError::TooFewFragments`], [`DecodeError::NoPixelData`].
+pub fn has_frame(instance: &Instance, frame: u32) -> Result<(), DecodeError> {
+    let pixels = instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)?;
+    let count = index_of(&instance.header, frame)? + 1;
+    match pixels {
+        PixelData::Native(bytes) => {
+            let bits = (native_bits(&instance.header)? as u64).saturating_mul(count as u64);
+            let expected = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+            let found = bytes.len();
+            if found < expected {
+                return Err(DecodeError::Truncated { found, expected });
+            }
+        }
+        PixelData::Encapsulated { fragments, .. } => {
+            let fragments = fragments.len();
+            if fragments < count {
+                return Err(DecodeError::TooFewFragments { frame, fragments });
+            }
+        }
+    }
+    Ok(())
+}
 
 /// The bytes of a frame (from 1) as they are stored, in parts that follow each other: compressed, or little endian.
 ///
@@ -40,18 +76,28 @@ pub fn uncompressed(instance: &Instance, frame: u32) -> Result<Bytes, DecodeErro
     }
 }
 
+/// How many bytes a frame has when it is not compressed.
+///
+/// # Errors
+/// [`DecodeError`] where the data set does not say how large it is.
+pub fn frame_size(instance: &Instance) -> Result<usize, DecodeError> {
+    let header = &instance.header;
+    let bits = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
+        PixelData::Native(_) => native_bits(header)?,
+        PixelData::Encapsulated { .. } => decoded_bits(header)?,
+    };
+    Ok(bits.div_ceil(8))
+}
+
 /// What the pixels of an image are when they are not compressed.
 ///
 /// # Errors
-/// [`DecodeError`] where the data set does not say how large a frame is.
+/// [`DecodeError`] where the data set does not say how large a frame is, or declares more of them than there are.
 pub fn uncompressed_pixels(instance: &Instance) -> Result<Uncompressed, DecodeError> {
     let header = &instance.header;
     let bytes = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => bytes.len() as u64,
-        PixelData::Encapsulated { .. } => {
-            let samples = attribute(header, tags::SAMPLES_PER_PIXEL).max(1);
-            frame_bits(header, samples)? as u64 / 8 * u64::from(frames(header))
-        }
+        PixelData::Encapsulated { .. } => decoded_bits(header)? as u64 / 8 * u64::from(frames(instance)?),
     };
     Ok(Uncompressed {
         bytes,
@@ -63,13 +109,8 @@ pub fn uncompressed_pixels(instance: &Instance) -> Result<Uncompressed, DecodeEr
 /// The bytes of a frame (from 1) of pixels that are not compressed. Frames of single bits follow each other without padding (PS3.5
 /// section 8.2); one of them begins at the lowest bit of its first byte here.
 pub(super) fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Result<Bytes, DecodeError> {
-    let samples = match text(object, tags::PHOTOMETRIC_INTERPRETATION).as_deref() {
-        // two pixels share their colour
-        Some("YBR_FULL_422" | "YBR_PARTIAL_422") => 2,
-        _ => attribute(object, tags::SAMPLES_PER_PIXEL).max(1),
-    };
     let index = index_of(object, frame)?;
-    let bits = frame_bits(object, samples)?;
+    let bits = native_bits(object)?;
     let start = bits.saturating_mul(index);
     let (first, end) = (start / 8, start.saturating_add(bits).div_ceil(8));
     let stored = bytes.get(first..end).ok_or(DecodeError::Truncated {
@@ -88,7 +129,20 @@ pub(super) fn native(object: &InMemDicomObject, bytes: &Bytes, frame: u32) -> Re
     Ok(moved.take(bits.div_ceil(8)).collect())
 }
 
-/// Bits of one uncompressed frame.
+/// Bits of one frame of pixels that are not compressed in their file.
+fn native_bits(object: &InMemDicomObject) -> Result<usize, DecodeError> {
+    match text(object, tags::PHOTOMETRIC_INTERPRETATION).as_deref() {
+        // two pixels share their colour
+        Some("YBR_FULL_422" | "YBR_PARTIAL_422") => frame_bits(object, 2),
+        _ => decoded_bits(object),
+    }
+}
+
+/// Bits of one frame that was decoded: each pixel has all of its samples.
+fn decoded_bits(object: &InMemDicomObject) -> Result<usize, DecodeError> {
+    frame_bits(object, attribute(object, tags::SAMPLES_PER_PIXEL).max(1))
+}
+
 fn frame_bits(object: &InMemDicomObject, samples: u32) -> Result<usize, DecodeError> {
     let (rows, columns) = (
         attribute(object, tags::ROWS) as usize,
@@ -146,6 +200,8 @@ fn little_endian(codes: &Codes, layout: &Layout, signed: bool) -> Bytes {
 mod tests {
     use std::path::Path;
 
+    use dicom_core::{DataElement, PrimitiveValue, VR};
+
     use super::super::decode::decode;
     use super::*;
 
@@ -173,6 +229,7 @@ mod tests {
                 words: !file.contains("8u"),
                 photometric: None,
             };
+            assert_eq!(frame_size(&compressed), Ok(bytes.len()), "{file}");
             assert_eq!(pixels, wanted, "{file}");
             let native = Instance {
                 pixels: Some(PixelData::Native(bytes)),
@@ -236,16 +293,12 @@ mod tests {
             (tags::SAMPLES_PER_PIXEL, 1),
             (tags::BITS_ALLOCATED, 1),
         ] {
-            header.put(dicom_core::DataElement::new(
-                tag,
-                dicom_core::VR::US,
-                dicom_core::PrimitiveValue::from(value),
-            ));
+            header.put(DataElement::new(tag, VR::US, PrimitiveValue::from(value)));
         }
-        header.put(dicom_core::DataElement::new(
+        header.put(DataElement::new(
             tags::NUMBER_OF_FRAMES,
-            dicom_core::VR::IS,
-            dicom_core::PrimitiveValue::from("3"),
+            VR::IS,
+            PrimitiveValue::from("3"),
         ));
         // nine bits each, the lowest first: 1 0000 0001, 0 1111 1110, 1 0101 0101
         let bytes = Bytes::from_static(&[0b0000_0001, 0b1111_1101, 0b0101_0101, 0b0000_0101]);
@@ -271,6 +324,19 @@ mod tests {
             unreachable!()
         };
         assert_eq!(&stored(&compressed, 1).unwrap(), fragments);
+        let mut endless = compressed.clone();
+        let frames_of = |instance: &mut Instance, count: &str| {
+            let element = DataElement::new(tags::NUMBER_OF_FRAMES, VR::IS, PrimitiveValue::from(count));
+            instance.header.put(element);
+            frames(instance)
+        };
+        assert_eq!(frames_of(&mut endless, "1"), Ok(1));
+        let fragments = fragments.len();
+        let error = DecodeError::TooFewFragments {
+            frame: u32::MAX,
+            fragments,
+        };
+        assert_eq!(frames_of(&mut endless, "4294967295"), Err(error));
         for frame in [0, 2] {
             assert!(matches!(
                 stored(&compressed, frame),
@@ -289,5 +355,6 @@ mod tests {
             uncompressed(&cut, 1),
             Err(DecodeError::Truncated { .. })
         ));
+        assert!(matches!(frames(&cut), Err(DecodeError::Truncated { .. })));
     }
 }

@@ -54,7 +54,7 @@ pub use retrieval::KeptHeader;
 pub use row::{Basis, Completeness, InstanceRow, NewInstance, StudyRow, StudyState, Timestamp};
 pub use search::{Found, Search, StudyCounts};
 pub use sweep::Swept;
-pub use workitems::{NewWorkitem, Report, Target};
+pub use workitems::{MOST_FOUND, NewWorkitem, Report, Target};
 
 use database::Database;
 

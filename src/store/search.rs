@@ -4,6 +4,7 @@
 //! pages of a search fit together; a search by a key of a study looks it up in an index.
 
 mod condition;
+mod moment;
 mod statement;
 
 use sqlx::Row;

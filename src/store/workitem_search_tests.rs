@@ -29,6 +29,28 @@ async fn many_workitems_are_found_in_pages() {
     }
 }
 
+/// However large workitems are, one answer has no more than some megabytes of them.
+#[tokio::test]
+async fn large_workitems_are_found_in_pages_of_bytes() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        for number in 1..=10 {
+            let mut large = new(&format!("1.7.{number}"), &["1.2.1"], None);
+            large
+                .workitem
+                .attributes
+                .put("00741204", "LO", &"x".repeat(1_000_000));
+            create(store, &large).await;
+        }
+        let (query, page) = Query::parse(&[]).unwrap();
+        let (first, more) = store.find_workitems(&query, &page).await.unwrap();
+        assert_eq!((first.len(), more), (8, true));
+        let next = Page { offset: 8, ..page };
+        let (rest, more) = store.find_workitems(&query, &next).await.unwrap();
+        assert_eq!((rest.len(), more), (2, false));
+    }
+}
+
 #[tokio::test]
 async fn a_workitem_is_found_by_its_patient_its_study_and_its_state() {
     for fixture in both().await {

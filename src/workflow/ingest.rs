@@ -5,15 +5,20 @@
 //! that nothing here can decode, which their sender is told at once.
 
 use bytes::Bytes;
+use dicom_dictionary_std::uids;
+use tokio::sync::Semaphore;
 
 use super::{Workflow, completeness};
 use crate::dicom::attributes::{is_urgent, study_instances};
 use crate::dicom::record::Record;
-use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid};
+use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid, data_set};
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::image::decode::{DecodeError, is_supported};
 use crate::store::{Accepted, NewInstance, Snapshot, StoreError, Stored};
+
+/// Places for files whose data set is deflated: however few bytes one has, it may take 256 MiB while it is read.
+static INFLATING: Semaphore = Semaphore::const_new(2);
 
 /// The bytes of one instance whose identity has been read and checked.
 #[derive(Clone, Debug)]
@@ -36,7 +41,16 @@ impl Submission {
     /// # Errors
     /// A [`Fault`] that says why the bytes are not an instance.
     pub async fn read(bytes: Bytes) -> Result<Self, Fault> {
+        let deflated =
+            data_set(&bytes).is_some_and(|(syntax, _)| syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+        let place = if deflated {
+            INFLATING.acquire().await.ok()
+        } else {
+            None
+        };
         let reading = tokio::task::spawn_blocking(move || {
+            // for as long as it is read, whether or not anybody waits for it
+            let _place = place;
             let instance = Instance::parse(bytes.clone())?;
             if instance.pixels.is_some() && !is_supported(&instance.transfer_syntax) {
                 return Err(DecodeError::TransferSyntax(instance.transfer_syntax).into());
@@ -170,5 +184,28 @@ impl Workflow {
             workflow.record(&instance, &record, Stored::Now).await
         });
         Accepted::New
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::workflow::fixture::dicom;
+
+    #[tokio::test]
+    async fn few_deflated_files_are_read_at_once_and_the_others_do_not_wait_for_them() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode/deflated-8u.dcm");
+        let deflated = Bytes::from(std::fs::read(path).unwrap());
+        let all = INFLATING.acquire_many(2).await.unwrap();
+        let waiting = timeout(Duration::from_secs(1), Submission::read(deflated.clone())).await;
+        assert!(waiting.is_err(), "there is no place");
+        assert!(Submission::read(dicom("1.2", "1.2.2", "plain")).await.is_ok());
+        drop(all);
+        assert!(Submission::read(deflated).await.is_ok());
     }
 }

@@ -5,6 +5,7 @@ use dicom_dictionary_std::StandardDataDictionary;
 use serde_json::{Map, Value};
 
 use super::{Attributes, tag};
+use crate::dicom::date_time::Period;
 use crate::fault::{Fault, FaultKind};
 
 /// More matches are not given in one answer.
@@ -161,7 +162,11 @@ fn element_matches(element: &Value, path: &[String], pattern: &str) -> bool {
 
 fn value_matches(text: &str, vr: &str, pattern: &str) -> bool {
     match vr {
-        "DA" | "TM" | "DT" => in_range(text, pattern),
+        "DA" | "TM" => in_range(text, pattern),
+        "DT" => {
+            let periods = Period::of(text).zip(Period::of_range(pattern));
+            periods.is_some_and(|(value, asked)| value.meets(&asked))
+        }
         "UI" => pattern.split([',', '\\']).any(|uid| uid.trim() == text),
         "PN" => wildcard(
             &text.to_lowercase().chars().collect::<Vec<_>>(),

@@ -467,6 +467,12 @@ fn workitems_match_by_value_wildcard_list_range_and_within_sequences() {
         ("ScheduledProcedureStepStartDateTime", "20261129", true),
         ("ScheduledProcedureStepStartDateTime", "20261128-20261129", true),
         ("ScheduledProcedureStepStartDateTime", "20261130-", false),
+        ("ScheduledProcedureStepStartDateTime", "20261129070000-0500", true),
+        (
+            "ScheduledProcedureStepStartDateTime",
+            "20261129120000-0500-",
+            false,
+        ),
         ("ScheduledProcedureStepStartDateTime", "-20261128", false),
     ] {
         assert_eq!(matches(&[(name, value)]), wanted, "{name}={value}");

@@ -2,6 +2,7 @@
 
 use dicom_core::VR;
 
+use crate::dicom::date_time::Period;
 use crate::dicom::record::{date, folded_name, time};
 
 /// The most values in one list.
@@ -31,6 +32,8 @@ pub enum Matching {
         /// The last.
         to: String,
     },
+    /// A date with a time in this period.
+    Period(Period),
 }
 
 /// Why a value cannot be matched.
@@ -64,6 +67,12 @@ pub(super) fn matchings(vr: VR, value: &str) -> Result<Vec<Matching>, Wrong> {
             "YYYYMMDD, or a range such as 20240101-20241231, -20241231 or 20240101-",
         )),
         VR::TM => range(value, time).ok_or(Wrong::Form("HHMMSS, or a range such as 0800-1159")),
+        VR::DT => {
+            let period = Period::of_range(value).map(|period| vec![Matching::Period(period)]);
+            period.ok_or(Wrong::Form(
+                "YYYYMMDDHHMMSS.FFFFFF&ZZXX or the beginning of it, or a range such as 20240101-20241231",
+            ))
+        }
         VR::IS | VR::US | VR::UL | VR::SS | VR::SL | VR::UV | VR::SV => {
             let number = value.parse().map(|number| vec![Matching::Number(number)]);
             number.map_err(|_| Wrong::Form("a whole number"))

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Callers, Door, Settings, Times, run};
 use crate::dicom::command::{C_ECHO, C_STORE, DATA_SET, MEDIUM, NO_DATA_SET};
 use crate::dicom::{FlatDataSet, StudyUid};
-use crate::inference::Priority;
 use crate::intake::Intake;
 use crate::store::{Store, StoreSettings};
 use crate::telemetry::metrics::Metrics;
@@ -84,10 +83,12 @@ impl TestDoor {
         }
     }
 
-    /// Waits until data sets have begun to come: until they hold so much of the 12 MiB for them that no more than `mebibytes` are left.
-    async fn begun(&self, mebibytes: usize) {
-        let more = (mebibytes + 1) << 20;
-        while self.intake.room(Some(more), Priority::Routine).await.is_ok() {}
+    /// Waits until so many data sets have begun to come. Four at a time may: each takes a quarter of the 9 MiB in which they begin.
+    async fn begun(&self, data_sets: usize) {
+        let all = 9 << 20;
+        while self.intake.left() > all - data_sets * all / 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The files of a study, as they are kept.

@@ -15,7 +15,7 @@ async fn a_data_set_under_way_is_stored_and_idle_associations_are_aborted() {
     storing
         .send(context, PDataValueType::Data, false, &sent[..100])
         .await;
-    door.begun(8).await;
+    door.begun(1).await;
     door.closing.cancel();
     assert!(matches!(
         idle.association.receive().await.unwrap(),
@@ -46,7 +46,7 @@ async fn one_that_never_ends_is_cut_off() {
     let context = peer.context(DX, EXPLICIT);
     let command = peer.store_request("1.2.3.4.1");
     peer.command(context, &command).await;
-    door.begun(8).await;
+    door.begun(1).await;
     door.closing.cancel();
     assert!(matches!(
         peer.association.receive().await.unwrap(),

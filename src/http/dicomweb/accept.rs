@@ -20,7 +20,7 @@ impl Accept {
     /// Reads what a request says; `parameter` is its `accept`, which wins over the header.
     ///
     /// # Errors
-    /// `accept` where there are more media types than anyone lists, or one that is none.
+    /// `accept` where there are more media types than anyone lists, or none that can be read: one among others is passed over.
     pub(super) fn of(headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, Fault> {
         let from_headers = || {
             let values = headers.get_all(header::ACCEPT).iter();
@@ -29,18 +29,23 @@ impl Accept {
         };
         let text = parameter.map_or_else(from_headers, str::to_owned);
         let mut ranges = Vec::new();
+        let mut readable = 0;
         for range in split(&text) {
-            let media = MediaType::parse(range).ok_or_else(malformed)?;
-            let quality = match media.parameter("q") {
-                Some(quality) => quality.parse::<f32>().map_err(|_| malformed())?,
-                None => 1.0,
+            let media = MediaType::parse(range);
+            let quality = |media: &MediaType| media.parameter("q").unwrap_or("1").parse::<f32>().ok();
+            let Some((quality, media)) = media.and_then(|media| Some((quality(&media)?, media))) else {
+                continue;
             };
+            readable += 1;
+            if readable > MOST_RANGES {
+                return Err(malformed());
+            }
             if quality > 0.0 {
                 ranges.push((quality, media));
             }
-            if ranges.len() > MOST_RANGES {
-                return Err(malformed());
-            }
+        }
+        if readable == 0 && !text.trim().is_empty() {
+            return Err(malformed());
         }
         if text.trim().is_empty() {
             ranges.extend(MediaType::parse("*/*").map(|any| (1.0, any)));
@@ -136,6 +141,18 @@ mod tests {
             assert_eq!(essences(&accept(none)), ["*/*"]);
         }
         assert_eq!(essences(&Accept::of(&HeaderMap::new(), None).unwrap()), ["*/*"]);
+    }
+
+    /// What Java's `HttpURLConnection` sends where nothing is said, and what nobody can read.
+    #[test]
+    fn a_range_that_cannot_be_read_is_passed_over() {
+        let java = accept("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2");
+        assert_eq!(
+            essences(&java),
+            ["text/html", "image/gif", "image/jpeg", "*/*", "*/*"]
+        );
+        let odd = accept("nonsense, a/b; q=much, image/png;q=0.5");
+        assert_eq!(essences(&odd), ["image/png"]);
     }
 
     #[test]

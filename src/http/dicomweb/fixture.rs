@@ -48,6 +48,8 @@ impl FromRef<Doors> for Store {
 pub(in crate::http) struct TestServer {
     pub(in crate::http) folder: TempDir,
     pub(in crate::http) doors: Doors,
+    /// Room for what is decoded.
+    pub(in crate::http) decoded: Intake,
     router: Router,
 }
 
@@ -68,18 +70,21 @@ impl TestServer {
         let doors = Doors { workflow, store };
         let settings = StowSettings {
             instance_limit: 20_000,
-            request_limit: 50_000,
+            request_limit: 200_000,
             public_url: None,
             intake: Intake::new(1 << 20, Duration::from_secs(1)),
         };
         let worklist = WorklistSettings {
             public_url: None,
             intake: settings.intake.clone(),
+            outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
             stopping: CancellationToken::new(),
         };
+        let decoded = Intake::new(1 << 20, Duration::from_millis(200));
         let service = Service {
             public_url: None,
             outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
+            decoded: decoded.clone(),
             decoders: Arc::new(Semaphore::new(2)),
         };
         let router = stow::routes::<Doors>(settings)
@@ -90,6 +95,7 @@ impl TestServer {
         Self {
             folder,
             doors,
+            decoded,
             router,
         }
     }

@@ -63,12 +63,15 @@ impl Form {
     }
 
     /// The answer with data sets that are there already, of which there may be none.
-    pub(super) fn all(self, data_sets: Vec<Attributes>) -> Response {
-        if self == Self::Xml && data_sets.is_empty() {
+    pub(super) fn all(
+        self,
+        data_sets: impl ExactSizeIterator<Item = Attributes> + Send + 'static,
+    ) -> Response {
+        if self == Self::Xml && data_sets.len() == 0 {
             // a body of parts has at least one
             return StatusCode::NO_CONTENT.into_response();
         }
-        self.answer(stream::iter(data_sets.into_iter().map(Ok)))
+        self.answer(stream::iter(data_sets.map(Ok)))
     }
 }
 

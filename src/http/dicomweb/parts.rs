@@ -144,7 +144,13 @@ async fn hand_on(
         matches!(taken, Ok(Ok(())))
     };
     let mut pieces = pin!(pieces);
-    while let Some(piece) = pieces.next().await {
+    loop {
+        // what is long in making is not made for a caller who has gone
+        let next = tokio::select! {
+            next = pieces.next() => next,
+            () = sender.closed() => return,
+        };
+        let Some(piece) = next else { break };
         let mut piece = match piece {
             Ok(piece) => piece,
             Err(fault) => {
@@ -187,6 +193,23 @@ mod tests {
         let fault = Fault::new(FaultKind::Internal, "test", "as the test wants it");
         let broken = body(stream::iter([Ok(piece), Err(fault)]));
         assert!(read(broken).await.is_err());
+    }
+
+    /// Nor is anything made on for one who has gone, however long the next piece is in coming.
+    #[tokio::test]
+    async fn a_caller_who_has_gone_is_noticed_while_a_piece_is_made() {
+        let held = std::sync::Arc::new(());
+        let content = stream::once(std::future::pending()).map({
+            let held = held.clone();
+            move |piece| {
+                let _ = &held;
+                piece
+            }
+        });
+        drop(body(content));
+        while std::sync::Arc::strong_count(&held) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The room of a part is given back when a caller has stood still for too long.

@@ -115,7 +115,7 @@ impl Request {
             .into_iter()
             .map(|found| answer::result(found, &search, &base));
         let results = results.collect::<Result<Vec<_>, Fault>>()?;
-        let mut response = form.all(results);
+        let mut response = form.all(results.into_iter());
         if query.fuzzy {
             warn(&mut response, &base, LITERAL_ONLY);
         }

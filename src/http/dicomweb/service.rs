@@ -17,6 +17,9 @@ pub struct Service {
     pub public_url: Option<String>,
     /// Room for the objects that are on their way out.
     pub outgoing: Intake,
+    /// Room for what is made of them: frames that were decoded, data sets that were inflated. Whoever has some never waits for that of
+    /// objects.
+    pub decoded: Intake,
     /// Places for those that decode pixels.
     pub decoders: Arc<Semaphore>,
 }

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::extract::{Extension, FromRef, Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Frame;
+use http_body_util::{LengthLimitError, Limited};
 
 use super::accept::Accept;
 use super::service::base;
@@ -23,14 +22,14 @@ use crate::dicom::media_type::MediaType;
 use crate::dicom::multipart::{MultipartError, MultipartReader, Step};
 use crate::fault::{Fault, FaultKind};
 use crate::http::App;
-use crate::http::body::{self, NEXT_WITHIN};
+use crate::http::body::{self, next_frame};
 use crate::http::error::HttpError;
 use crate::inference::Priority;
-use crate::intake::Intake;
+use crate::intake::{Intake, Pace, Room};
 use crate::workflow::{Submission, Workflow};
 
-/// The room for a request that does not say how long it is.
-const UNDECLARED: usize = 32 << 20;
+/// The most parts of one request: what became of each is in the answer.
+const MOST_PARTS: usize = 20_000;
 
 /// What one request may send, and how the service is reached.
 #[derive(Clone)]
@@ -132,34 +131,47 @@ impl Request {
                 answer
             }
             ContentKind::Multipart { boundary } => {
-                // no more than one instance is held at a time, and what of the next has arrived
-                let instance = self.settings.instance_limit.min(UNDECLARED);
-                let declared = content_length(headers).map_or(instance, |length| length as usize);
-                let held = declared.min(self.settings.instance_limit);
-                let _room = self.settings.intake.room(Some(held), Priority::Routine).await?;
+                // no more than one instance is held at a time, by the reader and while it is stored, and what of the next has arrived
+                let declared = content_length(headers).map(|length| 2 * length as usize);
+                let room = self.settings.intake.room(declared, Priority::Routine).await?;
                 let body = Body::new(Limited::new(body, limit));
-                self.store_parts(&boundary, body.into_data_stream()).await?
+                self.store_parts(&boundary, body, room).await?
             }
         };
         Ok(answer.respond(&base(self.settings.public_url.as_deref(), headers), &accept))
     }
 
-    async fn store_parts(&self, boundary: &str, mut body: BodyDataStream) -> Result<Answer, Fault> {
+    async fn store_parts(&self, boundary: &str, mut body: Body, mut room: Room) -> Result<Answer, Fault> {
         let mut reader = MultipartReader::new(boundary, self.settings.instance_limit).map_err(syntax)?;
         let mut answer = Answer::default();
-        while let Some(frame) = next_frame(&mut body).await? {
+        let mut pace = Pace::default();
+        let most_held = 2 * self.settings.instance_limit;
+        while let Some(frame) = next_frame(&mut body, &mut pace).await? {
             let frame = frame.map_err(|error| broken(&error, self.settings.request_limit))?;
-            reader.push(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            let data = frame.data_ref().map_or(&[][..], |data| data.as_ref());
+            room.grow(reader.held() + data.len(), most_held).await?;
+            reader.push(data);
             loop {
-                match reader.step().map_err(syntax)? {
+                let step = reader.step().map_err(syntax)?;
+                if matches!(step, Step::Part(_) | Step::TooLarge) && answer.len() == MOST_PARTS {
+                    return Err(too_many_parts());
+                }
+                match step {
                     Step::More | Step::End => break,
-                    Step::Part(bytes) => self.store(bytes, &mut answer).await,
+                    Step::Part(bytes) => {
+                        // it is there twice until the reader has the next
+                        let held = reader.held() + bytes.len();
+                        room.grow(held, held).await?;
+                        self.store(bytes, &mut answer).await;
+                        reader.shrink();
+                        room.shrink();
+                    }
                     Step::TooLarge => answer.failed(None, too_large(self.settings.instance_limit)),
                 }
             }
         }
         reader.finish().map_err(syntax)?;
-        if answer.is_empty() {
+        if answer.len() == 0 {
             let message = "there is no part between the boundaries: send each instance as one part";
             return Err(Fault::new(FaultKind::Invalid, "no-parts", message));
         }
@@ -189,18 +201,6 @@ impl Request {
             Err(fault) => answer.failed(Some(identity), fault),
         }
     }
-}
-
-/// A sender that pauses for long keeps its room from others.
-async fn next_frame(body: &mut BodyDataStream) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Fault> {
-    let frame = tokio::time::timeout(NEXT_WITHIN, body.frame()).await;
-    frame.map_err(|_| {
-        Fault::new(
-            FaultKind::Invalid,
-            "incomplete",
-            "the body stopped coming: send it again",
-        )
-    })
 }
 
 enum ContentKind {
@@ -253,6 +253,13 @@ fn too_large(limit: usize) -> Fault {
         "too-large",
         format!("this is larger than the {limit} bytes that the server takes"),
     )
+}
+
+fn too_many_parts() -> Fault {
+    let message = format!(
+        "a request has at most {MOST_PARTS} parts; those that came before are stored: send the others in another request"
+    );
+    Fault::new(FaultKind::TooLarge, "too-many-parts", message)
 }
 
 /// Why the body could not be read to its end: a limit, here or in a layer above, or the connection.

@@ -55,9 +55,9 @@ impl Answer {
         self.failed.push((identity, fault));
     }
 
-    /// Whether there was no part at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.failed.is_empty()
+    /// How many parts there were.
+    pub(super) fn len(&self) -> usize {
+        self.stored.len() + self.failed.len()
     }
 
     /// The response; `base` is the URL of the DICOMweb service. What was stored is said in JSON where the caller takes neither form:

@@ -281,6 +281,19 @@ async fn a_request_over_the_limit_is_413_whether_or_not_it_says_its_length() {
 }
 
 #[tokio::test]
+async fn parts_are_counted_however_small_they_are() {
+    let server = TestServer::new().await;
+    let empty = b"--b\r\n\r\n\r\n";
+    let (status, body) = server
+        .post("/dicom-web/studies", TYPE, empty.repeat(20_002))
+        .await;
+    assert_eq!(
+        (status, code(&body)),
+        (StatusCode::PAYLOAD_TOO_LARGE, "too-many-parts")
+    );
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_write_is_the_servers_fault_and_not_the_instances() {
     let server = TestServer::new().await;
     let objects = server.folder.path().join("objects");

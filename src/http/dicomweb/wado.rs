@@ -1,6 +1,6 @@
 //! WADO-RS (PS3.18 sections 10.4.1.1 to 10.4.1.1.6): instances, metadata, frames, bulk data and pictures of what is stored.
 //!
-//! Invariants: one object at a time is in memory for an answer, and only where there is room for it; what is stored goes out byte for
+//! Invariants: one object at a time is in memory for an answer, and of what is decoded one frame, each only where there is room for it; what is stored goes out byte for
 //! byte unless another transfer syntax was asked for; what the retention policy has removed is 410, with its metadata still there.
 
 mod bulk_data;
@@ -20,13 +20,15 @@ use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query as Paramet
 use axum::http::request::Parts;
 use axum::routing::get;
 use bytes::Bytes;
+use dicom_dictionary_std::uids;
 
 use super::accept::Accept;
 use super::qido::wanted;
 use super::service::{Service, Shared};
-use crate::dicom::{Instance, InstanceUid, InvalidUid, SeriesUid, StudyUid};
+use crate::dicom::{BIG_ENDIAN, Instance, InstanceUid, InvalidUid, PixelData, SeriesUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
 use crate::http::error::HttpError;
+use crate::image::raw;
 use crate::inference::Priority;
 use crate::intake::Room;
 use crate::store::{InstanceRow, Store};
@@ -175,15 +177,37 @@ impl Service {
     /// Reads the file of an instance when there is room for it.
     async fn load(&self, store: &Store, row: &InstanceRow) -> Result<Loaded, Fault> {
         let size = usize::try_from(row.instance.bytes).unwrap_or(usize::MAX);
-        let room = self.outgoing.room(Some(size), Priority::Routine).await?;
+        let room = self.outgoing.whole(size, Priority::Routine).await?;
         let file = store.object(&row.instance.object).await?;
         Ok(Loaded { file, room })
     }
 
-    /// Understands a file.
+    /// Understands a file. Pixels that are not those of the file, but inflated or turned round, hold room of their own.
     async fn parse(&self, file: Bytes) -> Result<Arc<Instance>, Fault> {
         let parsed = self.decode(move || Instance::parse(file)).await;
-        parsed.map(Arc::new).map_err(cannot)
+        let mut instance = parsed.map_err(cannot)?;
+        let is_made = [uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN]
+            .contains(&instance.transfer_syntax.as_str());
+        if let Some(PixelData::Native(pixels)) = &mut instance.pixels
+            && is_made
+        {
+            let room = self.decoded.whole(pixels.len(), Priority::Routine).await?;
+            *pixels = room.hold(std::mem::take(pixels));
+        }
+        Ok(Arc::new(instance))
+    }
+
+    /// A frame (from 1) in Explicit VR Little Endian, decoded when there is room for it.
+    async fn uncompressed(&self, instance: &Arc<Instance>, frame: u32) -> Result<Bytes, Fault> {
+        let instance = Arc::clone(instance);
+        let is_native = matches!(instance.pixels, Some(PixelData::Native(_)));
+        let size = raw::frame_size(&instance).map_err(|error| cannot(error.into()))?;
+        let room = self
+            .decoded
+            .whole(if is_native { 0 } else { size }, Priority::Routine);
+        let room = room.await?;
+        let frame = self.decode(move || raw::uncompressed(&instance, frame)).await;
+        frame.map(|frame| room.hold(frame)).map_err(cannot)
     }
 }
 

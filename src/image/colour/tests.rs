@@ -81,12 +81,14 @@ fn what_is_written_anew_shows_the_same_picture() {
     for (name, _, _) in FILES {
         let bytes = file(&format!("{name}.dcm"));
         let stored = Instance::parse(bytes.clone()).unwrap();
+        assert!(raw::frames(&stored).is_ok(), "{name} holds what it declares");
         if matches!(stored.pixels, Some(PixelData::Native(_))) {
             continue;
         }
         let pixels = raw::uncompressed_pixels(&stored).unwrap();
         let frame = raw::uncompressed(&stored, 1).unwrap();
         assert_eq!(frame.len() as u64, pixels.bytes, "{name}");
+        assert_eq!(raw::frame_size(&stored), Ok(frame.len()), "{name}");
         let mut anew = explicit::beginning(&bytes, &stored, Some(pixels)).unwrap();
         anew.extend_from_slice(&frame);
         anew.resize(anew.len().next_multiple_of(2), 0);

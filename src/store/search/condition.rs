@@ -110,6 +110,7 @@ impl Select {
                 self.range(&column, &digits(from), &digits(to))
             }
             Matching::Range { from, to } => self.range(column, from, to),
+            Matching::Period(period) => self.in_period(column, period),
         }
     }
 

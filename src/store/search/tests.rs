@@ -33,7 +33,8 @@ fn samples() -> Vec<Sample> {
             json!({
                 "00080016": "1.2.840.10008.5.1.4.1.1.1.1", "00080020": "20240101", "00080030": "080000", "00080050": "A[1]",
                 "00080060": "DX", "00080090": "House^Gregory", "00081030": "Spine_1", "00100010": "Doe^John",
-                "00100020": "p1", "00200010": "s1", "00200011": 1, "00200013": 2, "00400244": "20240101", "00080031": "0800"
+                "00100020": "p1", "00200010": "s1", "00200011": 1, "00200013": 2, "00400244": "20240101", "00080031": "0800",
+                "0008002A": "20240101233000.25-0500"
             }),
         ),
         sample(
@@ -51,7 +52,7 @@ fn samples() -> Vec<Sample> {
             "1.2.1.1",
             json!({
                 "00080020": "20240102", "00080030": "120000", "00080060": "CR", "00081030": "spine%1", "00100010": "Doe^Jane",
-                "00100020": "P1", "00200013": 1
+                "00100020": "P1", "00200013": 1, "0008002A": "202401021200"
             }),
         ),
         sample(
@@ -167,6 +168,35 @@ async fn studies_are_found_by_each_of_their_keys() {
             1,
             "all conditions hold"
         );
+    }
+}
+
+/// A date with a time is compared as a moment, whatever offset from UTC it is written with (PS3.4 section C.2.2.2.5).
+#[tokio::test]
+async fn moments_are_found_in_utc() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in filled().await
+    {
+        for (value, wanted) in [
+            ("20240101-20240131", &["1.1.1.1", "1.2.1.1"][..]),
+            ("20240102", &["1.1.1.1", "1.2.1.1"]),
+            ("20240101", &[]),
+            ("20240101233000-0500", &["1.1.1.1"]),
+            ("20240102043000", &["1.1.1.1"]),
+            ("-2024010205", &["1.1.1.1"]),
+            ("20240102053000+0100-", &["1.1.1.1", "1.2.1.1"]),
+            ("20240102053000-", &["1.2.1.1"]),
+            ("20231231-20240102065959-0500", &["1.1.1.1"]),
+        ] {
+            let instances = found(&store, Level::Instance, &[("AcquisitionDateTime", value)]).await;
+            let mut uids: Vec<_> = instances
+                .iter()
+                .filter_map(|one| one.instance.as_ref().map(|(uid, _)| uid.as_str()))
+                .collect();
+            uids.sort_unstable();
+            assert_eq!(uids, wanted, "{value}");
+        }
     }
 }
 

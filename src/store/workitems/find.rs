@@ -6,11 +6,11 @@ use sqlx::Row;
 
 use super::super::database::sql;
 use super::super::{Store, StoreError};
-use super::{BATCH, Held};
+use super::{BATCH, Held, MOST_FOUND};
 use crate::workitem::{Lookup, Page, Query, Workitem};
 
 impl Store {
-    /// The workitems that match, the newest first, and whether there are more than the page has room for.
+    /// The workitems that match, the newest first, and whether there are more than the page, or [`MOST_FOUND`] bytes, have room for.
     pub async fn find_workitems(
         &self,
         query: &Query,
@@ -47,7 +47,7 @@ impl Store {
                 None,
             ),
         };
-        let (mut found, mut passed) = (Vec::new(), 0);
+        let (mut found, mut passed, mut bytes) = (Vec::new(), 0, 0);
         let mut last = (i64::MAX, String::new());
         loop {
             let rows = self
@@ -61,15 +61,17 @@ impl Store {
                 .await?;
             for row in &rows {
                 last = (row.try_get("created_at")?, row.try_get("workitem_uid")?);
+                let length = row.try_get::<&str, _>("attributes")?.len();
                 let workitem = Held::read(row)?.workitem;
                 if !query.matches(&workitem.attributes) {
                     continue;
                 }
                 if passed < page.offset {
                     passed += 1;
-                } else if found.len() == page.limit {
+                } else if found.len() == page.limit || (bytes > 0 && bytes + length > MOST_FOUND) {
                     return Ok((found, true));
                 } else {
+                    bytes += length;
                     found.push(workitem);
                 }
             }

@@ -30,8 +30,10 @@ pub(super) use perform::{abandon_workitems, await_objects, begin_workitems, end_
 pub use subscribe::{Report, Target};
 use subscribe::{report, subscribe_whoever_wants};
 
-/// How many workitems are looked at in one query.
-const BATCH: i64 = 500;
+/// How many workitems are looked at in one query: each may have a megabyte.
+const BATCH: i64 = 32;
+/// The most bytes of DICOM JSON that are found at once, unless one workitem alone has more.
+pub const MOST_FOUND: usize = 8 << 20;
 
 /// A workitem to be stored.
 #[derive(Clone, Debug, PartialEq)]

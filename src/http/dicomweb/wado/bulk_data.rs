@@ -15,7 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces, pieces};
 use crate::http::dicomweb::service::Service;
 use crate::http::error::HttpError;
-use crate::image::{decode, raw};
+use crate::image::raw;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -66,14 +66,11 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
 
 /// All frames, uncompressed, one after the other.
 async fn pixels(service: &Arc<Service>, instance: Arc<Instance>) -> Result<Pieces, Fault> {
-    let frames = decode::frames(&instance.header);
+    let frames = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
     let service = Arc::clone(service);
     let decode = move |frame: u32| {
         let (service, instance) = (Arc::clone(&service), Arc::clone(&instance));
-        async move {
-            let decoded = service.decode(move || raw::uncompressed(&instance, frame));
-            decoded.await.map_err(cannot)
-        }
+        async move { service.uncompressed(&instance, frame).await }
     };
     let first = decode(1).await?;
     Ok(Box::pin(

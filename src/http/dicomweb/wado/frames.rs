@@ -15,7 +15,6 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, pieces};
 use crate::http::dicomweb::service::Service;
 use crate::http::error::HttpError;
-use crate::image::decode::{self, DecodeError};
 use crate::image::raw;
 
 const OCTETS: &str = "application/octet-stream";
@@ -142,12 +141,11 @@ async fn part(
     frame: u32,
     form: FrameForm,
 ) -> Result<Part, Fault> {
-    let decoding = Arc::clone(&instance);
-    let decoded = || service.decode(move || raw::uncompressed(&decoding, frame));
+    let decoded = || service.uncompressed(&instance, frame);
     let media = match form {
         FrameForm::Stored(media) => media,
-        FrameForm::Uncompressed => return decoded().await.map(uncompressed).map_err(cannot),
-        FrameForm::Any => match decoded().await.map_err(cannot) {
+        FrameForm::Uncompressed => return decoded().await.map(uncompressed),
+        FrameForm::Any => match decoded().await {
             Err(fault) if fault.kind == FaultKind::NotAcceptable => media_type(syntax),
             other => return other.map(uncompressed),
         },
@@ -175,11 +173,9 @@ fn syntax_of(instance: &Instance) -> String {
 
 /// Whether the instance has these frames: what can be told before the answer begins is no broken answer.
 pub(super) fn check(instance: &Instance, list: &[u32]) -> Result<(), Fault> {
-    let frames = decode::frames(&instance.header);
-    match list.iter().find(|frame| **frame > frames) {
-        Some(&frame) => Err(cannot(DecodeError::NoFrame { frame, frames }.into())),
-        None => Ok(()),
-    }
+    list.iter()
+        .try_for_each(|frame| raw::has_frame(instance, *frame))
+        .map_err(|error| cannot(error.into()))
 }
 
 /// Reads `1,3`: numbers from 1, with commas between them.

@@ -15,7 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces};
 use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
-use crate::image::{decode, raw};
+use crate::image::raw;
 use crate::store::{InstanceRow, Store};
 
 const DICOM: &str = "application/dicom";
@@ -113,20 +113,21 @@ async fn part(
 
 /// The file in Explicit VR Little Endian: its first frame is decoded now, the others when they are to be sent.
 async fn uncompressed(service: &Arc<Service>, file: Bytes) -> Result<Pieces, Fault> {
-    let begun = service.decode(move || begin(&file)).await.map_err(cannot)?;
+    let instance = service.parse(file.clone()).await?;
+    let beginning = Arc::clone(&instance);
+    let begun = service.decode(move || begin(&file, &beginning)).await;
     let Begun {
-        pieces,
+        mut pieces,
+        mut frames,
         padded,
-        instance,
-        rest,
-    } = begun;
+    } = begun.map_err(cannot)?;
+    if let Some(first) = frames.next() {
+        pieces.push(service.uncompressed(&instance, first).await?);
+    }
     let service = Arc::clone(service);
-    let frames = stream::iter(rest).then(move |frame| {
+    let frames = stream::iter(frames).then(move |frame| {
         let (service, instance) = (Arc::clone(&service), Arc::clone(&instance));
-        async move {
-            let decoded = service.decode(move || raw::uncompressed(&instance, frame));
-            decoded.await.map_err(cannot)
-        }
+        async move { service.uncompressed(&instance, frame).await }
     });
     let padding = padded.then(|| Bytes::from_static(&[0]));
     Ok(Box::pin(
@@ -137,35 +138,29 @@ async fn uncompressed(service: &Arc<Service>, file: Bytes) -> Result<Pieces, Fau
 /// A file whose beginning is written.
 struct Begun {
     pieces: Vec<Bytes>,
-    instance: Arc<Instance>,
     /// The frames that follow.
-    rest: std::ops::RangeInclusive<u32>,
+    frames: std::ops::RangeInclusive<u32>,
     /// Whether a byte is missing to an even length.
     padded: bool,
 }
 
 #[expect(clippy::reversed_empty_ranges, reason = "no frame follows")]
-fn begin(file: &Bytes) -> Result<Begun, Fault> {
-    let instance = Instance::parse(file.clone())?;
+fn begin(file: &Bytes, instance: &Instance) -> Result<Begun, Fault> {
     let pixels = instance
         .pixels
         .as_ref()
-        .map(|_| raw::uncompressed_pixels(&instance))
+        .map(|_| raw::uncompressed_pixels(instance))
         .transpose()?;
-    let mut pieces = vec![Bytes::from(explicit::beginning(file, &instance, pixels)?)];
-    let mut rest = 1..=0;
+    let mut pieces = vec![Bytes::from(explicit::beginning(file, instance, pixels)?)];
+    let mut frames = 1..=0;
     match &instance.pixels {
         None => {}
         Some(PixelData::Native(native)) => pieces.push(native.clone()),
-        Some(PixelData::Encapsulated { .. }) => {
-            pieces.push(raw::uncompressed(&instance, 1)?);
-            rest = 2..=decode::frames(&instance.header);
-        }
+        Some(PixelData::Encapsulated { .. }) => frames = 1..=raw::frames(instance)?,
     }
     Ok(Begun {
         pieces,
-        instance: Arc::new(instance),
-        rest,
+        frames,
         padded: pixels.is_some_and(|pixels| pixels.bytes % 2 == 1),
     })
 }

@@ -17,7 +17,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part};
 use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
-use crate::image::decode;
+use crate::image::raw;
 use crate::image::rendering::{PictureFormat, Rendering, Viewport, render};
 use crate::store::InstanceRow;
 
@@ -100,9 +100,13 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
     let row = request.one().await?;
     let Loaded { file, room } = request.service.load(&request.store, &row).await?;
     let instance = request.service.parse(file).await?;
-    let frames = named.unwrap_or_else(|| (1..=decode::frames(&instance.header)).collect());
-    check(&instance, &frames)?;
-    let one = frames.len() == 1;
+    let (one, mut frames): (_, Box<dyn Iterator<Item = u32> + Send>) = if let Some(frames) = named {
+        check(&instance, &frames)?;
+        (frames.len() == 1, Box::new(frames.into_iter()))
+    } else {
+        let count = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
+        (count == 1, Box::new(1..=count))
+    };
     let wanted = request
         .accept
         .choose(OFFERED, |range| Wanted::of(range, wishes, one))?;
@@ -111,7 +115,6 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
         let (service, instance, wishes) = (Arc::clone(&service), Arc::clone(&instance), wishes.clone());
         async move { picture(&service, instance, frame, &wishes, wanted.format).await }
     };
-    let mut frames = frames.into_iter();
     let first = make(frames.next().unwrap_or_default()).await?;
     if wanted.alone {
         return Ok(first.alone());
@@ -145,8 +148,13 @@ async fn of_images(request: Retrieval, wishes: &Wishes) -> Result<Response, Faul
             }
         })
         .flat_map(|loaded| {
-            let (frames, loaded) = match loaded {
-                Ok((instance, room)) => (decode::frames(&instance.header).max(1), Ok((instance, room))),
+            // one whose pixels do not hold what it declares is as good as one that cannot be shown
+            let counted = loaded.and_then(|(instance, room)| match raw::frames(&instance) {
+                Ok(frames) => Ok((frames.max(1), (instance, room))),
+                Err(error) => Err(cannot(error.into())),
+            });
+            let (frames, loaded) = match counted {
+                Ok((frames, loaded)) => (frames, Ok(loaded)),
                 Err(fault) => (1, Err(fault)),
             };
             stream::iter(
@@ -161,7 +169,9 @@ async fn of_images(request: Retrieval, wishes: &Wishes) -> Result<Response, Faul
             }
         })
         .filter(|picture| {
-            let left_out = matches!(picture, Err(fault) if fault.kind == FaultKind::NotAcceptable);
+            let is_its_own =
+                |fault: &Fault| fault.kind == FaultKind::NotAcceptable || fault.code == "frame-number";
+            let left_out = picture.as_ref().err().is_some_and(is_its_own);
             std::future::ready(!left_out)
         });
     let mut pictures = Box::pin(pictures);

@@ -1,5 +1,6 @@
 //! WADO-RS as clients meet it, through the router, with a real store.
 
+mod bounds;
 mod forms;
 
 use std::path::Path;

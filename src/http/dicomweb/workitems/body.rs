@@ -13,7 +13,7 @@ use crate::inference::Priority;
 use crate::workitem::Attributes;
 
 /// The most bytes of a workitem.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 
 /// How a body is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,8 @@ impl Encoding {
         };
         let media = MediaType::parse(content_type).ok_or_else(unsupported)?;
         match media.essence.as_str() {
-            // the last is what curl says of what it is given with -d
-            "application/dicom+json" | "application/json" | "application/x-www-form-urlencoded" => {
-                Ok(Self::Json)
-            }
+            // no type that a web page may send without asking
+            "application/dicom+json" | "application/json" => Ok(Self::Json),
             "application/dicom+xml" | "application/xml" | "text/xml" => Ok(Self::Xml),
             "multipart/related"
                 if media

@@ -27,10 +27,13 @@ use crate::dicom::{InstanceUid, uid};
 use crate::fault::{Fault, FaultKind};
 use crate::http::Intake;
 use crate::http::error::HttpError;
-use crate::store::Store;
+use crate::inference::Priority;
+use crate::intake::Room;
+use crate::store::{MOST_FOUND, Store};
 use crate::workflow::{Created, Workflow};
 use crate::workitem::{Changed, Query, Refusal, Workitem};
 use answer::{changed, refused, warned};
+use body::LARGEST;
 
 /// How many subscribers may be connected.
 const CONNECTIONS: usize = 256;
@@ -42,6 +45,8 @@ pub struct WorklistSettings {
     pub public_url: Option<String>,
     /// Room for bodies.
     pub intake: Intake,
+    /// Room for what is found.
+    pub outgoing: Intake,
     /// Cancelled when the server is asked to stop: connections to subscribers end.
     pub stopping: CancellationToken,
 }
@@ -93,11 +98,19 @@ impl Request {
         Form::wanted(&Accept::of(&self.headers, wanted(&self.parameters))?)
     }
 
-    fn shown(&self, form: Form, workitems: Vec<Workitem>) -> Response {
-        let shown = workitems
-            .into_iter()
-            .map(|workitem| workitem.shown(&self.base).into());
-        form.all(shown.collect())
+    /// Room for workitems of this many bytes.
+    async fn room(&self, bytes: usize) -> Result<Room, Fault> {
+        let outgoing = &self.worklist.settings.outgoing;
+        outgoing.whole(bytes, Priority::Routine).await
+    }
+
+    /// Workitems, each written when the caller has read the one before it; `room` is given back after the last.
+    fn shown(&self, form: Form, workitems: Vec<Workitem>, room: Room) -> Response {
+        let base = self.base.clone();
+        form.all(workitems.into_iter().map(move |workitem| {
+            let _ = &room;
+            workitem.shown(&base).into()
+        }))
     }
 
     /// Changes a workitem as `change` says, and answers with `status` where that went well.
@@ -195,8 +208,9 @@ async fn retrieve(
     request: Request,
 ) -> Result<Response, HttpError> {
     let form = request.form()?;
+    let room = request.room(LARGEST).await?;
     let workitem = store.workitem(&parse(&workitem)?).await.map_err(Fault::from)?;
-    Ok(request.shown(form, vec![workitem.ok_or_else(unknown)?]))
+    Ok(request.shown(form, vec![workitem.ok_or_else(unknown)?], room))
 }
 
 /// `POST /workitems/{workitem}?TRANSACTION` (section 11.6).
@@ -246,11 +260,12 @@ async fn request_cancel(
 async fn search(State(store): State<Store>, request: Request) -> Result<Response, HttpError> {
     let form = request.form()?;
     let (query, page) = Query::parse(&request.parameters)?;
+    let room = request.room(MOST_FOUND).await?;
     let (found, more) = store.find_workitems(&query, &page).await.map_err(Fault::from)?;
     if found.is_empty() && !more {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let mut answer = request.shown(form, found);
+    let mut answer = request.shown(form, found, room);
     if more {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
     }

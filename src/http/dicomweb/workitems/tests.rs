@@ -220,6 +220,8 @@ async fn what_cannot_be_a_workitem_is_refused_with_the_reason() {
     assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "workitem-uid"));
     for (content_type, body, status, reason) in [
         ("text/csv", "a", 415, "media-type"),
+        // what a web page may send without asking
+        ("application/x-www-form-urlencoded", "{}", 415, "media-type"),
         (
             "multipart/related; type=\"application/dicom\"; boundary=x",
             "a",

@@ -1,22 +1,22 @@
-//! How fast a data set has to come: a sender that is slow for long keeps a place and memory from others.
+//! How fast a body or a data set has to come: a sender that is slow for long keeps a place and memory from others.
 
 use std::time::Duration;
 
-/// What every data set may take.
+/// What every one may take.
 const GRACE: Duration = Duration::from_secs(30);
 /// Bytes a second that come beyond that: half a megabit, less than the slowest line that carries radiographs.
 const SLOWEST: usize = 64 << 10;
 
 /// What came so far, and how long the sender needed for it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     bytes: usize,
     time: Duration,
 }
 
 impl Pace {
     /// `bytes` came, after `time` in which the sender was waited for. `false` where it is too slow by now.
-    pub(super) fn came(&mut self, bytes: usize, time: Duration) -> bool {
+    pub(crate) fn came(&mut self, bytes: usize, time: Duration) -> bool {
         self.bytes += bytes;
         self.time += time;
         self.time <= GRACE + Duration::from_secs((self.bytes / SLOWEST) as u64)
