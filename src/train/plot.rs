@@ -2,11 +2,15 @@
 //!
 //! Equal input gives equal bytes. A logarithmic axis is a linear one over logarithms, with labels that undo them.
 
+use std::ops::Range;
+
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Pixels of a chart.
 const SIZE: (u32, u32) = (860, 300);
+/// Curves of no more points show each of them.
+const FEW_POINTS: usize = 40;
 /// Blue, orange, green, red, purple, brown: told apart by the colour-blind (Tol 2021, "bright" and "muted").
 const COLOURS: [RGBColor; 6] = [
     RGBColor(68, 119, 170),
@@ -39,6 +43,8 @@ pub struct Chart {
     pub vertical: String,
     /// Whether the horizontal axis is logarithmic: its places must then be above 0.
     pub logarithmic: bool,
+    /// Ends of the horizontal axis; without them those of the points.
+    pub ends: Option<(f64, f64)>,
     /// The curves.
     pub series: Vec<Series>,
     /// Places with a line from bottom to top, and what they are.
@@ -55,7 +61,7 @@ pub fn svg(charts: &[Chart]) -> Result<String, String> {
         let size = (SIZE.0, SIZE.1 * charts.len().max(1) as u32);
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         root.fill(&WHITE).map_err(|error| error.to_string())?;
-        for (chart, area) in charts.iter().zip(root.split_evenly((charts.len(), 1))) {
+        for (chart, area) in charts.iter().zip(root.split_evenly((charts.len().max(1), 1))) {
             chart.draw(&area).map_err(|error| error.to_string())?;
         }
         root.present().map_err(|error| error.to_string())?;
@@ -71,10 +77,10 @@ impl Chart {
         let place = |x: f64| if self.logarithmic { x.log10() } else { x };
         let points = || self.series.iter().flat_map(|series| &series.points);
         let bands = || self.series.iter().flat_map(|series| &series.band);
+        let ends = self.ends.iter().flat_map(|(first, last)| [*first, *last]);
+        let marks = self.marks.iter().map(|mark| mark.0);
         let across = range(
-            points()
-                .map(|point| place(point.0))
-                .chain(self.marks.iter().map(|mark| place(mark.0))),
+            points().map(|point| point.0).chain(marks).chain(ends).map(place),
             0.0,
         );
         let up = range(
@@ -88,7 +94,7 @@ impl Chart {
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(60)
-            .build_cartesian_2d(across, up.clone())?;
+            .build_cartesian_2d(across.clone(), up.clone())?;
         chart
             .configure_mesh()
             .x_desc(&self.horizontal)
@@ -111,11 +117,15 @@ impl Chart {
                 let outline: Vec<_> = upper.chain(lower).collect();
                 chart.draw_series(std::iter::once(Polygon::new(outline, colour.mix(0.15).filled())))?;
             }
-            let line = series
+            let line: Vec<(f64, f64)> = series
                 .points
                 .iter()
                 .map(|(x, y)| (place(*x), *y))
-                .filter(|(x, y)| x.is_finite() && y.is_finite());
+                .filter(|(x, y)| x.is_finite() && y.is_finite())
+                .collect();
+            if line.len() <= FEW_POINTS {
+                chart.draw_series(line.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+            }
             chart
                 .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
                 .label(&series.name)
@@ -138,7 +148,7 @@ impl Chart {
         if self.series.len() > 1 {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
+                .position(self.free_corner(&across, &up))
                 .background_style(WHITE.mix(0.8))
                 .border_style(RGBColor(200, 200, 200))
                 .draw()?;
@@ -147,8 +157,28 @@ impl Chart {
     }
 }
 
+impl Chart {
+    /// The right corner that fewer points are near to.
+    fn free_corner(&self, across: &Range<f64>, up: &Range<f64>) -> SeriesLabelPosition {
+        let right = across.start + 0.7 * (across.end - across.start);
+        let place = |x: f64| if self.logarithmic { x.log10() } else { x };
+        let middle = f64::midpoint(up.start, up.end);
+        let near = self
+            .series
+            .iter()
+            .flat_map(|series| &series.points)
+            .filter(|(x, _)| place(*x) > right);
+        let (high, low): (Vec<&(f64, f64)>, Vec<&(f64, f64)>) = near.partition(|(_, y)| *y > middle);
+        if high.len() > low.len() {
+            SeriesLabelPosition::LowerRight
+        } else {
+            SeriesLabelPosition::UpperRight
+        }
+    }
+}
+
 /// From the least to the greatest, with a share of it left free at both ends.
-fn range(values: impl Iterator<Item = f64>, free: f64) -> std::ops::Range<f64> {
+fn range(values: impl Iterator<Item = f64>, free: f64) -> Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values.filter(|value| value.is_finite()) {
         (low, high) = (low.min(value), high.max(value));
@@ -163,7 +193,7 @@ fn range(values: impl Iterator<Item = f64>, free: f64) -> std::ops::Range<f64> {
 /// A number in as few characters as tell it apart.
 fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 0.01 || value.abs() >= 10_000.0) {
-        return format!("{value:.0e}");
+        return format!("{value:.1e}").replace(".0e", "e");
     }
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -180,6 +210,7 @@ mod tests {
             horizontal: "rate".to_owned(),
             vertical: "loss".to_owned(),
             logarithmic: true,
+            ends: Some((1e-4, 1.0)),
             series: vec![
                 Series {
                     name: "first".to_owned(),
@@ -203,6 +234,7 @@ mod tests {
             "valley",
             "1e-2",
             "<polygon",
+            "<circle",
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }
@@ -213,7 +245,7 @@ mod tests {
     fn labels_are_short() {
         assert_eq!(
             [0.5, 12.0, 0.004, 0.0, 31_000.0].map(short),
-            ["0.5", "12", "4e-3", "0", "3e4"]
+            ["0.5", "12", "4e-3", "0", "3.1e4"]
         );
     }
 }

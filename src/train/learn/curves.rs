@@ -12,14 +12,16 @@ const MOST_POINTS: usize = 2000;
 /// The charts of a log; `names` are those of [`names`](super::progress::names). The horizontal axis is in epochs.
 #[must_use]
 pub fn charts(lines: &[Line], names: &[(String, Option<&'static str>)]) -> Vec<Chart> {
+    let steps = steps(lines);
+    let ends = Some((0.0, steps.last().map_or(1.0, |(x, _)| *x)));
     let chart = |title: &str, vertical: &str, series| Chart {
         title: title.to_owned(),
         horizontal: "epoch".to_owned(),
         vertical: vertical.to_owned(),
         series,
+        ends,
         ..Chart::default()
     };
-    let steps = steps(lines);
     let epochs = || {
         lines.iter().filter_map(|line| match line {
             Line::Epoch(report) => Some((report.epoch as f64 + 1.0, report)),

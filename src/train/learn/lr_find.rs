@@ -170,6 +170,7 @@ impl RateCurve {
             horizontal: "learning rate".to_owned(),
             vertical: "smoothed loss".to_owned(),
             logarithmic: true,
+            ends: None,
             series: vec![Series {
                 name: "loss".to_owned(),
                 points: self.points.clone(),

@@ -107,23 +107,17 @@ impl Augmentation {
 }
 
 impl Change {
-    /// In words, geometry and grey values.
+    /// In words: geometry, then grey values, in short lines.
     #[must_use]
-    pub fn words(&self) -> [String; 2] {
+    pub fn words(&self) -> [String; 4] {
         let flip = if self.flip { " flip" } else { "" };
         let percent = |share: f32| (share * 100.0).round() as i32;
         [
+            format!("turn {:+.1} zoom {:.2}{flip}", self.rotation, self.scale),
+            format!("move {:+},{:+}%", percent(self.right), percent(self.down)),
+            format!("gamma {:.2} contrast {:.2}", self.gamma, self.contrast),
             format!(
-                "turn {:+.1} move {:+},{:+}% zoom {:.2}{flip}",
-                self.rotation,
-                percent(self.right),
-                percent(self.down),
-                self.scale
-            ),
-            format!(
-                "gamma {:.2} contrast {:.2} light {:+}% noise {:.1}%",
-                self.gamma,
-                self.contrast,
+                "light {:+}% noise {:.1}%",
                 percent(self.brightness),
                 self.noise * 100.0
             ),

@@ -9,12 +9,12 @@ use crate::image::Plane;
 use crate::image::heatmap::Picture;
 use crate::image::lettering::{CELL, write};
 
-/// Longest side of an image on the sheet.
-const SIDE: usize = 230;
+/// Longest side of an image on the sheet, about.
+const SIDE: usize = 256;
 /// Pixels between images.
 const GAP: usize = 8;
 /// Lines below each.
-const LINES: usize = 2;
+const LINES: usize = 4;
 
 /// Rows of the original and `draws` changed copies, each with what was drawn below it. `images` are planes with their place in the
 /// training.
@@ -23,7 +23,7 @@ pub fn sheet(recipe: &Augmentation, images: &[(usize, &Plane)], seed: u64, draws
     let cells: Vec<(Plane, [String; LINES])> = images
         .par_iter()
         .flat_map_iter(|(place, plane)| {
-            let original = ((*plane).clone(), ["as it is".to_owned(), String::new()]);
+            let original = ((*plane).clone(), ["as it is", "", "", ""].map(str::to_owned));
             std::iter::once(original).chain((0..draws).map(move |epoch| {
                 let random = || random_for(seed, epoch, *place);
                 (
@@ -71,21 +71,30 @@ pub fn sheet(recipe: &Augmentation, images: &[(usize, &Plane)], seed: u64, draws
     picture
 }
 
-/// Rows and columns of an image on the sheet: smaller where it is too large.
+/// By how much an image is reduced for the sheet, and then magnified: one of the two is 1.
+fn factors(plane: &Plane) -> [usize; 2] {
+    let longest = plane.rows.max(plane.columns).max(1);
+    [longest.div_ceil(SIDE), (SIDE / longest).max(1)]
+}
+
+/// Rows and columns of an image on the sheet.
 fn shown(plane: &Plane) -> [usize; 2] {
-    let reduced = plane.rows.max(plane.columns).div_ceil(SIDE).max(1);
-    [plane.rows / reduced, plane.columns / reduced]
+    let [reduced, magnified] = factors(plane);
+    [
+        plane.rows / reduced * magnified,
+        plane.columns / reduced * magnified,
+    ]
 }
 
 fn draw(picture: &mut Picture, plane: &Plane, [top, left]: [usize; 2]) {
-    let [rows, columns] = shown(plane);
-    let reduced = plane.rows.max(plane.columns).div_ceil(SIDE).max(1);
+    let ([rows, columns], [reduced, magnified]) = (shown(plane), factors(plane));
     for row in 0..rows {
         for column in 0..columns {
             // the mean of the pixels that become one
+            let (first, begin) = (row / magnified * reduced, column / magnified * reduced);
             let mut sum = 0_u64;
-            for down in 0..reduced {
-                let start = (row * reduced + down) * plane.columns + column * reduced;
+            for down in first..first + reduced {
+                let start = down * plane.columns + begin;
                 sum += plane.values[start..start + reduced]
                     .iter()
                     .map(|value| u64::from(*value))
@@ -104,6 +113,7 @@ mod tests {
 
     #[test]
     fn a_sheet_shows_the_image_and_what_training_sees_of_it() {
+        // 40 by 30 pixels are magnified six times
         let plane = Plane {
             rows: 40,
             columns: 30,
@@ -115,15 +125,21 @@ mod tests {
         };
         let sheet = sheet(&recipe, &[(7, &plane), (9, &plane)], 3, 2);
         let grey = |row: usize, column: usize| sheet.values[(row * sheet.columns + column) * 3];
-        assert_eq!(grey(GAP + 39, GAP + 29), (plane.values[1199] / 257) as u8);
+        assert_eq!(grey(GAP + 239, GAP + 179), (plane.values[1199] / 257) as u8);
         // the second cell of the first row is the first epoch of image 7
         let width = (sheet.columns - GAP) / 3;
         let seen = recipe.apply(&plane, &mut random_for(3, 0, 7));
         for (row, column) in [(0, 0), (20, 15), (39, 29)] {
             assert_eq!(
-                grey(GAP + row, GAP + width + column),
+                grey(GAP + row * 6, GAP + width + column * 6),
                 (seen.values[row * 30 + column] / 257) as u8
             );
         }
+        let large = Plane {
+            rows: 600,
+            columns: 300,
+            values: vec![257 * 9; 180_000],
+        };
+        assert_eq!(shown(&large), [200, 100]);
     }
 }
