@@ -143,6 +143,7 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
     let service = Service {
         public_url: None,
         outgoing: Intake::new(16 << 20, Duration::from_secs(5)),
+        decoded: Intake::new(16 << 20, Duration::from_secs(5)),
         decoders: Arc::new(Semaphore::new(2)),
     };
     let router = routes::<Door>(stow).merge(dicomweb::routes(service));
