@@ -20,7 +20,7 @@ const COVARIATES: [&str; 3] = ["age", "female", "site"];
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000001.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'"
+    after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000009.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'"
 )]
 pub(crate) struct Arguments {
     /// Folder of the run; several answer together, with the mean of their answers
