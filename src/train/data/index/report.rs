@@ -23,7 +23,7 @@ const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1080px;m
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccd}table{border-collapse:collapse;margin:.7em 0}\
 td,th{padding:.15em .8em .15em 0;text-align:left;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}\
 li.bad{color:#a40000;font-weight:600}td.bad{color:#a40000}img{max-width:100%;background:#000;display:block;margin:.5em 0}\
-.grid{display:flex;flex-wrap:wrap;gap:0 3em}small{color:#667}";
+.grid{display:flex;flex-wrap:wrap;align-items:start;gap:0 3em}small{color:#667}";
 
 /// What is reported.
 pub(super) struct Report<'a> {
