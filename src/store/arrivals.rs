@@ -10,11 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::Row;
 
-use super::database::{Write, millis, sql};
+use super::database::{Lock, Write, millis, sql};
 use super::events::{EventKind, happened};
 use super::records::{mend_records, put_record};
 use super::row::snapshot;
-use super::sweep::{Lock, lock_object};
 use super::{NewInstance, ObjectState, Store, StoreError, Stored};
 use crate::dicom::StudyUid;
 use crate::dicom::record::Record;
@@ -94,7 +93,7 @@ impl Store {
         let mut write = self.database.write().await?;
         if stored == Stored::Before {
             // until the transaction ends the sweeper keeps off
-            lock_object(&mut write, &instance.object, Lock::Shared).await?;
+            write.lock(instance.object.to_string(), Lock::Shared).await?;
             if self.objects.check(&instance.object, false).await? != ObjectState::Present {
                 return Ok(Attempt::Swept);
             }

@@ -54,7 +54,8 @@ pub(super) struct Sql {
 /// - `for_update`: the row is locked until the transaction ends (the same);
 /// - `study_columns`: the beginning of every query for a `StudyRow`;
 /// - `awaited`: a column of a study, how many instances it lacks of those that a scheduled workitem lists; of several, the fewest;
-/// - `has_input`: whether all instances are there that a workitem lists.
+/// - `has_input`: whether all instances are there that a workitem lists;
+/// - `urgent`: of a study, 1 where an instance or a workitem that has not ended says that it goes before others, else 0.
 macro_rules! sql {
     ($($part:tt)*) => {
         $crate::store::database::Sql {
@@ -105,8 +106,22 @@ macro_rules! part {
          AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.sop_uid = workitem_inputs.sop_uid \
          AND instances.study_uid = workitems.study_uid AND instances.removed_at IS NULL))"
     };
+    ($engine:ident urgent) => {
+        "CASE WHEN EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = studies.study_uid AND instances.urgent = 1) \
+         OR EXISTS (SELECT 1 FROM workitems WHERE workitems.study_uid = studies.study_uid AND workitems.urgent = 1 \
+         AND workitems.state IN ('SCHEDULED', 'IN PROGRESS')) THEN 1 ELSE 0 END"
+    };
 }
 pub(super) use {part, sql};
+
+/// How a lock on a name is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// By any number at once.
+    Shared,
+    /// By nobody else.
+    Exclusive,
+}
 
 /// A statement on its way, with what is bound to it.
 pub(super) type Statement = Query<'static, Any, AnyArguments>;
@@ -244,6 +259,21 @@ impl Write {
         self.connection
             .as_deref_mut()
             .ok_or_else(|| sqlx::Error::PoolClosed.into())
+    }
+
+    /// Holds a name until the transaction ends. (SQLite has one writer, which is that lock.)
+    pub(super) async fn lock(&mut self, name: String, how: Lock) -> Result<(), StoreError> {
+        if self.engine == Engine::Sqlite {
+            return Ok(());
+        }
+        let lock = match how {
+            Lock::Shared => {
+                sql!("SELECT CAST(pg_advisory_xact_lock_shared(hashtextextended($1, 0)) AS TEXT)")
+            }
+            Lock::Exclusive => sql!("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 0)) AS TEXT)"),
+        };
+        self.query(lock).bind(name).execute(self.connection()?).await?;
+        Ok(())
     }
 
     /// Makes everything that was written durable.

@@ -64,9 +64,10 @@ pub(super) async fn queue_deliveries(
         write
             .query(sql!(
                 "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
-                 available_at, queued_at) VALUES ($1, 'deliver', $2, $3, $4, $5, 'ready', 0, 0, 0, " now ", " now ") \
+                 urgent, available_at, queued_at) SELECT CAST($1 AS TEXT), 'deliver', study_uid, CAST($3 AS BIGINT), CAST($4 AS TEXT), \
+                 CAST($5 AS TEXT), 'ready', 0, 0, 0, " urgent ", " now ", " now " FROM studies WHERE study_uid = $2 \
                  ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
-                 available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
+                 urgent = excluded.urgent, available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, cause = NULL"
             ))
             .bind(delivery_id(result, destination))
             .bind(job.study.to_string())

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use super::arrivals::{end_analyses, hold as hold_or_make};
-use super::database::{Write, sql};
+use super::database::{Sql, Write, sql};
 use super::events::{EventKind, happened};
 use super::results::{hold, set_outcome};
 use super::workitems::abandon_workitems;
@@ -36,6 +36,14 @@ enum End<'a> {
     GivenUp(&'a str),
 }
 
+/// Jobs to fetch for which a workitem has come since they were claimed that lists what is not here: it may have been made of what the peer
+/// has got since it was asked.
+const ASKED_SINCE: Sql = sql!(
+    "SELECT 1 FROM jobs JOIN workitems ON workitems.study_uid = jobs.study_uid AND workitems.peer = jobs.peer \
+     WHERE jobs.job_id = $1 AND workitems.state IN ('SCHEDULED', 'IN PROGRESS') AND workitems.state = 'SCHEDULED' \
+     AND workitems.created_at >= jobs.claimed_at AND NOT (" has_input ") LIMIT 1"
+);
+
 impl Store {
     /// Orders a study from `peer`, a name of the configuration. When this returns the order survives a crash; one that waits or runs
     /// already is the same order.
@@ -49,7 +57,8 @@ impl Store {
         Ok(())
     }
 
-    /// All that the peer has and that can be taken is here: the study is complete and is analysed, also if it was before.
+    /// All that the peer has and that can be taken is here: the study is complete and is analysed, also if it was before. Where a workitem
+    /// came meanwhile that lists more, the peer is asked once more first.
     pub async fn fetched(&self, job: &Job, fetched: &Fetched) -> Result<Settled, StoreError> {
         self.end_fetch(job, &End::Well(fetched)).await
     }
@@ -66,6 +75,10 @@ impl Store {
         };
         let mut write = self.database.write().await?;
         hold(&mut write, job.study.as_str()).await?;
+        if matches!(end, End::Well(_)) && look_again(&mut write, job).await? {
+            write.commit().await?;
+            return Ok(Settled::Stored);
+        }
         let held = write
             .query(sql!(
                 "UPDATE jobs SET state = $3, cause = $4, settled_at = " now
@@ -95,10 +108,11 @@ impl Store {
 pub(super) async fn queue_fetch(write: &mut Write, study: &str, peer: &str) -> Result<(), StoreError> {
     let queued = write
         .query(sql!(
-            "INSERT INTO jobs (job_id, kind, study_uid, generation, peer, state, attempts, answered, token, available_at, queued_at) \
-             VALUES ($1, 'fetch', $2, (SELECT generation FROM studies WHERE study_uid = $2), $3, 'ready', 0, 0, 0, " now ", " now ") \
+            "INSERT INTO jobs (job_id, kind, study_uid, generation, peer, state, attempts, answered, token, urgent, available_at, queued_at) \
+             SELECT CAST($1 AS TEXT), 'fetch', study_uid, generation, CAST($3 AS TEXT), 'ready', 0, 0, 0, " urgent ", " now ", " now
+            " FROM studies WHERE study_uid = $2 \
              ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
-             available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, \
+             urgent = excluded.urgent, available_at = excluded.available_at, queued_at = excluded.queued_at, generation = excluded.generation, settled_at = NULL, \
              cause = NULL WHERE jobs.state IN ('done', 'dead')"
         ))
         .bind(format!("fetch/{study}/{peer}"))
@@ -113,6 +127,40 @@ pub(super) async fn queue_fetch(write: &mut Write, study: &str, peer: &str) -> R
         happened(write, study, generation, EventKind::FetchQueued, &detail).await?;
     }
     Ok(())
+}
+
+/// Puts a fetch that ended well back where a workitem came while it ran and lacks input; gives whether it did.
+async fn look_again(write: &mut Write, job: &Job) -> Result<bool, StoreError> {
+    let asked = write
+        .query(ASKED_SINCE)
+        .bind(job.id.clone())
+        .fetch_optional(write.connection()?)
+        .await?;
+    if asked.is_none() {
+        return Ok(false);
+    }
+    let again = write
+        .query(sql!(
+            "UPDATE jobs SET state = 'ready', attempts = 0, answered = 0, available_at = " now
+            " WHERE job_id = $1 AND token = $2 AND state = 'running'"
+        ))
+        .bind(job.id.clone())
+        .bind(job.token)
+        .execute(write.connection()?)
+        .await?
+        .rows_affected();
+    if again == 1 {
+        let detail = json!({ "peer": job.peer(), "again": "a workitem that came meanwhile lists more" });
+        happened(
+            write,
+            job.study.as_str(),
+            job.generation,
+            EventKind::FetchQueued,
+            &detail,
+        )
+        .await?;
+    }
+    Ok(again == 1)
 }
 
 /// One more fetch is waited for. A study of which nothing is here, and which has failed for that, is waited for anew. Gives the study's

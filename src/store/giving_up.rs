@@ -28,19 +28,23 @@ impl Store {
         kind: Kind<'_>,
         max_attempts: u32,
     ) -> Result<(), StoreError> {
-        let spent = self
+        let mut spent = Vec::new();
+        for urgent in [1_i64, 0] {
+            spent.extend(self
             .database
             .query(sql!(
                 // of those at the head of the queue, so that it costs no more where more waits
                 "SELECT job_id FROM (SELECT job_id, attempts FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $3 \
-                 AND state IN ('ready', 'running') AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due \
+                 AND urgent = $4 AND state IN ('ready', 'running') AND available_at <= " now " ORDER BY available_at LIMIT 100) AS due \
                  WHERE attempts >= $2"
             ))
             .bind(kind.name())
             .bind(i64::from(max_attempts))
             .bind(kind.peer())
+            .bind(urgent)
             .fetch_all(self.database.read())
-            .await?;
+            .await?);
+        }
         for row in spent {
             if let Err(error) = self.give_up(row.try_get("job_id")?, max_attempts, None).await {
                 let fault = Fault::from(error);
@@ -106,7 +110,7 @@ impl Store {
             .query(sql!(
                 "UPDATE jobs SET state = 'dead', token = token + 1, settled_at = " now ", cause = coalesce($3, cause) \
                  WHERE job_id = $1 AND state IN ('ready', 'running') AND attempts >= $2 AND available_at <= " now
-                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination, peer"
+                " RETURNING job_id, kind, study_uid, generation, attempts, cause, token, result_key, destination, peer, urgent"
             ))
             .bind(job.to_owned())
             .bind(i64::from(attempts))

@@ -8,13 +8,12 @@
 
 use serde_json::{Value, json};
 
-use super::database::{Write, sql};
+use super::database::{Lock, Write, sql};
 use super::deliveries::{delivery_id, wake_deliveries};
 use super::events::{EventKind, happened};
 use super::records::put_own_record;
 use super::results::hold;
 use super::row::InstanceRow;
-use super::sweep::{Lock, lock_object};
 use super::workitems::end_workitems;
 use super::{Job, NewInstance, ObjectState, ResultKey, Settled, Store, StoreError, Stored, Work};
 use crate::dicom::StudyUid;
@@ -119,7 +118,7 @@ impl Store {
             stored,
         } = object;
         if *stored == Stored::Before {
-            lock_object(write, &instance.object, Lock::Shared).await?;
+            write.lock(instance.object.to_string(), Lock::Shared).await?;
             if self.objects.check(&instance.object, false).await? != ObjectState::Present {
                 return Err(StoreError::Busy("an object was swept before it had a row".into()));
             }
@@ -179,9 +178,10 @@ pub(super) async fn put_making(
     write
         .query(sql!(
             "INSERT INTO jobs (job_id, kind, study_uid, generation, result_key, destination, state, attempts, answered, token, \
-             available_at, queued_at) VALUES ($1, 'deliver', $2, $3, $4, $5, 'ready', 0, 0, 0, " now ", " now ") \
+             urgent, available_at, queued_at) SELECT CAST($1 AS TEXT), 'deliver', study_uid, CAST($3 AS BIGINT), CAST($4 AS TEXT), \
+             CAST($5 AS TEXT), 'ready', 0, 0, 0, " urgent ", " now ", " now " FROM studies WHERE study_uid = $2 \
              ON CONFLICT (job_id) DO UPDATE SET state = 'ready', attempts = 0, answered = 0, token = jobs.token + 1, \
-             available_at = excluded.available_at, queued_at = excluded.queued_at, settled_at = NULL, cause = NULL WHERE jobs.state = 'dead'"
+             urgent = excluded.urgent, available_at = excluded.available_at, queued_at = excluded.queued_at, settled_at = NULL, cause = NULL WHERE jobs.state = 'dead'"
         ))
         .bind(delivery_id(result, OWN_ARCHIVE))
         .bind(study.to_string())

@@ -5,7 +5,8 @@
 //! - every claim has its own token, and only the claim that holds the current one can settle, renew or put back the job;
 //! - a job whose attempts are spent is dead, and its study has the visible outcome `failed`, with the cause;
 //! - a job's name is made from what it is about, so that the same work is never queued twice;
-//! - leases are in the database's time.
+//! - leases are in the database's time;
+//! - what is urgent goes first, also after it was put back, and what is not never starves.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::{Completeness, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::StudyUid;
 use crate::failpoint;
 
-/// How much longer than an urgent study another must have waited to be analysed before it.
+/// How much longer than urgent work other work must have waited to go before it.
 const URGENT_BEFORE: Duration = Duration::from_mins(10);
 
 /// What a job is about.
@@ -90,7 +91,7 @@ pub struct Job {
     pub attempt: u32,
     /// Whether the attempt before this one ended without a word: its worker died or stalled, perhaps because of this job.
     pub suspect: bool,
-    /// Whether a workitem says that its study goes before others.
+    /// Whether its study goes before others: an image or a workitem says so.
     pub urgent: bool,
     /// The fencing token of this claim.
     pub(super) token: i64,
@@ -159,8 +160,11 @@ impl Store {
         let query = self
             .database
             .query(sql!(
-                "SELECT min(available_at) - " now " FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $2 \
-                 AND state IN ('ready', 'running')"
+                // each half is the first entry of an index
+                "SELECT min(first) - " now " FROM (SELECT min(available_at) AS first FROM jobs WHERE kind = $1 \
+                 AND coalesce(destination, peer, '') = $2 AND urgent = 1 AND state IN ('ready', 'running') \
+                 UNION ALL SELECT min(available_at) AS first FROM jobs WHERE kind = $1 \
+                 AND coalesce(destination, peer, '') = $2 AND urgent = 0 AND state IN ('ready', 'running')) AS firsts"
             ))
             .bind(kind.name())
             .bind(kind.peer());
@@ -173,8 +177,8 @@ impl Store {
         Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
     }
 
-    /// Takes at most `limit` of the jobs that have waited longest, for as long as `lease`; a job whose lease has run out is taken again.
-    /// Jobs that have had `max_attempts` are given up on the way.
+    /// Takes at most `limit` of the jobs that have waited longest, those that are urgent as if for ten minutes more, for as long as `lease`;
+    /// a job whose lease has run out is taken again. Jobs that have had `max_attempts` are given up on the way.
     pub async fn claim(
         &self,
         kind: Kind<'_>,
@@ -189,20 +193,30 @@ impl Store {
         // given up takes no place from what can be done
         self.give_up_all_spent(kind, max_attempts).await?;
         let mut write = self.database.write().await?;
-        let rows = write
-            .query(sql!(
-                "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer FROM jobs \
-                 WHERE kind = $1 AND coalesce(destination, peer, '') = $4 AND state IN ('ready', 'running') AND attempts < $3 \
-                 AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
-            ))
-            .bind(kind.name())
-            .bind(limit as i64)
-            .bind(i64::from(max_attempts))
-            .bind(kind.peer())
-            .fetch_all(write.connection()?)
-            .await?;
+        let mut waiting = Vec::new();
+        for urgent in [true, false] {
+            let rows = write
+                .query(sql!(
+                    "SELECT job_id, study_uid, generation, attempts, answered, token, result_key, destination, peer, urgent, available_at \
+                     FROM jobs WHERE kind = $1 AND coalesce(destination, peer, '') = $4 AND urgent = $5 \
+                     AND state IN ('ready', 'running') AND attempts < $3 AND available_at <= " now " ORDER BY available_at LIMIT $2" skip_locked
+                ))
+                .bind(kind.name())
+                .bind(limit as i64)
+                .bind(i64::from(max_attempts))
+                .bind(kind.peer())
+                .bind(i64::from(urgent))
+                .fetch_all(write.connection()?)
+                .await?;
+            for row in rows {
+                let since: i64 = row.try_get("available_at")?;
+                let ahead = if urgent { millis(URGENT_BEFORE) } else { 0 };
+                waiting.push((since.saturating_sub(ahead), row));
+            }
+        }
+        waiting.sort_by_key(|(since, _)| *since);
         let mut claimed = Vec::new();
-        for row in &rows {
+        for (_, row) in waiting.iter().take(limit) {
             claimed.push(take(&mut write, row, lease).await?);
         }
         write.commit().await?;
@@ -245,18 +259,14 @@ impl Store {
                 // what is put back untried keeps its place, and what is held against it
                 "UPDATE jobs SET state = 'ready', attempts = attempts - $5, \
                  answered = CASE WHEN $5 = 1 THEN answered ELSE attempts END, cause = coalesce($3, cause), \
-                 available_at = CASE WHEN $4 > 0 THEN $4 + " now
-                " WHEN EXISTS (SELECT 1 FROM instances WHERE instances.study_uid = jobs.study_uid AND urgent = 1) \
-                 OR EXISTS (SELECT 1 FROM workitems WHERE workitems.study_uid = jobs.study_uid AND urgent = 1 \
-                 AND workitems.state IN ('SCHEDULED', 'IN PROGRESS')) THEN queued_at - $6 ELSE queued_at END"
-                " WHERE job_id = $1 AND token = $2 AND state = 'running'"
+                 available_at = CASE WHEN $4 > 0 THEN $4 + " now " ELSE queued_at END \
+                 WHERE job_id = $1 AND token = $2 AND state = 'running'"
             ))
             .bind(job.id.clone())
             .bind(job.token)
             .bind(cause.map(str::to_owned))
             .bind(millis(delay))
             .bind(uncounted)
-            .bind(millis(URGENT_BEFORE))
             .execute(write.connection()?)
             .await?
             .rows_affected();
@@ -333,7 +343,7 @@ impl Job {
             generation: row.try_get("generation")?,
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
             suspect,
-            urgent: false,
+            urgent: row.try_get::<i64, _>("urgent")? != 0,
             token,
         })
     }
@@ -371,18 +381,13 @@ async fn enqueue(write: &mut Write, due: &Due, completeness: String) -> Result<(
         .await?;
     write
         .query(sql!(
-            "INSERT INTO jobs (job_id, kind, study_uid, generation, state, attempts, answered, token, available_at, queued_at) \
-             VALUES ($1, 'analyse', $2, $3, 'ready', 0, 0, 0, "
-            // as if an urgent one had waited that long already: it goes first, and what really has waited for longer never starves
-            now " - CASE WHEN EXISTS (SELECT 1 FROM instances WHERE study_uid = $2 AND urgent = 1) \
-            OR EXISTS (SELECT 1 FROM workitems WHERE study_uid = $2 AND urgent = 1 AND state IN ('SCHEDULED', 'IN PROGRESS')) \
-            THEN $4 ELSE 0 END, " now
-            ") ON CONFLICT (job_id) DO NOTHING"
+            "INSERT INTO jobs (job_id, kind, study_uid, generation, state, attempts, answered, token, urgent, available_at, queued_at) \
+             SELECT CAST($1 AS TEXT), 'analyse', study_uid, CAST($3 AS BIGINT), 'ready', 0, 0, 0, " urgent ", " now ", " now
+            " FROM studies WHERE study_uid = $2 ON CONFLICT (job_id) DO NOTHING"
         ))
         .bind(format!("analyse/{}/{}", due.study, due.generation))
         .bind(due.study.clone())
         .bind(due.generation)
-        .bind(millis(URGENT_BEFORE))
         .execute(write.connection()?)
         .await?;
     let detail: serde_json::Value = super::row::from_json(&completeness)?;
@@ -398,10 +403,10 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
     } else {
         attempts + 1
     };
-    let mut job = Job::read(row, attempt, attempts > answered, token)?;
+    let job = Job::read(row, attempt, attempts > answered, token)?;
     write
         .query(sql!(
-            "UPDATE jobs SET state = 'running', attempts = $3, token = $2, available_at = $4 + " now " WHERE job_id = $1"
+            "UPDATE jobs SET state = 'running', attempts = $3, token = $2, claimed_at = " now ", available_at = $4 + " now " WHERE job_id = $1"
         ))
         .bind(job.id.clone())
         .bind(token)
@@ -418,9 +423,34 @@ async fn take(write: &mut Write, row: &AnyRow, lease: Duration) -> Result<Job, S
             &json!({ "attempt": job.attempt }),
         )
         .await?;
-        job.urgent = begin_workitems(write, job.study.as_str()).await?;
+        begin_workitems(write, job.study.as_str()).await?;
     }
     Ok(job)
+}
+
+/// Holds the jobs of a study that is held: before its workitems, as whoever claims does.
+pub(super) async fn hold_jobs(write: &mut Write, study: &str) -> Result<(), StoreError> {
+    write
+        .query(sql!(
+            "SELECT job_id FROM jobs WHERE study_uid = $1 AND state IN ('ready', 'running') ORDER BY job_id" for_update
+        ))
+        .bind(study.to_owned())
+        .fetch_all(write.connection()?)
+        .await?;
+    Ok(())
+}
+
+/// What says whether a study goes before others has changed: so have its jobs.
+pub(super) async fn rank_jobs(write: &mut Write, study: &str) -> Result<(), StoreError> {
+    write
+        .query(sql!(
+            "UPDATE jobs SET urgent = (SELECT " urgent " FROM studies WHERE studies.study_uid = jobs.study_uid) \
+             WHERE study_uid = $1 AND state IN ('ready', 'running')"
+        ))
+        .bind(study.to_owned())
+        .execute(write.connection()?)
+        .await?;
+    Ok(())
 }
 
 /// A job, as those who look after the server see it.

@@ -3,29 +3,21 @@
 //! Invariant: an object that a row names is never removed. The sweeper takes only objects that are older than any sender needs from
 //! storing one to naming it, and looks once more how old they are before it does. One that was there before a sender came could be taken between the two, so the sender, in the
 //! transaction that names it, holds a lock on its digest and looks whether it is still there; the sweeper holds the same lock,
-//! against all others, from its last look for a name until the object is gone. (SQLite has one writer, which is that lock.)
+//! against all others, from its last look for a name until the object is gone.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt as _, pin_mut};
 use serde_json::json;
 use sqlx::Row;
 
-use super::database::{Engine, Write, millis, sql};
+use super::database::{Engine, Lock, millis, sql};
 use super::events::{EventKind, happened};
 use super::{Sha, Store, StoreError, StoredObject, Timestamp};
 
-/// How many studies the retention policy takes in one transaction.
+/// How many images the retention policy looks at for one transaction.
 const BATCH: i64 = 100;
-
-/// How the lock on an object is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lock {
-    /// By any number of those who name it.
-    Shared,
-    /// By the one who removes it.
-    Exclusive,
-}
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,23 +26,6 @@ pub struct Swept {
     pub objects: u64,
     /// How much they took.
     pub bytes: u64,
-}
-
-/// Locks the digest of an object until the transaction ends.
-pub(super) async fn lock_object(write: &mut Write, object: &Sha, lock: Lock) -> Result<(), StoreError> {
-    if write.engine() == Engine::Sqlite {
-        return Ok(());
-    }
-    let lock = match lock {
-        Lock::Shared => sql!("SELECT CAST(pg_advisory_xact_lock_shared(hashtextextended($1, 0)) AS TEXT)"),
-        Lock::Exclusive => sql!("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 0)) AS TEXT)"),
-    };
-    write
-        .query(lock)
-        .bind(object.to_string())
-        .execute(write.connection()?)
-        .await?;
-    Ok(())
 }
 
 /// By the clock of this machine: an age of hours forgives a place whose clock differs by minutes.
@@ -112,7 +87,7 @@ impl Store {
             let patient = sql!("SET LOCAL idle_in_transaction_session_timeout = 0");
             write.query(patient).execute(write.connection()?).await?;
         }
-        lock_object(&mut write, &object.sha, Lock::Exclusive).await?;
+        write.lock(object.sha.to_string(), Lock::Exclusive).await?;
         let named = write
             .query(NAMED)
             .bind(object.sha.to_string())
@@ -135,49 +110,73 @@ impl Store {
     /// Lets go of the images of studies that are settled, whose results are delivered or given up, and of which nothing has arrived for
     /// `age`. Results, what was made of them, and events stay; the sweeper removes the objects. Gives the number of studies.
     pub async fn forget_images(&self, age: Duration) -> Result<usize, StoreError> {
-        let mut forgotten = 0;
+        let (mut forgotten, mut last) = (0, (i64::MIN, String::new()));
         loop {
-            let batch = self.forget_batch(age).await?;
-            if batch == 0 {
+            let rows = self
+                .database
+                .query(sql!(
+                    "SELECT received_at, sop_uid, study_uid FROM instances WHERE removed_at IS NULL AND made_for IS NULL \
+                     AND received_at <= " now " - $1 AND (received_at, sop_uid) > ($2, $3) ORDER BY received_at, sop_uid LIMIT $4"
+                ))
+                .bind(millis(age))
+                .bind(last.0)
+                .bind(last.1)
+                .bind(BATCH)
+                .fetch_all(self.database.read())
+                .await?;
+            let Some(end) = rows.last() else {
                 return Ok(forgotten);
+            };
+            last = (end.try_get("received_at")?, end.try_get("sop_uid")?);
+            let mut studies = BTreeSet::new();
+            for row in &rows {
+                studies.insert(row.try_get::<String, _>("study_uid")?);
             }
-            forgotten += batch;
+            forgotten += self.forget_settled(studies, age).await?;
         }
     }
 
-    async fn forget_batch(&self, age: Duration) -> Result<usize, StoreError> {
+    /// Lets go of the images of those studies of which that may be; gives their number.
+    async fn forget_settled(&self, studies: BTreeSet<String>, age: Duration) -> Result<usize, StoreError> {
+        let mut forgotten = 0;
         let mut write = self.database.write().await?;
-        let studies = write
-            .query(sql!(
-                "SELECT study_uid, generation FROM studies WHERE state IN ('scored', 'refused', 'failed') \
-                 AND last_arrival_at <= " now " - $1 AND study_uid IN (SELECT study_uid FROM instances WHERE removed_at IS NULL \
-                 AND made_for IS NULL AND received_at <= " now " - $1) \
-                 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.study_uid = studies.study_uid AND jobs.state IN ('ready', 'running')) \
-                 ORDER BY last_arrival_at LIMIT $2" skip_locked
-            ))
-            .bind(millis(age))
-            .bind(BATCH)
-            .fetch_all(write.connection()?)
-            .await?;
-        for row in &studies {
-            let (study, generation): (String, i64) = (row.try_get("study_uid")?, row.try_get("generation")?);
+        for study in studies {
+            let row = write
+                .query(sql!(
+                    "UPDATE studies SET images_removed_at = " now " WHERE study_uid = $1 AND state IN ('scored', 'refused', 'failed') \
+                     AND last_arrival_at <= " now " - $2 \
+                     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.study_uid = studies.study_uid AND jobs.state IN ('ready', 'running')) \
+                     RETURNING generation"
+                ))
+                .bind(study.clone())
+                .bind(millis(age))
+                .fetch_optional(write.connection()?)
+                .await?;
+            let Some(row) = row else { continue };
             let removed = write
-                .query(sql!("UPDATE instances SET removed_at = " now " WHERE study_uid = $1 AND removed_at IS NULL \
-                     AND made_for IS NULL"))
+                .query(
+                    sql!("UPDATE instances SET removed_at = " now " WHERE study_uid = $1 AND removed_at IS NULL AND made_for IS NULL"),
+                )
                 .bind(study.clone())
                 .execute(write.connection()?)
                 .await?
                 .rows_affected();
-            write
-                .query(sql!("UPDATE studies SET images_removed_at = " now " WHERE study_uid = $1"))
-                .bind(study.clone())
-                .execute(write.connection()?)
+            // of a study with images on several pages, only once
+            if removed > 0 {
+                let detail = json!({ "instances": removed });
+                happened(
+                    &mut write,
+                    &study,
+                    row.try_get("generation")?,
+                    EventKind::ImagesRemoved,
+                    &detail,
+                )
                 .await?;
-            let detail = json!({ "instances": removed });
-            happened(&mut write, &study, generation, EventKind::ImagesRemoved, &detail).await?;
+                forgotten += 1;
+            }
         }
         write.commit().await?;
-        Ok(studies.len())
+        Ok(forgotten)
     }
 }
 

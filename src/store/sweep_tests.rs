@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fixture::{Fixture, accept, at_once, both, instance, make_nothing, record, send, uid};
 use super::*;
+use crate::dicom::StudyUid;
 use crate::finding::{Outcome, StudyResult};
 
 const NOW: Duration = Duration::ZERO;
@@ -308,6 +309,37 @@ async fn images_go_when_their_study_is_finished_and_old_and_its_result_stays() {
         assert!(store.instances(&uid()).await.unwrap()[0].removed_at.is_none());
         assert_eq!(store.sweep(NOW).await.unwrap().objects, 0);
         assert!(is_there(&store, b"DICM").await);
+    }
+}
+
+#[tokio::test]
+async fn images_that_must_stay_do_not_hide_those_that_may_go() {
+    for Fixture {
+        store, folder: _kept, ..
+    } in both().await
+    {
+        send(&store, "1.2.9", b"DICM").await;
+        settle(&store).await;
+        deliver(&store).await;
+        // older, and not analysed yet: more than are looked at together
+        for number in 0..250 {
+            let waits = instance("1.3", &format!("1.3.{number}"), Sha::of(b"DICM"));
+            accept(&store, &waits).await;
+        }
+        let aged = [
+            database::sql!("UPDATE instances SET received_at = 1 WHERE study_uid = '1.3'"),
+            database::sql!("UPDATE instances SET received_at = 2 WHERE study_uid = '1.2'"),
+            database::sql!("UPDATE studies SET last_arrival_at = 2"),
+        ];
+        for statement in aged {
+            let aged = store.database.query(statement);
+            aged.execute(store.database.read()).await.unwrap();
+        }
+        assert_eq!(store.forget_images(Duration::from_hours(1)).await.unwrap(), 1);
+        assert!(store.instances(&uid()).await.unwrap()[0].removed_at.is_some());
+        let waiting = StudyUid::parse("1.3").unwrap();
+        let waiting = store.instances(&waiting).await.unwrap();
+        assert!(waiting.iter().all(|row| row.removed_at.is_none()));
     }
 }
 

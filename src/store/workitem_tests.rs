@@ -22,7 +22,6 @@ pub(super) fn new(workitem: &str, instances: &[&str], peer: Option<&str>) -> New
         order: Some(Order {
             study: uid(),
             instances: instances.iter().map(|text| item(text)).collect(),
-            urgent: false,
             retrieve_from: BTreeSet::new(),
             retrieve_urls: BTreeSet::new(),
         }),
@@ -290,12 +289,139 @@ async fn a_high_priority_goes_before_others() {
             .unwrap();
         assert_eq!(queued(store).await, 1);
         let mut urgent = new("1.7", &["1.2.1"], None);
-        urgent.order.as_mut().unwrap().urgent = true;
+        urgent.workitem.attributes.put(tag::PRIORITY, "CS", "HIGH");
         create(store, &urgent).await;
         arrive(store, "1.2.1").await;
         assert_eq!(queued(store).await, 1);
         let job = claim(store, Kind::Analyse).await;
         assert_eq!((job.study.as_str(), job.urgent), ("1.2", true));
+    }
+}
+
+#[tokio::test]
+async fn a_priority_that_is_changed_counts_for_what_waits_already() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        for study in ["1.0", "1.1"] {
+            let other = super::fixture::instance(study, &format!("{study}.1"), Sha::of(b"DICM"));
+            super::fixture::accept(store, &other).await;
+        }
+        create(store, &new("1.7", &["1.2.1"], None)).await;
+        arrive(store, "1.2.1").await;
+        assert_eq!(queued(store).await, 3);
+        let prioritise = async |priority: &str| {
+            let mut changes = Attributes::default();
+            changes.put(tag::PRIORITY, "CS", priority);
+            let change = |workitem: &mut Workitem, _: bool, now: &str| workitem.update(changes, None, now);
+            let changed = store.change_workitem(&item("1.7"), change).await.unwrap();
+            changed.unwrap().unwrap();
+        };
+        prioritise("LOW").await;
+        assert_eq!(claim(store, Kind::Analyse).await.study.as_str(), "1.0");
+        prioritise("HIGH").await;
+        let job = claim(store, Kind::Analyse).await;
+        assert_eq!((job.study.as_str(), job.urgent), ("1.2", true));
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        assert!(
+            claim(store, Kind::Deliver(OWN_ARCHIVE)).await.urgent,
+            "its report goes first, too"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_workitem_that_comes_while_its_study_is_fetched_has_the_peer_asked_once_more() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        create(store, &new("1.7", &["1.2.1"], Some("pacs"))).await;
+        let found = |listed| Fetched {
+            listed,
+            fetched: 1,
+            already_here: listed - 1,
+            refused: None,
+        };
+        let job = claim(store, Kind::Fetch("pacs")).await;
+        // the peer has listed one image, and then got another
+        create(store, &new("1.8", &["1.2.1", "1.2.2"], Some("pacs"))).await;
+        create(store, &new("1.9", &["1.2.3"], Some("pacs"))).await;
+        arrive(store, "1.2.1").await;
+        assert_eq!(store.fetched(&job, &found(1)).await.unwrap(), Settled::Stored);
+        assert_eq!(queued(store).await, 0, "it is fetched once more");
+        assert_eq!(state(store, "1.8").await, State::Scheduled);
+        sound(&fixture).await;
+        let job = claim(store, Kind::Fetch("pacs")).await;
+        assert_eq!(job.attempt, 1);
+        arrive(store, "1.2.2").await;
+        assert_eq!(store.fetched(&job, &found(2)).await.unwrap(), Settled::Stored);
+        assert_eq!(
+            state(store, "1.9").await,
+            State::Canceled,
+            "the peer was asked after it came, and does not have it"
+        );
+        assert_eq!(queued(store).await, 1);
+        let job = claim(store, Kind::Analyse).await;
+        let _ = store
+            .complete(&job, &result(&job, Outcome::Scored))
+            .await
+            .unwrap();
+        keep_reports(store).await;
+        for workitem in ["1.7", "1.8"] {
+            assert_eq!(state(store, workitem).await, State::Completed, "{workitem}");
+        }
+        sound(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn who_subscribes_to_all_while_workitems_come_and_change_hears_of_each() {
+    for fixture in both().await {
+        let store = &fixture.store;
+        for round in 0..12 {
+            let came = |number: usize| format!("1.7.{round}.{number}");
+            create(store, &new(&came(0), &["1.2.1"], None)).await;
+            let mut at_once = tokio::task::JoinSet::new();
+            for number in 1..6 {
+                let (store, uid) = (store.clone(), came(number));
+                at_once.spawn(async move {
+                    create(&store, &new(&uid, &["1.2.1"], None)).await;
+                });
+            }
+            let (subscriber, changer, first) = (store.clone(), store.clone(), item(&came(0)));
+            let name = format!("AE{round}");
+            let own = name.clone();
+            at_once.spawn(async move {
+                assert!(subscriber.subscribe(&own, &Target::Every).await.unwrap());
+            });
+            at_once.spawn(async move {
+                let change = |workitem: &mut Workitem, told: bool, now: &str| {
+                    workitem.request_cancel(&Attributes::default(), told, now)
+                };
+                changer
+                    .change_workitem(&first, change)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .unwrap();
+            });
+            while let Some(done) = at_once.join_next().await {
+                done.unwrap();
+            }
+            let heard = heard(store, &name).await;
+            for number in 1..6 {
+                let one = came(number);
+                assert!(
+                    heard.iter().any(|(workitem, _)| *workitem == one),
+                    "{one}: {heard:?}"
+                );
+            }
+            // canceled before it was subscribed to, or heard of as it was
+            let last = heard.iter().rfind(|(workitem, _)| *workitem == came(0));
+            assert!(last.is_none_or(|(_, state)| state == "CANCELED"), "{heard:?}");
+            store.unsubscribe(&name, &Target::Every).await.unwrap();
+        }
     }
 }
 

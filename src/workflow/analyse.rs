@@ -119,8 +119,11 @@ pub(super) async fn analyse(
         .map_err(StoreError::from)?;
     failpoint::poison(job.study.as_str()).await;
     let mut results = Vec::new();
-    let urgent = job.urgent || instances.iter().any(|row| row.instance.urgent);
-    let priority = if urgent { Priority::Stat } else { Priority::Routine };
+    let priority = if job.urgent {
+        Priority::Stat
+    } else {
+        Priority::Routine
+    };
     for row in instances {
         let asked = Instant::now();
         loop {

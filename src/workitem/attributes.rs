@@ -117,6 +117,13 @@ impl Attributes {
         self.text(tag)
     }
 
+    /// Whether it goes before others: Scheduled Procedure Step Priority (0074,1200) is HIGH, or STAT as requests have it.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.text(tag::PRIORITY)
+            .is_some_and(|priority| ["HIGH", "STAT"].contains(&priority))
+    }
+
     /// The items of a sequence.
     pub fn items(&self, tag: &str) -> impl Iterator<Item = &Map<String, Value>> {
         items_of(&self.0, tag)

@@ -1,7 +1,7 @@
 //! How requests change a workitem: its state, its attributes, the wish that it be canceled (PS3.4 sections CC.2.1, CC.2.2 and CC.2.6).
 
 use super::report::Event;
-use super::{Attributes, State, Workitem, invalid, tag};
+use super::{Attributes, Order, State, Workitem, invalid, tag};
 use crate::dicom::InstanceUid;
 use crate::fault::Fault;
 
@@ -132,6 +132,15 @@ impl Workitem {
                 &fixed[4..]
             ))));
         }
+        let mut updated = self.attributes.clone();
+        updated.merge(changes.clone());
+        let order = |attributes| Order::of(attributes).map_err(Refusal::Invalid);
+        if order(&self.attributes)?.is_some() != order(&updated)?.is_some() {
+            return Err(Refusal::Invalid(invalid(
+                "an update does not change whether osteon performs a workitem: its Scheduled Station Name Code Sequence (0040,4025) stays; \
+                 cancel this one, and make another for the other station",
+            )));
+        }
         let mut events = Vec::new();
         if changes.has(tag::PROGRESS_INFORMATION) {
             events.push(Event::progress(&self.uid, &changes));
@@ -140,7 +149,7 @@ impl Workitem {
             events.push(Event::assigned(&self.uid, &changes));
         }
         let readiness = changes.has(tag::INPUT_READINESS);
-        self.attributes.merge(changes);
+        self.attributes = updated;
         self.attributes.put(tag::MODIFIED_AT, "DT", now);
         if readiness {
             events.push(Event::state(self));

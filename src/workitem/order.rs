@@ -21,8 +21,6 @@ pub struct Order {
     pub study: StudyUid,
     /// The instances that it is complete with; none where the workitem does not list them.
     pub instances: BTreeSet<InstanceUid>,
-    /// Whether it goes before others: Scheduled Procedure Step Priority (0074,1200) is HIGH, or STAT as requests have it.
-    pub urgent: bool,
     /// Application entities that have the study: Retrieve AE Title (0008,0054).
     pub retrieve_from: BTreeSet<String>,
     /// Where else it is said to be: Retrieve URL (0008,1190). They are compared with what is configured and never opened.
@@ -71,9 +69,6 @@ impl Order {
         Ok(Some(Self {
             study,
             instances: listed(attributes)?,
-            urgent: attributes
-                .text(tag::PRIORITY)
-                .is_some_and(|priority| ["HIGH", "STAT"].contains(&priority)),
             retrieve_from: stated(tag::DICOM_RETRIEVAL, tag::RETRIEVE_AE_TITLE),
             retrieve_urls: stated(tag::WADO_RS_RETRIEVAL, tag::RETRIEVE_URL),
         }))

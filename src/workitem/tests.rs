@@ -98,9 +98,14 @@ fn a_new_workitem_is_scheduled_and_has_no_performer() {
 
 #[test]
 fn an_order_is_that_of_one_study_for_this_station() {
-    let order = Order::of(&read(&ordered())).unwrap().unwrap();
+    let attributes = read(&ordered());
+    let order = Order::of(&attributes).unwrap().unwrap();
     assert_eq!(
-        (order.study.as_str(), order.instances.len(), order.urgent),
+        (
+            order.study.as_str(),
+            order.instances.len(),
+            attributes.is_urgent()
+        ),
         ("1.2", 2, true)
     );
     assert!(order.says_where() && order.retrieve_from.contains("PACS"));
@@ -215,11 +220,39 @@ fn an_update_changes_neither_identity_nor_state_nor_input() {
     changes.put(tag::LABEL, "LO", "Another");
     changes.put(tag::STATE, "CS", "SCHEDULED");
     changes.put_sequence(tag::PROGRESS_INFORMATION, &[json!({})]);
-    changes.put_sequence(tag::SCHEDULED_STATION, &[json!({})]);
+    changes.put_sequence(tag::SCHEDULED_PERFORMERS, &[json!({})]);
     let changed = workitem.update(changes, None, NOW).unwrap();
     let kinds: Vec<_> = changed.events.iter().map(|event| kind(event).0).collect();
     assert_eq!(kinds, [json!(3), json!(5)]);
     assert_eq!(workitem.attributes.text(tag::LABEL), Some("Another"));
+}
+
+#[test]
+fn an_update_may_change_the_priority_but_not_whose_work_it_is() {
+    let mut workitem = scheduled();
+    let mut changes = Attributes::default();
+    changes.put(tag::PRIORITY, "CS", "LOW");
+    workitem.update(changes, None, NOW).unwrap();
+    assert!(!workitem.attributes.is_urgent());
+    let station = |code: &str| {
+        let mut changes = Attributes::default();
+        let code = json!({ "00080100": { "vr": "SH", "Value": [code] } });
+        changes.put_sequence(tag::SCHEDULED_STATION, &[code]);
+        changes
+    };
+    workitem.update(station("osteon"), None, NOW).unwrap();
+    let before = workitem.clone();
+    let refused = workitem.update(station("CT-1"), None, NOW);
+    assert!(matches!(refused, Err(Refusal::Invalid(_))));
+    assert_eq!(workitem, before);
+
+    let mut body = ordered();
+    body[tag::SCHEDULED_STATION] =
+        serde_json::to_value(station("CT-1")).unwrap()[tag::SCHEDULED_STATION].clone();
+    let mut anothers = Workitem::schedule(uid(), read(&body), NOW).unwrap().workitem;
+    let refused = anothers.update(station("OSTEON"), None, NOW);
+    assert!(matches!(refused, Err(Refusal::Invalid(_))));
+    anothers.update(station("CT-2"), None, NOW).unwrap();
 }
 
 #[test]

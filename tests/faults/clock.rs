@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::destinations::{configuration, exactly_once, undelivered};
-use crate::ground::{Engine, Stage};
+use crate::ground::{Engine, Ground, Stage};
 use crate::stage::archive::{Archive, Mode};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{Load, Plan, client, store};
@@ -29,35 +29,13 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         return Ok(vec![row.left_out("--without faketime")]);
     }
     let ground = stage.ground("F10", engine)?;
-    let offset = ground.folder.join("offset");
-    set(&offset, 0)?;
-    // PostgreSQL's user may not be able to enter the folder of the cache
-    let library = {
-        let copy = ground.folder.join("libfaketime.so.1");
-        fs::copy(library()?, &copy).map_err(|error| format!("libfaketime cannot be copied: {error}"))?;
-        copy
-    };
-    let environment = faked(&library, &offset);
     let archive = Archive::start(Mode::Accepting).await;
     let config = configuration(&ground.folder, archive.address)?;
-    let mut settings = Settings {
-        lease_seconds: 3.0,
-        max_attempts: 50,
-        // jobs take a while, so that some run when the clock jumps
-        ..ground
-            .settings("jumping")
-            .armed("analyse.before-settle=return(slow:120)")
-    };
-    let postgres = match engine {
-        Engine::Sqlite => None,
-        Engine::Postgres => Some(block_in_place(|| {
-            Postgres::start(&ground.folder.join("postgres"), &environment)
-        })?),
-    };
-    match &postgres {
-        None => settings.environment.extend(environment),
-        Some(postgres) => settings.database = postgres.database("osteon")?,
-    }
+    let Jumping {
+        mut settings,
+        offset,
+        postgres: _postgres,
+    } = Jumping::on(&ground, engine, "")?;
     settings
         .arguments
         .extend(["--config".to_owned(), config.display().to_string()]);
@@ -125,7 +103,81 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         exactly_once(&archive, &doors[0], &studies, &mut row).await;
     }
     drop(server);
-    Ok(vec![row])
+    Ok(vec![row, control(stage, engine).await?])
+}
+
+/// A server that does not compare the token: when the clock jumps ahead every lease has run out, and what runs is done twice.
+async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
+    let mut row = Row::new("F10", "control: the token is not compared", engine.name());
+    let ground = stage.ground("F10-control", engine)?;
+    let Jumping {
+        settings,
+        offset,
+        postgres: _postgres,
+    } = Jumping::on(&ground, engine, "settle.no-fence=return(on);")?;
+    let _server = Osteon::start(&settings).await?;
+    let doors = vec![settings.url()];
+    let ledger = Ledger::default();
+    let stop = CancellationToken::new();
+    let watch = tokio::spawn(ledger.clone().watch(doors.clone(), stop.clone()));
+    let load = Load::start(Plan::new(ground.run, &doors), &ledger);
+    for hours in 1..=4 {
+        sleep(Duration::from_secs(2)).await;
+        set(&offset, hours)?;
+    }
+    let sent = load.stop().await;
+    let audit = ledger.audit(&doors, Duration::from_secs(60)).await;
+    stop.cancel();
+    let _ = watch.await;
+    row.done = format!(
+        "4 jumps ahead; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
+    row.control(&audit, audit.doubled.len(), "doubled");
+    Ok(row)
+}
+
+/// A server whose database has a clock that jumps.
+struct Jumping {
+    settings: Settings,
+    /// The file that says by how much.
+    offset: PathBuf,
+    /// The database, where it is a process of its own.
+    postgres: Option<Postgres>,
+}
+
+impl Jumping {
+    fn on(ground: &Ground, engine: Engine, armed: &str) -> Result<Self, String> {
+        let offset = ground.folder.join("offset");
+        set(&offset, 0)?;
+        // PostgreSQL's user may not be able to enter the folder of the cache
+        let copy = ground.folder.join("libfaketime.so.1");
+        fs::copy(library()?, &copy).map_err(|error| format!("libfaketime cannot be copied: {error}"))?;
+        let environment = faked(&copy, &offset);
+        let mut settings = Settings {
+            lease_seconds: 3.0,
+            max_attempts: 50,
+            // jobs take a while, so that some run when the clock jumps
+            ..ground
+                .settings("jumping")
+                .armed(format!("{armed}analyse.before-settle=return(slow:120)"))
+        };
+        let postgres = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(block_in_place(|| {
+                Postgres::start(&ground.folder.join("postgres"), &environment)
+            })?),
+        };
+        match &postgres {
+            None => settings.environment.extend(environment),
+            Some(postgres) => settings.database = postgres.database("osteon")?,
+        }
+        Ok(Self {
+            settings,
+            offset,
+            postgres,
+        })
+    }
 }
 
 /// How many hours the server's `received_at` of a fresh study is from the true time.

@@ -98,5 +98,33 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         format!("answers other than 200, 202 and 503: {unexpected:?}"),
     );
     row.figure(format!("back {:.1} s after", slowest.as_secs_f64()));
-    Ok(vec![row])
+    Ok(vec![row, control(stage, engine).await?])
+}
+
+/// A server that acknowledges before the row is committed: what comes while the database is away must be lost.
+async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
+    let mut row = Row::new("F9", "control: acknowledged before it is durable", engine.name());
+    let ground = stage.ground("F9-control", engine)?;
+    let postgres = block_in_place(|| Postgres::start(&ground.folder.join("postgres"), &[]))?;
+    let mut settings = ground
+        .settings("careless")
+        .armed("accept.no-fsync-order=return(on)");
+    settings.database = postgres.database("osteon")?;
+    let _server = Osteon::start(&settings).await?;
+    let doors = vec![settings.url()];
+    let ledger = Ledger::default();
+    let load = Load::start(Plan::new(ground.run, &doors), &ledger);
+    sleep(Duration::from_millis(1500)).await;
+    block_in_place(|| postgres.down("immediate"))?;
+    sleep(Duration::from_millis(1500)).await;
+    block_in_place(|| postgres.up())?;
+    sleep(Duration::from_secs(2)).await;
+    let sent = load.stop().await;
+    let audit = ledger.audit(&doors, RESUMES_WITHIN).await;
+    row.done = format!(
+        "stopped once; {sent} studies sent, {} acknowledged",
+        audit.studies
+    );
+    row.control(&audit, audit.lost.len(), "lost");
+    Ok(row)
 }

@@ -189,7 +189,36 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         slowest.as_secs_f64()
     ));
     dead.engine = engine.name().to_owned();
-    Ok(vec![row, dead])
+    Ok(vec![row, dead, control(stage, engine).await?])
+}
+
+/// A server that believes what the archive answers: of one that answers 200 and stores nothing, it must say delivered.
+async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
+    let mut row = Row::new("F8", "control: the archive is believed", engine.name());
+    let ground = stage.ground("F8-control", engine)?;
+    let archive = Archive::start(Mode::Lying).await;
+    let config = configuration(&ground.folder, archive.address)?;
+    let mut settings = ground.settings("trusting").armed("deliver.no-verify=return(on)");
+    settings
+        .arguments
+        .extend(["--config".to_owned(), config.display().to_string()]);
+    let _server = Osteon::start(&settings).await?;
+    let mut scene = Scene {
+        settings,
+        ledger: Ledger::default(),
+        run: ground.run,
+        sent: 0,
+        client: client(),
+    };
+    let sent = scene.play().await?;
+    let said = scene.until(&sent, "delivered", DELIVERED_WITHIN).await;
+    let there = archive.copies().len();
+    row.done = format!("{} results, {there} objects at the archive", sent.len());
+    row.must(
+        said.is_ok() && there == 0,
+        "nothing was called delivered that is not there: the test cannot fail",
+    );
+    Ok(row)
 }
 
 /// The mean time in seconds between the first and second failure of a delivery, the second and third, and so on.

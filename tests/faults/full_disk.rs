@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::ground::{Engine, Stage};
+use crate::ground::{Engine, Ground, Stage};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{Load, Plan, client};
-use crate::stage::server::Osteon;
+use crate::stage::server::{Osteon, Settings};
 use crate::table::Row;
 
 /// How soon it must work again when there is room.
@@ -33,6 +33,9 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let mut rows = Vec::new();
     for place in places {
         rows.push(filled(stage, engine, place, &through).await?);
+    }
+    if places.contains(&"database") {
+        rows.push(control(stage, engine, &through).await?);
     }
     Ok(rows)
 }
@@ -58,22 +61,7 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
     let mut row = Row::new("F2", format!("disk full: {place}"), engine.name());
     let ground = stage.ground("F2", engine)?;
     let mut settings = ground.settings("full");
-    let small = match place {
-        "data" => ground.data.clone(),
-        other => ground.data.join(other),
-    };
-    fs::create_dir_all(&small).map_err(|error| error.to_string())?;
-    if place == "database" {
-        settings.database = format!("sqlite:{}", small.join("osteon.sqlite").display());
-    }
-    let mount = format!(
-        "mount -t tmpfs -o size=160m tmpfs '{}' && exec \"$@\"",
-        small.display()
-    );
-    settings.through = through.to_vec();
-    settings
-        .through
-        .extend(["sh", "-c", &mount, "sh"].map(String::from));
+    let small = on_small_disk(&mut settings, &ground, place, through)?;
     let server = Osteon::start(&settings).await?;
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
@@ -156,6 +144,56 @@ async fn filled(stage: &Stage, engine: Engine, place: &str, through: &[String]) 
         ),
     );
     Ok(row)
+}
+
+/// A server that acknowledges before the row is committed: what comes while there is no room for rows must be lost.
+async fn control(stage: &Stage, engine: Engine, through: &[String]) -> Result<Row, String> {
+    let mut row = Row::new("F2", "control: acknowledged before it is durable", engine.name());
+    let ground = stage.ground("F2-control", engine)?;
+    let mut settings = ground
+        .settings("careless")
+        .armed("accept.no-fsync-order=return(on)");
+    let small = on_small_disk(&mut settings, &ground, "database", through)?;
+    let server = Osteon::start(&settings).await?;
+    let doors = vec![settings.url()];
+    let ledger = Ledger::default();
+    let load = Load::start(Plan::new(ground.run, &doors), &ledger);
+    sleep(Duration::from_secs(1)).await;
+    let ballast = seen_by(&server, &small).join("ballast");
+    fill(&ballast)?;
+    sleep(Duration::from_secs(2)).await;
+    let sent = load.stop().await;
+    fs::remove_file(&ballast).map_err(|error| format!("the ballast stays: {error}"))?;
+    let audit = ledger.audit(&doors, Duration::from_secs(20)).await;
+    row.done = format!("filled once; {sent} studies sent, {} acknowledged", audit.studies);
+    row.control(&audit, audit.lost.len(), "lost");
+    Ok(row)
+}
+
+/// Has the server's objects, database or both on a small file system that only it sees; gives where that is.
+fn on_small_disk(
+    settings: &mut Settings,
+    ground: &Ground,
+    place: &str,
+    through: &[String],
+) -> Result<PathBuf, String> {
+    let small = match place {
+        "data" => ground.data.clone(),
+        other => ground.data.join(other),
+    };
+    fs::create_dir_all(&small).map_err(|error| error.to_string())?;
+    if place == "database" {
+        settings.database = format!("sqlite:{}", small.join("osteon.sqlite").display());
+    }
+    let mount = format!(
+        "mount -t tmpfs -o size=160m tmpfs '{}' && exec \"$@\"",
+        small.display()
+    );
+    settings.through = through.to_vec();
+    settings
+        .through
+        .extend(["sh", "-c", &mount, "sh"].map(String::from));
+    Ok(small)
 }
 
 /// A path as the server sees it, with its own mounts.

@@ -1,7 +1,7 @@
 //! `make faults`: the faults that the server must survive, made on purpose, with a ledger that counts from outside what they cost.
 //!
-//! Every server here is the real program in a process of its own; PostgreSQL and the object store are real, too. Beside F1, F3
-//! and F4 stands a control, with a protection switched off by a failpoint: it must show damage, else the test could not.
+//! Every server here is the real program in a process of its own; PostgreSQL and the object store are real, too. Beside each
+//! fault that can have one stands a control, with the protection off, most often by a failpoint: it must show damage, else the test could not.
 
 #![allow(
     clippy::pedantic,

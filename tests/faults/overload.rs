@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::ground::{Engine, MODEL, Stage};
+use crate::ground::{Engine, Ground, MODEL, Stage};
 use crate::stage::ledger::Ledger;
 use crate::stage::load::{Load, Plan};
 use crate::stage::server::Osteon;
@@ -152,7 +152,46 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         format!("only {busy} of {asked} were told to come back: it was no overload"),
     );
     row.audited(&audit);
-    Ok(vec![row])
+    drop(server);
+    Ok(vec![row, control(&ground, &caller, capacity, engine).await?])
+}
+
+/// A server whose queue has hardly an end, and callers without a deadline: answers must come late, else nothing kept them short.
+async fn control(ground: &Ground, caller: &Caller, capacity: f64, engine: Engine) -> Result<Row, String> {
+    let mut row = Row::new("F6", "control: a long queue, no deadlines", engine.name());
+    let mut settings = ground.settings("patient");
+    settings
+        .arguments
+        .extend(["--queue", "100000", "--body-memory-mib", "4096"].map(String::from));
+    let _server = Osteon::start(&settings).await?;
+    let caller = Caller {
+        url: format!("{}/v1/models/{MODEL}/score", settings.url()),
+        ..caller.clone()
+    };
+    let answers = Arc::<Mutex<Answers>>::default();
+    let asked = ((capacity * 5.0) as usize).min(CALLERS);
+    let calls: Vec<_> = (0..asked)
+        .map(|_| {
+            let (caller, answers) = (caller.clone(), Arc::clone(&answers));
+            tokio::spawn(async move { caller.ask(&answers).await })
+        })
+        .collect();
+    for call in calls {
+        let _ = call.await;
+    }
+    let answers = std::mem::take(&mut *answers.lock().unwrap());
+    let late = answers
+        .latencies
+        .iter()
+        .filter(|latency| **latency > DEADLINE + LATE);
+    let late = late.count();
+    row.done = format!("{asked} images asked for at once");
+    row.figure(format!("{late} later than {:?}", DEADLINE + LATE));
+    row.must(
+        late > 0,
+        "nothing was late without a deadline: the test cannot fail",
+    );
+    Ok(row)
 }
 
 #[derive(Clone)]

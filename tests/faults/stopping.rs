@@ -130,7 +130,36 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
         ended.as_secs_f64(),
         audit.settled_after.as_secs_f64()
     ));
-    Ok(vec![row])
+    Ok(vec![row, control(&settings, &body, engine).await?])
+}
+
+/// A server that is not asked but killed: whoever waits for an answer must be counted as having none.
+async fn control(settings: &Settings, body: &[u8], engine: Engine) -> Result<Row, String> {
+    let mut row = Row::new("F7", "control: SIGKILL in its place", engine.name());
+    let mut server = Osteon::start(&settings.beside("killed")).await?;
+    let address = server.settings.listen;
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (body, stop) = (body.to_vec(), Arc::clone(&stop));
+            std::thread::spawn(move || call(address, &body, &stop))
+        })
+        .collect();
+    sleep(Duration::from_secs(2)).await;
+    server.kill();
+    stop.store(true, Ordering::Relaxed);
+    let (mut answered, mut failed) = (0, 0);
+    for caller in callers {
+        let (good, bad) = caller.join().map_err(|_| "a caller panicked")?;
+        answered += good;
+        failed += bad.len();
+    }
+    row.done = format!("{answered} requests answered, {failed} in flight had no answer");
+    row.must(
+        failed > 0,
+        "every request had its answer though the server was killed: the test cannot fail",
+    );
+    Ok(row)
 }
 
 /// A request that was sent and not answered.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
-use osteon::train::assess::folds::{Answered, Fold, by_patient, by_site, others, summary};
+use osteon::train::assess::folds::{Answered, Fold, by_group, by_site, others, summary};
 use osteon::train::data::index::{Labelled, rows};
 use osteon::train::data::{Fractions, Split};
 use osteon::train::export::temperatures;
@@ -54,9 +54,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let samples = &labelled.samples;
     let folds = match &arguments.by {
         Some(column) => {
-            by_site(samples, &values(&arguments.labels, column, &labelled)?).map_err(anyhow::Error::msg)?
+            let sites = values(&arguments.labels, column, &labelled)?;
+            by_site(&labelled.groups, &sites).map_err(anyhow::Error::msg)?
         }
-        None => by_patient(samples, usize::from(arguments.folds), recipe.seed)?,
+        None => by_group(
+            samples,
+            &labelled.groups,
+            usize::from(arguments.folds),
+            recipe.seed,
+        )?,
     };
     let source = Source {
         labels: std::path::absolute(&arguments.labels)?,
@@ -132,7 +138,8 @@ fn parts(labelled: &Labelled, fold: &Fold, told: &Told) -> anyhow::Result<Parts>
         validation: told.source.validation,
         test: 0.0,
     };
-    let split = Split::new(&own.patients, &own.labels, fractions, told.recipe.seed)?;
+    let groups: Vec<String> = rest.iter().map(|place| labelled.groups[*place].clone()).collect();
+    let split = Split::new(&groups, &own.labels, fractions, told.recipe.seed)?;
     Ok(Parts {
         train: own.select(&split.train),
         validation: own.select(&split.validation),

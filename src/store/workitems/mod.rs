@@ -21,6 +21,8 @@ use super::arrivals::{Wish, ask, hold as hold_or_make};
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
 use super::fetches::queue_fetch;
+use super::queue::{hold_jobs, rank_jobs};
+use super::results::hold;
 use super::row::{from_json, key, to_json, unreadable};
 use super::{Patience, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::InstanceUid;
@@ -84,7 +86,7 @@ impl Held {
         let written = write
             .query(sql!(
                 "UPDATE workitems SET state = $3, version = $4, transaction_uid = $5, performed_here = $6, attributes = $7, result_key = $8, \
-                 ended_at = CASE WHEN $9 = 1 THEN coalesce(ended_at, " now ") END WHERE workitem_uid = $1 AND version = $2"
+                 urgent = $10, ended_at = CASE WHEN $9 = 1 THEN coalesce(ended_at, " now ") END WHERE workitem_uid = $1 AND version = $2"
             ))
             .bind(workitem.uid.to_string())
             .bind(former)
@@ -95,6 +97,7 @@ impl Held {
             .bind(to_json(&workitem.attributes)?)
             .bind(self.result.as_ref().map(ToString::to_string))
             .bind(i64::from(workitem.state.is_final()))
+            .bind(i64::from(workitem.attributes.is_urgent()))
             .execute(write.connection()?)
             .await?
             .rows_affected();
@@ -165,15 +168,10 @@ impl Store {
         change: impl FnOnce(&mut Workitem, bool, &str) -> Result<Changed, Refusal> + Send,
     ) -> Result<Option<Result<Changed, Refusal>>, StoreError> {
         let mut write = self.database.write().await?;
-        let row = write
-            .query(sql!(
-                "SELECT * FROM workitems WHERE workitem_uid = $1" for_update
-            ))
-            .bind(uid.to_string())
-            .fetch_optional(write.connection()?)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut held = Held::read(&row)?;
+        let Some(mut held) = hold_workitem(&mut write, uid).await? else {
+            return Ok(None);
+        };
+        let study = held.study.clone();
         let subscribers = write
             .query(sql!(
                 "SELECT 1 FROM workitem_subscriptions WHERE target = $1 LIMIT 1"
@@ -188,10 +186,34 @@ impl Store {
         };
         if changed.already.is_none() {
             held.write(&mut write, &changed.events).await?;
+            if let Some(study) = study {
+                rank_jobs(&mut write, &study).await?;
+            }
         }
         write.commit().await?;
         Ok(Some(Ok(changed)))
     }
+}
+
+/// Holds a workitem; before it the study that it orders a score of, and the study's jobs.
+async fn hold_workitem(write: &mut Write, uid: &InstanceUid) -> Result<Option<Held>, StoreError> {
+    // the study of a workitem never changes
+    let row = write
+        .query(sql!("SELECT study_uid FROM workitems WHERE workitem_uid = $1"))
+        .bind(uid.to_string())
+        .fetch_optional(write.connection()?)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if let Some(study) = row.try_get::<Option<String>, _>("study_uid")? {
+        hold(write, &study).await?;
+        hold_jobs(write, &study).await?;
+    }
+    let row = write
+        .query(sql!("SELECT * FROM workitems WHERE workitem_uid = $1" for_update))
+        .bind(uid.to_string())
+        .fetch_optional(write.connection()?)
+        .await?;
+    row.map(|row| Held::read(&row)).transpose()
 }
 
 /// The time by the database's clock, as VR DT has it.
@@ -213,7 +235,7 @@ async fn insert(write: &mut Write, new: &NewWorkitem) -> Result<bool, StoreError
         .bind(workitem.uid.to_string())
         .bind(workitem.state.name())
         .bind(order.map(|order| order.study.to_string()))
-        .bind(i64::from(order.is_some_and(|order| order.urgent)))
+        .bind(i64::from(workitem.attributes.is_urgent()))
         .bind(new.peer.clone())
         .bind(to_json(&workitem.attributes)?)
         .bind(workitem.attributes.only_text(tag::PATIENT_ID).map(str::to_owned))
@@ -245,6 +267,7 @@ async fn place(
     let detail =
         json!({ "workitem": new.workitem.uid, "instances": order.instances.len(), "peer": new.peer });
     note(write, study, EventKind::WorkitemScheduled, &detail).await?;
+    rank_jobs(write, study).await?;
     let row = write
         .query(sql!(
             "SELECT studies.state, (SELECT count(*) FROM instances WHERE instances.study_uid = studies.study_uid AND made_for IS NULL \

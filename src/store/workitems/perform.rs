@@ -11,8 +11,8 @@ use crate::dicom::uid;
 use crate::finding::StudyResult;
 use crate::workitem::{Ending, Event, State};
 
-/// An analysis of the study was claimed: whatever waits for it and has its input is taken. Gives whether anything is urgent.
-pub(in crate::store) async fn begin_workitems(write: &mut Write, study: &str) -> Result<bool, StoreError> {
+/// An analysis of the study was claimed: whatever waits for it and has its input is taken.
+pub(in crate::store) async fn begin_workitems(write: &mut Write, study: &str) -> Result<(), StoreError> {
     let rows = write
         .query(sql!(
             "SELECT workitems.*, CASE WHEN " has_input " THEN 1 ELSE 0 END AS has_input FROM workitems WHERE study_uid = $1 \
@@ -21,9 +21,7 @@ pub(in crate::store) async fn begin_workitems(write: &mut Write, study: &str) ->
         .bind(study.to_owned())
         .fetch_all(write.connection()?)
         .await?;
-    let mut urgent = false;
     for row in &rows {
-        urgent |= row.try_get::<i64, _>("urgent")? != 0;
         let mut held = Held::read(row)?;
         if held.workitem.state == State::Scheduled && row.try_get::<i32, _>("has_input")? == 1 {
             let now = clock(write).await?;
@@ -31,7 +29,7 @@ pub(in crate::store) async fn begin_workitems(write: &mut Write, study: &str) ->
             held.write(write, &[begun]).await?;
         }
     }
-    Ok(urgent)
+    Ok(())
 }
 
 /// The study has its outcome, of this key: whatever was taken for it waits for the objects of that result, and whatever came meanwhile

@@ -1,12 +1,15 @@
 //! Who hears what happens to which workitem.
 //!
-//! Invariant: a report is a row for each subscriber, written with the change that it tells of, so that every server can send it on.
+//! Invariants:
+//! - a report is a row for each subscriber, written with the change that it tells of, so that every server can send it on;
+//! - whoever subscribes to workitems that they do not name hears of every change that they did not see: changes hold the subscriptions
+//!   shared from their first report on, and such a subscriber holds them alone, before looking at any workitem.
 
 use std::time::Duration;
 
 use sqlx::Row;
 
-use super::super::database::{Write, millis, sql};
+use super::super::database::{Lock, Write, millis, sql};
 use super::super::row::{from_json, to_json};
 use super::super::{Store, StoreError, Timestamp};
 use super::{BATCH, Held};
@@ -63,10 +66,12 @@ impl Store {
                 subscribe_to(&mut write, ae_title, &Held::read(&row)?).await?;
             }
             Target::Every => {
+                hold_subscriptions(&mut write, Lock::Exclusive).await?;
                 put(&mut write, ae_title, EVERY_WORKITEM, None).await?;
                 subscribe_to_open(&mut write, ae_title, &Query::default()).await?;
             }
             Target::Matching(filter) => {
+                hold_subscriptions(&mut write, Lock::Exclusive).await?;
                 put(&mut write, ae_title, MATCHING_WORKITEMS, Some(filter)).await?;
                 if let Ok(query) = Query::parse_filter(filter) {
                     subscribe_to_open(&mut write, ae_title, &query).await?;
@@ -162,6 +167,7 @@ pub(super) async fn report(
     version: i64,
     event: &Event,
 ) -> Result<(), StoreError> {
+    hold_subscriptions(write, Lock::Shared).await?;
     write
         .query(sql!(
             "INSERT INTO workitem_reports (ae_title, workitem_uid, version, at, report) \
@@ -180,6 +186,7 @@ pub(super) async fn subscribe_whoever_wants(
     write: &mut Write,
     workitem: &Workitem,
 ) -> Result<(), StoreError> {
+    hold_subscriptions(write, Lock::Shared).await?;
     let wishes = write
         .query(sql!(
             "SELECT ae_title, filter FROM workitem_subscriptions WHERE target IN ($1, $2)"
@@ -219,7 +226,7 @@ async fn put(
     Ok(())
 }
 
-/// Subscribes to a workitem that is held, and says where it stands.
+/// Subscribes to a workitem that does not change meanwhile, and says where it stands.
 async fn subscribe_to(write: &mut Write, ae_title: &str, held: &Held) -> Result<(), StoreError> {
     put(write, ae_title, held.workitem.uid.as_str(), None).await?;
     write
@@ -236,14 +243,19 @@ async fn subscribe_to(write: &mut Write, ae_title: &str, held: &Held) -> Result<
     Ok(())
 }
 
-/// Subscribes to all workitems that are not ended and match.
+/// Who hears of what stays as it is until the transaction ends, or changes in it alone.
+async fn hold_subscriptions(write: &mut Write, how: Lock) -> Result<(), StoreError> {
+    write.lock("subscriptions to workitems".to_owned(), how).await
+}
+
+/// Subscribes to all workitems that are not ended and match; none changes meanwhile, for the subscriptions are held.
 async fn subscribe_to_open(write: &mut Write, ae_title: &str, query: &Query) -> Result<(), StoreError> {
     let mut last = String::new();
     loop {
         let rows = write
             .query(sql!(
                 "SELECT * FROM workitems WHERE workitem_uid > $1 AND state IN ('SCHEDULED', 'IN PROGRESS') \
-                 ORDER BY workitem_uid LIMIT $2" for_update
+                 ORDER BY workitem_uid LIMIT $2"
             ))
             .bind(last.clone())
             .bind(BATCH)

@@ -1,6 +1,6 @@
 //! Cross-validation: who is held out in which fold, and what all folds come to.
 //!
-//! Folds are of whole patients, or of whole sites. Each image is in the test set of exactly one fold.
+//! Folds are of whole groups (a patient's images and those of one picture, as the index has them), or of whole sites. Each image is in the test set of exactly one fold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,26 +20,27 @@ pub struct Fold {
     pub test: Vec<usize>,
 }
 
-/// As many folds of patients as `count` says, at least 2, alike in size and in their labels.
-pub fn by_patient(samples: &Samples, count: usize, seed: u64) -> Result<Vec<Fold>, SplitError> {
+/// As many folds of groups as `count` says, at least 2, alike in size and in their labels; `groups` has one for each image.
+pub fn by_group(
+    samples: &Samples,
+    groups: &[String],
+    count: usize,
+    seed: u64,
+) -> Result<Vec<Fold>, SplitError> {
     let mut rest: Vec<usize> = (0..samples.len()).collect();
     let mut folds = Vec::new();
     for fold in 0..count {
         let mut test = rest.clone();
         if fold + 1 < count {
             let own = samples.select(&rest);
+            let groups: Vec<String> = rest.iter().map(|place| groups[*place].clone()).collect();
             let share = 1.0 / (count - fold) as f64;
             let fractions = Fractions {
                 train: 1.0 - share,
                 validation: 0.0,
                 test: share,
             };
-            let split = Split::new(
-                &own.patients,
-                &own.labels,
-                fractions,
-                seed.wrapping_add(fold as u64),
-            )?;
+            let split = Split::new(&groups, &own.labels, fractions, seed.wrapping_add(fold as u64))?;
             test = split.test.iter().map(|place| rest[*place]).collect();
             rest = split.train.iter().map(|place| rest[*place]).collect();
         }
@@ -54,14 +55,17 @@ pub fn by_patient(samples: &Samples, count: usize, seed: u64) -> Result<Vec<Fold
 /// One fold for each site; `sites` has one for each image.
 ///
 /// # Errors
-/// A sentence where there is one site only, or a patient was at two, whom no fold could hold out.
-pub fn by_site(samples: &Samples, sites: &[String]) -> Result<Vec<Fold>, String> {
+/// A sentence where there is one site only, or a group was at two, which no fold could hold out.
+pub fn by_site(groups: &[String], sites: &[String]) -> Result<Vec<Fold>, String> {
     let mut folds: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
     let mut home: BTreeMap<&String, &String> = BTreeMap::new();
-    for (place, (site, patient)) in sites.iter().zip(&samples.patients).enumerate() {
+    for (place, (site, group)) in sites.iter().zip(groups).enumerate() {
         folds.entry(site).or_default().push(place);
-        if **home.entry(patient).or_insert(site) != *site {
-            return Err("a patient has images from two sites, so no fold can hold out one of them: give such patients one site".to_owned());
+        if **home.entry(group).or_insert(site) != *site {
+            return Err(
+                "a patient, or one picture, has images from two sites, so no fold can hold out one of them: give such images one site"
+                    .to_owned(),
+            );
         }
     }
     if folds.len() < 2 {
@@ -237,8 +241,8 @@ mod tests {
     fn every_image_is_tested_once_and_no_patient_is_on_both_sides() {
         let (samples, sites) = samples();
         for folds in [
-            by_patient(&samples, 5, 1).unwrap(),
-            by_site(&samples, &sites).unwrap(),
+            by_group(&samples, &samples.patients, 5, 1).unwrap(),
+            by_site(&samples.patients, &sites).unwrap(),
         ] {
             let mut seen: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
             seen.sort_unstable();
@@ -253,25 +257,48 @@ mod tests {
                 assert!(patients(&fold.test).is_disjoint(&patients(&others(fold, 90))));
             }
         }
-        let folds = by_patient(&samples, 5, 1).unwrap();
+        let folds = by_group(&samples, &samples.patients, 5, 1).unwrap();
         assert!(
             folds.iter().all(|fold| fold.test.len().abs_diff(18) <= 3),
             "alike in size"
         );
         let mut apart = sites.clone();
         apart[0] = "site 2".to_owned();
-        assert!(by_site(&samples, &apart).unwrap_err().contains("two sites"));
         assert!(
-            by_site(&samples, &vec!["one".to_owned(); 90])
+            by_site(&samples.patients, &apart)
+                .unwrap_err()
+                .contains("two sites")
+        );
+        assert!(
+            by_site(&samples.patients, &vec!["one".to_owned(); 90])
                 .unwrap_err()
                 .contains("only one site")
         );
     }
 
     #[test]
+    fn one_picture_of_two_patients_is_in_one_fold() {
+        let (samples, sites) = samples();
+        let mut groups = samples.patients.clone();
+        for group in &mut groups {
+            // every patient's images with those of the next
+            let number: usize = group[1..].parse().unwrap();
+            *group = format!("g{}", number / 2);
+        }
+        for fold in by_group(&samples, &groups, 5, 1).unwrap() {
+            let of = |places: &[usize]| -> BTreeSet<String> {
+                places.iter().map(|place| groups[*place].clone()).collect()
+            };
+            assert!(of(&fold.test).is_disjoint(&of(&others(&fold, 90))));
+        }
+        groups[0] = "g14".to_owned();
+        assert!(by_site(&groups, &sites).unwrap_err().contains("two sites"));
+    }
+
+    #[test]
     fn the_summary_has_each_fold_their_mean_and_all_together() {
         let (samples, _) = samples();
-        let folds = by_patient(&samples, 3, 1).unwrap();
+        let folds = by_group(&samples, &samples.patients, 3, 1).unwrap();
         let heads = Heads::new(&[], &["finding".to_owned()]);
         let answer = |fold: &Fold, right: f64| Answered {
             fold: fold.clone(),
