@@ -151,8 +151,12 @@ mod sweep_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod urgency_tests;
+#[cfg(test)]
 mod workitem_ending_tests;
 #[cfg(test)]
 mod workitem_search_tests;
+#[cfg(test)]
+mod workitem_subscription_tests;
 #[cfg(test)]
 mod workitem_tests;

@@ -310,68 +310,6 @@ async fn a_failed_attempt_counts_and_a_released_one_does_not() {
 }
 
 #[tokio::test]
-async fn an_urgent_study_is_analysed_before_one_that_came_earlier() {
-    for Fixture {
-        store, folder: _kept, ..
-    } in both().await
-    {
-        for (study, urgent) in [("1.5", false), ("1.6", true)] {
-            let (object, _) = store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
-            let urgent = NewInstance {
-                urgent,
-                ..instance(study, &format!("{study}.1"), object)
-            };
-            accept(&store, &urgent).await;
-        }
-        assert_eq!(enqueue(&store).await, 2);
-        let first = claim(&store, LEASE).await.unwrap();
-        assert_eq!(first.study.as_str(), "1.6");
-        assert_eq!(claim(&store, LEASE).await.unwrap().study.as_str(), "1.5");
-    }
-}
-
-#[tokio::test]
-async fn an_urgent_study_that_was_put_back_still_goes_first_and_the_others_do_not_starve() {
-    for Fixture {
-        store, folder: _kept, ..
-    } in both().await
-    {
-        for (study, urgent) in [("1.4", false), ("1.5", false), ("1.6", true)] {
-            let (object, _) = store.put_object(Bytes::from_static(b"DICM")).await.unwrap();
-            let instance = NewInstance {
-                urgent,
-                ..instance(study, &format!("{study}.1"), object)
-            };
-            accept(&store, &instance).await;
-        }
-        assert_eq!(enqueue(&store).await, 3);
-        let job = claim(&store, LEASE).await.unwrap();
-        assert_eq!((job.study.as_str(), job.urgent), ("1.6", true));
-        let delay = Duration::from_millis(50);
-        assert_eq!(
-            store.fail_attempt(&job, "again", delay).await.unwrap(),
-            Settled::Stored
-        );
-        tokio::time::sleep(2 * delay).await;
-        assert_eq!(store.due_in(Kind::Analyse).await.unwrap(), Some(Duration::ZERO));
-        let job = claim(&store, LEASE).await.unwrap();
-        assert_eq!(job.study.as_str(), "1.6", "it was put back after the others came");
-        assert_eq!(
-            store.fail_attempt(&job, "again", delay).await.unwrap(),
-            Settled::Stored
-        );
-        tokio::time::sleep(2 * delay).await;
-        let aged = sql!("UPDATE jobs SET available_at = available_at - 660000 WHERE study_uid = '1.5'");
-        let aged = store.database.query(aged);
-        aged.execute(store.database.read()).await.unwrap();
-        let both = store.claim(Kind::Analyse, 2, LEASE, 5).await.unwrap();
-        let both: Vec<&str> = both.iter().map(|job| job.study.as_str()).collect();
-        assert_eq!(both, ["1.5", "1.6"], "it has waited for ten minutes longer");
-        assert_eq!(claim(&store, LEASE).await.unwrap().study.as_str(), "1.4");
-    }
-}
-
-#[tokio::test]
 async fn many_workers_at_once_take_every_job_once() {
     for fixture in both().await {
         for number in 0..60 {

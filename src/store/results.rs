@@ -7,6 +7,7 @@
 //! - the same study, model and input have the same key, so an analysis that is repeated writes nothing twice; only where another result
 //!   came in between it is a result of its own, which takes the place of that one.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -280,10 +281,15 @@ pub(super) async fn set_outcome(
             key = key.once_more(between);
         }
     }
-    let result = &NewResult {
-        key,
-        ..result.clone()
+    let result = if key == result.key {
+        Cow::Borrowed(result)
+    } else {
+        Cow::Owned(NewResult {
+            key,
+            ..result.clone()
+        })
     };
+    let result = &*result;
     put_result(write, job, result, study.completeness, former.as_ref()).await?;
     let kind = match result.body.outcome {
         Outcome::Scored => EventKind::Scored,

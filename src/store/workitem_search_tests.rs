@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixture::both;
+use super::workitem_subscription_tests::heard;
 use super::workitem_tests::*;
 use super::*;
 use crate::workitem::{Attributes, Page, Query, State, Workitem, tag};

@@ -12,6 +12,8 @@ mod perform;
 mod report;
 
 #[cfg(test)]
+mod matching_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::dicom::InstanceUid;

@@ -13,7 +13,7 @@ use osteon::model::onnx_format::{
     type_proto,
 };
 use osteon::model::package::{GOLDENS, MANIFEST, MODEL, sha256};
-use osteon::model::{Goldens, Policy, Stage, TrustedKeys};
+use osteon::model::{Goldens, Stage};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
 use prost::Message;
@@ -39,7 +39,7 @@ fn under(models: &Path) -> RepositorySettings {
 
 /// What is said of the only package in `models`.
 #[track_caller]
-fn refused(settings: RepositorySettings, stage: Stage, expected: &str) {
+pub(crate) fn refused(settings: RepositorySettings, stage: Stage, expected: &str) {
     let inference = loaded(settings);
     assert!(inference.catalog().all().is_empty(), "it is served");
     let rejected = inference.catalog().rejected();
@@ -460,122 +460,6 @@ fn networks_that_compute_something_else() {
     );
     put(models.path(), 1, &network.encode_to_vec());
     refused(under(models.path()), Stage::Goldens, "gives what is no number");
-}
-
-/// A key pair, the folder of its public half, and what signs a manifest with it.
-struct Signer {
-    keys: minisign::KeyPair,
-    folder: tempfile::TempDir,
-}
-
-impl Signer {
-    fn new() -> Self {
-        let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let public = keys.pk.to_box().unwrap().to_string();
-        fs::write(folder.path().join("hospital.pub"), public).unwrap();
-        Self { keys, folder }
-    }
-
-    fn sign(&self, package: &Path) {
-        let manifest = fs::read(package.join(MANIFEST)).unwrap();
-        let signature = minisign::sign(None, &self.keys.sk, &manifest[..], None, None).unwrap();
-        fs::write(package.join("manifest.json.minisig"), signature.to_string()).unwrap();
-    }
-
-    fn settings(&self, models: &Path, require_signature: bool) -> RepositorySettings {
-        RepositorySettings {
-            policy: Policy {
-                trusted: TrustedKeys::read(self.folder.path()).unwrap(),
-                require_signature,
-                ..Policy::default()
-            },
-            ..models.into()
-        }
-    }
-}
-
-#[test]
-fn signatures() {
-    let (ours, others) = (Signer::new(), Signer::new());
-    let models = tempfile::tempdir().unwrap();
-    let package = models.path().join("m/1");
-    Tiny::new("m", 1).publish(models.path());
-    refused(
-        ours.settings(models.path(), true),
-        Stage::Signature,
-        "manifest.json.minisig is missing, and this server serves signed models only",
-    );
-    assert_eq!(
-        loaded(ours.settings(models.path(), false)).catalog().all().len(),
-        1
-    );
-
-    others.sign(&package);
-    for required in [false, true] {
-        refused(
-            ours.settings(models.path(), required),
-            Stage::Signature,
-            "is not of this manifest by a trusted key (hospital)",
-        );
-    }
-    fs::write(package.join("manifest.json.minisig"), "not a signature").unwrap();
-    refused(
-        ours.settings(models.path(), false),
-        Stage::Signature,
-        "is no minisign signature: make it with `minisign -S -m manifest.json`",
-    );
-
-    ours.sign(&package);
-    let served = loaded(ours.settings(models.path(), true)).catalog().all();
-    assert_eq!(
-        served.first().map(|model| model.signed.clone()),
-        Some(osteon::model::Signed::By("hospital".into()))
-    );
-
-    // another threshold: every digest agrees, the signature does not
-    let manifest = fs::read_to_string(package.join(MANIFEST)).unwrap();
-    fs::write(
-        package.join(MANIFEST),
-        manifest.replace("\"threshold\": 0.5", "\"threshold\": 0.9"),
-    )
-    .unwrap();
-    refused(
-        ours.settings(models.path(), true),
-        Stage::Signature,
-        "the manifest was changed after it was signed, or somebody else signed it",
-    );
-
-    // an old signed version in the folder of a newer one
-    fs::write(package.join(MANIFEST), manifest).unwrap();
-    fs::rename(&package, models.path().join("m/2")).unwrap();
-    refused(
-        ours.settings(models.path(), true),
-        Stage::Digest,
-        "the manifest is of m version 1: it must lie in m/1/",
-    );
-}
-
-#[test]
-fn keys_that_are_none() {
-    let folder = tempfile::tempdir().unwrap();
-    assert!(
-        TrustedKeys::read(folder.path())
-            .unwrap_err()
-            .contains("has no .pub file")
-    );
-    let file = folder.path().join("a.pub");
-    fs::write(&file, "no key").unwrap();
-    assert!(
-        TrustedKeys::read(&file)
-            .unwrap_err()
-            .contains("is no minisign public key")
-    );
-    assert!(
-        TrustedKeys::read(&folder.path().join("b.pub"))
-            .unwrap_err()
-            .contains("cannot be read")
-    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod results;
 mod scheduler;
 mod score;
 mod server;
+mod signatures;
 mod structured_report;
 mod studies;
 mod tiny;
