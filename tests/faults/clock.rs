@@ -106,8 +106,8 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     Ok(vec![row, control(stage, engine).await?])
 }
 
-/// A server that does not compare the token: when the clock jumps ahead every lease has run out, and what is about to be written is done
-/// twice. It takes its time for that, but less than a lease, so that without a jump nothing would be.
+/// Servers that do not compare the token: when the clock jumps ahead every lease has run out, and what one is about to write is done by the
+/// other, too. The one takes its time for that, but less than a lease, so that without a jump nothing would be done twice.
 async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     let mut row = Row::new("F10", "control: the token is not compared", engine.name());
     let ground = stage.ground("F10-control", engine)?;
@@ -120,7 +120,9 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
         engine,
         "settle.no-fence=return(on);settle.before-begin=30%return(slow:1500);",
     )?;
-    let _server = Osteon::start(&settings).await?;
+    let _slow = Osteon::start(&settings).await?;
+    let steady = settings.beside("steady").armed("settle.no-fence=return(on)");
+    let _steady = Osteon::start(&steady).await?;
     let doors = vec![settings.url()];
     let ledger = Ledger::default();
     let stop = CancellationToken::new();
