@@ -3,6 +3,7 @@
 //! Handlers are thin: they read the request, call `inference` or `workflow`, and give back what those say. No
 //! handler reaches a model or writes to the store by itself.
 
+mod address;
 mod arrival;
 pub mod body;
 mod buffer;
