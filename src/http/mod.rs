@@ -187,14 +187,21 @@ const ORDERS: [&str; 3] = [
 fn scores() -> Router<App> {
     Router::new()
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{model}", get(models::one))
-        .route("/v1/models/{model}/score", post(score::score))
-        .route("/v1/models/{model}/heatmap", post(heatmap::sent))
+        .nest("/v1/models/{model}", of_model())
+        .nest("/v1/models/{model}/versions/{version}", of_model())
         .route(
             "/v1/studies/{study}/instances/{instance}/heatmap",
             get(heatmap::stored),
         )
         .nest("/v2", inference_protocol::routes())
+}
+
+/// What a model answers, its newest version or one that is named.
+fn of_model() -> Router<App> {
+    Router::new()
+        .route("/", get(models::one))
+        .route("/score", post(score::score))
+        .route("/heatmap", post(heatmap::sent))
 }
 
 /// What takes studies and orders in.
