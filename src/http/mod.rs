@@ -17,6 +17,7 @@ mod models;
 mod origin;
 mod page;
 mod probe;
+mod proxies;
 mod score;
 mod studies;
 
@@ -44,6 +45,7 @@ use dicomweb::Service;
 use dicomweb::stow::StowSettings;
 use dicomweb::workitems::WorklistSettings;
 use error::HttpError;
+pub use proxies::{ForwardedHeader, Proxies, TrustedProxies};
 
 /// What the handlers need; clones share it.
 #[derive(Clone)]
@@ -66,6 +68,8 @@ pub struct App {
     pub public_url: Option<String>,
     /// Whose web pages may use DICOMweb from a browser.
     pub cors: Option<CorsOrigins>,
+    /// Who says whose request it is.
+    pub proxies: Proxies,
     /// What this server does.
     pub role: Role,
     /// Cancelled when the server is asked to stop.
