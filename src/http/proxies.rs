@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// Whom a request is taken to come from that `peer` sent with these headers, where 10.0.0.0/24 and fd00::1 are proxies.
+    /// Whom a request is taken to come from that `peer` sent with these headers, where 10.0.0.0/24 and `fd00::1` are proxies.
     fn client(header: &str, peer: &str, sent: &[(&'static str, &str)]) -> String {
         let proxies = Proxies {
             trusted: "10.0.0.0/24, fd00::1".parse().unwrap(),
