@@ -32,15 +32,15 @@ const EXAMPLES: &str = "Examples:
   osteon bench --url http://10.0.0.7:8080 *.dcm --json     a server that runs
   osteon bench image.dcm --concurrency 1,8 --seconds 20 --models /models --device cuda
   osteon bench *.dcm --suggest osteon.toml && osteon serve --config osteon.toml
-  osteon bench *.dcm --suggest osteon.toml --concurrency 16,300 --p99-ms 10000    for 300 callers at once
+  osteon bench *.dcm --suggest osteon.toml --concurrency 16,300     for up to 300 callers at once
 
-Each caller sends its next image when it has the answer to its last, the files in turn. CPU and memory are those of the
-server's process, by its /metrics, whoever else may use it meanwhile: \"memory MB\" at a level's end, \"peak MB\" the most
-since the server started. \"refused\" are answers 429 and 503, \"errors\" all else that is no score; a second table lists
-both by status and code.
+Each caller sends its next image when it has the answer to its last, the files in turn. CPU and memory are those of \
+the server's process, by its /metrics, whoever else may use it meanwhile: \"memory MB\" at a level's end, \"peak MB\" the \
+most since the server started. \"refused\" are answers 429 and 503, \"errors\" all else that is no score; a second table \
+lists both by status and code.
 
---suggest tries numbers of cores and, on a GPU, of instances. Where the settings that served best turned callers away, a
-longer line (queue) is tried with them, and written if more levels are served well with it.
+--suggest tries numbers of cores and, on a GPU, of instances. Where the settings that served best turned callers away, \
+a longer line (queue) is tried with them, and written if more levels are served well with it.
 
 The exit status is 0 if there was no error, 2 if there was any.";
 

@@ -176,7 +176,9 @@ pub(super) fn unscored(rows: &[Row]) -> String {
         return String::new();
     }
     if rows.iter().all(|row| row.settings.is_none()) {
-        lines.iter_mut().for_each(|line| drop(line.remove(0)));
+        for line in &mut lines {
+            line.remove(0);
+        }
     }
     aligned(&lines)
 }
