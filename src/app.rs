@@ -166,6 +166,7 @@ impl Server {
             },
             public_url: config.public_url,
             cors: config.cors,
+            proxies: config.proxies,
             role: config.role,
             stopping: stopping.clone(),
         };

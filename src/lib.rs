@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   root        config  app  bin/osteon                       bin/osteon-train
-//!   doors       http  dimse  intake                                  |
+//!   doors       http  dimse  intake  subnet                          |
 //!   services    workflow -> inference, store, peer               train
 //!   execution   runtime  model  telemetry   <----------------------'
 //!   pure        deidentify  workitem  report  finding  evaluation  image  dicom  fault  pages
@@ -57,6 +57,8 @@ pub mod intake;
 pub mod peer;
 #[cfg(feature = "serve")]
 pub mod store;
+#[cfg(feature = "serve")]
+mod subnet;
 #[cfg(feature = "serve")]
 pub mod workflow;
 

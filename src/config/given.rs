@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Config, ConfigError};
 use crate::dicom::AeTitle;
 use crate::dimse::Callers;
-use crate::http::CorsOrigins;
+use crate::http::{CorsOrigins, ForwardedHeader, TrustedProxies};
 use crate::inference::Versions;
 use crate::peer::Destinations;
 use crate::runtime::Device;
@@ -133,6 +133,13 @@ pub struct Given {
     /// [default: none]
     #[arg(long, env = "OSTEON_CORS_ORIGINS", value_name = "ORIGINS")]
     pub cors_origins: Option<CorsOrigins>,
+    /// Reverse proxies whose word for a client's address is taken: addresses and networks such as 10.0.0.0/8 with commas between them;
+    /// without them all clients behind a proxy count as one [default: none]
+    #[arg(long, env = "OSTEON_TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<TrustedProxies>,
+    /// The header in which these proxies say it: x-forwarded-for or forwarded [default: x-forwarded-for]
+    #[arg(long, env = "OSTEON_FORWARDED_HEADER", value_name = "HEADER")]
+    pub forwarded_header: Option<ForwardedHeader>,
     /// Seconds without a new image after which a study counts as complete [default: 2]
     #[arg(long, env = "OSTEON_QUIET_SECONDS", value_name = "SECONDS")]
     pub quiet_seconds: Option<f64>,

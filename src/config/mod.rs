@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dimse;
-use crate::http::CorsOrigins;
+use crate::http::{CorsOrigins, Proxies};
 use crate::inference::Versions;
 use crate::peer::{Destinations, Use};
 use crate::runtime::Device;
@@ -69,6 +69,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Whose web pages may use DICOMweb from a browser.
     pub cors: Option<CorsOrigins>,
+    /// Reverse proxies before the server.
+    pub proxies: Proxies,
     /// How studies become results and results arrive.
     pub workflow: WorkflowSettings,
     /// Where results are sent.
@@ -181,6 +183,13 @@ impl Config {
                 .or(file.public_url)
                 .map(|url| url.trim_end_matches('/').to_owned()),
             cors: given.cors_origins.or(file.cors_origins),
+            proxies: Proxies {
+                trusted: given.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+                header: given
+                    .forwarded_header
+                    .or(file.forwarded_header)
+                    .unwrap_or_default(),
+            },
             workflow,
             destinations,
             linger,
@@ -422,6 +431,27 @@ mod tests {
         ] {
             let (_folder, path) = file(wrong);
             assert!(Config::resolve(Given::default(), Some(&path)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_trusted_where_they_are_named() {
+        let (_folder, path) =
+            file("trusted-proxies = \"10.0.0.0/8, fd00::1\"\nforwarded-header = \"forwarded\"\n");
+        let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+        assert_eq!(config.proxies.trusted, "10.0.0.0/8,fd00::1".parse().unwrap());
+        assert_eq!(config.proxies.header, crate::http::ForwardedHeader::Forwarded);
+        let without = Config::resolve(Given::default(), None).unwrap();
+        assert_eq!(without.proxies, Proxies::default());
+        for (wrong, says) in [
+            ("trusted-proxies = \"ingress.example\"", "write 10.0.5.20"),
+            ("forwarded-header = \"x-real-ip\"", "x-forwarded-for"),
+        ] {
+            let (_folder, path) = file(wrong);
+            let said = Config::resolve(Given::default(), Some(&path))
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(says), "{said}");
         }
     }
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 
-/// The client's address; a proxy before the server makes all of its clients one.
+use super::App;
+
+/// The client's address; where proxies are trusted, the one that they name ([`super::proxies`]).
 pub(super) struct Caller(pub(super) Arc<str>);
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl FromRequestParts<App> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(address.map_or_else(
-            || "".into(),
-            |ConnectInfo(address)| address.ip().to_string().into(),
-        )))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let client = peer.map(|ConnectInfo(peer)| app.proxies.client(peer.ip(), &parts.headers));
+        Ok(Self(
+            client.map_or_else(|| "".into(), |client| client.to_string().into()),
+        ))
     }
 }

@@ -1,5 +1,5 @@
-//! `POST /v1/models/{model}/heatmap` and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a radiograph, sent or stored, with
-//! the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
+//! `POST /v1/models/{model}/heatmap`, also of one of its versions, and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a
+//! radiograph, sent or stored, with the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::App;
+use super::address::Address;
 use super::caller::Caller;
 use super::error::HttpError;
 use super::score::{self, invalid, overrides};
@@ -33,17 +34,17 @@ pub(super) struct Options {
     deadline_ms: Option<u64>,
 }
 
-/// `POST /v1/models/{model}/heatmap?finding=NAME`: of the image in the body.
+/// `POST /v1/models/{model}/heatmap?finding=NAME`, and with `/versions/{version}` after the model: of the image in the body.
 pub(super) async fn sent(
     State(app): State<App>,
-    Path(model): Path<String>,
+    address: Address,
     query: Result<Query<score::Options>, QueryRejection>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, HttpError> {
     let query = query.map(|Query(options)| options);
-    let (request, finding) = score::request(&app, model, query, caller, &headers, body).await?;
+    let (request, finding) = score::request(&app, address, query, caller, &headers, body).await?;
     Ok(picture(app.inference.heatmap(request, finding.as_deref()).await?))
 }
 

@@ -3,6 +3,7 @@
 //! Handlers are thin: they read the request, call `inference` or `workflow`, and give back what those say. No
 //! handler reaches a model or writes to the store by itself.
 
+mod address;
 mod arrival;
 pub mod body;
 mod buffer;
@@ -16,6 +17,7 @@ mod models;
 mod origin;
 mod page;
 mod probe;
+mod proxies;
 mod score;
 mod studies;
 
@@ -43,6 +45,7 @@ use dicomweb::Service;
 use dicomweb::stow::StowSettings;
 use dicomweb::workitems::WorklistSettings;
 use error::HttpError;
+pub use proxies::{ForwardedHeader, Proxies, TrustedProxies};
 
 /// What the handlers need; clones share it.
 #[derive(Clone)]
@@ -65,6 +68,8 @@ pub struct App {
     pub public_url: Option<String>,
     /// Whose web pages may use DICOMweb from a browser.
     pub cors: Option<CorsOrigins>,
+    /// Who says whose request it is.
+    pub proxies: Proxies,
     /// What this server does.
     pub role: Role,
     /// Cancelled when the server is asked to stop.
@@ -186,14 +191,21 @@ const ORDERS: [&str; 3] = [
 fn scores() -> Router<App> {
     Router::new()
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{model}", get(models::one))
-        .route("/v1/models/{model}/score", post(score::score))
-        .route("/v1/models/{model}/heatmap", post(heatmap::sent))
+        .nest("/v1/models/{model}", of_model())
+        .nest("/v1/models/{model}/versions/{version}", of_model())
         .route(
             "/v1/studies/{study}/instances/{instance}/heatmap",
             get(heatmap::stored),
         )
         .nest("/v2", inference_protocol::routes())
+}
+
+/// What a model answers, its newest version or one that is named.
+fn of_model() -> Router<App> {
+    Router::new()
+        .route("/", get(models::one))
+        .route("/score", post(score::score))
+        .route("/heatmap", post(heatmap::sent))
 }
 
 /// What takes studies and orders in.

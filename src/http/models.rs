@@ -1,10 +1,11 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`: what is served, and why something is not.
+//! `GET /v1/models`, `GET /v1/models/{model}` and `GET /v1/models/{model}/versions/{version}`: what is served, and why something is not.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::App;
+use super::address::Address;
 use super::error::HttpError;
 use crate::inference::ServedModel;
 
@@ -15,10 +16,13 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     Json(json!({ "models": models, "rejected": catalog.rejected(), "packages": catalog.index() }))
 }
 
-/// `GET /v1/models/{model}`: the newest version with its manifest.
-pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, HttpError> {
-    let model = app.inference.catalog().find(&name, None)?;
+/// `GET /v1/models/{model}`: the newest version, or the one that the path names, with its manifest.
+pub(super) async fn one(State(app): State<App>, address: Address) -> Result<Json<Value>, HttpError> {
+    let model = address.find(&app)?;
     let mut answer = summary(&app, &model);
+    let versions = app.inference.catalog().versions(&address.model);
+    let served = versions.iter().map(|served| served.manifest.version);
+    answer["versions"] = served.collect();
     answer["manifest"] = json!(model.manifest);
     Ok(Json(answer))
 }

@@ -1,13 +1,14 @@
-//! `POST /v1/models/{model}/score`: one image in, its outcome out.
+//! `POST /v1/models/{model}/score` and `POST /v1/models/{model}/versions/{version}/score`: one image in, its outcome out.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::address::Address;
 use super::caller::Caller;
 use super::{App, body, error};
 use crate::fault::{Fault, FaultKind};
@@ -46,17 +47,17 @@ impl From<Urgency> for Priority {
     }
 }
 
-/// `POST /v1/models/{model}/score`.
+/// `POST /v1/models/{model}/score`, by the newest version, and `POST /v1/models/{model}/versions/{version}/score`.
 pub(super) async fn score(
     State(app): State<App>,
-    Path(model): Path<String>,
+    address: Address,
     query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let query = query.map(|Query(options)| options);
-    let request = match request(&app, model, query, caller, &headers, body).await {
+    let request = match request(&app, address, query, caller, &headers, body).await {
         Ok((request, _)) => request,
         Err(fault) => return error::result(InstanceResult::unscored(&fault, None), Some(fault.kind)),
     };
@@ -67,7 +68,7 @@ pub(super) async fn score(
 /// The image in the body and what the query says of it, with the finding that a heat map is to show.
 pub(super) async fn request<E>(
     app: &App,
-    model: String,
+    address: Address,
     query: Result<Options, E>,
     caller: Caller,
     headers: &HeaderMap,
@@ -88,8 +89,8 @@ pub(super) async fn request<E>(
     let image = body::image(headers, body).await?;
     Ok((
         ScoreRequest {
-            model,
-            version: None,
+            version: address.version()?,
+            model: address.model,
             call,
             image,
             overrides,

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::line::{Line, Place, Wanted};
 use super::request::Call;
+use super::statistics::Counters;
 use super::workers::{broken, full, late};
 use crate::fault::Fault;
 use crate::image::Tensor;
@@ -38,6 +39,8 @@ pub(super) struct Answer {
     pub(super) waited: Duration,
     /// Time in the network.
     pub(super) inferred: Duration,
+    /// How many images were in the network at once.
+    pub(super) batch: usize,
 }
 
 struct Waiting {
@@ -64,11 +67,15 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts one thread for each engine.
+    /// Starts one thread for each engine; what they run is counted.
     ///
     /// # Errors
     /// What the system said, where no thread could be started.
-    pub(super) fn start(engines: Vec<Engine>, capacity: usize) -> std::io::Result<Self> {
+    pub(super) fn start(
+        engines: Vec<Engine>,
+        capacity: usize,
+        counters: &Arc<Counters>,
+    ) -> std::io::Result<Self> {
         let waiting = Waiting {
             line: Line::new(capacity),
             open: true,
@@ -81,10 +88,10 @@ impl Batcher {
             .into_iter()
             .enumerate()
             .map(|(index, engine)| {
-                let shared = Arc::clone(&shared);
+                let (shared, counters) = (Arc::clone(&shared), Arc::clone(counters));
                 std::thread::Builder::new()
                     .name(format!("device-{index}"))
-                    .spawn(move || serve(&shared, engine))
+                    .spawn(move || serve(&shared, engine, &counters))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { shared, threads })
@@ -144,21 +151,24 @@ impl Drop for Batcher {
     }
 }
 
-fn serve(shared: &Shared, mut engine: Engine) {
+fn serve(shared: &Shared, mut engine: Engine, counters: &Counters) {
     let largest = engine.device().buckets().last().copied().unwrap_or(1);
     while let Some(batch) = next(shared, largest) {
         let started = Instant::now();
         let tensors: Vec<&Tensor> = batch.iter().map(|(_, work)| &work.tensor).collect();
         let ran = catch_unwind(AssertUnwindSafe(|| engine.run(&tensors)));
+        let (inferred, images) = (started.elapsed(), batch.len());
         let results: Vec<Result<Prediction, Fault>> = match ran {
-            Ok(Ok(predicted)) if predicted.len() == batch.len() => predicted.into_iter().map(Ok).collect(),
+            Ok(Ok(predicted)) if predicted.len() == images => {
+                counters.executed(images, inferred);
+                predicted.into_iter().map(Ok).collect()
+            }
             Ok(Err(error)) => {
                 let fault = Fault::from(error);
                 batch.iter().map(|_| Err(fault.clone())).collect()
             }
             Ok(Ok(_)) | Err(_) => batch.iter().map(|_| Err(broken())).collect(),
         };
-        let inferred = started.elapsed();
         for ((place, work), result) in batch.into_iter().zip(results) {
             let waited = started.duration_since(place.since);
             // the caller may have hung up in the meantime: then nobody wants the answer
@@ -166,6 +176,7 @@ fn serve(shared: &Shared, mut engine: Engine) {
                 prediction,
                 waited,
                 inferred,
+                batch: images,
             }));
         }
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::score::{Pixels, findings};
 use super::workers::broken;
-use super::{Call, Inference, ScoreRequest, ServedModel};
+use super::{Call, Inference, Ran, ScoreRequest, ServedModel};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Reading, Task};
 use crate::image::heatmap::{self, ActivationMap, Explanation, Picture};
@@ -73,14 +73,14 @@ impl Inference {
         let index = position(&model.manifest, finding)?;
         let started = Instant::now();
         let (call, until) = (request.call.clone(), self.deadline(&request.call, started));
-        let (prepared, prediction) = self
+        // what is no score has no evidence either
+        let Ran {
+            prepared, prediction, ..
+        } = self
             .run(&model, request, started, Pixels::Kept)
             .await
             .map_err(|unscored| unscored.fault)?;
         let mut image = prepared.image.ok_or_else(broken)?;
-        // what is no score has no evidence either
-        findings(&model.manifest, &prediction)
-            .map_err(|error| Fault::new(FaultKind::Internal, error.code(), error.to_string()))?;
         let whole = answer(&model.manifest, &prediction, index)?;
         let contract = model.manifest.preprocessing.clone();
         let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
@@ -224,8 +224,7 @@ fn answer(manifest: &ModelManifest, prediction: &Prediction, index: usize) -> Re
     if let Some(Some(value)) = regression.into_iter().nth(index) {
         return Ok(value);
     }
-    let findings = findings(manifest, prediction)
-        .map_err(|error| Fault::new(FaultKind::Internal, error.code(), error.to_string()))?;
+    let findings = findings(manifest, prediction)?;
     match findings.get(index).map(|finding| &finding.reading) {
         Some(Reading::Probability { probability, .. }) => Ok(logit(*probability)),
         _ => Err(broken()),

@@ -11,6 +11,7 @@ mod line;
 mod request;
 mod score;
 mod served;
+mod statistics;
 mod workers;
 
 use std::sync::{Arc, OnceLock};
@@ -21,16 +22,27 @@ use catalog::{Patience, Repository};
 pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
+pub use statistics::{Batches, Spent, Statistics};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, ModelReference, Outcome, Timings};
+use crate::finding::{Finding, InstanceResult, ModelReference, Timings};
 use crate::image::Tensor;
 use crate::runtime::{Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
 use batcher::Answer;
 use gates::Gates;
 use score::{Pixels, Prepared, Unscored, milliseconds};
+use statistics::Stages;
 use workers::{Turn, Workers, broken};
+
+/// An image that passed every gate, and what the network says of it.
+struct Ran {
+    prepared: Prepared,
+    prediction: Prediction,
+    findings: Vec<Finding>,
+    /// Its share of the engine's time.
+    stages: Stages,
+}
 
 /// A handle to every served model; clones share them.
 #[derive(Clone)]
@@ -143,15 +155,21 @@ impl Inference {
             }
         };
         let (result, observed, fault) = match self.run(&model, request, started, Pixels::Dropped).await {
-            Ok((mut prepared, prediction)) => {
+            Ok(Ran {
+                mut prepared,
+                findings,
+                ..
+            }) => {
                 let observed = std::mem::take(&mut prepared.seen.observed);
                 let timings = Timings {
                     total: milliseconds(started.elapsed()),
                     ..prepared.timings
                 };
-                let result = score::result(&model, prepared.seen, timings, &prediction);
-                let fault = (result.outcome == Outcome::Failed).then_some(FaultKind::Internal);
-                (result, observed, fault)
+                (
+                    score::result(&model, prepared.seen, timings, findings),
+                    observed,
+                    None,
+                )
             }
             Err(Unscored { fault, mut seen }) => {
                 let observed = std::mem::take(&mut seen.observed);
@@ -162,14 +180,31 @@ impl Inference {
         (result, fault)
     }
 
-    /// Prepares an image and runs the network on it, between the gates.
+    /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.
     async fn run(
         &self,
         model: &Arc<ServedModel>,
         request: ScoreRequest,
         started: Instant,
         pixels: Pixels,
-    ) -> Result<(Prepared, Prediction), Unscored> {
+    ) -> Result<Ran, Unscored> {
+        model.counters.asked();
+        let ran = self.through_the_gates(model, request, started, pixels).await;
+        let total = started.elapsed();
+        match &ran {
+            Ok(ran) => model.counters.answered(Stages { total, ..ran.stages }),
+            Err(_) => model.counters.failed(total),
+        }
+        ran
+    }
+
+    async fn through_the_gates(
+        &self,
+        model: &Arc<ServedModel>,
+        request: ScoreRequest,
+        started: Instant,
+        pixels: Pixels,
+    ) -> Result<Ran, Unscored> {
         let deadline = self.deadline(&request.call, started);
         let gates = Arc::new(Gates::of(model, request.overrides));
         let ScoreRequest { image, call, .. } = request;
@@ -194,6 +229,7 @@ impl Inference {
             }
         };
         let (mut prepared, prediction) = self.workers.run(&model.line, &call, deadline, work).await??;
+        let mut batch = 1;
         let prediction = if let Some(prediction) = prediction {
             prediction
         } else {
@@ -202,15 +238,27 @@ impl Inference {
                 Ok(answer) => {
                     prepared.timings.queue += milliseconds(answer.waited);
                     prepared.timings.infer = milliseconds(answer.inferred);
+                    batch = answer.batch;
                     answer.prediction
                 }
                 Err(fault) => return Err(prepared.unscored(fault)),
             }
         };
+        let answered = Instant::now();
         let embedding = prediction.embedding.as_deref();
         let known = model.distribution.as_ref();
-        match gates.features(known, embedding, &mut prepared.seen.distribution) {
-            Ok(()) => Ok((prepared, prediction)),
+        let passed = gates.features(known, embedding, &mut prepared.seen.distribution);
+        match passed.and_then(|()| score::findings(&model.manifest, &prediction)) {
+            Ok(findings) => Ok(Ran {
+                stages: Stages {
+                    output: answered.elapsed(),
+                    batch,
+                    ..Stages::from(&prepared.timings)
+                },
+                prepared,
+                prediction,
+                findings,
+            }),
             Err(fault) => Err(prepared.unscored(fault)),
         }
     }
@@ -232,10 +280,19 @@ impl Inference {
                 ),
             ));
         }
-        let deadline = self.deadline(&request.call, Instant::now());
-        let answer = self
-            .tensor(&model, request.tensor, &request.call, deadline)
-            .await?;
+        let started = Instant::now();
+        let deadline = self.deadline(&request.call, started);
+        model.counters.asked();
+        let ran = self.tensor(&model, request.tensor, &request.call, deadline).await;
+        let total = started.elapsed();
+        let answer = ran.inspect_err(|_| model.counters.failed(total))?;
+        model.counters.answered(Stages {
+            total,
+            queue: answer.waited,
+            infer: answer.inferred,
+            batch: answer.batch,
+            ..Stages::default()
+        });
         Ok(Inferred {
             model,
             prediction: answer.prediction,
@@ -262,6 +319,7 @@ impl Inference {
                 prediction: served.run_on_worker(turn, &tensor)?,
                 waited: turn.waited,
                 inferred: begun.elapsed(),
+                batch: 1,
             })
         };
         self.workers.run(&model.line, call, deadline, work).await?

@@ -6,7 +6,7 @@ use super::gates::Gates;
 use super::request::ImageBytes;
 use super::served::ServedModel;
 use crate::dicom::{Attributes, Instance};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::finding::{
     DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
     Timings, interpret,
@@ -129,26 +129,16 @@ pub(super) fn prepare(
     })
 }
 
-/// What a model's prediction means for one image.
+/// The result of an image that was scored.
 pub(super) fn result(
     model: &ServedModel,
     seen: Seen,
     timings: Timings,
-    prediction: &Prediction,
+    findings: Vec<Finding>,
 ) -> InstanceResult {
-    let (outcome, reason, findings) = match findings(&model.manifest, prediction) {
-        Ok(findings) => (Outcome::Scored, None, findings),
-        Err(error) => {
-            let reason = Reason {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-            };
-            (Outcome::Failed, Some(reason), Vec::new())
-        }
-    };
     InstanceResult {
-        outcome,
-        reason,
+        outcome: Outcome::Scored,
+        reason: None,
         sop_instance_uid: seen.uid,
         view: seen.view,
         findings,
@@ -174,10 +164,13 @@ pub(super) fn unscored(model: &ServedModel, fault: &Fault, seen: Seen) -> Instan
     }
 }
 
-pub(super) fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Finding>, NotAScore> {
+/// What a model's prediction means; a number that is no score is a fault of the model.
+pub(super) fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Result<Vec<Finding>, Fault> {
     let mut findings = Vec::new();
     for (head, output) in manifest.heads.iter().zip(&prediction.heads) {
-        findings.extend(interpret(head.task, &head.labels, &output.values)?);
+        let interpreted = interpret(head.task, &head.labels, &output.values);
+        let no_score = |error: NotAScore| Fault::new(FaultKind::Internal, error.code(), error.to_string());
+        findings.extend(interpreted.map_err(no_score)?);
     }
     Ok(findings)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batcher::{Answer, Batcher};
 use super::request::Call;
+use super::statistics::{Counters, Statistics};
 use super::workers::{Turn, broken};
 use crate::fault::Fault;
 use crate::finding::{EmbeddingStatistics, ModelReference};
@@ -31,6 +32,8 @@ pub struct ServedModel {
     pub proven_in: Duration,
     /// The line that its work waits in.
     pub(super) line: Arc<str>,
+    /// Where its work is counted.
+    pub(super) counters: Arc<Counters>,
     engines: Engines,
 }
 
@@ -55,10 +58,11 @@ impl ServedModel {
     ) -> Result<Self, String> {
         let Proven { engines, difference } = proven;
         let device = engines.first().map(Engine::device).unwrap_or_default();
+        let counters = Arc::default();
         let engines = match device {
             Device::Cpu => Engines::Cores(engines.into_iter().map(Mutex::new).collect()),
             Device::Cuda(_) => Engines::Device(
-                Batcher::start(engines, queue)
+                Batcher::start(engines, queue, &counters)
                     .map_err(|error| format!("its threads cannot be started: {error}"))?,
             ),
         };
@@ -71,6 +75,7 @@ impl ServedModel {
             difference,
             device,
             proven_in,
+            counters,
             engines,
         })
     }
@@ -85,6 +90,12 @@ impl ServedModel {
             provider: self.device.provider().to_owned(),
             notice: self.manifest.notice.clone(),
         }
+    }
+
+    /// What it did since it was loaded.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.counters.read()
     }
 
     /// Whether the network runs on the worker that prepared the image, or elsewhere in batches.
@@ -119,7 +130,9 @@ impl ServedModel {
         let engine = engines.get(turn.worker).ok_or_else(broken)?;
         // a panic leaves a session usable: it holds nothing of a run
         let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
         let mut predictions = engine.run_until(&[tensor], &turn.stop)?;
+        self.counters.executed(1, begun.elapsed());
         predictions.pop().ok_or_else(broken)
     }
 

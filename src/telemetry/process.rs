@@ -13,6 +13,7 @@ pub(super) struct Process {
     asking: Mutex<()>,
     cpu_seconds: Counter,
     resident_bytes: Gauge,
+    peak_bytes: Gauge,
 }
 
 impl Process {
@@ -26,6 +27,10 @@ impl Process {
                 "Total user and system CPU time spent in seconds",
             )?,
             resident_bytes: Gauge::new("process_resident_memory_bytes", "Resident memory size in bytes")?,
+            peak_bytes: Gauge::new(
+                "osteon_resident_memory_peak_bytes",
+                "The largest that the resident memory was since the start, in bytes",
+            )?,
         })
     }
 }
@@ -34,6 +39,7 @@ impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
         let mut described = self.cpu_seconds.desc();
         described.extend(self.resident_bytes.desc());
+        described.extend(self.peak_bytes.desc());
         described
     }
 
@@ -47,18 +53,20 @@ impl Collector for Process {
             self.cpu_seconds.collect()
         };
         // a system without it says nothing rather than zero
-        if let Some(bytes) = resident_bytes() {
-            self.resident_bytes.set(bytes);
-            families.extend(self.resident_bytes.collect());
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        for (gauge, name) in [(&self.resident_bytes, "VmRSS:"), (&self.peak_bytes, "VmHWM:")] {
+            if let Some(bytes) = bytes(&status, name) {
+                gauge.set(bytes);
+                families.extend(gauge.collect());
+            }
         }
         families
     }
 }
 
-/// What the system holds for this process in memory, as Linux tells it.
-fn resident_bytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A size in `/proc/self/status`, as Linux writes it.
+fn bytes(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some((kibibytes * 1024) as f64)
 }
@@ -81,7 +89,8 @@ mod tests {
         }
         assert!(seconds() > before);
         if cfg!(target_os = "linux") {
-            assert!(resident_bytes().unwrap() > 1e6);
+            let (resident, peak) = (process.resident_bytes.get(), process.peak_bytes.get());
+            assert!(resident > 1e6 && peak >= resident, "{resident} {peak}");
         }
     }
 }

@@ -121,6 +121,7 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "intake",
             "pages",
             "store",
+            "subnet",
             "telemetry",
             "workflow",
             "workitem",
@@ -132,11 +133,13 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
             "image",
             "inference",
             "intake",
+            "subnet",
             "telemetry",
             "workflow",
         ],
-        // the room that the doors share
+        // what the doors share
         "intake" => &["fault", "inference"],
+        "subnet" => &[],
         "app" => &[
             "config",
             "dimse",

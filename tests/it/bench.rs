@@ -9,8 +9,13 @@ use serde_json::Value;
 use crate::server::{MODEL, TestServer, bundled_models};
 
 async fn bench(arguments: &[&str]) -> Output {
+    bench_with(arguments, &[]).await
+}
+
+async fn bench_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osteon"));
     command.arg("bench").args(arguments);
+    command.envs(environment.iter().copied());
     // the test server has to answer meanwhile
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -47,6 +52,7 @@ fn consistent(row: &Value) {
     assert_eq!((number("refused"), number("errors")), (0.0, 0.0));
     assert!(number("p50_ms") > 0.0 && number("p50_ms") <= number("p99_ms"));
     assert!(number("cpu_ms_per_image") > 0.0 && number("memory_mb") > 10.0);
+    assert!(number("peak_memory_mb") >= number("memory_mb"));
     let infer = row["timings_ms"]["infer"].as_f64().unwrap();
     assert!(infer > 0.0 && infer < number("p99_ms"));
 }
@@ -106,34 +112,72 @@ async fn what_cannot_be_measured_is_said_in_one_sentence() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_suggestion_is_a_configuration() {
+/// The suggestion for eight callers of a server with so many places in its line, as the server takes it, and the rows before it.
+async fn suggestion(places: &str) -> (Config, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("osteon.toml");
     let models = bundled_models().to_string_lossy().into_owned();
-    let output = bench(&[
-        "--suggest",
-        &path.to_string_lossy(),
-        "--models",
-        &models,
-        "--concurrency",
-        "2",
-        "--seconds",
-        "1",
-        "--p99-ms",
-        "60000",
-        "--json",
-        &sample(),
-    ])
+    let output = bench_with(
+        &[
+            "--suggest",
+            &path.to_string_lossy(),
+            "--models",
+            &models,
+            "--concurrency",
+            "8",
+            "--seconds",
+            "1",
+            "--p99-ms",
+            "60000",
+            "--json",
+            &sample(),
+        ],
+        &[("OSTEON_QUEUE", places)],
+    )
     .await;
     let rows = rows(&output);
+    let config = Config::resolve(Given::default(), Some(&path)).unwrap();
+    assert_eq!(config.models, Path::new(&models));
+    (config, rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suggestion_is_a_configuration() {
+    let (config, rows) = suggestion("32").await;
     rows.iter().for_each(consistent);
     let fastest = |a: &&Value, b: &&Value| {
         let rate = |row: &Value| row["images_per_second"].as_f64().unwrap();
         rate(a).total_cmp(&rate(b))
     };
     let best = rows.iter().max_by(fastest).unwrap();
-    let config = Config::resolve(Given::default(), Some(&path)).unwrap();
     assert_eq!(config.cores as u64, best["settings"]["cores"].as_u64().unwrap());
-    assert_eq!(config.models, Path::new(&models));
+    // nobody was turned away, so nothing is said of the line
+    assert_eq!(config.queue, 256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_line_is_suggested_where_callers_were_turned_away() {
+    let (config, mut rows) = suggestion("2").await;
+    let roomier = rows.pop().unwrap();
+    consistent(&roomier);
+    assert_eq!(roomier["settings"]["queue"], 16);
+    assert_eq!(config.queue, 16);
+    assert_eq!(
+        config.cores as u64,
+        roomier["settings"]["cores"].as_u64().unwrap()
+    );
+    for row in &rows {
+        let causes = row["unscored"].as_array().unwrap();
+        let count = |cause: &Value| cause["count"].as_u64().unwrap();
+        let counted: u64 = causes.iter().map(count).sum();
+        assert!(
+            counted > 0 && row["refused"] == counted && row["errors"] == 0,
+            "{row}"
+        );
+        let full = |cause: &Value| {
+            let [status, code] = ["status", "code"].map(|key| cause[key].clone());
+            (status == 429 && code == "too-many-requests") || (status == 503 && code == "overloaded")
+        };
+        assert!(causes.iter().all(full), "{row}");
+    }
 }

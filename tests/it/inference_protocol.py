@@ -4,6 +4,7 @@ The model `both` is that of tests/it/tiny.rs: its logits are the mean of the inp
 """
 
 import sys
+import time
 
 import numpy as np
 import tritonclient.http as triton
@@ -95,6 +96,28 @@ assert score.shape == (1, 2) and 0.5 < score[0, 0] < 1, score
 three = client.infer(MODEL, [dicom([file] * 3, [3])]).as_numpy("findings")
 same(three, np.repeat(score, 3, axis=0))
 
+# what it did: 25 prepared images and 4 files, each run alone
+def spent(stage):
+    (found,) = client.get_inference_statistics(MODEL)["model_stats"]
+    return found["inference_stats"][stage]
+
+
+assert "statistics" in server["extensions"], server
+(done,) = client.get_inference_statistics()["model_stats"]
+assert (done["name"], done["version"]) == (MODEL, "3"), done
+assert (done["inference_count"], done["execution_count"]) == (29, 29), done
+assert 0 <= time.time() * 1000 - done["last_inference"] < 60_000, done
+parts = ["queue", "compute_input", "compute_infer", "compute_output"]
+assert all(spent(stage)["count"] == 29 for stage in ["success", *parts]), done
+assert 0 < sum(spent(stage)["ns"] for stage in parts) < spent("success")["ns"], done
+assert spent("fail") == {"count": 0, "ns": 0}, done
+(batches,) = done["batch_stats"]
+assert batches["batch_size"] == 1, done
+assert all(batches[stage] == spent(stage) for stage in ["compute_input", "compute_output"]), done
+assert batches["compute_infer"]["count"] == 29, done
+assert 0 < batches["compute_infer"]["ns"] <= spent("compute_infer")["ns"], done
+assert client.get_inference_statistics(MODEL, "3")["model_stats"] == [done]
+
 # what cannot be
 wrong = np.zeros((1, 1, 16, 15), np.float32)
 refused(lambda: client.infer(MODEL, [tensor(wrong)]), "400", "[1, 1, 16, 15]", "[batch, 1, 16, 16]")
@@ -103,7 +126,9 @@ refused(lambda: client.infer(MODEL, [tensor(batch, name="x")]), "400", "image", 
 asked = [triton.InferRequestedOutput("x")]
 refused(lambda: client.infer(MODEL, [tensor(batch)], outputs=asked), "400", "findings, probabilities, logits, embedding")
 refused(lambda: client.infer(MODEL, [dicom([file, b"no file"], [2, 1])]), "400", "image 2 of 2")
+assert (spent("success")["count"], spent("fail")["count"]) == (30, 1)
 refused(lambda: client.infer("nothing", [tensor(batch)]), "404", "both")
+refused(lambda: client.get_inference_statistics(MODEL, "7"), "404", "this server has 3")
 refused(lambda: client.get_system_shared_memory_status(), "404", "/v2")
 
 # the repository
@@ -111,8 +136,10 @@ assert client.get_model_repository_index() == [{"name": MODEL, "version": "3", "
 client.unload_model(MODEL)
 assert not client.is_model_ready(MODEL)
 assert client.get_model_repository_index()[0]["state"] == "UNAVAILABLE"
+refused(lambda: client.get_inference_statistics(MODEL), "503")
 client.load_model(MODEL)
 assert client.is_model_ready(MODEL)
+assert spent("success") == {"count": 0, "ns": 0}
 same(client.infer(MODEL, [tensor(batch)]).as_numpy("findings"), expected(means))
 refused(lambda: client.load_model("nothing"), "404")
 refused(lambda: client.load_model(MODEL, config="{}"), "400", "config")

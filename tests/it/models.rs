@@ -5,8 +5,9 @@ use std::path::Path;
 
 use osteon::config::Given;
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 
-use crate::server::{MODEL, TestServer, bundled_models, bytes, phantom};
+use crate::server::{MODEL, TestServer, bundled_models, bytes, phantom, sample};
 use crate::tiny::Tiny;
 
 /// A copy of the bundled package in a folder of its own.
@@ -140,6 +141,71 @@ fn a_gpu_that_cannot_be_used_is_an_error_that_names_what_is_missing() {
 
     let unknown = said("gpu");
     assert!(unknown.contains("cpu, cuda (the first GPU)"), "{unknown}");
+}
+
+/// Of two versions that are served, the newest answers, or the one that the path names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_chooses_among_the_versions_that_are_served() {
+    let models = tempfile::tempdir().unwrap();
+    for (version, slope) in [(1, 1.0), (2, -1.0), (4, 2.0)] {
+        Tiny {
+            labels: vec![("bright", slope, 0.0)],
+            ..Tiny::new("tiny", version)
+        }
+        .publish(models.path());
+    }
+    let given = Given {
+        pin: vec!["tiny=1,4".parse().unwrap()],
+        ..Given::default()
+    };
+    let server = TestServer::with(models.path().to_owned(), given).await;
+    let score = |path: &'static str| server.post(path, "application/dicom", bytes(&phantom(1)));
+    let logit = |answer: &Value| {
+        let probability = answer["findings"][0]["probability"].as_f64().unwrap();
+        (probability / (1.0 - probability)).ln()
+    };
+    let (_, first) = score("/v1/models/tiny/versions/1/score").await;
+    let (_, fourth) = score("/v1/models/tiny/versions/4/score").await;
+    let (_, newest) = score("/v1/models/tiny/score").await;
+    let versions = [&first, &fourth, &newest].map(|answer| answer["model"]["version"].as_u64());
+    assert_eq!(versions, [Some(1), Some(4), Some(4)]);
+    assert!(
+        (logit(&fourth) - 2.0 * logit(&first)).abs() < 1e-3,
+        "{first} {fourth}"
+    );
+    assert_eq!(newest["findings"], fourth["findings"]);
+
+    for (version, says) in [
+        ("2", "there is no such version: this server has 1, 4"),
+        ("x", "a version is a whole number"),
+    ] {
+        for path in [
+            format!("/v1/models/tiny/versions/{version}/score"),
+            format!("/v1/models/tiny/versions/{version}/heatmap"),
+        ] {
+            let (status, answer) = server.post(&path, "application/dicom", sample()).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {answer}");
+            assert_eq!(answer["reason"]["code"], "unknown-version", "{path}");
+            let message = answer["reason"]["message"].as_str().unwrap();
+            assert!(message.starts_with(says), "{path}: {message}");
+        }
+    }
+    let picture = server
+        .client
+        .post(format!("{}/v1/models/tiny/versions/1/heatmap", server.url))
+        .body(bytes(&phantom(1)));
+    assert_eq!(picture.send().await.unwrap().status(), StatusCode::OK);
+
+    let (_, described) = server.get("/v1/models/tiny/versions/1").await;
+    assert_eq!(described["manifest"]["version"], 1);
+    assert_eq!(described["versions"], json!([1, 4]));
+    let (_, described) = server.get("/v1/models/tiny").await;
+    assert_eq!(described["version"], 4);
+    assert_eq!(
+        server.get("/v1/models/tiny/versions/2").await.0,
+        StatusCode::NOT_FOUND
+    );
+    server.stop().await;
 }
 
 /// The network of `tests/it/tiny.rs` reproduces goldens that come from its formula, and answers with the embedding's heads.

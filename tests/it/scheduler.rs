@@ -246,3 +246,47 @@ async fn what_is_full_says_so_and_what_is_urgent_goes_first() {
     );
     server.stop().await;
 }
+
+/// Behind a proxy that is trusted, each client has its share of the line, whatever else it writes into the header; of others the header is
+/// not believed, and all that one address sends has one share.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_behind_a_trusted_proxy_are_told_apart_and_nobody_else_is_believed() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny {
+        slow: 2,
+        ..Tiny::new("slow", 1)
+    }
+    .publish(models.path());
+    let statuses = async |trusted: &str, images: [usize; 2]| {
+        let given = Given {
+            cores: Some(1),
+            queue: Some(32),
+            trusted_proxies: Some(trusted.parse().unwrap()),
+            ..Given::default()
+        };
+        let server = TestServer::with(models.path().to_owned(), given).await;
+        let ask = |forwarded: &str, images: usize| {
+            let image = serde_json::json!({
+                "name": "image", "datatype": "FP32", "shape": [images, 1, SIDE, SIDE],
+                "data": vec![0.0; images * SIDE * SIDE],
+            });
+            let request = server
+                .client
+                .post(format!("{}/v2/models/slow/infer", server.url))
+                .header("x-forwarded-for", forwarded)
+                .body(serde_json::json!({ "inputs": [image] }).to_string());
+            async move { request.send().await.unwrap().status().as_u16() }
+        };
+        let asked = tokio::join!(
+            ask("192.0.2.2, 192.0.2.1", images[0]),
+            ask("192.0.2.1, 192.0.2.2", images[1])
+        );
+        server.stop().await;
+        <[u16; 2]>::from(asked)
+    };
+    // a share is 24 of 32 places: one client's takes all of its own, and the rest is left to the other
+    assert_eq!(statuses("127.0.0.0/8", [24, 8]).await, [200, 200]);
+    // were these two clients, the line would be full (503) before either had more than its share
+    let together = statuses("10.0.0.0/8", [24, 24]).await;
+    assert!(together.contains(&429), "{together:?}");
+}

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use tokio::task::JoinSet;
 
-use super::Address;
+use super::At;
 use super::answer::{Column, HEADER_LENGTH, answer};
 use super::error::ProtocolError;
 use super::outputs::{self, Output, Row, Source, of_findings, of_tensor};
@@ -30,7 +30,7 @@ const JSON_ON_THE_SPOT: usize = 32 << 10;
 /// `POST .../infer`.
 pub(super) async fn infer(
     State(app): State<App>,
-    address: Address,
+    At(address): At,
     caller: Caller,
     headers: HeaderMap,
     body: Body,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::error::ProtocolError;
 use super::outputs::{self, DICOM, Source};
-use super::{Address, MOST_IMAGES};
+use super::{At, MOST_IMAGES};
 use crate::fault::{Fault, FaultKind};
 use crate::http::App;
 use crate::inference::ServedModel;
@@ -16,7 +16,7 @@ pub(super) async fn server() -> Json<Value> {
     Json(json!({
         "name": "osteon",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "model_configuration", "model_repository", "parameters", "schedule_policy"],
+        "extensions": ["binary_tensor_data", "model_configuration", "model_repository", "parameters", "schedule_policy", "statistics"],
     }))
 }
 
@@ -36,14 +36,14 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Protoco
 /// `GET /v2/models/{model}/ready`: it proved itself, and answers.
 pub(super) async fn model_ready(
     State(app): State<App>,
-    address: Address,
+    At(address): At,
 ) -> Result<Json<Value>, ProtocolError> {
     let model = address.find(&app)?;
     Ok(Json(json!({ "name": model.manifest.name, "ready": true })))
 }
 
 /// `GET /v2/models/{model}`.
-pub(super) async fn model(State(app): State<App>, address: Address) -> Result<Json<Value>, ProtocolError> {
+pub(super) async fn model(State(app): State<App>, At(address): At) -> Result<Json<Value>, ProtocolError> {
     let model = address.find(&app)?;
     let contract = &model.manifest.preprocessing;
     let [a, b, c] = contract.input_shape();
@@ -73,7 +73,7 @@ pub(super) async fn model(State(app): State<App>, address: Address) -> Result<Js
 }
 
 /// `GET /v2/models/{model}/config`: the part of Triton's configuration that its clients read.
-pub(super) async fn config(State(app): State<App>, address: Address) -> Result<Json<Value>, ProtocolError> {
+pub(super) async fn config(State(app): State<App>, At(address): At) -> Result<Json<Value>, ProtocolError> {
     let model = address.find(&app)?;
     let contract = &model.manifest.preprocessing;
     let outputs: Vec<Value> = outputs::of(&model)
@@ -108,11 +108,9 @@ fn meaning(model: &ServedModel, source: Source) -> Option<Value> {
 }
 
 fn versions(app: &App, model: &ServedModel) -> Vec<String> {
-    app.inference
-        .catalog()
-        .all()
+    let served = app.inference.catalog().versions(&model.manifest.name);
+    served
         .iter()
-        .filter(|other| other.manifest.name == model.manifest.name)
-        .map(|other| other.manifest.version.to_string())
+        .map(|version| version.manifest.version.to_string())
         .collect()
 }

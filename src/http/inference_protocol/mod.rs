@@ -1,5 +1,5 @@
 //! Open Inference Protocol v2 over HTTP: what clients of `KServe` and Triton speak, with its extensions for binary tensors and
-//! for the model repository.
+//! for the model repository, and for statistics.
 //!
 //! A client sends either the network's own input, prepared by itself, or whole DICOM files in the input [`outputs::DICOM`], which take
 //! the same way as any other image: gates, preprocessing, network, interpretation.
@@ -12,25 +12,23 @@ mod metadata;
 mod outputs;
 mod repository;
 mod request;
+mod statistics;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Deserialize;
 
 use super::App;
+use super::address::Address;
+use super::error::HttpError;
 use crate::fault::{Fault, FaultKind};
-use crate::inference::ServedModel;
 use error::ProtocolError;
 
 /// Images in one request: no more than may wait for a model by default.
@@ -45,6 +43,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/repository/index", post(repository::index))
         .route("/repository/models/{model}/load", post(repository::load))
         .route("/repository/models/{model}/unload", post(repository::unload))
+        // a model of that name has its metadata at the address of its version
+        .route("/models/stats", get(statistics::of_all))
         .nest("/models/{model}", of_model())
         .nest("/models/{model}/versions/{version}", of_model())
         .fallback(unknown_route)
@@ -56,40 +56,24 @@ fn of_model() -> Router<App> {
         .route("/", get(metadata::model))
         .route("/ready", get(metadata::model_ready))
         .route("/config", get(metadata::config))
+        .route("/stats", get(statistics::of_model))
         .route("/infer", post(infer::infer))
 }
 
-/// The model that a path names.
-#[derive(Debug, Deserialize)]
-struct Address {
-    model: String,
-    #[serde(default)]
-    version: Option<String>,
-}
+/// The model that a path names; a fault in it has the protocol's form.
+struct At(Address);
 
-impl FromRequestParts<App> for Address {
+impl FromRequestParts<App> for At {
     type Rejection = ProtocolError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let path: Result<Path<Self>, PathRejection> = Path::from_request_parts(parts, app).await;
-        path.map(|Path(address)| address)
-            .map_err(|_| Fault::new(FaultKind::Invalid, "path", "the path is not UTF-8").into())
-    }
-}
-
-impl Address {
-    /// The served model at this address.
-    fn find(&self, app: &App) -> Result<Arc<ServedModel>, Fault> {
-        let version = self.version.as_deref().map(str::parse).transpose().map_err(|_| {
-            let message = "a version is a whole number from 1 on";
-            Fault::new(FaultKind::NotFound, "unknown-version", message)
-        })?;
-        app.inference.catalog().find(&self.model, version)
+        let address = Address::from_request_parts(parts, app).await;
+        address.map(Self).map_err(|HttpError(fault)| fault.into())
     }
 }
 
 async fn unknown_route() -> ProtocolError {
-    let message = "there is nothing here: the protocol's paths are /v2, /v2/health/live, /v2/health/ready, /v2/repository/..., and /v2/models/{model} with /ready, /config and /infer";
+    let message = "there is nothing here: the protocol's paths are /v2, /v2/health/live, /v2/health/ready, /v2/repository/..., and /v2/models/{model} with /ready, /config, /stats and /infer";
     Fault::new(FaultKind::NotFound, "unknown-route", message).into()
 }
 

@@ -131,6 +131,15 @@ impl Catalog {
         })
     }
 
+    /// The served versions of one model, the oldest first.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> Vec<Arc<ServedModel>> {
+        self.read(|contents| {
+            let versions = contents.models.get(name).into_iter();
+            versions.flat_map(|versions| versions.values().cloned()).collect()
+        })
+    }
+
     /// The packages that did not prove themselves.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {

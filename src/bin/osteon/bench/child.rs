@@ -7,16 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
 
-use super::client::{Connection, Target, reason};
+use super::Arguments;
+use super::client::{Connection, Target, said};
 use super::suggest::Settings;
-
-/// What the server is started with besides the settings that are tried.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Given {
-    pub(super) models: Option<PathBuf>,
-    pub(super) device: Option<osteon::runtime::Device>,
-    pub(super) onnxruntime: Option<PathBuf>,
-}
 
 /// A running server; dropping it ends the process and takes its folder away.
 pub(super) struct OwnServer {
@@ -33,7 +26,7 @@ impl OwnServer {
     ///
     /// # Errors
     /// What the server said, where it does not start or is not ready.
-    pub(super) async fn start(given: &Given, settings: Option<Settings>) -> anyhow::Result<Self> {
+    pub(super) async fn start(given: &Arguments, settings: Option<Settings>) -> anyhow::Result<Self> {
         let folder = Folder::new().context("a folder for the server cannot be made")?;
         let log = folder.0.join("log");
         let program =
@@ -56,10 +49,21 @@ impl OwnServer {
         if let Some(library) = &given.onnxruntime {
             command.arg("--onnxruntime").arg(library);
         }
-        if let Some(Settings { cores, instances }) = settings {
-            command.arg("--cores").arg(cores.to_string());
-            if let Some(instances) = instances {
-                command.arg("--instances").arg(instances.to_string());
+        if let Some(settings) = settings {
+            let Settings {
+                cores,
+                instances,
+                queue,
+            } = settings;
+            let flags = [
+                ("--cores", Some(cores)),
+                ("--instances", instances),
+                ("--queue", queue),
+            ];
+            for (flag, value) in flags {
+                if let Some(value) = value {
+                    command.arg(flag).arg(value.to_string());
+                }
             }
         }
         let mut process = Process(command.spawn().context("a server cannot be started")?);
@@ -103,7 +107,7 @@ fn not_ready(status: hyper::StatusCode, body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     value["reason"]
         .as_str()
-        .map_or_else(|| reason(status, body), str::to_owned)
+        .map_or_else(|| said(status, body), str::to_owned)
 }
 
 fn last_words(log: &Path) -> String {

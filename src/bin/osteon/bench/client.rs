@@ -161,12 +161,12 @@ pub(super) async fn model(connection: &mut Connection, asked: Option<&str>) -> a
         Ok(listed) if status.is_success() => listed,
         _ => bail!("what answers there ({status}) is no osteon server: it lists no models"),
     };
-    let names: Vec<String> = listed.models.iter().map(|model| model.name.clone()).collect();
-    let mut models = listed.models.into_iter();
-    let found = match asked {
-        Some(name) => models.find(|model| model.name == name),
-        None => models.next(),
-    };
+    let mut names: Vec<String> = listed.models.iter().map(|model| model.name.clone()).collect();
+    names.dedup();
+    let name = asked.or(names.first().map(String::as_str));
+    // versions are listed the oldest first, and the newest answers
+    let mut models = listed.models.into_iter().rev();
+    let found = models.find(|model| Some(model.name.as_str()) == name);
     match (found, asked) {
         (Some(model), _) => Ok(model),
         (None, Some(name)) if !names.is_empty() => {
@@ -181,6 +181,8 @@ pub(super) async fn model(connection: &mut Connection, asked: Option<&str>) -> a
 pub(super) struct Usage {
     pub(super) cpu_seconds: Option<f64>,
     pub(super) resident_bytes: Option<f64>,
+    /// The largest that it was since the server's start.
+    pub(super) peak_bytes: Option<f64>,
 }
 
 /// Asks `/metrics`; one that is missing or odd leaves the figures open, for the rest of a measurement needs none of them.
@@ -201,17 +203,35 @@ fn parse(text: &str) -> Usage {
     Usage {
         cpu_seconds: value("process_cpu_seconds_total"),
         resident_bytes: value("process_resident_memory_bytes"),
+        peak_bytes: value("osteon_resident_memory_peak_bytes"),
     }
 }
 
-/// The reason in an answer that is no score: `code: message`, or what can be said without one.
-pub(super) fn reason(status: StatusCode, body: &[u8]) -> String {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |key: &str| value.get("reason")?.get(key)?.as_str().map(str::to_owned);
-    match (text("code"), text("message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        _ => format!("the answer was {status}"),
+/// Why an image has no score, by the server's own words.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// For machines, such as `overloaded`.
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// The reason in an answer that is no score, where it is an osteon's.
+pub(super) fn reason(body: &[u8]) -> Option<Reason> {
+    #[derive(Deserialize)]
+    struct Answer {
+        reason: Reason,
     }
+    serde_json::from_slice(body)
+        .ok()
+        .map(|answer: Answer| answer.reason)
+}
+
+/// The same as a sentence: `code: message`, or what can be said without a reason.
+pub(super) fn said(status: StatusCode, body: &[u8]) -> String {
+    reason(body).map_or_else(
+        || format!("the answer was {status}"),
+        |Reason { code, message }| format!("{code}: {message}"),
+    )
 }
 
 #[cfg(test)]
@@ -242,10 +262,11 @@ mod tests {
     #[test]
     fn the_process_metrics_are_found_among_others() {
         let text = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 12.5\n\
-                    process_cpu_seconds_total_more 1\nprocess_resident_memory_bytes 1e6 1700000000\n";
+                    process_cpu_seconds_total_more 1\nprocess_resident_memory_bytes 1e6 1700000000\n\
+                    osteon_resident_memory_peak_bytes 2e6\n";
         let usage = parse(text);
         assert_eq!(usage.cpu_seconds, Some(12.5));
-        assert_eq!(usage.resident_bytes, Some(1e6));
+        assert_eq!((usage.resident_bytes, usage.peak_bytes), (Some(1e6), Some(2e6)));
         assert_eq!(parse("process_cpu_seconds_total NaN\n<html>"), Usage::default());
     }
 
@@ -253,11 +274,11 @@ mod tests {
     fn an_answer_without_a_reason_still_has_its_status() {
         let body = br#"{"reason": {"code": "overloaded", "message": "come back"}}"#;
         assert_eq!(
-            reason(StatusCode::SERVICE_UNAVAILABLE, body),
+            said(StatusCode::SERVICE_UNAVAILABLE, body),
             "overloaded: come back"
         );
         assert_eq!(
-            reason(StatusCode::BAD_GATEWAY, b"<html>"),
+            said(StatusCode::BAD_GATEWAY, b"<html>"),
             "the answer was 502 Bad Gateway"
         );
     }

@@ -1,5 +1,6 @@
 //! Closed-loop load: so many callers, each of which sends its next image when it has the answer to its last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,12 +35,36 @@ pub(super) struct Tally {
     pub(super) latencies: Vec<f64>,
     /// Sums over the scores, in milliseconds.
     pub(super) stages: Stages,
-    pub(super) refused: u64,
-    pub(super) errors: u64,
-    /// What the first error said.
-    pub(super) error: Option<String>,
+    /// What came instead of scores.
+    pub(super) unscored: BTreeMap<Kind, Unscored>,
     /// From the first request to the last answer. What is under way when the time is over is waited for and counts.
     pub(super) seconds: f64,
+}
+
+/// What came instead of a score.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub(super) struct Kind {
+    /// Of the answer, where there was one.
+    pub(super) status: Option<u16>,
+    /// Of the server's reason, where it gave one.
+    pub(super) code: Option<String>,
+}
+
+/// How often it came.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Unscored {
+    pub(super) count: u64,
+    /// What the first said.
+    pub(super) message: String,
+}
+
+impl Kind {
+    /// Whether the server was there and had no place: the caller is to come back.
+    pub(super) fn is_refusal(&self) -> bool {
+        [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]
+            .into_iter()
+            .any(|status| self.status == Some(status.as_u16()))
+    }
 }
 
 /// Milliseconds in each stage, as the server tells them.
@@ -111,7 +136,7 @@ impl Load {
         while let Some(ended) = running.join_next().await {
             match ended {
                 Ok(tally) => all.add(tally),
-                Err(error) => all.failed(error.to_string()),
+                Err(error) => all.unscored(None, None, error.to_string()),
             }
         }
         all.seconds = started.elapsed().as_secs_f64();
@@ -142,33 +167,44 @@ impl Load {
 impl Tally {
     /// Counts an answer; says whether it is a score.
     fn count(&mut self, answer: anyhow::Result<(StatusCode, Bytes)>, milliseconds: f64) -> bool {
-        match answer {
-            Ok((StatusCode::OK, body)) => match serde_json::from_slice::<Answer>(&body) {
-                Ok(answer) => {
-                    self.latencies.push(milliseconds);
-                    self.stages = self.stages.with(answer.timings_ms.into(), |sum, more| sum + more);
-                    return true;
-                }
-                Err(_) => self.failed("an answer holds no score".to_owned()),
-            },
-            Ok((StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _)) => self.refused += 1,
-            Ok((status, body)) => self.failed(client::reason(status, &body)),
-            Err(error) => self.failed(format!("{error:#}")),
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.unscored(None, None, format!("{error:#}"));
+                return false;
+            }
+        };
+        if status == StatusCode::OK {
+            if let Ok(answer) = serde_json::from_slice::<Answer>(&body) {
+                self.latencies.push(milliseconds);
+                self.stages = self.stages.with(answer.timings_ms.into(), |sum, more| sum + more);
+                return true;
+            }
+            self.unscored(Some(status), None, "the answer holds no score".to_owned());
+        } else if let Some(client::Reason { code, message }) = client::reason(&body) {
+            self.unscored(Some(status), Some(code), message);
+        } else {
+            self.unscored(Some(status), None, "the answer gives no reason".to_owned());
         }
         false
     }
 
-    fn failed(&mut self, error: String) {
-        self.errors += 1;
-        self.error.get_or_insert(error);
+    fn unscored(&mut self, status: Option<StatusCode>, code: Option<String>, message: String) {
+        let status = status.map(|status| status.as_u16());
+        let first = Unscored { count: 0, message };
+        self.unscored.entry(Kind { status, code }).or_insert(first).count += 1;
     }
 
     fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.stages = self.stages.with(other.stages, |sum, more| sum + more);
-        self.refused += other.refused;
-        self.errors += other.errors;
-        self.error = self.error.take().or(other.error);
+        for (kind, more) in other.unscored {
+            let first = Unscored {
+                count: 0,
+                ..more.clone()
+            };
+            self.unscored.entry(kind).or_insert(first).count += more.count;
+        }
     }
 }
 
@@ -183,13 +219,37 @@ mod tests {
         let mut tally = Tally::default();
         assert!(tally.count(Ok((StatusCode::OK, Bytes::from_static(score))), 20.0));
         assert!(!tally.count(Ok((StatusCode::OK, Bytes::from_static(b"<html>"))), 20.0));
-        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
-            assert!(!tally.count(Ok((status, Bytes::new())), 20.0));
+        let full = br#"{"reason": {"code": "overloaded", "message": "come back"}}"#;
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        for body in [full.as_slice(), full, b"<html>"] {
+            assert!(!tally.count(Ok((unavailable, Bytes::from_static(body))), 20.0));
         }
         assert!(!tally.count(Err(anyhow::anyhow!("gone")), 20.0));
-        assert_eq!((tally.refused, tally.errors), (2, 2));
-        assert_eq!(tally.error.as_deref(), Some("an answer holds no score"));
         let mut all = Tally::default();
+        for _ in 0..2 {
+            let again = Tally {
+                unscored: tally.unscored.clone(),
+                ..Tally::default()
+            };
+            all.add(again);
+        }
+        let found = all.unscored.iter().map(|(kind, unscored)| {
+            let code = kind.code.as_deref();
+            (
+                kind.status,
+                code,
+                unscored.count,
+                unscored.message.as_str(),
+                kind.is_refusal(),
+            )
+        });
+        let expected = [
+            (None, None, 2, "gone", false),
+            (Some(200), None, 2, "the answer holds no score", false),
+            (Some(503), None, 2, "the answer gives no reason", true),
+            (Some(503), Some("overloaded"), 4, "come back", true),
+        ];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
         all.add(tally);
         assert_eq!(all.latencies, [20.0]);
         assert_eq!(all.stages.each().map(|sum| sum as u32), [1, 2, 3, 4, 5]);

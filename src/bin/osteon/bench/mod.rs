@@ -27,10 +27,25 @@ use table::Row;
 /// So many files are sent once before anything is measured: a wrong one is found, and the server is warm.
 const SENT_FIRST: usize = 32;
 
+const EXAMPLES: &str = "Examples:
+  osteon bench image.dcm                                   a server of its own on this machine
+  osteon bench --url http://10.0.0.7:8080 *.dcm --json     a server that runs
+  osteon bench image.dcm --concurrency 1,8 --seconds 20 --models /models --device cuda
+  osteon bench *.dcm --suggest osteon.toml && osteon serve --config osteon.toml
+  osteon bench *.dcm --suggest osteon.toml --concurrency 16,300     for up to 300 callers at once
+
+Each caller sends its next image when it has the answer to its last, the files in turn. CPU and memory are those of \
+the server's process, by its /metrics, whoever else may use it meanwhile: \"memory MB\" at a level's end, \"peak MB\" the \
+most since the server started. \"refused\" are answers 429 and 503, \"errors\" all else that is no score; a second table \
+lists both by status and code.
+
+--suggest tries numbers of cores and, on a GPU, of instances. Where the settings that served best turned callers away, \
+a longer line (queue) is tried with them, and written if more levels are served well with it.
+
+The exit status is 0 if there was no error, 2 if there was any.";
+
 #[derive(clap::Args)]
-#[command(
-    after_help = "Examples:\n  osteon bench image.dcm                                   a server of its own on this machine\n  osteon bench --url http://10.0.0.7:8080 *.dcm --json     a server that runs\n  osteon bench image.dcm --concurrency 1,8 --seconds 20 --models /models --device cuda\n  osteon bench *.dcm --suggest osteon.toml && osteon serve --config osteon.toml\n\nEach caller sends its next image when it has the answer to its last, the files in turn. CPU and memory are those of the\nserver's process, by its /metrics, whoever else may use it meanwhile.\n\nThe exit status is 0 if there was no error, 2 if there was any."
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// DICOM, PNG or JPEG files
     #[arg(required = true, value_name = "FILE")]
@@ -91,63 +106,54 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn measure(arguments: Arguments, files: Vec<Bytes>) -> anyhow::Result<ExitCode> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let tried: Vec<Option<Settings>> = match &arguments.suggest {
-        Some(_) => suggest::candidates(cores, arguments.device.unwrap_or_default())
-            .into_iter()
-            .map(Some)
-            .collect(),
-        None => vec![None],
+    let suggests = arguments.suggest.is_some();
+    let tried: Vec<Option<Settings>> = if suggests {
+        let candidates = suggest::candidates(cores, arguments.device.unwrap_or_default());
+        candidates.into_iter().map(Some).collect()
+    } else {
+        vec![None]
     };
-    let given = child::Given {
-        models: arguments.models.clone(),
-        device: arguments.device,
-        onnxruntime: arguments.onnxruntime.clone(),
-    };
-    let progress = progress(arguments.seconds, arguments.concurrency.len() * tried.len());
+    let p99_ms = f64::from(arguments.p99_ms);
+    let of_server = arguments.seconds * 1000 * arguments.concurrency.len() as u64;
+    let progress = progress(of_server * tried.len() as u64);
     let mut served = String::new();
     // of each server all of its levels
     let mut measured: Vec<Vec<Row>> = Vec::new();
     for settings in tried {
-        let own = match &arguments.url {
-            Some(_) => None,
-            None => Some(OwnServer::start(&given, settings).await?),
-        };
-        let target = own.as_ref().map(|own| &own.target).or(arguments.url.as_ref());
-        let target = Arc::new(target.context("there is no server to measure")?.clone());
-        let (model, rows) = levels(&arguments, &target, &files, settings, &progress).await?;
-        served = format!("{} version {} on {}", model.name, model.version, model.device);
+        let rows;
+        (served, rows) = server(&arguments, &files, settings, &progress).await?;
+        measured.push(rows);
+    }
+    if let Some(settings) = suggest::roomier(&measured, p99_ms) {
+        progress.inc_length(of_server);
+        let (_, rows) = server(&arguments, &files, Some(settings), &progress).await?;
         measured.push(rows);
     }
     progress.finish_and_clear();
 
-    let p99_ms = f64::from(arguments.p99_ms);
     let failed = measured.iter().flatten().any(|row| row.errors > 0);
-    let rows: Vec<Row> = if arguments.suggest.is_some() {
-        measured
+    let rows: Vec<Row> = if suggests {
+        let typical = measured
             .iter()
-            .filter_map(|levels| typical(levels, p99_ms))
-            .cloned()
-            .collect()
+            .filter_map(|levels| suggest::typical(levels, p99_ms));
+        typical.cloned().collect()
     } else {
-        measured.into_iter().flatten().collect()
+        measured.iter().flatten().cloned().collect()
     };
-    print(&arguments, &served, &files, &rows)?;
+    print(&arguments, &served, &files, &rows, &measured)?;
     if let Some(path) = &arguments.suggest {
+        let absolute = |path: &Option<PathBuf>| path.as_deref().map(std::path::absolute).transpose();
         let at = Circumstances {
             model: served,
-            models: arguments.models.as_deref().map(std::path::absolute).transpose()?,
-            onnxruntime: arguments
-                .onnxruntime
-                .as_deref()
-                .map(std::path::absolute)
-                .transpose()?,
+            models: absolute(&arguments.models)?,
+            onnxruntime: absolute(&arguments.onnxruntime)?,
             device: arguments.device.unwrap_or_default(),
             cores,
             p99_ms,
             when: now(),
             rows: &rows,
         };
-        write(path, &at)?;
+        write(path, suggest::chosen(&measured, p99_ms), &at)?;
     }
     Ok(if failed {
         ExitCode::from(2)
@@ -156,14 +162,22 @@ async fn measure(arguments: Arguments, files: Vec<Bytes>) -> anyhow::Result<Exit
     })
 }
 
-/// The level that speaks for a setting: its best, or its fastest where none is good enough.
-fn typical(levels: &[Row], p99_ms: f64) -> Option<&Row> {
-    let fastest = || {
-        levels
-            .iter()
-            .max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second))
+/// What is served, and all levels: of the server that was named, or of one with these settings, started for them.
+async fn server(
+    arguments: &Arguments,
+    files: &[Bytes],
+    settings: Option<Settings>,
+    progress: &ProgressBar,
+) -> anyhow::Result<(String, Vec<Row>)> {
+    let own = match &arguments.url {
+        Some(_) => None,
+        None => Some(OwnServer::start(arguments, settings).await?),
     };
-    suggest::best(levels, p99_ms).or_else(fastest)
+    let target = own.as_ref().map(|own| &own.target).or(arguments.url.as_ref());
+    let target = Arc::new(target.context("there is no server to measure")?.clone());
+    let (model, rows) = levels(arguments, &target, files, settings, progress).await?;
+    let served = format!("{} version {} on {}", model.name, model.version, model.device);
+    Ok((served, rows))
 }
 
 /// All levels of one server, after each of the first files was answered once.
@@ -188,7 +202,7 @@ async fn levels(
             bail!(
                 "{} was not scored: {}",
                 name.display(),
-                client::reason(status, &body)
+                client::said(status, &body)
             );
         }
     }
@@ -210,8 +224,8 @@ async fn levels(
 }
 
 /// A line on the standard error stream, where that is a terminal.
-fn progress(seconds: u64, levels: usize) -> ProgressBar {
-    let bar = ProgressBar::new(seconds * 1000 * levels as u64);
+fn progress(milliseconds: u64) -> ProgressBar {
+    let bar = ProgressBar::new(milliseconds);
     // the template is constant; were it wrong, the plain bar would do
     let style = ProgressStyle::with_template("{msg} {wide_bar} {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -235,7 +249,13 @@ async fn watch(progress: &ProgressBar, load: &Load, level: &str, time: Duration)
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the command is run for")]
-fn print(arguments: &Arguments, served: &str, files: &[Bytes], rows: &[Row]) -> anyhow::Result<()> {
+fn print(
+    arguments: &Arguments,
+    served: &str,
+    files: &[Bytes],
+    rows: &[Row],
+    measured: &[Vec<Row>],
+) -> anyhow::Result<()> {
     if arguments.json {
         for row in rows {
             println!("{}", serde_json::to_string(row)?);
@@ -256,18 +276,16 @@ fn print(arguments: &Arguments, served: &str, files: &[Bytes], rows: &[Row]) -> 
     if arguments.url.is_none() {
         println!("The callers ran on the same machine and took their share of its cores.");
     }
-    for row in rows {
-        if let Some(error) = &row.error {
-            println!("errors at concurrency {}, such as: {error}", row.concurrency);
-        }
+    let unscored = table::unscored(&measured.concat());
+    if !unscored.is_empty() {
+        print!("\nNot scored:\n\n{unscored}");
     }
     Ok(())
 }
 
 /// Writes the suggestion, and says so where it disturbs no output.
-fn write(path: &Path, at: &Circumstances) -> anyhow::Result<()> {
-    let Some((best, settings)) = suggest::best(at.rows, at.p99_ms).and_then(|row| Some((row, row.settings?)))
-    else {
+fn write(path: &Path, chosen: Option<&Row>, at: &Circumstances) -> anyhow::Result<()> {
+    let Some((best, settings)) = chosen.and_then(|row| Some((row, row.settings?))) else {
         bail!(
             "nothing is suggested: no setting served without refusals and errors with a p99 of at most {} ms",
             at.p99_ms

@@ -16,15 +16,31 @@ pub(super) struct Settings {
     /// On a GPU only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) instances: Option<usize>,
+    /// Places in a model's line, where they are not the usual ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue: Option<usize>,
+}
+
+impl Settings {
+    /// With all else as usual.
+    pub(super) fn cores(cores: usize) -> Self {
+        Self {
+            cores,
+            instances: None,
+            queue: None,
+        }
+    }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "cores={}", self.cores)?;
-        match self.instances {
-            Some(instances) => write!(formatter, " instances={instances}"),
-            None => Ok(()),
+        for (name, value) in [("instances", self.instances), ("queue", self.queue)] {
+            if let Some(value) = value {
+                write!(formatter, " {name}={value}")?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -39,20 +55,73 @@ pub(super) fn candidates(cores: usize, device: Device) -> Vec<Settings> {
     counts
         .into_iter()
         .flat_map(|cores| {
-            instances
-                .iter()
-                .map(move |&instances| Settings { cores, instances })
+            instances.iter().map(move |&instances| Settings {
+                instances,
+                ..Settings::cores(cores)
+            })
         })
         .collect()
 }
 
-/// The row with the most images a second among those whose p99 is within bounds, and which answered everything; of equals the
-/// first.
-pub(super) fn best(rows: &[Row], p99_ms: f64) -> Option<&Row> {
-    let sound = |row: &&Row| {
-        row.images > 0 && row.errors == 0 && row.refused == 0 && row.p99_ms.is_some_and(|p99| p99 <= p99_ms)
+/// The same settings with a longer line, for those among `measured` that served best, where callers were turned away by them. One
+/// client gets three quarters of the places: so many that all callers of the highest level fit in.
+pub(super) fn roomier(measured: &[Vec<Row>], p99_ms: f64) -> Option<Settings> {
+    let rows = || measured.iter().flatten();
+    let row = best(rows(), p99_ms).or_else(|| fastest(rows()))?;
+    let settings = row.settings?;
+    let turned_away = |row: &Row| row.settings == Some(settings) && row.refused > 0;
+    let callers = rows()
+        .filter(|row| turned_away(row))
+        .map(|row| row.concurrency)
+        .max()?;
+    Some(Settings {
+        queue: Some((callers * 4).div_ceil(3).next_power_of_two()),
+        ..settings
+    })
+}
+
+/// The row whose settings are suggested. A longer line is worth its memory only where more levels are served well with it than
+/// without.
+pub(super) fn chosen(measured: &[Vec<Row>], p99_ms: f64) -> Option<&Row> {
+    let queue = |levels: &[Row]| levels.first()?.settings?.queue;
+    let (roomier, usual): (Vec<_>, Vec<_>) = measured.iter().partition(|levels| queue(levels).is_some());
+    let sound = |levels: &[Row]| levels.iter().filter(|row| is_sound(row, p99_ms)).count();
+    let without = |levels: &[Row]| {
+        let settings = levels.first().and_then(|row| row.settings);
+        let settings = settings.map(|settings| Settings {
+            queue: None,
+            ..settings
+        });
+        let same = usual
+            .iter()
+            .find(|usual| usual.first().is_some_and(|row| row.settings == settings));
+        same.map_or(0, |levels| sound(levels))
     };
-    rows.iter().filter(sound).reduce(|best, row| {
+    let helped = roomier.into_iter().find(|levels| sound(levels) > without(levels));
+    match helped {
+        Some(levels) => best(levels, p99_ms),
+        None => best(usual.into_iter().flatten(), p99_ms),
+    }
+}
+
+/// The level that speaks for a setting: its best, or its fastest where none is good enough.
+pub(super) fn typical(levels: &[Row], p99_ms: f64) -> Option<&Row> {
+    best(levels, p99_ms).or_else(|| fastest(levels))
+}
+
+/// Whether it answered everything, and in time.
+fn is_sound(row: &Row, p99_ms: f64) -> bool {
+    row.images > 0 && row.errors == 0 && row.refused == 0 && row.p99_ms.is_some_and(|p99| p99 <= p99_ms)
+}
+
+/// The fastest of the sound rows.
+fn best<'a>(rows: impl IntoIterator<Item = &'a Row>, p99_ms: f64) -> Option<&'a Row> {
+    fastest(rows.into_iter().filter(|row| is_sound(row, p99_ms)))
+}
+
+/// The row with the most images a second; of equals the first.
+fn fastest<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Option<&'a Row> {
+    rows.into_iter().reduce(|best, row| {
         if row.images_per_second > best.images_per_second {
             row
         } else {
@@ -87,6 +156,7 @@ pub(super) fn configuration(settings: Settings, at: &Circumstances) -> anyhow::R
         device: String,
         cores: usize,
         instances: Option<usize>,
+        queue: Option<usize>,
     }
     let mut text = format!(
         "# Written by `osteon bench --suggest` on {} for `osteon serve --config`.\n\
@@ -98,12 +168,16 @@ pub(super) fn configuration(settings: Settings, at: &Circumstances) -> anyhow::R
         // writing to a string cannot fail
         let _ = writeln!(text, "#   {}", line.trim_end());
     }
+    if settings.queue.is_some() {
+        text.push_str("#\n# queue: with the usual number of places callers were turned away whom these settings serve.\n");
+    }
     let file = File {
         models: at.models.as_ref(),
         onnxruntime: at.onnxruntime.as_ref(),
         device: at.device.to_string(),
         cores: settings.cores,
         instances: settings.instances,
+        queue: settings.queue,
     };
     text.push('\n');
     text.push_str(&toml::to_string(&file).context("the configuration cannot be written as TOML")?);
@@ -151,6 +225,45 @@ mod tests {
         assert_eq!(best(&rows, 60.0), Some(&rows[5]));
         assert_eq!(best(&rows, 1.0), None);
         assert_eq!(best(&[], 1.0), None);
+        // what is shown of settings that never served well is still the fastest
+        assert_eq!(typical(&rows, 1.0), Some(&rows[3]));
+    }
+
+    /// Levels of 64 and of 300 callers.
+    fn levels(settings: Settings, images_per_second: f64, refused: u64) -> Vec<Row> {
+        let settings = Some(settings);
+        let level = |concurrency, refused| Row {
+            settings,
+            concurrency,
+            refused,
+            ..row(images_per_second, 100.0, 0)
+        };
+        vec![level(64, 0), level(300, refused)]
+    }
+
+    #[test]
+    fn a_longer_line_is_tried_where_callers_were_turned_away_and_kept_where_it_helps() {
+        let (one, two) = (Settings::cores(1), Settings::cores(2));
+        let usual = [levels(one, 50.0, 0), levels(two, 100.0, 7)];
+        let more = roomier(&usual, 2000.0).unwrap();
+        assert_eq!(more.to_string(), "cores=2 queue=512");
+        // the settings that serve best turned nobody away
+        assert_eq!(
+            roomier(&[levels(one, 150.0, 0), levels(two, 100.0, 7)], 2000.0),
+            None
+        );
+        // nothing was good enough: the fastest is made better
+        assert_eq!(roomier(&usual, 1.0), Some(more));
+        assert_eq!(roomier(&[], 1.0), None);
+
+        let with = |levels| {
+            let measured = [usual.to_vec(), vec![levels]].concat();
+            chosen(&measured, 2000.0).and_then(|row| row.settings)
+        };
+        // though it is slower at the level that both serve
+        assert_eq!(with(levels(more, 90.0, 0)), Some(more));
+        assert_eq!(with(levels(more, 110.0, 3)), Some(two));
+        assert_eq!(chosen(&usual, 1.0), None);
     }
 
     #[test]
@@ -158,6 +271,7 @@ mod tests {
         let settings = Settings {
             cores: 3,
             instances: Some(2),
+            queue: Some(512),
         };
         let rows = [Row {
             settings: Some(settings),
@@ -176,12 +290,13 @@ mod tests {
         let text = configuration(settings, &at).unwrap();
         assert!(text.contains("2026-11-25 07:00 UTC"));
         assert!(text.contains("with 4 cores"));
-        assert!(text.contains("#   cores=3 instances=2"));
+        assert!(text.contains("#   cores=3 instances=2 queue=512"));
+        assert!(text.contains("# queue: "));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("osteon.toml");
         std::fs::write(&path, text).unwrap();
         let config = Config::resolve(Given::default(), Some(&path)).unwrap();
-        assert_eq!((config.cores, config.instances), (3, 2));
+        assert_eq!((config.cores, config.instances, config.queue), (3, 2, 512));
         assert_eq!(config.device, Device::Cuda(1));
         assert_eq!(config.models, Path::new("/srv/\"models\""));
     }
