@@ -5,10 +5,11 @@ use std::process::{Command, Output};
 
 use osteon::config::Given;
 use osteon::runtime::Runtime;
-use osteon::train::export::validate::validate;
+use osteon::train::export::verify::{Unmet, verify};
 use reqwest::StatusCode;
 
 use crate::server::{TestServer, bundled_models, sample};
+use crate::tiny::Tiny;
 
 pub(crate) fn trainer(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_osteon-train"))
@@ -96,7 +97,7 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         card.contains("Shortcut audit") && card.contains("Not for clinical use"),
         "{card}"
     );
-    done(&["validate", &package.to_string_lossy()]);
+    done(&["package", "verify", &package.to_string_lossy()]);
 
     let server = TestServer::with(folder.path().join("models"), Given::default()).await;
     assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
@@ -119,7 +120,7 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
 #[test]
 fn the_bundled_model_passes_every_gate() {
     let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
-    let gates = validate(
+    let gates = verify(
         &bundled_models().join(crate::server::MODEL).join("1"),
         &[],
         &runtime,
@@ -128,6 +129,50 @@ fn the_bundled_model_passes_every_gate() {
     for gate in gates {
         assert!(gate.result.is_ok(), "{}: {:?}", gate.name, gate.result);
     }
+}
+
+/// A network from elsewhere holds no contract and brings no radiograph: what it has is proven, and what it lacks is said.
+#[test]
+fn a_package_from_elsewhere_is_verified_as_far_as_it_goes() {
+    let models = tempfile::tempdir().unwrap();
+    let mut tiny = Tiny::new("tiny", 1);
+    tiny.labels.push(("dark", -1.0, 0.5));
+    let package = tiny.publish(models.path());
+    let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
+    let lacking: Vec<(String, String)> = verify(&package.folder, &[], &runtime)
+        .into_iter()
+        .filter_map(|gate| match gate.result {
+            Ok(_) => None,
+            Err(Unmet::Lacks(what)) => Some((gate.name, what)),
+            Err(Unmet::Fails(reason)) => panic!("{}: {reason}", gate.name),
+        })
+        .collect();
+    let named = |name: &str| lacking.iter().find(|(gate, _)| gate == name).unwrap().1.as_str();
+    assert_eq!(lacking.len(), 4, "{lacking:?}");
+    assert!(named("contract inside the file").contains("osteon.preprocessing"));
+    assert!(named("swapped labels are caught").contains("osteon.labels"));
+    assert!(named("DICOM to score, both polarities").contains("--image"));
+    assert!(named("a left-out inversion is caught").contains("MONOCHROME1"));
+    let folder = package.folder.to_string_lossy().into_owned();
+    let output = trainer(&["package", "verify", &folder]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("0 failed, 4 skipped"),
+        "{said}"
+    );
+
+    // the same, said to be our own: then nothing may be missing
+    tiny.publish_with(models.path(), |manifest, _| {
+        manifest
+            .lineage
+            .insert("program".into(), "osteon-train 0.1.0".into());
+    });
+    let output = trainer(&["package", "verify", &folder]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && said.contains("4 failed, 0 skipped"),
+        "{said}"
+    );
 }
 
 /// A copy of the bundled package that may be changed, in a folder of its own.
@@ -159,13 +204,13 @@ fn what_a_lower_resolution_does_to_the_scores_is_bounded() {
     let mut measured = |bound: f64| {
         manifest["preprocessing"]["reduced_resolution"] = serde_json::json!({ "bound": bound });
         std::fs::write(&file, serde_json::to_vec(&manifest).unwrap()).unwrap();
-        let gates = validate(&package, &[], &runtime);
+        let gates = verify(&package, &[], &runtime);
         let gate = gates.into_iter().find(|gate| gate.name.starts_with("lower"));
         gate.unwrap().result
     };
     let figure = measured(0.5).unwrap();
     assert!(figure.starts_with("2 radiographs, halved up to "), "{figure}");
-    let reason = measured(1e-9).unwrap_err();
+    let reason = measured(1e-9).unwrap_err().to_string();
     assert!(reason.starts_with("2 radiographs, halved up to "), "{reason}");
 }
 
@@ -176,7 +221,7 @@ fn a_mutated_export_is_refused() {
     let middle = model.len() / 2;
     model[middle..middle + 64].fill(0);
     std::fs::write(to.join("model.onnx"), model).unwrap();
-    let output = trainer(&["validate", &to.to_string_lossy()]);
+    let output = trainer(&["package", "verify", &to.to_string_lossy()]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("FAIL"));
 }

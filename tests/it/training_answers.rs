@@ -123,7 +123,7 @@ impl Stage {
         arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
         self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let package = self.path("models/tiny/1");
-        self.run(&["validate", &package.to_string_lossy()]);
+        self.run(&["package", "verify", &package.to_string_lossy()]);
         package
     }
 

@@ -10,7 +10,9 @@ use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card};
 use osteon::train::data::index::{load, rows};
 use osteon::train::data::labels::Part;
-use osteon::train::export::package::{draft, read_description};
+use osteon::train::export::Answering;
+use osteon::train::export::description::read_description;
+use osteon::train::export::package::draft;
 use osteon::train::run::RunFolder;
 
 use crate::progress::bar;
@@ -69,12 +71,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let run = |path: &PathBuf| RunFolder { path: path.clone() };
     let runs: Vec<RunFolder> = arguments.runs.iter().map(run).collect();
-    let mut draft = draft(&runs, arguments.mirror, &description, &goldens).map_err(anyhow::Error::msg)?;
+    let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
+    let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
 
     let mut assessment = Assessment::default();
     if let Some(csv) = &arguments.test {
-        let (recipe, _) = runs[0].told()?;
-        let mut rows = rows(csv, &recipe.heads().columns(), &COVARIATES)?;
+        let heads = answering.first().recipe.heads();
+        let mut rows = rows(csv, &heads.columns(), &COVARIATES)?;
         // of a table with a split, the part that no training saw
         if rows.iter().any(|row| row.split == Some(Part::Test)) {
             rows.retain(|row| row.split == Some(Part::Test));
@@ -112,6 +115,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         package.folder.display(),
         package.digest
     );
-    eprintln!("next: osteon-train validate {}", package.folder.display());
+    eprintln!("next: osteon-train package verify {}", package.folder.display());
     Ok(())
 }
