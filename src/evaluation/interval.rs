@@ -186,8 +186,10 @@ fn estimate(
     })
 }
 
-/// Linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the default of `NumPy`).
-fn quantile(sorted: &[f64], probability: f64) -> f64 {
+/// The quantile of sorted numbers, at least one: linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the
+/// default of `NumPy`).
+#[must_use]
+pub fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let position = probability * (sorted.len() - 1) as f64;
     let below = position.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

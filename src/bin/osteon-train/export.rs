@@ -1,19 +1,19 @@
 //! `osteon-train export`: a run becomes a package in the models folder.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use osteon::model::Package;
 use osteon::model::package::MODEL;
 use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card};
-use osteon::train::data::index::{load, rows};
-use osteon::train::data::labels::Part;
+use osteon::train::data::index::{load, test_rows};
 use osteon::train::export::Answering;
 use osteon::train::export::description::read_description;
-use osteon::train::export::package::draft;
-use osteon::train::run::RunFolder;
+use osteon::train::export::features;
+use osteon::train::export::package::{Draft, draft};
+use osteon::train::run::{RunFolder, RunImages};
 
 use crate::progress::bar;
 
@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// In words, where the test set comes from
     #[arg(long, value_name = "TEXT")]
     test_description: Option<String>,
+    /// Leave out embedding.json, by which a server refuses images unlike those of the training; for a run whose images are gone
+    #[arg(long)]
+    without_statistics: bool,
     /// Replace a version that is already there
     #[arg(long)]
     replace: bool,
@@ -74,35 +77,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
     let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
 
-    let mut assessment = Assessment::default();
-    if let Some(csv) = &arguments.test {
-        let heads = answering.first().recipe.heads();
-        let mut rows = rows(csv, &heads.columns(), &COVARIATES)?;
-        // of a table with a split, the part that no training saw
-        if rows.iter().any(|row| row.split == Some(Part::Test)) {
-            rows.retain(|row| row.split == Some(Part::Test));
-        }
-        let contract = &draft.manifest.preprocessing;
-        let reading = bar("reading", rows.len() as u64);
-        let labelled = load(csv, rows, contract, || reading.inc(1))?;
-        reading.finish_and_clear();
-        let model = draft.files.get(MODEL).context("the draft has no model")?;
-        let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
-        let scoring = bar("scoring", labelled.samples.len() as u64);
-        let heads = &draft.manifest.heads;
-        assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
-            scoring.inc(1);
-        })
-        .map_err(anyhow::Error::msg)?;
-        scoring.finish_and_clear();
-        for assessed in &assessment.labels {
-            let area = &assessed.auroc;
-            eprintln!(
-                "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
-                assessed.label, area.value, area.lower, area.upper, assessed.images
-            );
-        }
+    if draft.manifest.embedding.is_some() && !arguments.without_statistics {
+        add_statistics(&mut draft, &answering, &runtime)?;
     }
+    let assessment = match &arguments.test {
+        Some(csv) => assessed(csv, &draft, &answering, &runtime)?,
+        None => Assessment::default(),
+    };
     let card = card(
         &draft.manifest,
         &assessment,
@@ -117,4 +98,50 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     eprintln!("next: osteon-train package verify {}", package.folder.display());
     Ok(())
+}
+
+fn add_statistics(draft: &mut Draft, answering: &Answering, runtime: &Runtime) -> anyhow::Result<()> {
+    let first = answering.first();
+    let gone = "the statistics of the embedding need the run's images (--without-statistics leaves them out)";
+    let images = RunImages::find(&first.run, &first.recipe, &first.record)
+        .map_err(anyhow::Error::msg)
+        .context(gone)?;
+    let progress = bar("features", features::steps(&images) as u64);
+    features::add_statistics(draft, answering, &images, runtime, || progress.inc(1))
+        .map_err(anyhow::Error::msg)
+        .context(gone)?;
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// How good the network is on the test set that `csv` lists.
+fn assessed(
+    csv: &Path,
+    draft: &Draft,
+    answering: &Answering,
+    runtime: &Runtime,
+) -> anyhow::Result<Assessment> {
+    let heads = answering.first().recipe.heads();
+    let rows = test_rows(csv, &heads.columns(), &COVARIATES)?;
+    let contract = &draft.manifest.preprocessing;
+    let reading = bar("reading", rows.len() as u64);
+    let labelled = load(csv, rows, contract, || reading.inc(1))?;
+    reading.finish_and_clear();
+    let model = draft.files.get(MODEL).context("the draft has no model")?;
+    let mut engine = Engine::load(runtime, model, &draft.manifest)?;
+    let scoring = bar("scoring", labelled.samples.len() as u64);
+    let heads = &draft.manifest.heads;
+    let assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
+        scoring.inc(1);
+    })
+    .map_err(anyhow::Error::msg)?;
+    scoring.finish_and_clear();
+    for assessed in &assessment.labels {
+        let area = &assessed.auroc;
+        eprintln!(
+            "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
+            assessed.label, area.value, area.lower, area.upper, assessed.images
+        );
+    }
+    Ok(assessment)
 }

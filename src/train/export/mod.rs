@@ -7,12 +7,14 @@ pub mod answering;
 mod calibrate;
 pub mod description;
 pub mod ensemble;
+pub mod features;
 pub mod fold;
 pub mod goldens;
 pub mod heads;
 pub mod lineage;
 pub mod onnx;
 pub mod package;
+mod served;
 pub mod verify;
 
 pub use answering::Answering;

@@ -2,9 +2,10 @@
 //!
 //! Each gate gives a figure or a reason. The self-tests break the package on purpose, in memory, and pass only if the gates before
 //! them notice. A package from elsewhere may not hold what a gate looks at: such a gate is skipped and says what it would need. What
-//! `osteon-train` made holds all of it, or fails.
+//! `osteon-train` made holds all of it but the statistics of an embedding that it may not have, or fails.
 
 mod contract;
+mod features;
 mod network;
 mod pictures;
 mod self_test;
@@ -74,6 +75,10 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
         .lineage
         .get(PROGRAM)
         .is_some_and(|program| program.starts_with("osteon-train "));
+    let plain = |name: &str, result| Gate {
+        name: name.to_owned(),
+        result,
+    };
     let gate = |name: &str, result: Result<String, Unmet>| Gate {
         name: name.to_owned(),
         result: match result {
@@ -96,6 +101,11 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
         gate(
             "contract inside the file",
             contract::contract(&package, &package.manifest),
+        ),
+        // an ensemble has none, nor has a package whose images were gone
+        plain(
+            "statistics of the embedding",
+            features::statistics(&package, runtime),
         ),
         gate("latency on one thread", network::latency(&package, runtime)),
         gate(
