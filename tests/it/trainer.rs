@@ -98,7 +98,9 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         card.contains("Shortcut audit") && card.contains("Not for clinical use"),
         "{card}"
     );
-    let verified = trainer(&["package", "verify", &package.to_string_lossy()]);
+    let (folder_of_package, run) = (package.to_string_lossy(), folder.path().join("run"));
+    let run = run.to_string_lossy();
+    let verified = trainer(&["package", "verify", &folder_of_package, "--run", &run]);
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     eprintln!("{said}");
     assert!(
@@ -106,7 +108,15 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         "{said} {}",
         String::from_utf8_lossy(&verified.stderr)
     );
-    assert!(said.contains("pass  statistics of the embedding"), "{said}");
+    for gate in [
+        "pass  statistics of the embedding",
+        "pass  test set, osteoporosis",
+        "pass  a blind network is caught by the test set",
+        "pass  swapped answers are caught by the test set",
+        "0 of 20 decisions differ",
+    ] {
+        assert!(said.contains(gate), "{gate} in {said}");
+    }
 
     let server = TestServer::with(folder.path().join("models"), Given::default()).await;
     assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);

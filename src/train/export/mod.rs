@@ -5,6 +5,7 @@
 
 pub mod answering;
 mod calibrate;
+pub mod comparison;
 pub mod description;
 pub mod ensemble;
 pub mod features;

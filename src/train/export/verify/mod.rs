@@ -9,6 +9,7 @@ mod features;
 mod network;
 mod pictures;
 mod self_test;
+mod test_set;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::model::Package;
 use crate::runtime::{Engine, Runtime};
 use crate::train::export::lineage::PROGRAM;
+pub use test_set::{bounds, made_of, test_set};
 
 /// What one gate found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,11 +24,16 @@ pub(super) fn caught(result: Result<String, Unmet>) -> Result<String, Unmet> {
 }
 
 pub(super) fn corrupted_weight(package: &Package, runtime: &Runtime) -> Result<String, Unmet> {
-    caught(parity(&damaged(package)?, runtime))
+    caught(parity(&damaged(package, LOST)?, runtime))
 }
 
-/// The package with a network that lost some of the first layer's weights, on which every answer depends.
-fn damaged(package: &Package) -> Result<Package, Unmet> {
+/// The package with a network that lost the first layer altogether.
+pub(super) fn blind(package: &Package) -> Result<Package, Unmet> {
+    damaged(package, 1)
+}
+
+/// The package with a network that lost one in `every` of the first layer's weights, on which every answer depends.
+fn damaged(package: &Package, every: usize) -> Result<Package, Unmet> {
     let mut model = ModelProto::decode(package.model.as_slice()).map_err(|error| error.to_string())?;
     let weights = model.graph.as_mut().and_then(first_weights);
     let weights = weights.ok_or_else(|| {
@@ -39,13 +44,13 @@ fn damaged(package: &Package) -> Result<Package, Unmet> {
     weights
         .float_data
         .iter_mut()
-        .step_by(LOST)
+        .step_by(every)
         .for_each(|value| *value = 0.0);
     let bytes = width(weights);
     weights
         .raw_data
         .chunks_mut(bytes)
-        .step_by(LOST)
+        .step_by(every)
         .for_each(|value| value.fill(0));
     Ok(Package {
         model: model.encode_to_vec(),
