@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use osteon::config::Given;
+use osteon::model::Package;
 use osteon::runtime::Runtime;
 use osteon::train::export::verify::{Unmet, verify};
+use osteon::train::network::Weights;
 use reqwest::StatusCode;
 
 use crate::gates::picture;
@@ -20,10 +22,13 @@ pub(crate) fn trainer(arguments: &[&str]) -> Output {
 }
 
 fn done(arguments: &[&str]) {
-    let output = trainer(arguments);
+    succeeded(&trainer(arguments));
+}
+
+fn succeeded(output: &Output) {
     assert!(
         output.status.success(),
-        "{arguments:?}: {} {}",
+        "{} {}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
@@ -69,23 +74,35 @@ fn make(folder: &Path) {
         "--validation",
         "0.5",
     ]);
-    done(&[
+    let test = path("images/labels.csv");
+    let described = "the training images: this is no test set";
+    succeeded(&export(
+        folder,
+        "models",
+        &["--test", &test, "--test-description", described],
+    ));
+}
+
+/// Exports the run in `folder` into a folder of models there.
+fn export(folder: &Path, models: &str, more: &[&str]) -> Output {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let goldens = [("sample", "000000"), ("second", "000001")]
+        .map(|(name, file)| format!("{name}.dcm={}", path(&format!("images/{file}.dcm"))));
+    let (run, description, models) = (path("run"), path("package.json"), path(models));
+    let told = [
         "export",
         "--run",
-        &path("run"),
+        &run,
         "--description",
-        &path("package.json"),
+        &description,
         "--models",
-        &path("models"),
+        &models,
         "--golden",
-        &format!("sample.dcm={}", path("images/000000.dcm")),
+        &goldens[0],
         "--golden",
-        &format!("second.dcm={}", path("images/000001.dcm")),
-        "--test",
-        &path("images/labels.csv"),
-        "--test-description",
-        "the training images: this is no test set",
-    ]);
+        &goldens[1],
+    ];
+    trainer(&[&told[..], more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +168,126 @@ async fn unlike_the_training(server: &TestServer) {
         refused += usize::from(answer["reason"]["code"] == "out-of-distribution");
     }
     assert_eq!(refused, 2);
+}
+
+#[test]
+fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let half = export(folder, "half", &["--precision", "fp16"]);
+    succeeded(&half);
+    let said = String::from_utf8_lossy(&half.stderr).into_owned();
+    assert!(
+        said.contains("fp16, fracture: 0 of 20 decisions differ"),
+        "{said}"
+    );
+    let package = Package::open(&folder.join("half/tiny/1")).unwrap();
+    let whole = Package::open(&folder.join("models/tiny/1")).unwrap();
+    let reduced = package.manifest.reduced_precision.unwrap();
+    assert_eq!((reduced.images, reduced.decisions_changed), (20, 0.0));
+    assert!(package.model.len() < whole.model.len());
+    let (tolerance, exact) = (package.goldens.tolerance, whole.goldens.tolerance);
+    assert!(tolerance > exact && tolerance < 0.1, "{tolerance}");
+    let scores = |package: &Package| -> Vec<Vec<f32>> {
+        let cases = package.goldens.cases.iter();
+        cases.map(|case| case.scores.clone()).collect()
+    };
+    assert_eq!(
+        scores(&package),
+        scores(&whole),
+        "goldens stay those of libtorch in 32 bits"
+    );
+    let card = std::fs::read_to_string(package.folder.join("model-card.md")).unwrap();
+    assert!(card.contains("The weights are fp16: on 20 images"), "{card}");
+    let verified = trainer(&["package", "verify", &path("half/tiny/1"), "--run", &path("run")]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{said}");
+    assert!(said.contains("matrices of weights in 16 bits"), "{said}");
+
+    // another run of the same heads is not the one that the package was made of
+    let own = folder.join("run/weights.safetensors");
+    let mut weights = Weights::from_bytes(&std::fs::read(&own).unwrap()).unwrap();
+    // features ten thousand times as large, and a head of numbers that 16 bits cannot tell from 0
+    for (name, factor) in [
+        ("stage2.block1.norm2.weight", 1e4),
+        ("stage2.block1.norm2.bias", 1e4),
+        ("stage2.block1.shortcut_norm.weight", 1e4),
+        ("stage2.block1.shortcut_norm.bias", 1e4),
+        ("label_map.weight", 1e-9),
+    ] {
+        let tensor = weights.tensors.get_mut(name).unwrap();
+        tensor.values.iter_mut().for_each(|value| *value *= factor);
+    }
+    std::fs::write(&own, weights.to_bytes().unwrap()).unwrap();
+    let other = trainer(&["package", "verify", &path("half/tiny/1"), "--run", &path("run")]);
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(
+        !other.status.success() && said.contains("other networks than --run names"),
+        "{said}"
+    );
+    let refused = export(folder, "refused", &["--precision", "fp16"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("it costs too much"),
+        "{said}"
+    );
+    assert!(
+        said.contains("it moved too far") && !folder.join("refused").exists(),
+        "{said}"
+    );
+}
+
+/// The statistics of the embedding are of the run's own images; without them a package says so.
+#[test]
+fn an_export_whose_images_are_gone_says_so_and_can_do_without_statistics() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let image = std::fs::read_dir(folder.join("images")).unwrap().count() - 2;
+    let image = folder.join(format!("images/{image:06}.dcm"));
+    let table = folder.join("images/labels.csv");
+    let (text, bytes) = (
+        std::fs::read_to_string(&table).unwrap(),
+        std::fs::read(&image).unwrap(),
+    );
+    for (change, named) in [
+        (
+            Box::new(|| std::fs::remove_file(&image)) as Box<dyn Fn() -> _>,
+            "1 images of the run's table cannot be read",
+        ),
+        (
+            Box::new(|| std::fs::write(&table, format!("{text}\n"))),
+            "has changed since the training",
+        ),
+        (
+            Box::new(|| std::fs::remove_file(&table)),
+            "the table of the run's images, cannot be read",
+        ),
+    ] {
+        change().unwrap();
+        let refused = export(folder, "refused", &[]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            !refused.status.success() && !folder.join("refused").exists(),
+            "{said}"
+        );
+        assert!(
+            said.contains(named) && said.contains("--without-statistics"),
+            "{said}"
+        );
+        std::fs::write(&image, &bytes).unwrap();
+    }
+    succeeded(&export(folder, "without", &["--without-statistics"]));
+    let package = Package::open(&folder.join("without/tiny/1")).unwrap();
+    assert!(package.manifest.distribution.is_none() && package.manifest.embedding.is_some());
+    let verified = trainer(&["package", "verify", &package.folder.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(
+        verified.status.success() && said.contains("skip  statistics of the embedding"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use osteon::model::Package;
+use anyhow::{Context, ensure};
 use osteon::model::package::MODEL;
+use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card};
 use osteon::train::data::index::{load, test_rows};
@@ -13,6 +13,7 @@ use osteon::train::export::Answering;
 use osteon::train::export::description::read_description;
 use osteon::train::export::features;
 use osteon::train::export::package::{Draft, draft};
+use osteon::train::export::reduced;
 use osteon::train::run::{RunFolder, RunImages};
 
 use crate::progress::bar;
@@ -46,6 +47,9 @@ pub(crate) struct Arguments {
     /// In words, where the test set comes from
     #[arg(long, value_name = "TEXT")]
     test_description: Option<String>,
+    /// How the weights are kept: fp16 halves the file, and is refused where it moves what is said of the held-out patients too far
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    precision: Precision,
     /// Leave out embedding.json, by which a server refuses images unlike those of the training; for a run whose images are gone
     #[arg(long)]
     without_statistics: bool,
@@ -55,6 +59,16 @@ pub(crate) struct Arguments {
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Precision {
+    /// 32-bit floats, as trained
+    #[default]
+    Fp32,
+    /// 16-bit floats, from which 32-bit floats are made when the file is loaded
+    Fp16,
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
@@ -77,6 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
     let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
 
+    if arguments.precision == Precision::Fp16 {
+        reduce(&mut draft, NumberFormat::Fp16, &answering, &runtime)?;
+    }
     if draft.manifest.embedding.is_some() && !arguments.without_statistics {
         add_statistics(&mut draft, &answering, &runtime)?;
     }
@@ -97,6 +114,30 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         package.digest
     );
     eprintln!("next: osteon-train package verify {}", package.folder.display());
+    Ok(())
+}
+
+/// Puts the weights into fewer bits, if the held-out patients allow it.
+fn reduce(
+    draft: &mut Draft,
+    format: NumberFormat,
+    answering: &Answering,
+    runtime: &Runtime,
+) -> anyhow::Result<()> {
+    ensure!(
+        answering.trained.len() == 1,
+        "several networks have no held-out patients in common on which {} could be tried: export them in 32 bits",
+        format.name()
+    );
+    let first = answering.first();
+    let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
+    let progress = bar("comparing", reduced::steps(&images) as u64);
+    let said = reduced::reduce(draft, format, answering, &images, runtime, || progress.inc(1))
+        .map_err(anyhow::Error::msg)?;
+    progress.finish_and_clear();
+    for (label, figures) in said {
+        eprintln!("{}, {label}: {figures}", format.name());
+    }
     Ok(())
 }
 

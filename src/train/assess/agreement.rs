@@ -44,11 +44,11 @@ pub struct Bounds {
 pub struct Agreement {
     /// The question.
     pub label: String,
-    /// Images for which an answer was compared.
-    pub images: usize,
     /// The largest difference of a value; infinite where one is no number.
     pub difference: f32,
-    /// Images with another decision; numbers have none.
+    /// Decisions that were compared: one for each image, but for numbers, which decide nothing.
+    pub decisions: usize,
+    /// Those that are others.
     pub changed: usize,
     /// The measure and how it moved, where the truth is known of enough images.
     pub measured: Option<Measured>,
@@ -113,7 +113,7 @@ impl Pairs {
         let both = || self.trained.iter().zip(&self.exported);
         Agreement {
             label: question.name.clone(),
-            images: self.patients.len(),
+            decisions: self.patients.len(),
             difference: largest(both().map(|(one, other)| (probability(one), probability(other)))),
             changed: both()
                 .filter(|(one, other)| decides(one) != decides(other))
@@ -173,7 +173,7 @@ impl Pairs {
         };
         Agreement {
             label: label.name.clone(),
-            images: self.patients.len(),
+            decisions: 0,
             difference: largest(
                 self.trained
                     .iter()
@@ -220,7 +220,7 @@ impl Agreement {
         let _ = write!(
             text,
             "{} of {} decisions differ, values by {:.1e}",
-            self.changed, self.images, self.difference
+            self.changed, self.decisions, self.difference
         );
         let largest = bounds.value.unwrap_or(f32::MAX);
         if !(self.difference <= largest) {

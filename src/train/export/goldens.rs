@@ -33,24 +33,17 @@ pub fn goldens(
     ];
     let mut cases = Vec::new();
     for (name, input) in made {
-        let tensor = input
-            .tensor(contract.input_shape())
-            .ok_or("a made input has a tensor")?;
         cases.push(GoldenCase {
             name: name.to_owned(),
-            scores: proof(engine, outputs, &tensor)?,
+            scores: proof(engine, outputs, &tensor(&input, contract, samples)?)?,
             input,
         });
     }
-    for (file, bytes) in samples {
-        let failed = |error: &dyn std::fmt::Display| format!("{file}: {error}");
-        let instance = Instance::parse(bytes.clone().into()).map_err(|error| failed(&error))?;
-        let image = contract.decode(&instance).map_err(|error| failed(&error))?;
-        let (tensor, _) = contract.apply(&image).map_err(|error| failed(&error))?;
+    for file in samples.keys() {
         let input = GoldenInput::Dicom { file: file.clone() };
         cases.push(GoldenCase {
             name: file.clone(),
-            scores: proof(engine, outputs, &tensor)?,
+            scores: proof(engine, outputs, &tensor(&input, contract, samples)?)?,
             input,
         });
     }
@@ -59,6 +52,26 @@ pub fn goldens(
         tolerance: TOLERANCE,
         cases,
     })
+}
+
+/// What a golden case puts into the network; `files` hold the DICOM files that cases name.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(super) fn tensor(
+    input: &GoldenInput,
+    contract: &Preprocessing,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<Tensor, String> {
+    let GoldenInput::Dicom { file } = input else {
+        let made = input.tensor(contract.input_shape());
+        return made.ok_or_else(|| "a made input has a tensor".to_owned());
+    };
+    let failed = |error: &dyn std::fmt::Display| format!("{file}: {error}");
+    let bytes = files.get(file).ok_or_else(|| failed(&"it is not there"))?;
+    let instance = Instance::parse(bytes.clone().into()).map_err(|error| failed(&error))?;
+    let image = contract.decode(&instance).map_err(|error| failed(&error))?;
+    Ok(contract.apply(&image).map_err(|error| failed(&error))?.0)
 }
 
 /// What goldens are compared with: of each head the logits, or the scores where it has none.

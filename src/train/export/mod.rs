@@ -15,6 +15,7 @@ pub mod heads;
 pub mod lineage;
 pub mod onnx;
 pub mod package;
+pub mod reduced;
 mod served;
 pub mod verify;
 

@@ -18,7 +18,10 @@ use crate::model::onnx_format::{
 use operators::Printer;
 
 mod attributes;
+mod half;
 mod operators;
+
+pub use half::half_precision;
 
 /// The operator set that is written; every operator below exists in it.
 pub const OPSET: i64 = 17;

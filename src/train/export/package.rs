@@ -102,6 +102,7 @@ pub fn draft(
             .output(EMBEDDING)
             .is_ok()
             .then(|| EMBEDDING.to_owned()),
+        reduced_precision: None,
         lineage,
         files: BTreeMap::new(),
     };
@@ -179,7 +180,7 @@ fn json(value: &impl Serialize) -> Result<String, String> {
 }
 
 /// JSON for people, as a file.
-fn lines(value: &impl Serialize) -> Result<Vec<u8>, String> {
+pub(super) fn lines(value: &impl Serialize) -> Result<Vec<u8>, String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     Ok((text + "\n").into_bytes())
 }

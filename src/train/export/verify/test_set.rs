@@ -10,6 +10,7 @@ use crate::train::assess::agreement::{Bounds, Pairs};
 use crate::train::export::answering::Answering;
 use crate::train::export::comparison::{Comparison, Judged, judge, some};
 use crate::train::export::lineage::{VIEWS, WEIGHTS, lineage};
+use crate::train::export::reduced;
 use crate::train::export::served::Served;
 use crate::train::run::RunFolder;
 
@@ -50,11 +51,13 @@ pub fn made_of(package: &Package, runs: &[RunFolder]) -> Result<Answering, Strin
 /// What an export with the precision of `package` may cost.
 #[must_use]
 pub fn bounds(package: &Package) -> Bounds {
-    Bounds {
+    let exact = Bounds {
         value: Some(package.goldens.tolerance),
         area: AREA,
         calibration: CALIBRATION,
-    }
+    };
+    let reduced = package.manifest.reduced_precision.as_ref();
+    reduced.map_or(exact, reduced::bounds)
 }
 
 /// The gates of a comparison that has seen the whole test set.
