@@ -25,6 +25,8 @@ pub struct ReducedPrecision {
 pub enum NumberFormat {
     /// Matrices as 16-bit floats (IEEE 754 binary16); 32-bit floats are computed.
     Fp16,
+    /// Convolutions between whole numbers: 7 bits in kernels, 8 between layers; what stands behind the features are 32-bit floats.
+    Int8,
 }
 
 impl NumberFormat {
@@ -33,6 +35,7 @@ impl NumberFormat {
     pub fn bounds(self) -> [f64; 2] {
         match self {
             Self::Fp16 => [0.002, 0.01],
+            Self::Int8 => [0.005, 0.01],
         }
     }
 
@@ -41,6 +44,7 @@ impl NumberFormat {
     pub fn name(self) -> &'static str {
         match self {
             Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
         }
     }
 }

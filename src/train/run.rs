@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod images;
 
-pub use images::RunImages;
+pub use images::{RunImages, Wanted};
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;

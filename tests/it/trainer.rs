@@ -7,7 +7,6 @@ use osteon::config::Given;
 use osteon::model::Package;
 use osteon::runtime::Runtime;
 use osteon::train::export::verify::{Unmet, verify};
-use osteon::train::network::Weights;
 use reqwest::StatusCode;
 
 use crate::gates::picture;
@@ -21,11 +20,11 @@ pub(crate) fn trainer(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn done(arguments: &[&str]) {
+pub(crate) fn done(arguments: &[&str]) {
     succeeded(&trainer(arguments));
 }
 
-fn succeeded(output: &Output) {
+pub(crate) fn succeeded(output: &Output) {
     assert!(
         output.status.success(),
         "{} {}",
@@ -41,7 +40,7 @@ const RECIPE: &str = r#"{
 }"#;
 
 /// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
-fn make(folder: &Path) {
+pub(crate) fn make(folder: &Path) {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
     let description =
@@ -84,7 +83,7 @@ fn make(folder: &Path) {
 }
 
 /// Exports the run in `folder` into a folder of models there.
-fn export(folder: &Path, models: &str, more: &[&str]) -> Output {
+pub(crate) fn export(folder: &Path, models: &str, more: &[&str]) -> Output {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let goldens = [("sample", "000000"), ("second", "000001")]
         .map(|(name, file)| format!("{name}.dcm={}", path(&format!("images/{file}.dcm"))));
@@ -158,7 +157,7 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
 /// What says of itself that it is a lateral spine and is none has no score.
 async fn unlike_the_training(server: &TestServer) {
     let noise = |row: usize, column: usize| (row * 7919 + column * 104_729 + row * column * 31) as u16 % 4096;
-    let bars = |row: usize, _: usize| if row / 10 % 2 == 0 { 400 } else { 3600 };
+    let bars = |row: usize, _: usize| if (row / 10).is_multiple_of(2) { 400 } else { 3600 };
     let mut refused = 0;
     for (name, body) in [("noise", bytes(&picture(noise))), ("bars", bytes(&picture(bars)))] {
         let (_, answer) = server
@@ -168,75 +167,6 @@ async fn unlike_the_training(server: &TestServer) {
         refused += usize::from(answer["reason"]["code"] == "out-of-distribution");
     }
     assert_eq!(refused, 2);
-}
-
-#[test]
-fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
-    let stage = tempfile::tempdir().unwrap();
-    let folder = stage.path();
-    make(folder);
-    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let half = export(folder, "half", &["--precision", "fp16"]);
-    succeeded(&half);
-    let said = String::from_utf8_lossy(&half.stderr).into_owned();
-    assert!(
-        said.contains("fp16, fracture: 0 of 20 decisions differ"),
-        "{said}"
-    );
-    let package = Package::open(&folder.join("half/tiny/1")).unwrap();
-    let whole = Package::open(&folder.join("models/tiny/1")).unwrap();
-    let reduced = package.manifest.reduced_precision.unwrap();
-    assert_eq!((reduced.images, reduced.decisions_changed), (20, 0.0));
-    assert!(package.model.len() < whole.model.len());
-    let (tolerance, exact) = (package.goldens.tolerance, whole.goldens.tolerance);
-    assert!(tolerance > exact && tolerance < 0.1, "{tolerance}");
-    let scores = |package: &Package| -> Vec<Vec<f32>> {
-        let cases = package.goldens.cases.iter();
-        cases.map(|case| case.scores.clone()).collect()
-    };
-    assert_eq!(
-        scores(&package),
-        scores(&whole),
-        "goldens stay those of libtorch in 32 bits"
-    );
-    let card = std::fs::read_to_string(package.folder.join("model-card.md")).unwrap();
-    assert!(card.contains("The weights are fp16: on 20 images"), "{card}");
-    let verified = trainer(&["package", "verify", &path("half/tiny/1"), "--run", &path("run")]);
-    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-    assert!(verified.status.success(), "{said}");
-    assert!(said.contains("matrices of weights in 16 bits"), "{said}");
-
-    // another run of the same heads is not the one that the package was made of
-    let own = folder.join("run/weights.safetensors");
-    let mut weights = Weights::from_bytes(&std::fs::read(&own).unwrap()).unwrap();
-    // features ten thousand times as large, and a head of numbers that 16 bits cannot tell from 0
-    for (name, factor) in [
-        ("stage2.block1.norm2.weight", 1e4),
-        ("stage2.block1.norm2.bias", 1e4),
-        ("stage2.block1.shortcut_norm.weight", 1e4),
-        ("stage2.block1.shortcut_norm.bias", 1e4),
-        ("label_map.weight", 1e-9),
-    ] {
-        let tensor = weights.tensors.get_mut(name).unwrap();
-        tensor.values.iter_mut().for_each(|value| *value *= factor);
-    }
-    std::fs::write(&own, weights.to_bytes().unwrap()).unwrap();
-    let other = trainer(&["package", "verify", &path("half/tiny/1"), "--run", &path("run")]);
-    let said = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(
-        !other.status.success() && said.contains("other networks than --run names"),
-        "{said}"
-    );
-    let refused = export(folder, "refused", &["--precision", "fp16"]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        !refused.status.success() && said.contains("it costs too much"),
-        "{said}"
-    );
-    assert!(
-        said.contains("it moved too far") && !folder.join("refused").exists(),
-        "{said}"
-    );
 }
 
 /// The statistics of the embedding are of the run's own images; without them a package says so.

@@ -8,10 +8,9 @@ use clap::Subcommand;
 use osteon::model::Package;
 use osteon::runtime::{Device, Runtime};
 use osteon::train::data::index::{test_rows, visit};
-use osteon::train::data::labels::Part;
 use osteon::train::export::comparison::Comparison;
 use osteon::train::export::verify::{Gate, Unmet, made_of, test_set, verify};
-use osteon::train::run::{RunFolder, RunImages};
+use osteon::train::run::{RunFolder, RunImages, Wanted};
 
 use crate::progress::bar;
 
@@ -99,12 +98,11 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
             "several networks have no held-out patients in common: name a test set by --labels"
         );
         let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
-        let wanted = [Part::Validation];
-        let mut comparison = begin(images.len(&wanted)).map_err(anyhow::Error::msg)?;
-        let progress = bar("comparing", images.len(&wanted) as u64);
+        let mut comparison = begin(images.len(Wanted::HELD_OUT)).map_err(anyhow::Error::msg)?;
+        let progress = bar("comparing", images.len(Wanted::HELD_OUT) as u64);
         images
             .visit(
-                &wanted,
+                Wanted::HELD_OUT,
                 contract,
                 || progress.inc(1),
                 |samples, _| comparison.add(samples),

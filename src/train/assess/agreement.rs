@@ -35,6 +35,8 @@ pub struct Bounds {
     pub value: Option<f32>,
     /// The most by which an area under the curve, or R squared of a number, may move.
     pub area: f64,
+    /// Whether it must not be worse beyond doubt: an interval of the movement that lies below 0 altogether.
+    pub not_inferior: bool,
     /// The most by which an expected calibration error may rise.
     pub calibration: f64,
 }
@@ -222,8 +224,10 @@ impl Agreement {
             "{} of {} decisions differ, values by {:.1e}",
             self.changed, self.decisions, self.difference
         );
+        // what is no number is never within
+        let within = |value: f64, most: f64| value <= most;
         let largest = bounds.value.unwrap_or(f32::MAX);
-        if !(self.difference <= largest) {
+        if !within(self.difference.into(), largest.into()) {
             beyond.push("values are no longer the trained network's");
         }
         match &self.measured {
@@ -237,12 +241,15 @@ impl Agreement {
                     "; {name} {:.3} [{:.3}, {:.3}], moved by {:+.1e} [{:+.1e}, {:+.1e}]",
                     area.value, area.lower, area.upper, moved.value, moved.lower, moved.upper
                 );
-                if !(moved.value.abs() <= bounds.area) {
+                if !within(moved.value.abs(), bounds.area) {
                     beyond.push("it moved too far");
+                }
+                if bounds.not_inferior && moved.upper < 0.0 {
+                    beyond.push("it is worse beyond doubt");
                 }
                 if let Some([error, risen]) = measured.calibration {
                     let _ = write!(text, "; calibration error {error:.3}, risen by {risen:+.1e}");
-                    if !(risen <= bounds.calibration) {
+                    if !within(risen, bounds.calibration) {
                         beyond.push("the calibration error rose too far");
                     }
                 }

@@ -6,7 +6,7 @@ use super::served::Served;
 use crate::image::preprocess::Preprocessing;
 use crate::model::{Head, ModelManifest};
 use crate::runtime::Runtime;
-use crate::train::assess::agreement::Pairs;
+use crate::train::assess::agreement::{Bounds, Pairs};
 use crate::train::data::Samples;
 use crate::train::data::samples::Image;
 use crate::train::learn::Engine;
@@ -121,11 +121,7 @@ pub(super) type Judged = Vec<(String, Result<String, String>)>;
 ///
 /// # Errors
 /// A sentence, where answers are missing.
-pub(super) fn judge(
-    pairs: &Pairs,
-    heads: &[Head],
-    bounds: &crate::train::assess::agreement::Bounds,
-) -> Result<Judged, String> {
+pub(super) fn judge(pairs: &Pairs, heads: &[Head], bounds: &Bounds) -> Result<Judged, String> {
     Ok(pairs
         .agreements(heads)?
         .into_iter()

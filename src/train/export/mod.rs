@@ -15,6 +15,7 @@ pub mod heads;
 pub mod lineage;
 pub mod onnx;
 pub mod package;
+mod ranges;
 pub mod reduced;
 mod served;
 pub mod verify;

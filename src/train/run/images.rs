@@ -14,6 +14,15 @@ use crate::train::data::index::{LabelledError, LabelledRow, rows, visit};
 use crate::train::data::labels::Part;
 use crate::train::learn::Recipe;
 
+/// Which images of a run are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of the patients who were held out.
+    pub held_out: bool,
+    /// Of the training's, about so many at most, evenly from all.
+    pub training: usize,
+}
+
 /// The images of a run.
 pub struct RunImages {
     csv: PathBuf,
@@ -21,6 +30,7 @@ pub struct RunImages {
     /// Places among the images that could be read.
     held_out: BTreeSet<usize>,
     unreadable: usize,
+    training: usize,
 }
 
 /// Why the images could not be visited.
@@ -33,6 +43,14 @@ impl From<LabelledError> for Stopped {
     fn from(error: LabelledError) -> Self {
         Self::Images(error)
     }
+}
+
+impl Wanted {
+    /// The held-out patients, and nothing else.
+    pub const HELD_OUT: Self = Self {
+        held_out: true,
+        training: 0,
+    };
 }
 
 impl RunImages {
@@ -59,11 +77,12 @@ impl RunImages {
             csv,
             held_out: record.validation.places.iter().copied().collect(),
             unreadable: record.data.unreadable_images,
+            training: record.data.training_images,
         })
     }
 
-    /// Visits the images of the `wanted` parts, in the order of the table: `visit` gets a few, with the part of each. `step` is called
-    /// for each row that is read; [`RunImages::len`] says how many rows that is.
+    /// Visits the `wanted` images in the order of the table: `each` gets a few, with the part of each. `step` is called for each row that
+    /// is read; [`RunImages::len`] says how many rows that is.
     ///
     /// What a cross-validation left out of a run counts as training here: it is not held out, and the patients are others.
     ///
@@ -71,29 +90,31 @@ impl RunImages {
     /// A sentence: images that cannot be read any more, or what `visit` said.
     pub fn visit(
         &self,
-        wanted: &[Part],
+        wanted: Wanted,
         contract: &Preprocessing,
         step: impl Fn() + Sync,
         mut each: impl FnMut(&Samples, &[Part]) -> Result<(), String>,
     ) -> Result<(), String> {
-        let chosen = self.chosen(wanted);
-        let mut places = chosen.places.into_iter();
+        let (places, rows): (Vec<usize>, Vec<LabelledRow>) = self.chosen(wanted).into_iter().unzip();
+        let mut places = places.into_iter();
+        let mut choice = self.choice(wanted);
         let mut unreadable = Vec::new();
-        let visited = visit(&self.csv, chosen.rows, contract, step, |labelled| {
+        let visited = visit(&self.csv, rows, contract, step, |labelled| {
             unreadable.extend(labelled.unreadable);
-            let parts: Vec<Part> = labelled
+            let all: Vec<Part> = labelled
                 .splits
                 .iter()
                 .zip(places.by_ref())
                 .map(|(given, place)| self.part(*given, place))
                 .collect();
-            let own: Vec<usize> = (0..parts.len())
-                .filter(|image| wanted.contains(&parts[*image]))
+            // where some rows were chosen, all of them are wanted
+            let own: Vec<usize> = (0..all.len())
+                .filter(|image| self.unreadable == 0 || choice(all[*image]))
                 .collect();
             if own.is_empty() {
                 return Ok(());
             }
-            let parts: Vec<Part> = own.iter().map(|image| parts[*image]).collect();
+            let parts: Vec<Part> = own.iter().map(|image| all[*image]).collect();
             each(&labelled.samples.select(&own), &parts).map_err(Stopped::Said)
         });
         visited.map_err(|stopped| match stopped {
@@ -112,27 +133,33 @@ impl RunImages {
         ))
     }
 
-    /// How many rows have to be read for the `wanted` parts.
+    /// How many rows have to be read for the `wanted` images.
     #[must_use]
-    pub fn len(&self, wanted: &[Part]) -> usize {
-        self.chosen(wanted).rows.len()
+    pub fn len(&self, wanted: Wanted) -> usize {
+        self.chosen(wanted).len()
     }
 
-    /// The rows that have to be read, and the places that those of them which can be read have had.
-    fn chosen(&self, wanted: &[Part]) -> Chosen {
+    /// The rows that have to be read. With each stands the place that it has, or, where some could not be read, only the places of
+    /// those which can be read, in their order.
+    fn chosen(&self, wanted: Wanted) -> Vec<(usize, LabelledRow)> {
+        let mut choice = self.choice(wanted);
+        let rows = self.rows.iter().cloned().enumerate();
         // where some could not be read, only reading all tells which
-        if self.unreadable > 0 {
-            return Chosen {
-                rows: self.rows.clone(),
-                places: (0..self.rows.len()).collect(),
-            };
-        }
-        let places: Vec<usize> = (0..self.rows.len())
-            .filter(|place| wanted.contains(&self.part(self.rows[*place].split, *place)))
-            .collect();
-        Chosen {
-            rows: places.iter().map(|place| self.rows[*place].clone()).collect(),
-            places,
+        rows.filter(|(place, row)| self.unreadable > 0 || choice(self.part(row.split, *place)))
+            .collect()
+    }
+
+    /// Says of one image after the other whether it is wanted.
+    fn choice(&self, wanted: Wanted) -> impl FnMut(Part) -> bool + use<> {
+        let every = self.training.div_ceil(wanted.training.max(1)).max(1);
+        let mut seen = 0;
+        move |part| match part {
+            Part::Validation => wanted.held_out,
+            Part::Test => false,
+            Part::Train => {
+                seen += 1;
+                wanted.training > 0 && (seen - 1) % every == 0
+            }
         }
     }
 
@@ -145,9 +172,4 @@ impl RunImages {
             Part::Train
         }
     }
-}
-
-struct Chosen {
-    rows: Vec<LabelledRow>,
-    places: Vec<usize>,
 }

@@ -5,6 +5,7 @@ use super::*;
 const EXACT: Bounds = Bounds {
     value: Some(1e-4),
     area: 1e-4,
+    not_inferior: false,
     calibration: 0.01,
 };
 
@@ -84,6 +85,19 @@ fn what_moves_is_beyond_the_bounds_and_said() {
     let mut moved = pairs();
     moved.exported[3][0] = 0.01;
     let said = judged(&moved, &fp16).unwrap_err();
+    let loose = Bounds {
+        not_inferior: true,
+        area: 1.0,
+        calibration: 1.0,
+        ..fp16
+    };
+    judged(&moved, &loose).unwrap();
+    // one patient may be chance; where every other one falls behind, it is worse beyond doubt
+    let mut worse = pairs();
+    for row in worse.exported.iter_mut().step_by(6) {
+        row[0] = 0.01;
+    }
+    assert!(judged(&worse, &loose).unwrap_err().contains("worse beyond doubt"));
     assert!(
         said.contains("1 of 40 decisions differ") && said.contains("it moved too far"),
         "{said}"

@@ -58,7 +58,9 @@ impl Covariance {
                     }
                 });
         }
-        values.iter_mut().for_each(|value| *value /= count);
+        for value in &mut values {
+            *value /= count;
+        }
         let (mut trace, mut squares) = (0.0, 0.0);
         for (line, row) in values.chunks(features.max(1)).enumerate() {
             trace += row[line];

@@ -19,7 +19,7 @@ use crate::runtime::Runtime;
 use crate::train::data::Samples;
 use crate::train::data::labels::Part;
 use crate::train::learn::Heads;
-use crate::train::run::RunImages;
+use crate::train::run::{RunImages, Wanted};
 use covariance::Covariance;
 
 /// The file of the package.
@@ -43,12 +43,15 @@ pub struct Gathered {
 }
 
 /// Which images the statistics are of.
-const WANTED: [Part; 2] = [Part::Train, Part::Validation];
+const WANTED: Wanted = Wanted {
+    held_out: true,
+    training: MOST_IMAGES,
+};
 
 /// Rows that [`add_statistics`] reads: as often it calls `step`.
 #[must_use]
 pub fn steps(images: &RunImages) -> usize {
-    images.len(&WANTED)
+    images.len(WANTED)
 }
 
 /// Runs the images of the one training behind `draft` through its network, and adds the statistics of its features.
@@ -66,19 +69,9 @@ pub fn add_statistics(
     let model = draft.files.get(MODEL).ok_or("the draft has no model")?;
     let mut served = Served::load(runtime, model, &draft.manifest)?;
     let heads = first.recipe.heads();
-    let every = first.record.data.training_images.div_ceil(MOST_IMAGES).max(1);
-    let (mut gathered, mut seen) = (Gathered::default(), 0);
-    images.visit(&WANTED, &first.contract, step, |samples, parts| {
-        let mut taken = Vec::new();
-        for (image, part) in parts.iter().enumerate() {
-            if *part == Part::Validation || seen % every == 0 {
-                taken.push(image);
-            }
-            seen += usize::from(*part == Part::Train);
-        }
-        gathered.add(&mut served, &heads, &samples.select(&taken), |image| {
-            parts[taken[image]]
-        })
+    let mut gathered = Gathered::default();
+    images.visit(WANTED, &first.contract, step, |samples, parts| {
+        gathered.add(&mut served, &heads, samples, parts)
     })?;
     let statistics = gathered.statistics()?;
     let text = serde_json::to_vec(&statistics).map_err(|error| error.to_string())?;
@@ -95,12 +88,12 @@ impl Gathered {
         served: &mut Served,
         heads: &Heads,
         samples: &Samples,
-        part_of: impl Fn(usize) -> Part,
+        parts: &[Part],
     ) -> Result<(), String> {
         let answers = served.answer(&samples.images)?;
         for (image, answer) in answers.into_iter().enumerate() {
             let features = answer.embedding.ok_or("the network has no embedding")?;
-            if part_of(image) == Part::Validation {
+            if parts[image] == Part::Validation {
                 self.held_out.push(features);
             } else {
                 self.training.push(features);

@@ -20,7 +20,7 @@ fn gathered(held_out: Vec<Vec<f32>>) -> Gathered {
     }
 }
 
-/// scikit-learn 1.9.1, NumPy 2.4: `S, s = ledoit_wolf(X)`; `L = numpy.linalg.cholesky(numpy.linalg.inv(S))`.
+/// scikit-learn 1.9.1, `NumPy` 2.4: `S, s = ledoit_wolf(X)`; `L = numpy.linalg.cholesky(numpy.linalg.inv(S))`.
 #[test]
 fn the_covariance_and_its_factor_are_those_of_scikit_learn() {
     let rows = rows();
@@ -83,7 +83,7 @@ fn the_factor_undoes_the_covariance_of_many_features() {
     }
 }
 
-/// The distance is that of NumPy for the matrices above: `sqrt((y - m) @ inv(S) @ (y - m))`; the limit is the 99th percentile of 0 and it.
+/// The distance is that of `NumPy` for the matrices above: `sqrt((y - m) @ inv(S) @ (y - m))`; the limit is the 99th percentile of 0 and it.
 #[test]
 fn the_limit_is_of_images_that_the_statistics_are_not_of() {
     let far = vec![1.0, 2.0, 0.5, -1.0];

@@ -54,7 +54,7 @@ pub(super) fn statistics(package: &Package, runtime: &Runtime) -> Result<String,
         known.limit
     );
     if let Some(nearest) = noise.iter().copied().reduce(f64::min) {
-        figure.push_str(&format!(", noise {nearest:.2}"));
+        figure = format!("{figure}, noise {nearest:.2}");
     }
     Ok(format!("{figure}; {}", known.origin))
 }

@@ -7,7 +7,7 @@ use prost::Message;
 use super::{Unmet, distance, engine};
 use crate::image::Tensor;
 use crate::model::onnx_format::{DataType, ModelProto};
-use crate::model::{GoldenInput, Package};
+use crate::model::{GoldenInput, NumberFormat, Package};
 use crate::runtime::Runtime;
 use crate::runtime::proof::{golden_inputs, reproduce};
 
@@ -24,19 +24,25 @@ pub(super) fn structure(package: &Package) -> Result<String, Unmet> {
     let opset = model.opset().unwrap_or_default();
     let nodes = model.graph.as_ref().map_or(0, |graph| graph.node.len());
     let files = package.manifest.files.len();
-    let half = model.graph.iter().flat_map(|graph| &graph.initializer);
-    let half = half
-        .filter(|tensor| tensor.data_type == DataType::Float16 as i32)
-        .count();
-    let weights = match (package.manifest.reduced_precision, half) {
-        (Some(reduced), 0) => {
-            return Err(Unmet::Fails(format!(
-                "the manifest says that the weights are {}, and none of the file's are",
-                reduced.format.name()
-            )));
+    let kept = |kind: DataType| {
+        let weights = model.graph.iter().flat_map(|graph| &graph.initializer);
+        weights.filter(|tensor| tensor.data_type == kind as i32).count()
+    };
+    let weights = match package.manifest.reduced_precision.map(|reduced| reduced.format) {
+        None => String::new(),
+        Some(format) => {
+            let matrices = match format {
+                NumberFormat::Fp16 => kept(DataType::Float16),
+                NumberFormat::Int8 => kept(DataType::Int8),
+            };
+            if matrices == 0 {
+                return Err(Unmet::Fails(format!(
+                    "the manifest says that the weights are {}, and none of the file's are",
+                    format.name()
+                )));
+            }
+            format!(", {matrices} matrices in {}", format.name())
         }
-        (_, 0) => String::new(),
-        (_, half) => format!(", {half} matrices of weights in 16 bits"),
     };
     Ok(format!(
         "{files} files as digested, {} KiB, opset {opset}, {nodes} nodes{weights}",

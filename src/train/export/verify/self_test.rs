@@ -13,6 +13,8 @@ use crate::runtime::proof::{golden_inputs, reproduce};
 
 /// Of the weights of the first layer one in so many is lost: some of each channel, as channels may be dead.
 const LOST: usize = 40;
+/// Where rounding has room, a loss has to be larger to be told from it.
+const LOST_OF_REDUCED: usize = 8;
 
 /// A gate that must not pass.
 pub(super) fn caught(result: Result<String, Unmet>) -> Result<String, Unmet> {
@@ -24,7 +26,11 @@ pub(super) fn caught(result: Result<String, Unmet>) -> Result<String, Unmet> {
 }
 
 pub(super) fn corrupted_weight(package: &Package, runtime: &Runtime) -> Result<String, Unmet> {
-    caught(parity(&damaged(package, LOST)?, runtime))
+    let every = match package.manifest.reduced_precision {
+        None => LOST,
+        Some(_) => LOST_OF_REDUCED,
+    };
+    caught(parity(&damaged(package, every)?, runtime))
 }
 
 /// The package with a network that lost the first layer altogether.
@@ -60,24 +66,25 @@ fn damaged(package: &Package, every: usize) -> Result<Package, Unmet> {
 
 /// Bytes of one number.
 fn width(tensor: &TensorProto) -> usize {
-    if tensor.data_type == DataType::Float16 as i32 {
-        2
-    } else {
-        4
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Int8) => 1,
+        Ok(DataType::Float16) => 2,
+        _ => 4,
     }
 }
 
-/// The weights that are read first, of those that are real numbers and more than a few.
+/// The weights that are read first, of those that are more than one number.
 fn first_weights(graph: &mut GraphProto) -> Option<&mut TensorProto> {
-    let real = |tensor: &TensorProto| {
-        [DataType::Float as i32, DataType::Float16 as i32].contains(&tensor.data_type)
+    let kinds = [DataType::Float, DataType::Float16, DataType::Int8].map(|kind| kind as i32);
+    let several = |tensor: &TensorProto| {
+        kinds.contains(&tensor.data_type)
             && tensor.raw_data.len() / width(tensor) + tensor.float_data.len() > 1
     };
     let name = graph.node.iter().flat_map(|node| &node.input).find(|input| {
         graph
             .initializer
             .iter()
-            .any(|tensor| tensor.name == **input && real(tensor))
+            .any(|tensor| tensor.name == **input && several(tensor))
     })?;
     graph.initializer.iter_mut().find(|tensor| tensor.name == *name)
 }

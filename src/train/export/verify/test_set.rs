@@ -2,6 +2,8 @@
 //!
 //! Its self-tests are a network that sees nothing and answers in another order.
 
+use std::collections::BTreeMap;
+
 use super::self_test::{blind, caught};
 use super::{Gate, Unmet};
 use crate::model::Package;
@@ -26,7 +28,7 @@ const CALIBRATION: f64 = 0.01;
 pub fn made_of(package: &Package, runs: &[RunFolder]) -> Result<Answering, String> {
     let told = &package.manifest.lineage;
     let answering = Answering::read(runs, told.contains_key(VIEWS))?;
-    let weights = |lineage: &std::collections::BTreeMap<String, String>| -> Vec<(String, String)> {
+    let weights = |lineage: &BTreeMap<String, String>| -> Vec<(String, String)> {
         lineage
             .iter()
             .filter(|(what, _)| what.ends_with(WEIGHTS))
@@ -54,6 +56,7 @@ pub fn bounds(package: &Package) -> Bounds {
     let exact = Bounds {
         value: Some(package.goldens.tolerance),
         area: AREA,
+        not_inferior: false,
         calibration: CALIBRATION,
     };
     let reduced = package.manifest.reduced_precision.as_ref();
@@ -96,7 +99,7 @@ fn blinded(
     let answers = Served::load(runtime, &blind.model, &blind.manifest)?.answer(&images)?;
     let mut pairs = some(&comparison.pairs, &places);
     pairs.exported = answers.into_iter().map(|answer| answer.values).collect();
-    noticed(judge(&pairs, &package.manifest.heads, bounds)?)
+    noticed(&judge(&pairs, &package.manifest.heads, bounds)?)
 }
 
 fn swapped(package: &Package, pairs: &Pairs, bounds: &Bounds) -> Result<String, Unmet> {
@@ -107,11 +110,11 @@ fn swapped(package: &Package, pairs: &Pairs, bounds: &Bounds) -> Result<String, 
             several => several.reverse(),
         }
     }
-    noticed(judge(&pairs, &package.manifest.heads, bounds)?)
+    noticed(&judge(&pairs, &package.manifest.heads, bounds)?)
 }
 
 /// Whether one question at least was not within the bounds.
-fn noticed(judged: Judged) -> Result<String, Unmet> {
+fn noticed(judged: &Judged) -> Result<String, Unmet> {
     let count = judged.len();
     let failed = judged.iter().filter(|(_, result)| result.is_err()).count();
     caught(if failed > 0 {
