@@ -94,6 +94,37 @@ pub fn determination_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
+    check_numbers(predicted, truth)?;
+    estimate(patients, truth.len(), bootstrap, constant, |weights| {
+        determination(predicted, truth, weights)
+    })
+}
+
+/// The coefficient of determination of the first minus that of the second, with a patient-level interval: the same patients are drawn for
+/// both.
+pub fn determination_difference_interval(
+    first: &[f64],
+    second: &[f64],
+    truth: &[f64],
+    patients: &[impl AsRef<str>],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    check_numbers(first, truth)?;
+    check_numbers(second, truth)?;
+    estimate(patients, truth.len(), bootstrap, constant, |weights| {
+        Some(determination(first, truth, weights)? - determination(second, truth, weights)?)
+    })
+}
+
+fn determination(predicted: &[f64], truth: &[f64], weights: &[f64]) -> Option<f64> {
+    let sum =
+        |one: &dyn Fn(usize) -> f64| -> f64 { (0..truth.len()).map(|case| weights[case] * one(case)).sum() };
+    let mean = sum(&|case| truth[case]) / sum(&|_| 1.0);
+    let spread = sum(&|case| (truth[case] - mean).powi(2));
+    (spread > 0.0).then(|| 1.0 - sum(&|case| (truth[case] - predicted[case]).powi(2)) / spread)
+}
+
+fn check_numbers(predicted: &[f64], truth: &[f64]) -> Result<(), EvaluationError> {
     if truth.len() != predicted.len() {
         return Err(EvaluationError::Length {
             scores: predicted.len(),
@@ -101,24 +132,19 @@ pub fn determination_interval(
             what: "true numbers",
         });
     }
-    if let Some(index) =
-        (0..truth.len()).find(|index| !predicted[*index].is_finite() || !truth[*index].is_finite())
-    {
-        return Err(EvaluationError::NotANumber { index });
+    let odd = |index: &usize| !predicted[*index].is_finite() || !truth[*index].is_finite();
+    match (0..truth.len()).find(odd) {
+        Some(index) => Err(EvaluationError::NotANumber { index }),
+        None => Ok(()),
     }
-    let constant = || EvaluationError::Setting {
+}
+
+fn constant() -> EvaluationError {
+    EvaluationError::Setting {
         what: "the spread of the true numbers",
         value: "0".to_owned(),
         range: "above 0",
-    };
-    estimate(patients, truth.len(), bootstrap, constant, |weights| {
-        let sum = |one: &dyn Fn(usize) -> f64| -> f64 {
-            (0..truth.len()).map(|case| weights[case] * one(case)).sum()
-        };
-        let mean = sum(&|case| truth[case]) / sum(&|_| 1.0);
-        let spread = sum(&|case| (truth[case] - mean).powi(2));
-        (spread > 0.0).then(|| 1.0 - sum(&|case| (truth[case] - predicted[case]).powi(2)) / spread)
-    })
+    }
 }
 
 fn one_class(labels: &[bool]) -> impl Fn() -> EvaluationError {
@@ -186,8 +212,10 @@ fn estimate(
     })
 }
 
-/// Linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the default of `NumPy`).
-fn quantile(sorted: &[f64], probability: f64) -> f64 {
+/// The quantile of sorted numbers, at least one: linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the
+/// default of `NumPy`).
+#[must_use]
+pub fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let position = probability * (sorted.len() - 1) as f64;
     let below = position.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

@@ -1,7 +1,7 @@
 //! What a JPEG 2000 file holds of an image at a lower resolution: the low band of the reversible wavelet (ITU-T T.800
 //! annex F), for images that are not in such a file.
 //!
-//! `osteon-train validate` measures with it what a lower resolution does to a model's scores.
+//! `osteon-train package verify` measures with it what a lower resolution does to a model's scores.
 
 use super::{Codes, StoredImage};
 

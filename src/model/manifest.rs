@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::package::MANIFEST;
+use super::reduced_precision::ReducedPrecision;
 use super::signature::SIGNATURE;
 use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
 use crate::image::preprocess::{Layout, Preprocessing};
@@ -51,6 +52,9 @@ pub struct ModelManifest {
     /// The tensor `[batch, features]` before the heads, if the model gives it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub embedding: Option<String>,
+    /// Numbers in fewer bits than in training, with what that may cost. Absent: 32-bit floats, as trained.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reduced_precision: Option<ReducedPrecision>,
     /// Where the model comes from: recipe, data, program, each stage with its hashes.
     pub lineage: BTreeMap<String, String>,
     /// SHA-256 in lower-case hexadecimal of every other file of the package, by its name.
@@ -225,6 +229,9 @@ impl ModelManifest {
         }
         if self.distribution.is_some() && self.embedding.is_none() {
             return Err("distribution is about the embedding: embedding must name the tensor".to_owned());
+        }
+        if let Some(reduced) = self.reduced_precision {
+            reduced.check()?;
         }
         for name in self.files.keys() {
             let strange = |letter: char| letter == '/' || letter == '\\' || letter.is_control();

@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod onnx_format;
 pub mod package;
 pub mod recipes;
+mod reduced_precision;
 pub mod signature;
 mod stage;
 
@@ -15,5 +16,6 @@ pub use header::OPSETS;
 pub use manifest::{Activation, DistributionEntry, Head, ModelManifest};
 pub use package::{Package, PackageError, Policy};
 pub use recipes::{RECIPES, Recipe};
+pub use reduced_precision::{NumberFormat, ReducedPrecision};
 pub use signature::{Signed, TrustedKeys};
 pub use stage::Stage;

@@ -11,6 +11,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod images;
+
+pub use images::{RunImages, Wanted};
+
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
 use super::learn::fit::Predictions;

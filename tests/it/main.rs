@@ -31,6 +31,7 @@ mod models;
 mod networks;
 mod orders;
 mod panics;
+mod precision;
 mod reload;
 mod repairs;
 mod results;

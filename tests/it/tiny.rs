@@ -169,6 +169,7 @@ impl Tiny {
                 activation_map: None,
             }],
             embedding: Some("embedding".into()),
+            reduced_precision: None,
             lineage: BTreeMap::new(),
             files: BTreeMap::new(),
         }

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use osteon::config::Given;
+use osteon::model::Package;
 use osteon::runtime::Runtime;
-use osteon::train::export::validate::validate;
+use osteon::train::export::verify::{Unmet, verify};
 use reqwest::StatusCode;
 
-use crate::server::{TestServer, bundled_models, sample};
+use crate::gates::picture;
+use crate::server::{TestServer, bundled_models, bytes, sample};
+use crate::tiny::Tiny;
 
 pub(crate) fn trainer(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_osteon-train"))
@@ -17,11 +20,14 @@ pub(crate) fn trainer(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn done(arguments: &[&str]) {
-    let output = trainer(arguments);
+pub(crate) fn done(arguments: &[&str]) {
+    succeeded(&trainer(arguments));
+}
+
+pub(crate) fn succeeded(output: &Output) {
     assert!(
         output.status.success(),
-        "{arguments:?}: {} {}",
+        "{} {}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
@@ -34,7 +40,7 @@ const RECIPE: &str = r#"{
 }"#;
 
 /// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
-fn make(folder: &Path) {
+pub(crate) fn make(folder: &Path) {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
     let description =
@@ -67,23 +73,35 @@ fn make(folder: &Path) {
         "--validation",
         "0.5",
     ]);
-    done(&[
+    let test = path("images/labels.csv");
+    let described = "the training images: this is no test set";
+    succeeded(&export(
+        folder,
+        "models",
+        &["--test", &test, "--test-description", described],
+    ));
+}
+
+/// Exports the run in `folder` into a folder of models there.
+pub(crate) fn export(folder: &Path, models: &str, more: &[&str]) -> Output {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let goldens = [("sample", "000000"), ("second", "000001")]
+        .map(|(name, file)| format!("{name}.dcm={}", path(&format!("images/{file}.dcm"))));
+    let (run, description, models) = (path("run"), path("package.json"), path(models));
+    let told = [
         "export",
         "--run",
-        &path("run"),
+        &run,
         "--description",
-        &path("package.json"),
+        &description,
         "--models",
-        &path("models"),
+        &models,
         "--golden",
-        &format!("sample.dcm={}", path("images/000000.dcm")),
+        &goldens[0],
         "--golden",
-        &format!("second.dcm={}", path("images/000001.dcm")),
-        "--test",
-        &path("images/labels.csv"),
-        "--test-description",
-        "the training images: this is no test set",
-    ]);
+        &goldens[1],
+    ];
+    trainer(&[&told[..], more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +114,25 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         card.contains("Shortcut audit") && card.contains("Not for clinical use"),
         "{card}"
     );
-    done(&["validate", &package.to_string_lossy()]);
+    let (folder_of_package, run) = (package.to_string_lossy(), folder.path().join("run"));
+    let run = run.to_string_lossy();
+    let verified = trainer(&["package", "verify", &folder_of_package, "--run", &run]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    eprintln!("{said}");
+    assert!(
+        verified.status.success(),
+        "{said} {}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    for gate in [
+        "pass  statistics of the embedding",
+        "pass  test set, osteoporosis",
+        "pass  a blind network is caught by the test set",
+        "pass  swapped answers are caught by the test set",
+        "0 of 20 decisions differ",
+    ] {
+        assert!(said.contains(gate), "{gate} in {said}");
+    }
 
     let server = TestServer::with(folder.path().join("models"), Given::default()).await;
     assert_eq!(server.get("/health/ready").await.0, StatusCode::OK);
@@ -104,6 +140,8 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         .post("/v1/models/tiny/score", "application/dicom", sample())
         .await;
     assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["distribution"]["status"], "met", "{answer}");
+    unlike_the_training(&server).await;
     server.stop().await;
 
     // the same recipe and images give the same network, byte for byte
@@ -116,18 +154,131 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
     );
 }
 
+/// What says of itself that it is a lateral spine and is none has no score.
+async fn unlike_the_training(server: &TestServer) {
+    let noise = |row: usize, column: usize| (row * 7919 + column * 104_729 + row * column * 31) as u16 % 4096;
+    let bars = |row: usize, _: usize| if (row / 10).is_multiple_of(2) { 400 } else { 3600 };
+    let mut refused = 0;
+    for (name, body) in [("noise", bytes(&picture(noise))), ("bars", bytes(&picture(bars)))] {
+        let (_, answer) = server
+            .post("/v1/models/tiny/score", "application/dicom", body)
+            .await;
+        eprintln!("  {name}: {}", answer["distribution"]);
+        refused += usize::from(answer["reason"]["code"] == "out-of-distribution");
+    }
+    assert_eq!(refused, 2);
+}
+
+/// The statistics of the embedding are of the run's own images; without them a package says so.
+#[test]
+fn an_export_whose_images_are_gone_says_so_and_can_do_without_statistics() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let image = std::fs::read_dir(folder.join("images")).unwrap().count() - 2;
+    let image = folder.join(format!("images/{image:06}.dcm"));
+    let table = folder.join("images/labels.csv");
+    let (text, bytes) = (
+        std::fs::read_to_string(&table).unwrap(),
+        std::fs::read(&image).unwrap(),
+    );
+    for (change, named) in [
+        (
+            Box::new(|| std::fs::remove_file(&image)) as Box<dyn Fn() -> _>,
+            "1 images of the run's table cannot be read",
+        ),
+        (
+            Box::new(|| std::fs::write(&table, format!("{text}\n"))),
+            "has changed since the training",
+        ),
+        (
+            Box::new(|| std::fs::remove_file(&table)),
+            "the table of the run's images, cannot be read",
+        ),
+    ] {
+        change().unwrap();
+        let refused = export(folder, "refused", &[]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            !refused.status.success() && !folder.join("refused").exists(),
+            "{said}"
+        );
+        assert!(
+            said.contains(named) && said.contains("--without-statistics"),
+            "{said}"
+        );
+        std::fs::write(&image, &bytes).unwrap();
+    }
+    succeeded(&export(folder, "without", &["--without-statistics"]));
+    let package = Package::open(&folder.join("without/tiny/1")).unwrap();
+    assert!(package.manifest.distribution.is_none() && package.manifest.embedding.is_some());
+    let verified = trainer(&["package", "verify", &package.folder.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(
+        verified.status.success() && said.contains("skip  statistics of the embedding"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_bundled_model_passes_every_gate() {
     let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
-    let gates = validate(
+    let gates = verify(
         &bundled_models().join(crate::server::MODEL).join("1"),
         &[],
         &runtime,
     );
-    assert_eq!(gates.len(), 10);
+    assert_eq!(gates.len(), 11);
     for gate in gates {
-        assert!(gate.result.is_ok(), "{}: {:?}", gate.name, gate.result);
+        // it was made before networks gave their embedding
+        let lacks = matches!(&gate.result, Err(Unmet::Lacks(what)) if what.contains("no embedding"));
+        assert!(gate.result.is_ok() || lacks, "{}: {:?}", gate.name, gate.result);
     }
+}
+
+/// A network from elsewhere holds no contract and brings no radiograph: what it has is proven, and what it lacks is said.
+#[test]
+fn a_package_from_elsewhere_is_verified_as_far_as_it_goes() {
+    let models = tempfile::tempdir().unwrap();
+    let mut tiny = Tiny::new("tiny", 1);
+    tiny.labels.push(("dark", -1.0, 0.5));
+    let package = tiny.publish(models.path());
+    let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
+    let lacking: Vec<(String, String)> = verify(&package.folder, &[], &runtime)
+        .into_iter()
+        .filter_map(|gate| match gate.result {
+            Ok(_) => None,
+            Err(Unmet::Lacks(what)) => Some((gate.name, what)),
+            Err(Unmet::Fails(reason)) => panic!("{}: {reason}", gate.name),
+        })
+        .collect();
+    let named = |name: &str| lacking.iter().find(|(gate, _)| gate == name).unwrap().1.as_str();
+    assert_eq!(lacking.len(), 5, "{lacking:?}");
+    assert!(named("statistics of the embedding").contains("no distribution"));
+    assert!(named("contract inside the file").contains("osteon.preprocessing"));
+    assert!(named("swapped labels are caught").contains("osteon.labels"));
+    assert!(named("DICOM to score, both polarities").contains("--image"));
+    assert!(named("a left-out inversion is caught").contains("MONOCHROME1"));
+    let folder = package.folder.to_string_lossy().into_owned();
+    let output = trainer(&["package", "verify", &folder]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("0 failed, 5 skipped"),
+        "{said}"
+    );
+
+    // the same, said to be our own: then nothing may be missing
+    tiny.publish_with(models.path(), |manifest, _| {
+        manifest
+            .lineage
+            .insert("program".into(), "osteon-train 0.1.0".into());
+    });
+    let output = trainer(&["package", "verify", &folder]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && said.contains("4 failed, 1 skipped"),
+        "{said}"
+    );
 }
 
 /// A copy of the bundled package that may be changed, in a folder of its own.
@@ -159,13 +310,13 @@ fn what_a_lower_resolution_does_to_the_scores_is_bounded() {
     let mut measured = |bound: f64| {
         manifest["preprocessing"]["reduced_resolution"] = serde_json::json!({ "bound": bound });
         std::fs::write(&file, serde_json::to_vec(&manifest).unwrap()).unwrap();
-        let gates = validate(&package, &[], &runtime);
+        let gates = verify(&package, &[], &runtime);
         let gate = gates.into_iter().find(|gate| gate.name.starts_with("lower"));
         gate.unwrap().result
     };
     let figure = measured(0.5).unwrap();
     assert!(figure.starts_with("2 radiographs, halved up to "), "{figure}");
-    let reason = measured(1e-9).unwrap_err();
+    let reason = measured(1e-9).unwrap_err().to_string();
     assert!(reason.starts_with("2 radiographs, halved up to "), "{reason}");
 }
 
@@ -176,7 +327,7 @@ fn a_mutated_export_is_refused() {
     let middle = model.len() / 2;
     model[middle..middle + 64].fill(0);
     std::fs::write(to.join("model.onnx"), model).unwrap();
-    let output = trainer(&["validate", &to.to_string_lossy()]);
+    let output = trainer(&["package", "verify", &to.to_string_lossy()]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("FAIL"));
 }

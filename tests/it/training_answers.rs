@@ -84,7 +84,7 @@ impl Stage {
         self.run(&[command, &told, more].concat())
     }
 
-    /// Exports runs, with the labels and sensitivities of findings, and runs every gate.
+    /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on all images.
     fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
         let published =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
@@ -123,7 +123,12 @@ impl Stage {
         arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
         self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let package = self.path("models/tiny/1");
-        self.run(&["validate", &package.to_string_lossy()]);
+        let (folder, images) = (package.to_string_lossy(), self.text("images/labels.csv"));
+        let mut verify = vec!["package", "verify", &folder, "--labels", &images];
+        let runs: Vec<String> = runs.iter().map(|run| self.text(run)).collect();
+        verify.extend(runs.iter().flat_map(|run| ["--run", run]));
+        let gates = self.run(&verify);
+        assert!(gates.contains("pass  a blind network is caught"), "{gates}");
         package
     }
 

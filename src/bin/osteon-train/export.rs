@@ -1,17 +1,20 @@
 //! `osteon-train export`: a run becomes a package in the models folder.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use osteon::model::Package;
+use anyhow::{Context, ensure};
 use osteon::model::package::MODEL;
+use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card};
-use osteon::train::data::index::{load, rows};
-use osteon::train::data::labels::Part;
-use osteon::train::export::package::{draft, read_description};
-use osteon::train::run::RunFolder;
+use osteon::train::data::index::{load, test_rows};
+use osteon::train::export::Answering;
+use osteon::train::export::description::read_description;
+use osteon::train::export::features;
+use osteon::train::export::package::{Draft, draft};
+use osteon::train::export::reduced;
+use osteon::train::run::{RunFolder, RunImages};
 
 use crate::progress::bar;
 
@@ -20,7 +23,7 @@ const COVARIATES: [&str; 3] = ["age", "female", "site"];
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000009.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'"
+    after_help = "Examples:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000009.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'\n  osteon-train export --run runs/first --description package.json --precision int8 --golden a.dcm=a.dcm --golden b.dcm=b.dcm"
 )]
 pub(crate) struct Arguments {
     /// Folder of the run; several answer together, with the mean of their answers
@@ -44,12 +47,31 @@ pub(crate) struct Arguments {
     /// In words, where the test set comes from
     #[arg(long, value_name = "TEXT")]
     test_description: Option<String>,
+    /// How numbers are kept: fp16 halves the file, int8 quarters it and is faster; both are refused where they move what is said of the
+    /// held-out patients too far
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    precision: Precision,
+    /// Leave out embedding.json, by which a server refuses images unlike those of the training; for a run whose images are gone
+    #[arg(long)]
+    without_statistics: bool,
     /// Replace a version that is already there
     #[arg(long)]
     replace: bool,
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+}
+
+/// How numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Precision {
+    /// 32-bit floats, as trained
+    #[default]
+    Fp32,
+    /// 16-bit floats, from which 32-bit floats are made when the file is loaded
+    Fp16,
+    /// Convolutions in 8 bits, for processors
+    Int8,
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
@@ -69,37 +91,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let run = |path: &PathBuf| RunFolder { path: path.clone() };
     let runs: Vec<RunFolder> = arguments.runs.iter().map(run).collect();
-    let mut draft = draft(&runs, arguments.mirror, &description, &goldens).map_err(anyhow::Error::msg)?;
+    let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
+    let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
 
-    let mut assessment = Assessment::default();
-    if let Some(csv) = &arguments.test {
-        let (recipe, _) = runs[0].told()?;
-        let mut rows = rows(csv, &recipe.heads().columns(), &COVARIATES)?;
-        // of a table with a split, the part that no training saw
-        if rows.iter().any(|row| row.split == Some(Part::Test)) {
-            rows.retain(|row| row.split == Some(Part::Test));
-        }
-        let contract = &draft.manifest.preprocessing;
-        let reading = bar("reading", rows.len() as u64);
-        let labelled = load(csv, rows, contract, || reading.inc(1))?;
-        reading.finish_and_clear();
-        let model = draft.files.get(MODEL).context("the draft has no model")?;
-        let mut engine = Engine::load(&runtime, model, &draft.manifest)?;
-        let scoring = bar("scoring", labelled.samples.len() as u64);
-        let heads = &draft.manifest.heads;
-        assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
-            scoring.inc(1);
-        })
-        .map_err(anyhow::Error::msg)?;
-        scoring.finish_and_clear();
-        for assessed in &assessment.labels {
-            let area = &assessed.auroc;
-            eprintln!(
-                "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
-                assessed.label, area.value, area.lower, area.upper, assessed.images
-            );
-        }
+    let format = match arguments.precision {
+        Precision::Fp32 => None,
+        Precision::Fp16 => Some(NumberFormat::Fp16),
+        Precision::Int8 => Some(NumberFormat::Int8),
+    };
+    if let Some(format) = format {
+        reduce(&mut draft, format, &answering, &runtime)?;
     }
+    if draft.manifest.embedding.is_some() && !arguments.without_statistics {
+        add_statistics(&mut draft, &answering, &runtime)?;
+    }
+    let assessment = match &arguments.test {
+        Some(csv) => assessed(csv, &draft, &answering, &runtime)?,
+        None => Assessment::default(),
+    };
     let card = card(
         &draft.manifest,
         &assessment,
@@ -112,6 +121,76 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         package.folder.display(),
         package.digest
     );
-    eprintln!("next: osteon-train validate {}", package.folder.display());
+    eprintln!("next: osteon-train package verify {}", package.folder.display());
     Ok(())
+}
+
+/// Puts the weights into fewer bits, if the held-out patients allow it.
+fn reduce(
+    draft: &mut Draft,
+    format: NumberFormat,
+    answering: &Answering,
+    runtime: &Runtime,
+) -> anyhow::Result<()> {
+    ensure!(
+        answering.trained.len() == 1,
+        "several networks have no held-out patients in common on which {} could be tried: export them in 32 bits",
+        format.name()
+    );
+    let first = answering.first();
+    let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
+    let progress = bar("comparing", reduced::steps(format, &images) as u64);
+    let said = reduced::reduce(draft, format, answering, &images, runtime, || progress.inc(1))
+        .map_err(anyhow::Error::msg)?;
+    progress.finish_and_clear();
+    for (label, figures) in said {
+        eprintln!("{}, {label}: {figures}", format.name());
+    }
+    Ok(())
+}
+
+fn add_statistics(draft: &mut Draft, answering: &Answering, runtime: &Runtime) -> anyhow::Result<()> {
+    let first = answering.first();
+    let gone = "the statistics of the embedding need the run's images (--without-statistics leaves them out)";
+    let images = RunImages::find(&first.run, &first.recipe, &first.record)
+        .map_err(anyhow::Error::msg)
+        .context(gone)?;
+    let progress = bar("features", features::steps(&images) as u64);
+    features::add_statistics(draft, answering, &images, runtime, || progress.inc(1))
+        .map_err(anyhow::Error::msg)
+        .context(gone)?;
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// How good the network is on the test set that `csv` lists.
+fn assessed(
+    csv: &Path,
+    draft: &Draft,
+    answering: &Answering,
+    runtime: &Runtime,
+) -> anyhow::Result<Assessment> {
+    let heads = answering.first().recipe.heads();
+    let rows = test_rows(csv, &heads.columns(), &COVARIATES)?;
+    let contract = &draft.manifest.preprocessing;
+    let reading = bar("reading", rows.len() as u64);
+    let labelled = load(csv, rows, contract, || reading.inc(1))?;
+    reading.finish_and_clear();
+    let model = draft.files.get(MODEL).context("the draft has no model")?;
+    let mut engine = Engine::load(runtime, model, &draft.manifest)?;
+    let scoring = bar("scoring", labelled.samples.len() as u64);
+    let heads = &draft.manifest.heads;
+    let assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
+        scoring.inc(1);
+    })
+    .map_err(anyhow::Error::msg)?;
+    scoring.finish_and_clear();
+    for assessed in &assessment.labels {
+        let area = &assessed.auroc;
+        eprintln!(
+            "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
+            assessed.label, area.value, area.lower, area.upper, assessed.images
+        );
+    }
+    Ok(assessment)
 }

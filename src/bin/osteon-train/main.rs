@@ -7,10 +7,10 @@ mod export;
 mod fit;
 mod index;
 mod lr_find;
+mod package;
 mod phantom;
 mod plot;
 mod progress;
-mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use osteon::train::network::describe::{describe, families};
     about = "Trains radiograph classifiers and proves each export before it may be served"
 )]
 #[command(
-    after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train validate models/NAME/VERSION"
+    after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train package verify models/NAME/VERSION"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,8 +53,9 @@ enum Command {
     },
     /// Put a run into a model package: ONNX, goldens, card, manifest
     Export(export::Arguments),
-    /// Run every gate on a package
-    Validate(validate::Arguments),
+    /// Prove a package, whoever made it
+    #[command(subcommand)]
+    Package(package::Command),
     /// Make copies of DICOM images that name nobody (PS3.15 Basic Profile)
     Deidentify(deidentify::Arguments),
     /// Show a recipe's network layer by layer: shapes, parameters, operations; or the networks that a recipe can name
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         Command::Augment(arguments) => augment::run(&arguments).map(done),
         Command::Plot { run } => plot::run(&run).map(done),
         Command::Export(arguments) => export::run(&arguments).map(done),
-        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Package(command) => package::run(&command),
         Command::Deidentify(arguments) => deidentify::run(&arguments),
         Command::Describe { recipe } => table(recipe.as_deref()).map(done),
     };

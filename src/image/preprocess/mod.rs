@@ -76,7 +76,7 @@ pub struct Preprocessing {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReducedResolution {
-    /// The most by which a probability may differ from that of the whole image, above 0 and at most 1; `osteon-train validate`
+    /// The most by which a probability may differ from that of the whole image, above 0 and at most 1; `osteon-train package verify`
     /// measures it.
     pub bound: f32,
 }

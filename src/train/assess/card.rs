@@ -47,6 +47,17 @@ fn write(
         use_of.age_years[0],
         use_of.age_years[1]
     )?;
+    if let Some(reduced) = manifest.reduced_precision {
+        writeln!(
+            text,
+            "The weights are {}: on {} images of held-out patients no AUROC moved by more than {}, no calibration error rose by more than {}, and {} % of the decisions changed.\n",
+            reduced.format.name(),
+            reduced.images,
+            reduced.area,
+            reduced.calibration_error,
+            reduced.decisions_changed * 100.0
+        )?;
+    }
     if !assessment.labels.is_empty() || !assessment.numbers.is_empty() {
         test_set(text, assessment, data)?;
     }

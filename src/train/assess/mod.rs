@@ -4,6 +4,7 @@
 //! lead markers and labels stand) are blanked, and what the corners alone would give.
 
 pub mod ablate;
+pub mod agreement;
 pub mod card;
 pub mod folds;
 

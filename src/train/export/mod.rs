@@ -1,15 +1,26 @@
 //! A trained network becomes a file that other programs run.
 //!
-//! Pure: graph, weights and texts in, bytes out. Equal input gives equal bytes.
+//! Printing is pure: graph, weights and texts in, bytes out; equal input gives equal bytes. Around it are what a run has to say, and
+//! the gates.
 
+pub mod answering;
 mod calibrate;
+pub mod comparison;
+pub mod description;
 pub mod ensemble;
+pub mod features;
 pub mod fold;
+pub mod goldens;
 pub mod heads;
+pub mod lineage;
 pub mod onnx;
+pub mod package;
+mod ranges;
+pub mod reduced;
+mod served;
+pub mod verify;
 
+pub use answering::Answering;
 pub use calibrate::temperatures;
 pub use fold::fold_batch_norms;
 pub use onnx::{ExportError, export_onnx};
-pub mod package;
-pub mod validate;

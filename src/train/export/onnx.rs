@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::super::network::weights::little_endian;
-use super::super::network::{Graph, NodeId, Shape, Weights, WeightsError};
+use super::super::network::{Graph, NodeId, Output, Shape, Weights, WeightsError};
 use super::fold::fold_batch_norms;
 use crate::model::onnx_format::{
     DataType, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
@@ -18,7 +18,12 @@ use crate::model::onnx_format::{
 use operators::Printer;
 
 mod attributes;
+mod half;
+mod int8;
 mod operators;
+
+pub use half::half_precision;
+pub use int8::{Ranges, eight_bits};
 
 /// The operator set that is written; every operator below exists in it.
 pub const OPSET: i64 = 17;
@@ -103,6 +108,19 @@ pub fn export_onnx(
         ..ModelProto::default()
     };
     Ok(model.encode_to_vec())
+}
+
+/// The network as it is printed, with every value an output under its name in the file.
+pub(super) fn observable(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), ExportError> {
+    let (mut graph, weights) = fold_batch_norms(graph, weights)?;
+    let names = value_names(&graph)?.into_iter().enumerate().skip(1);
+    graph.outputs = names
+        .map(|(place, name)| Output {
+            name,
+            node: NodeId(place),
+        })
+        .collect();
+    Ok((graph, weights))
 }
 
 /// The name of each node's value: that of the first output that shows it, or else the node's own.

@@ -225,6 +225,7 @@ fn manifest(
             activation_map: None,
         }],
         embedding: None,
+        reduced_precision: None,
         lineage: lineage.map(|(key, value)| (key.to_owned(), value)).into(),
         files: BTreeMap::new(),
     })

@@ -85,6 +85,19 @@ fn described(manifest: &ModelManifest, digest: &str) {
             contract.rows, contract.columns, contract.channels
         ),
     );
+    if let Some(reduced) = manifest.reduced_precision {
+        line(
+            "precision",
+            format_args!(
+                "{}: AUROC within {}, calibration error within {}, {} of decisions changed on {} images",
+                reduced.format.name(),
+                reduced.area,
+                reduced.calibration_error,
+                reduced.decisions_changed,
+                reduced.images
+            ),
+        );
+    }
     for (name, value) in &manifest.lineage {
         line("lineage", format_args!("{name}: {value}"));
     }

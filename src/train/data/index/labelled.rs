@@ -229,6 +229,25 @@ pub fn load(
     contract: &Preprocessing,
     step: impl Fn() + Sync,
 ) -> Result<Labelled, LabelledError> {
+    let count = rows.len();
+    let labelled = read(csv, rows, contract, step)?;
+    if labelled.samples.is_empty() {
+        let first = labelled
+            .unreadable
+            .first()
+            .map_or_else(|| "the CSV has no rows".to_owned(), |(_, cause)| cause.clone());
+        return Err(LabelledError::Nothing(count, first));
+    }
+    Ok(labelled)
+}
+
+/// As [`load`], where it may be that none can be read.
+pub(super) fn read(
+    csv: &Path,
+    rows: Vec<LabelledRow>,
+    contract: &Preprocessing,
+    step: impl Fn() + Sync,
+) -> Result<Labelled, LabelledError> {
     let cached =
         csv.file_name().is_some_and(|name| name == IMAGES) && rows.iter().all(|row| row.digest.is_some());
     let images = if cached {
@@ -241,7 +260,6 @@ pub fn load(
         };
         rows.par_iter().map(read).collect()
     };
-    let count = rows.len();
     let mut labelled = Labelled::default();
     for (row, image) in rows.into_iter().zip(images) {
         match image {
@@ -254,13 +272,6 @@ pub fn load(
             }
             Err(cause) => labelled.unreadable.push((row.file, cause)),
         }
-    }
-    if labelled.samples.is_empty() {
-        let first = labelled
-            .unreadable
-            .first()
-            .map_or_else(|| "the CSV has no rows".to_owned(), |(_, cause)| cause.clone());
-        return Err(LabelledError::Nothing(count, first));
     }
     Ok(labelled)
 }

@@ -27,6 +27,7 @@ mod source;
 mod summary;
 mod tables;
 mod tally;
+mod visit;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ pub use row::{COLUMNS, Row};
 use source::{Item, Source, Unread};
 pub use summary::{Leaks, Summary};
 pub use tally::{LEAST_PATIENTS, LabelCounts, Mapping, Value};
+pub use visit::{test_rows, visit};
 
 /// The form of an index's files.
 const FORM: u32 = 1;

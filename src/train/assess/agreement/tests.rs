@@ -1,0 +1,174 @@
+//! Of [`super`].
+
+use super::*;
+
+const EXACT: Bounds = Bounds {
+    value: Some(1e-4),
+    area: 1e-4,
+    not_inferior: false,
+    calibration: 0.01,
+};
+
+fn head(name: &str, task: Task, labels: &[&str]) -> Head {
+    let label = |name: &&str| {
+        let code = serde_json::json!({"scheme": "99TEST", "value": name, "meaning": name});
+        let mut label = serde_json::json!({"name": name, "code": code});
+        if task == Task::Regression {
+            label["quantity"] =
+                serde_json::json!({"unit": "a", "scale": 10.0, "offset": 50.0, "range": [0.0, 120.0]});
+        }
+        serde_json::from_value(label).unwrap()
+    };
+    Head {
+        name: name.to_owned(),
+        task,
+        labels: labels.iter().map(label).collect(),
+        scores: "scores".to_owned(),
+        activation: crate::model::Activation::None,
+        logits: None,
+        activation_map: None,
+    }
+}
+
+/// Forty patients, every third of whom has the finding, with probabilities that mostly say so.
+fn pairs() -> Pairs {
+    let probability = |image: usize| {
+        let spread = (image * 37 % 40) as f32 / 100.0;
+        if image.is_multiple_of(3) {
+            0.45 + spread
+        } else {
+            0.1 + spread
+        }
+    };
+    let rows: Vec<Vec<f32>> = (0..40).map(|image| vec![probability(image)]).collect();
+    Pairs {
+        trained: rows.clone(),
+        exported: rows,
+        labels: (0..40)
+            .map(|image: usize| vec![f32::from(u8::from(image.is_multiple_of(3)))])
+            .collect(),
+        patients: (0..40).map(|image| image.to_string()).collect(),
+    }
+}
+
+fn judged(pairs: &Pairs, bounds: &Bounds) -> Result<String, String> {
+    let heads = [head("fracture", Task::Binary, &["fracture"])];
+    pairs.agreements(&heads).unwrap()[0].judge(bounds)
+}
+
+#[test]
+fn the_same_function_agrees_with_its_figures() {
+    let said = judged(&pairs(), &EXACT).unwrap();
+    for part in [
+        "0 of 40 decisions differ",
+        "AUROC 0.",
+        "moved by +0.0e0 [+0.0e0, +0.0e0]",
+        "calibration error",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn what_moves_is_beyond_the_bounds_and_said() {
+    let mut one = pairs();
+    one.exported[0][0] += 2e-4;
+    assert!(judged(&one, &EXACT).unwrap_err().contains("values are no longer"));
+    let fp16 = Bounds {
+        value: None,
+        area: 2e-3,
+        ..EXACT
+    };
+    judged(&one, &fp16).unwrap();
+
+    // a patient with the finding falls behind all without
+    let mut moved = pairs();
+    moved.exported[3][0] = 0.01;
+    let said = judged(&moved, &fp16).unwrap_err();
+    let loose = Bounds {
+        not_inferior: true,
+        area: 1.0,
+        calibration: 1.0,
+        ..fp16
+    };
+    judged(&moved, &loose).unwrap();
+    // one patient may be chance; where every other one falls behind, it is worse beyond doubt
+    let mut worse = pairs();
+    for row in worse.exported.iter_mut().step_by(6) {
+        row[0] = 0.01;
+    }
+    assert!(judged(&worse, &loose).unwrap_err().contains("worse beyond doubt"));
+    assert!(
+        said.contains("1 of 40 decisions differ") && said.contains("it moved too far"),
+        "{said}"
+    );
+
+    // the order stays, and so does the area, but the probabilities say too much
+    let mut sure = pairs();
+    for row in &mut sure.exported {
+        row[0] = row[0].sqrt();
+    }
+    let said = judged(&sure, &fp16).unwrap_err();
+    assert!(
+        said.contains("calibration error rose") && !said.contains("it moved too far"),
+        "{said}"
+    );
+
+    let mut odd = pairs();
+    odd.exported[5][0] = f32::NAN;
+    assert!(judged(&odd, &EXACT).is_err());
+}
+
+#[test]
+fn what_is_not_known_of_both_classes_is_compared_all_the_same() {
+    let mut unknown = pairs();
+    for labels in &mut unknown.labels {
+        labels[0] = f32::NAN;
+    }
+    let said = judged(&unknown, &EXACT).unwrap();
+    assert!(said.contains("one class only"), "{said}");
+    unknown.exported[7][0] = 0.9;
+    assert!(judged(&unknown, &EXACT).is_err());
+    unknown.exported.pop();
+    let heads = [head("fracture", Task::Binary, &["fracture"])];
+    assert!(unknown.agreements(&heads).is_err());
+}
+
+#[test]
+fn of_classes_the_likeliest_is_the_decision_and_numbers_are_measured_in_their_unit() {
+    let heads = [
+        head("part", Task::Multiclass, &["hip", "hand", "chest"]),
+        head("age", Task::Regression, &["years"]),
+    ];
+    let trained = vec![
+        vec![0.4, 0.35, 0.25, 0.0],
+        vec![0.3, 0.5, 0.2, 1.0],
+        vec![0.2, 0.2, 0.6, 2.0],
+    ];
+    let mut pairs = Pairs {
+        exported: trained.clone(),
+        trained,
+        labels: vec![
+            vec![1.0, 0.0, 0.0, 50.0],
+            vec![0.0, 1.0, 0.0, 61.0],
+            vec![0.0, 0.0, 1.0, 70.0],
+        ],
+        patients: ["a", "b", "c"].map(str::to_owned).to_vec(),
+    };
+    // below a half it was, and the likeliest all the same
+    pairs.exported[0] = vec![0.36, 0.39, 0.25, 1.0];
+    let found = pairs.agreements(&heads).unwrap();
+    let changed: Vec<(&str, usize)> = found
+        .iter()
+        .map(|one| (one.label.as_str(), one.changed))
+        .collect();
+    assert_eq!(changed, [("hip", 1), ("hand", 1), ("chest", 0), ("years", 0)]);
+    let years = found[3].measured.unwrap();
+    assert_eq!(years.name, "R2");
+    assert!((found[3].difference - 1.0).abs() < 1e-6);
+    // ten years too many for one of three, who are 60.33 on average and 200.67 years squared apart
+    assert!(
+        (years.moved.value + 100.0 / (602.0 / 3.0)).abs() < 1e-6,
+        "{years:?}"
+    );
+}

@@ -1,0 +1,152 @@
+//! Finished trainings, ready to answer: calibrated, and several as one.
+
+use super::calibrate::{HeldOut, temperatures};
+use super::ensemble::{Member, side_by_side};
+use super::heads::{HeadOutputs, with_heads};
+use crate::image::preprocess::Preprocessing;
+use crate::model::package::sha256;
+use crate::train::learn::{Engine, Origin, Recipe};
+use crate::train::network::Layer;
+use crate::train::run::{Record, RunFolder};
+
+/// The networks of one run or of several, as one network that answers.
+pub struct Answering {
+    /// Each training, without its weights.
+    pub trained: Vec<Trained>,
+    /// Whether an image and its mirror image are averaged.
+    pub mirror: bool,
+    /// The network, with temperatures in its weights.
+    pub network: Member,
+    /// What its outputs are called, for each head.
+    pub outputs: Vec<HeadOutputs>,
+}
+
+/// One finished training.
+pub struct Trained {
+    /// Where it is.
+    pub run: RunFolder,
+    /// What it was told.
+    pub recipe: Recipe,
+    /// How images become its input.
+    pub contract: Preprocessing,
+    /// Where its first weights came from, if from a file.
+    pub origin: Option<Origin>,
+    /// What came of it.
+    pub record: Record,
+    /// One for each logit.
+    pub temperatures: Vec<f64>,
+    /// SHA-256 of its weights with temperatures, as a file.
+    pub weights_sha256: String,
+}
+
+impl Answering {
+    /// Reads a run, or several that answer together with their mean; with `mirror`, each averages what it says of an image and of its
+    /// mirror image.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing or does not fit.
+    pub fn read(runs: &[RunFolder], mirror: bool) -> Result<Self, String> {
+        let (mut trained, mut members, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        for run in runs {
+            let (one, member, of_heads) = Trained::read(run)?;
+            trained.push(one);
+            members.push(member);
+            outputs = of_heads;
+        }
+        let first = trained.first().ok_or("there is no run")?;
+        for (place, other) in trained.iter().enumerate().skip(1) {
+            first
+                .goes_with(other)
+                .map_err(|what| format!("run {} cannot answer together with the first: {what}", place + 1))?;
+        }
+        if mirror && trained.iter().any(|one| !one.recipe.augmentation.horizontal_flip) {
+            return Err(
+                "the recipe forbids horizontal_flip, so answers must not be averaged over mirror images"
+                    .to_owned(),
+            );
+        }
+        let (network, outputs) =
+            side_by_side(&members, &outputs, mirror).map_err(|error| error.to_string())?;
+        Ok(Self {
+            trained,
+            mirror,
+            network,
+            outputs,
+        })
+    }
+
+    /// The first training, whose heads and contract are those of all.
+    ///
+    /// # Panics
+    /// Never: [`Answering::read`] takes one or more.
+    #[must_use]
+    pub fn first(&self) -> &Trained {
+        &self.trained[0]
+    }
+
+    /// The network on libtorch.
+    ///
+    /// # Errors
+    /// What libtorch said.
+    pub fn engine(&self) -> Result<Engine, String> {
+        let Member { graph, weights } = &self.network;
+        Engine::new(graph, weights, self.first().recipe.threads).map_err(|error| error.to_string())
+    }
+
+    /// What each network said of the patients that it held out.
+    pub(super) fn held_out(&self) -> Vec<HeldOut<'_>> {
+        self.trained
+            .iter()
+            .map(|one| HeldOut {
+                validation: &one.record.validation,
+                temperatures: one.temperatures.clone(),
+            })
+            .collect()
+    }
+}
+
+impl Trained {
+    /// A run, its network with its temperatures in its weights, and what the outputs are called.
+    fn read(run: &RunFolder) -> Result<(Self, Member, Vec<HeadOutputs>), String> {
+        let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
+        let origin = run.origin(&recipe).map_err(|error| error.to_string())?;
+        let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
+        let graph = recipe.graph().map_err(|error| error.to_string())?;
+        let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
+        let scale = scale.ok_or("the network has no layer for its temperature")?;
+        let heads = recipe.heads();
+        let temperatures = temperatures(&heads, &record.validation)?;
+        // as the manifest says them, in 32 bits
+        let said: Vec<f64> = temperatures.iter().map(|one| f64::from(*one as f32)).collect();
+        weights
+            .set_temperature(&scale.name, &said)
+            .map_err(|error| error.to_string())?;
+        let (graph, outputs) = with_heads(&graph, &heads).map_err(|error| error.to_string())?;
+        let bytes = weights.to_bytes().map_err(|error| error.to_string())?;
+        let trained = Self {
+            run: run.clone(),
+            recipe,
+            contract,
+            origin,
+            record,
+            temperatures,
+            weights_sha256: sha256(&bytes),
+        };
+        Ok((trained, Member { graph, weights }, outputs))
+    }
+
+    /// Whether the two may answer together.
+    fn goes_with(&self, other: &Self) -> Result<(), &'static str> {
+        if self.recipe.heads() != other.recipe.heads() {
+            return Err("its heads are others");
+        }
+        if self.contract != other.contract {
+            return Err("its preprocessing is another");
+        }
+        let (one, another) = (&self.record.data, &other.record.data);
+        if one.labels_sha256 != another.labels_sha256 || one.unreadable_images != another.unreadable_images {
+            return Err("it saw another set of images, so nobody knows which of them neither trained on");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! The images of a finished run, found again by its table.
+//!
+//! A run knows which images it held out by their places among all that could be read, so the table has to be the same, and the same
+//! images have to be readable. They are visited a few at a time.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::{Record, RunFolder};
+use crate::image::preprocess::Preprocessing;
+use crate::model::package::sha256;
+use crate::train::data::Samples;
+use crate::train::data::index::{LabelledError, LabelledRow, rows, visit};
+use crate::train::data::labels::Part;
+use crate::train::learn::Recipe;
+
+/// Which images of a run are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of the patients who were held out.
+    pub held_out: bool,
+    /// Of the training's, about so many at most, evenly from all.
+    pub training: usize,
+}
+
+/// The images of a run.
+pub struct RunImages {
+    csv: PathBuf,
+    rows: Vec<LabelledRow>,
+    /// Places among the images that could be read.
+    held_out: BTreeSet<usize>,
+    unreadable: usize,
+    training: usize,
+}
+
+/// Why the images could not be visited.
+enum Stopped {
+    Images(LabelledError),
+    Said(String),
+}
+
+impl From<LabelledError> for Stopped {
+    fn from(error: LabelledError) -> Self {
+        Self::Images(error)
+    }
+}
+
+impl Wanted {
+    /// The held-out patients, and nothing else.
+    pub const HELD_OUT: Self = Self {
+        held_out: true,
+        training: 0,
+    };
+}
+
+impl RunImages {
+    /// Finds the table of `run`, which was told `recipe` and left `record`.
+    ///
+    /// # Errors
+    /// A sentence that says what is gone or has changed.
+    pub fn find(run: &RunFolder, recipe: &Recipe, record: &Record) -> Result<Self, String> {
+        let source = run.source().map_err(|error| error.to_string())?;
+        let csv = source.labels;
+        let shown = csv.display();
+        let bytes = std::fs::read(&csv)
+            .map_err(|error| format!("{shown}, the table of the run's images, cannot be read: {error}"))?;
+        if sha256(&bytes) != source.labels_sha256 {
+            return Err(format!(
+                "{shown} has changed since the training, so that it does not say any more which patients were held out: put the old file back"
+            ));
+        }
+        if record.validation.places.len() != record.validation.labels.len() {
+            return Err("the run does not say which images it held out: train it again".to_owned());
+        }
+        Ok(Self {
+            rows: rows(&csv, &recipe.heads().columns(), &[]).map_err(|error| error.to_string())?,
+            csv,
+            held_out: record.validation.places.iter().copied().collect(),
+            unreadable: record.data.unreadable_images,
+            training: record.data.training_images,
+        })
+    }
+
+    /// Visits the `wanted` images in the order of the table: `each` gets a few, with the part of each. `step` is called for each row that
+    /// is read; [`RunImages::len`] says how many rows that is.
+    ///
+    /// What a cross-validation left out of a run counts as training here: it is not held out, and the patients are others.
+    ///
+    /// # Errors
+    /// A sentence: images that cannot be read any more, or what `visit` said.
+    pub fn visit(
+        &self,
+        wanted: Wanted,
+        contract: &Preprocessing,
+        step: impl Fn() + Sync,
+        mut each: impl FnMut(&Samples, &[Part]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let (places, rows): (Vec<usize>, Vec<LabelledRow>) = self.chosen(wanted).into_iter().unzip();
+        let mut places = places.into_iter();
+        let mut choice = self.choice(wanted);
+        let mut unreadable = Vec::new();
+        let visited = visit(&self.csv, rows, contract, step, |labelled| {
+            unreadable.extend(labelled.unreadable);
+            let all: Vec<Part> = labelled
+                .splits
+                .iter()
+                .zip(places.by_ref())
+                .map(|(given, place)| self.part(*given, place))
+                .collect();
+            // where some rows were chosen, all of them are wanted
+            let own: Vec<usize> = (0..all.len())
+                .filter(|image| self.unreadable == 0 || choice(all[*image]))
+                .collect();
+            if own.is_empty() {
+                return Ok(());
+            }
+            let parts: Vec<Part> = own.iter().map(|image| all[*image]).collect();
+            each(&labelled.samples.select(&own), &parts).map_err(Stopped::Said)
+        });
+        visited.map_err(|stopped| match stopped {
+            Stopped::Images(error) => error.to_string(),
+            Stopped::Said(reason) => reason,
+        })?;
+        if unreadable.len() == self.unreadable {
+            return Ok(());
+        }
+        let (file, cause) = unreadable.first().cloned().unwrap_or_default();
+        Err(format!(
+            "{} images of the run's table cannot be read, and {} could not when it was trained ({}: {cause}): put them back",
+            unreadable.len(),
+            self.unreadable,
+            file.display()
+        ))
+    }
+
+    /// How many rows have to be read for the `wanted` images.
+    #[must_use]
+    pub fn len(&self, wanted: Wanted) -> usize {
+        self.chosen(wanted).len()
+    }
+
+    /// The rows that have to be read. With each stands the place that it has, or, where some could not be read, only the places of
+    /// those which can be read, in their order.
+    fn chosen(&self, wanted: Wanted) -> Vec<(usize, LabelledRow)> {
+        let mut choice = self.choice(wanted);
+        let rows = self.rows.iter().cloned().enumerate();
+        // where some could not be read, only reading all tells which
+        rows.filter(|(place, row)| self.unreadable > 0 || choice(self.part(row.split, *place)))
+            .collect()
+    }
+
+    /// Says of one image after the other whether it is wanted.
+    fn choice(&self, wanted: Wanted) -> impl FnMut(Part) -> bool + use<> {
+        let every = self.training.div_ceil(wanted.training.max(1)).max(1);
+        let mut seen = 0;
+        move |part| match part {
+            Part::Validation => wanted.held_out,
+            Part::Test => false,
+            Part::Train => {
+                seen += 1;
+                wanted.training > 0 && (seen - 1) % every == 0
+            }
+        }
+    }
+
+    fn part(&self, given: Option<Part>, place: usize) -> Part {
+        if self.held_out.contains(&place) {
+            Part::Validation
+        } else if given == Some(Part::Test) {
+            Part::Test
+        } else {
+            Part::Train
+        }
+    }
+}
