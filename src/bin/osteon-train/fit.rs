@@ -16,7 +16,7 @@ use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
-use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
+use osteon::train::learn::{Engine, FitError, Initial, Recipe, Start, TerminalProgress, Training, start};
 use osteon::train::network::Matching;
 use osteon::train::run::{DataRecord, RunFolder, RunLock, Source, Validation};
 
@@ -98,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let told = if arguments.resume {
         resumed(&arguments.out)?
     } else {
-        begun(arguments)?
+        begun(arguments, device)?
     };
     let parts = held_out(&told.source, &told.recipe, &told.contract)?;
     train(
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
+fn begun(arguments: &Arguments, device: Device) -> anyhow::Result<Told> {
     let (Some(labels), Some(path)) = (&arguments.labels, &arguments.recipe) else {
         bail!("--labels and --recipe are needed");
     };
@@ -129,6 +129,7 @@ fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
         });
     }
     recipe.check()?;
+    recipe.precision.check(device).map_err(FitError::Precision)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
