@@ -79,7 +79,7 @@ impl AdamW {
     /// [`EngineError::Torch`] where the device has no room.
     pub fn set_factors(&mut self, engine: &Engine, factor: impl Fn(&str) -> f32) -> Result<(), EngineError> {
         let factors = engine.parameters.each_trained(|node, _| factor(node));
-        self.factors = if factors.iter().all(|factor| *factor == 1.0) {
+        self.factors = if factors.iter().all(|factor| (factor - 1.0).abs() < f32::EPSILON) {
             None
         } else {
             Some(Tensor::f_from_slice(&factors)?.f_to_device(self.mean.device())?)
