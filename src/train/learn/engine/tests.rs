@@ -152,7 +152,7 @@ fn steps_in_16_bits_go_the_same_way_and_answers_stay_at_32() {
     let (loss, gradient) = step(&mut engine);
     engine.set_statistics(&statistics).unwrap();
     engine.set_precision(Precision::Bfloat16);
-    assert_eq!(engine.answers(&images).unwrap(), answers);
+    assert!(engine.answers(&images).unwrap() == answers, "answers in 16 bits");
     let (short_loss, short_gradient) = step(&mut engine);
     assert!(
         (1e-9..0.02).contains(&(short_loss - loss).abs()),
@@ -185,7 +185,10 @@ fn colour_reaches_the_network_as_it_was_laid_out() {
     let images = noise(2 * 3 * 280);
     let placed = engine.placer().place(&images, 2).unwrap().images;
     assert_eq!(placed.size(), [2, 3, 20, 14]);
-    assert_eq!(values(&placed).unwrap(), images);
+    assert!(
+        values(&placed).unwrap() == images,
+        "pixels or channels changed places"
+    );
     // channels-last: the next number in memory is the next channel of the same pixel
     assert_eq!(placed.stride(), [3 * 280, 1, 3 * 14, 3]);
 }
