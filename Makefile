@@ -13,7 +13,7 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults interop deny chart model bench bench-workflow clean
+.PHONY: help run test faults interop deny chart model bench bench-workflow bench-train clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -84,6 +84,15 @@ bench: bench-workflow ## Measure the workflow, and against a Python server (PEER
 bench-workflow: ## Measure studies a second, and whether a study costs more as studies accumulate; needs PostgreSQL's server
 	@scripts/fetch-onnxruntime > /dev/null
 	cargo bench --locked --bench workflow
+
+# What to measure: `make bench-train BENCH="--only pipeline"`; `make bench-train BENCH=--help` lists more. A quarter of an hour;
+# `BENCH=--short` tries it in three minutes.
+BENCH ?=
+
+bench-train: ## Measure osteon-train against PyTorch on the same libtorch, and its reading of images against a DataLoader
+	@scripts/fetch-libtorch > /dev/null
+	cargo build --release --locked --features train --bin osteon-train --example train_times
+	scripts/bench-train $(BENCH)
 
 # data/ stays: it holds stored studies. So does the cache, which other checkouts share.
 clean: ## Remove what was built; stored studies and fetched libraries stay

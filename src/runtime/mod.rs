@@ -12,7 +12,7 @@ pub mod proof;
 pub mod record;
 
 pub use device::Device;
-pub use memory::trim as return_freed_memory;
+pub use memory::{keep_large_blocks, trim as return_freed_memory};
 pub use onnx::{Engine, Network, Runtime, Stop};
 pub use prediction::{HeadOutput, Prediction};
 

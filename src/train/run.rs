@@ -3,8 +3,10 @@
 //! `recipe.json`, `preprocessing.json` and `source.json` are written before training starts, so that it can go on from its newest
 //! checkpoint; `log.jsonl` grows with every step. Where the first weights came from a file, `initial-weights.json` says what was taken,
 //! and until the training is finished `initial-weights.safetensors` keeps them. A folder with `weights.safetensors` is a finished
-//! training, from which a package can be exported.
+//! training, from which a package can be exported. One process at a time trains in a folder: it holds `lock`, which the system lets go when
+//! it ends, however it ends.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +120,13 @@ pub struct RunFolder {
     pub path: PathBuf,
 }
 
+/// As long as it lives, no other process trains in the folder.
+#[derive(Debug)]
+#[must_use]
+pub struct RunLock {
+    _file: File,
+}
+
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -141,11 +150,15 @@ pub enum RunError {
         /// What would be right.
         remedy: &'static str,
     },
+    /// Another process trains in it.
+    #[error("another osteon-train is training in {0}: wait until it has ended, or choose another folder")]
+    Busy(PathBuf),
     /// A checkpoint that cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }
 
+const LOCK: &str = "lock";
 const RECIPE: &str = "recipe.json";
 const PREPROCESSING: &str = "preprocessing.json";
 const SOURCE: &str = "source.json";
@@ -156,17 +169,18 @@ const RECORD: &str = "record.json";
 const WEIGHTS: &str = "weights.safetensors";
 
 impl RunFolder {
-    /// Makes the folder and writes what the training was told, and where it starts unless that follows from the recipe.
+    /// Makes the folder and writes what the training was told, and where it starts unless that follows from the recipe. The lock belongs to
+    /// the training, until its end.
     ///
     /// # Errors
-    /// [`RunError`], which names the file, or says that there is a training already.
+    /// [`RunError`], which names the file, or says that there is a training already, which may be under way.
     pub fn begin(
         path: &Path,
         recipe: &Recipe,
         contract: &Preprocessing,
         source: &Source,
         start: &Start,
-    ) -> Result<Self, RunError> {
+    ) -> Result<(Self, RunLock), RunError> {
         let run = Self {
             path: path.to_owned(),
         };
@@ -178,14 +192,11 @@ impl RunFolder {
         if run.is_finished() {
             return Err(taken("finished", "remove it"));
         }
+        std::fs::create_dir_all(path).map_err(|error| written(LOCK, &error))?;
+        let lock = run.lock()?;
         if run.checkpoints(Duration::ZERO).standing()?.is_some() {
             return Err(taken("stopped", "go on with it by --resume"));
         }
-        std::fs::create_dir_all(path).map_err(|error| RunError::File {
-            file: RECIPE,
-            verb: "written",
-            cause: error.to_string(),
-        })?;
         if let Some(origin) = &start.origin {
             run.write_json(ORIGIN, origin)?;
             run.write_weights(INITIAL, &start.weights)?;
@@ -193,7 +204,22 @@ impl RunFolder {
         run.write_json(RECIPE, recipe)?;
         run.write_json(PREPROCESSING, contract)?;
         run.write_json(SOURCE, source)?;
-        Ok(run)
+        Ok((run, lock))
+    }
+
+    /// Keeps other processes from training in the folder.
+    ///
+    /// # Errors
+    /// [`RunError::Busy`] where one does already; [`RunError::File`].
+    pub fn lock(&self) -> Result<RunLock, RunError> {
+        let mut options = OpenOptions::new();
+        let opened = options.create(true).append(true).open(self.path.join(LOCK));
+        let file = opened.map_err(|error| written(LOCK, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Busy(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(written(LOCK, &error)),
+        }
     }
 
     /// Whether it holds a finished training.
@@ -218,11 +244,7 @@ impl RunFolder {
     pub fn log(&self) -> Result<Log, RunError> {
         let standing = self.checkpoints(Duration::ZERO).standing()?;
         let (epoch, step) = standing.map_or((0, 0), |standing| (standing.epoch, standing.step));
-        Log::open(&self.log_path(), epoch, step).map_err(|error| RunError::File {
-            file: LOG,
-            verb: "written",
-            cause: error.to_string(),
-        })
+        Log::open(&self.log_path(), epoch, step).map_err(|error| written(LOG, &error))
     }
 
     /// The file of its log.
@@ -282,8 +304,10 @@ impl RunFolder {
         self.write_json(RECORD, &record)?;
         self.write_weights(WEIGHTS, &outcome.weights)?;
         self.checkpoints(Duration::ZERO).clear();
-        // most trainings have none, and one that stays does no harm
-        let _ = std::fs::remove_file(self.path.join(INITIAL));
+        // most trainings have no such weights, and what stays does no harm
+        for file in [INITIAL, LOCK] {
+            let _ = std::fs::remove_file(self.path.join(file));
+        }
         Ok(())
     }
 
@@ -344,5 +368,34 @@ impl RunFolder {
         let text =
             std::fs::read_to_string(self.path.join(file)).map_err(|error| failed(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    }
+}
+
+fn written(file: &'static str, error: &std::io::Error) -> RunError {
+    RunError::File {
+        file,
+        verb: "written",
+        cause: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_trains_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder {
+            path: folder.path().to_owned(),
+        };
+        let lock = run.lock().unwrap();
+        let refused = run.lock().unwrap_err().to_string();
+        assert!(
+            refused.starts_with("another osteon-train is training in "),
+            "{refused}"
+        );
+        drop(lock);
+        assert!(run.lock().is_ok());
     }
 }

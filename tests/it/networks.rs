@@ -187,10 +187,10 @@ fn step(engine: &mut Engine, images: &[Vec<f32>]) -> [f64; 2] {
     let batch = images.len();
     let images = images.concat();
     let labels: Vec<f32> = (0..2 * batch).map(|place| (place % 3 % 2) as f32).collect();
+    let input = engine.placer().place(&images, batch).unwrap();
     let learn = |engine: &mut Engine| {
-        engine
-            .step(&images, &labels, batch, &mut ChaCha8Rng::seed_from_u64(7))
-            .unwrap()
+        let step = engine.step(&input, &labels, &mut ChaCha8Rng::seed_from_u64(7));
+        step.unwrap().loss
     };
     let before = engine.statistics().unwrap();
     let first = learn(engine);
@@ -201,18 +201,19 @@ fn step(engine: &mut Engine, images: &[Vec<f32>]) -> [f64; 2] {
         .zip(&after)
         .map(|(old, new)| old + 10.0 * (new - old))
         .collect();
-    let steepness: f64 = first.gradient.iter().map(|slope| f64::from(*slope).powi(2)).sum();
-    let rate = (0.02 * first.loss / steepness) as f32;
+    let gradient = engine.gradient().unwrap();
+    let steepness: f64 = gradient.iter().map(|slope| f64::from(*slope).powi(2)).sum();
+    let rate = (0.02 * first / steepness) as f32;
     let parameters = engine.trained().unwrap();
     let moved: Vec<f32> = parameters
         .iter()
-        .zip(&first.gradient)
+        .zip(&gradient)
         .map(|(own, slope)| own - rate * slope)
         .collect();
     engine.set_trained(&moved).unwrap();
     let second = learn(engine);
     engine.set_statistics(&of_batch).unwrap();
-    [first.loss, second.loss]
+    [first, second]
 }
 
 /// A run as `osteon-train fit` leaves it, with made answers on held-out patients.
@@ -232,7 +233,7 @@ fn run(
         weights: weights.clone(),
         origin: None,
     };
-    let run = RunFolder::begin(folder, recipe, contract, &source, &start).unwrap();
+    let (run, _lock) = RunFolder::begin(folder, recipe, contract, &source, &start).unwrap();
     let report = EpochReport {
         epoch: 0,
         learning_rate: 1e-3,

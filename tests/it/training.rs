@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use osteon::train::network::Weights;
+use osteon::train::run::RunFolder;
 
 use crate::trainer::trainer;
 
@@ -62,7 +63,16 @@ impl Stage {
         } else {
             vec!["--labels", &labels, "--recipe", &recipe, "--validation", "0.4"]
         };
-        let all = ["fit", "--out", &self.text(run), "--checkpoint-seconds", "0"].map(str::to_owned);
+        let all = [
+            "fit",
+            "--device",
+            "cpu",
+            "--out",
+            &self.text(run),
+            "--checkpoint-seconds",
+            "0",
+        ]
+        .map(str::to_owned);
         all.into_iter()
             .chain(told.into_iter().map(str::to_owned))
             .collect()
@@ -122,6 +132,12 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
+fn run_folder(path: &Path) -> RunFolder {
+    RunFolder {
+        path: path.to_owned(),
+    }
+}
+
 #[test]
 fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
     let stage = Stage::new(RECIPE);
@@ -156,6 +172,17 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
     }
     assert!(kills >= 2, "killed {kills} times only");
     if stage.standing("killed").is_some() {
+        let lock = run_folder(&stage.path("killed")).lock().unwrap();
+        for resume in [true, false] {
+            let refused = stage.fit("killed", resume);
+            let words = "another osteon-train is training in ";
+            assert!(
+                !refused.status.success() && said(&refused).contains(words),
+                "{}",
+                said(&refused)
+            );
+        }
+        drop(lock);
         let ended = stage.fit("killed", true);
         assert!(ended.status.success(), "{}", said(&ended));
     }
@@ -328,5 +355,50 @@ fn a_checkpoint_goes_with_its_own_labels_and_recipe_only() {
         said(&other).contains("has changed since the training began"),
         "{}",
         said(&other)
+    );
+}
+
+#[test]
+fn a_gpu_is_taken_by_name_or_refused_and_auto_says_why_it_took_the_cpu() {
+    let stage = Stage::new(&RECIPE.replace(r#""epochs": 3"#, r#""epochs": 2"#));
+    let on = |device: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_osteon-train"))
+            .args([
+                "fit",
+                "--labels",
+                &stage.text("images/labels.csv"),
+                "--recipe",
+                &stage.text("recipe.json"),
+            ])
+            .args(["--validation", "0.4", "--out", &stage.text("run")])
+            .args(device)
+            .env("CUDA_VISIBLE_DEVICES", "")
+            .output()
+            .unwrap()
+    };
+    let refused = on(&["--device", "cuda:99"]);
+    assert!(
+        said(&refused).contains("cuda:99 cannot be used: "),
+        "{}",
+        said(&refused)
+    );
+    assert!(said(&refused).contains("NVIDIA"), "{}", said(&refused));
+    assert!(!stage.path("run").exists(), "refused before anything was written");
+    let unknown = on(&["--device", "gpu"]);
+    assert!(
+        said(&unknown).contains("the devices are auto, cpu, cuda"),
+        "{}",
+        said(&unknown)
+    );
+    let auto = on(&[]);
+    assert!(auto.status.success(), "{}", said(&auto));
+    let words = said(&auto);
+    let line = words
+        .lines()
+        .find(|line| line.starts_with("training on "))
+        .unwrap();
+    assert!(
+        line.starts_with("training on cpu: ") && line.contains("NVIDIA"),
+        "{line}"
     );
 }

@@ -239,6 +239,77 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
     assert_eq!(manifest["lineage"]["views"], "the mean of image and mirror image");
     assert!(manifest["lineage"]["member 2 weights sha256"].is_string());
     assert!(manifest["files"]["recipe-2.json"].is_string());
+
+    let recipe = stage.path("folds/2/recipe.json");
+    let mut told = stage.json("folds/2/recipe.json");
+    told["augmentation"]["horizontal_flip"] = json!({"body_part": {"chest": false}, "other": true});
+    std::fs::write(recipe, told.to_string()).unwrap();
+    let runs = ["folds/1", "folds/2"].map(|run| stage.text(run));
+    let golden = format!("sample.dcm={}", stage.text("images/000000.dcm"));
+    let refused = trainer(&[
+        "export",
+        "--run",
+        &runs[0],
+        "--run",
+        &runs[1],
+        "--mirror",
+        "--description",
+        &stage.text("package.json"),
+        "--models",
+        &stage.text("others"),
+        "--golden",
+        &golden,
+    ]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && words.contains("does not allow horizontal_flip for every image"),
+        "{words}"
+    );
+}
+
+#[test]
+fn flips_by_body_part_need_the_column_that_says_what_images_show() {
+    let stage = Stage::new(&json!({
+        "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
+        "augmentation": {"horizontal_flip": {"body_part": {"chest": false, "foot": false}, "other": true}},
+    }));
+    let words = stage.run(&["augment", "explain", "--recipe", &stage.text("recipe.json")]);
+    assert!(
+        words.contains("any known body part but chest, foot, by the table's column body_part"),
+        "{words}"
+    );
+    let (labels, recipe, sheet) = (
+        stage.text("images/labels.csv"),
+        stage.text("recipe.json"),
+        stage.text("sheet.png"),
+    );
+    let preview = || {
+        let shown = trainer(&[
+            "augment", "preview", "--labels", &labels, "--recipe", &recipe, "--out", &sheet,
+        ]);
+        (
+            shown.status.success(),
+            String::from_utf8_lossy(&shown.stderr).into_owned(),
+        )
+    };
+    let (drawn, words) = preview();
+    assert!(
+        !drawn && words.contains("labels.csv has no column body_part"),
+        "{words}"
+    );
+    let table = std::fs::read_to_string(&labels).unwrap();
+    let mut text = String::new();
+    for (place, line) in table.lines().enumerate() {
+        let part = ["body_part", "chest", "spine", ""][if place == 0 { 0 } else { 1 + place % 3 }];
+        text += &format!("{line},{part}\n");
+    }
+    std::fs::write(&labels, text).unwrap();
+    let (drawn, words) = preview();
+    assert!(drawn, "{words}");
+    assert!(
+        words.contains("names foot, which no image shows: the column body_part has chest, spine"),
+        "{words}"
+    );
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use osteon::image::Plane;
 use osteon::train::assess::ablate::{ablate, table};
-use osteon::train::data::augment::sheet::sheet;
+use osteon::train::data::augment::sheet::{Shown, sheet};
 use osteon::train::learn::Training;
 use osteon::train::run::Source;
 
+use crate::device;
 use crate::fit::{Parts, contract, digest, held_out, read_recipe};
 
 #[derive(clap::Args)]
@@ -46,6 +46,8 @@ enum Command {
         /// The figures
         #[arg(long, value_name = "JSON")]
         out: PathBuf,
+        #[command(flatten)]
+        device: device::On,
     },
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             epochs,
         } => preview(told, out, *images, *epochs),
         Command::Explain { recipe } => explain(recipe),
-        Command::Ablate { told, out } => compare(told, out),
+        Command::Ablate { told, out, device } => compare(told, out, device),
     }
 }
 
@@ -94,7 +96,16 @@ fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Res
     let planes = planes
         .map(|image| Ok(image.plane()?))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let shown: Vec<(usize, &Plane)> = planes.iter().map(AsRef::as_ref).enumerate().collect();
+    let shown: Vec<Shown<'_>> = planes
+        .iter()
+        .zip(&train.body_parts)
+        .enumerate()
+        .map(|(place, (plane, part))| Shown {
+            place,
+            plane: plane.as_ref(),
+            part: part.as_deref(),
+        })
+        .collect();
     let picture = sheet(&recipe.augmentation, &shown, recipe.seed, epochs);
     let png = picture.png().map_err(anyhow::Error::msg)?;
     std::fs::write(out, png).with_context(|| format!("{} cannot be written", out.display()))?;
@@ -111,7 +122,8 @@ fn explain(recipe: &Path) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
-fn compare(told: &Told, out: &Path) -> anyhow::Result<()> {
+fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
+    let device = device.chosen()?;
     let recipe = read_recipe(&told.recipe)?;
     let contract = contract(&recipe, told.preprocessing.as_deref())?;
     let parts = held_out(&source(told)?, &recipe, &contract)?;
@@ -121,6 +133,7 @@ fn compare(told: &Told, out: &Path) -> anyhow::Result<()> {
         train: &parts.train,
         validation: &parts.validation,
         normalise: &normalise,
+        device,
     };
     let arms = ablate(&training, |without| match without {
         Some(name) => eprintln!("training without {name}"),

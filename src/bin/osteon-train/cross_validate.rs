@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
+use osteon::runtime::Device;
 use osteon::train::assess::folds::{Answered, Fold, by_group, by_site, others, summary};
 use osteon::train::data::index::{Labelled, rows};
 use osteon::train::data::{Fractions, Split};
@@ -15,6 +16,7 @@ use osteon::train::learn::fit::predict;
 use osteon::train::learn::{Engine, Recipe, Start};
 use osteon::train::run::{RunFolder, Source};
 
+use crate::device;
 use crate::fit::{Parts, Told, contract, digest, read, read_recipe, started, train};
 
 #[derive(clap::Args)]
@@ -43,10 +45,13 @@ pub(crate) struct Arguments {
     /// Share of the other patients by which the epoch is chosen
     #[arg(long, default_value_t = 0.15, value_name = "SHARE")]
     validation: f64,
+    #[command(flatten)]
+    device: device::On,
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let device = arguments.device.chosen()?;
     let mut recipe = read_recipe(&arguments.recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
@@ -85,9 +90,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &start,
         )?;
         if !told.run.is_finished() {
-            train(&told, parts(&labelled, fold, &told)?, Duration::from_mins(5))?;
+            train(
+                &told,
+                parts(&labelled, fold, &told)?,
+                device,
+                Duration::from_mins(5),
+            )?;
         }
-        answered.push(answers(&told, &labelled, fold)?);
+        answered.push(answers(&told, &labelled, fold, device)?);
     }
     let bootstrap = Bootstrap {
         seed: recipe.seed,
@@ -112,18 +122,20 @@ fn told(
     let run = RunFolder {
         path: path.to_owned(),
     };
-    let run = if run.source().is_ok() {
+    let (run, lock) = if run.source().is_ok() {
         ensure!(
             run.told()? == (recipe.clone(), contract.clone()) && run.source()? == *source,
             "{} was told something else: choose another folder",
             path.display()
         );
-        run
+        let lock = run.lock()?;
+        (run, lock)
     } else {
         RunFolder::begin(path, recipe, contract, source, start)?
     };
     Ok(Told {
         run,
+        _lock: lock,
         recipe: recipe.clone(),
         contract: contract.clone(),
         source: source.clone(),
@@ -149,7 +161,7 @@ fn parts(labelled: &Labelled, fold: &Fold, told: &Told) -> anyhow::Result<Parts>
 }
 
 /// What a fold's network says of the images that it never saw, on the scale of calibrated probabilities.
-fn answers(told: &Told, labelled: &Labelled, fold: &Fold) -> anyhow::Result<Answered> {
+fn answers(told: &Told, labelled: &Labelled, fold: &Fold, device: Device) -> anyhow::Result<Answered> {
     let Told {
         run,
         recipe,
@@ -158,7 +170,7 @@ fn answers(told: &Told, labelled: &Labelled, fold: &Fold) -> anyhow::Result<Answ
     } = told;
     let (record, weights) = run.outcome()?;
     let heads = recipe.heads();
-    let engine = Engine::new(&recipe.graph()?, &weights, recipe.threads)?;
+    let engine = Engine::on(device, &recipe.graph()?, &weights, recipe.threads)?;
     let normalise = |plane: &_| contract.tensor(plane);
     let test = labelled.samples.select(&fold.test);
     let answers = predict(&engine, &heads, &test, &normalise, recipe.batch)?;

@@ -1,5 +1,6 @@
 //! `osteon-train fit`: a labelled folder and a recipe become a trained network.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
+use osteon::runtime::Device;
 use osteon::train::data::augment::mirrored;
 use osteon::train::data::columns::Kind;
 use osteon::train::data::index::{Labelled, load, rows};
@@ -14,10 +16,11 @@ use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
-use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
+use osteon::train::learn::{Engine, FitError, Initial, Recipe, Start, TerminalProgress, Training, start};
 use osteon::train::network::Matching;
-use osteon::train::run::{DataRecord, RunFolder, Source, Validation};
+use osteon::train::run::{DataRecord, RunFolder, RunLock, Source, Validation};
 
+use crate::device;
 use crate::progress::bar;
 
 #[derive(clap::Args)]
@@ -68,11 +71,15 @@ pub(crate) struct Arguments {
     /// A checkpoint is made this often, and after every epoch
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     checkpoint_seconds: u64,
+    #[command(flatten)]
+    device: device::On,
 }
 
 /// What a training is told.
 pub(crate) struct Told {
     pub(crate) run: RunFolder,
+    /// Held until the training ends.
+    pub(crate) _lock: RunLock,
     pub(crate) recipe: Recipe,
     pub(crate) contract: Preprocessing,
     pub(crate) source: Source,
@@ -87,18 +94,24 @@ fn matching(text: &str) -> Result<Matching, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let device = arguments.device.chosen()?;
     let told = if arguments.resume {
         resumed(&arguments.out)?
     } else {
-        begun(arguments)?
+        begun(arguments, device)?
     };
     let parts = held_out(&told.source, &told.recipe, &told.contract)?;
-    train(&told, parts, Duration::from_secs(arguments.checkpoint_seconds))?;
+    train(
+        &told,
+        parts,
+        device,
+        Duration::from_secs(arguments.checkpoint_seconds),
+    )?;
     eprintln!("next: osteon-train export");
     Ok(())
 }
 
-fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
+fn begun(arguments: &Arguments, device: Device) -> anyhow::Result<Told> {
     let (Some(labels), Some(path)) = (&arguments.labels, &arguments.recipe) else {
         bail!("--labels and --recipe are needed");
     };
@@ -116,6 +129,7 @@ fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
         });
     }
     recipe.check()?;
+    recipe.precision.check(device).map_err(FitError::Precision)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
@@ -123,8 +137,10 @@ fn begun(arguments: &Arguments) -> anyhow::Result<Told> {
         labels_sha256: digest(labels)?,
         validation: arguments.validation,
     };
+    let (run, lock) = RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?;
     Ok(Told {
-        run: RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?,
+        run,
+        _lock: lock,
         recipe,
         contract,
         source,
@@ -151,6 +167,7 @@ fn resumed(out: &Path) -> anyhow::Result<Told> {
         out.display()
     );
     let (recipe, contract) = run.told().context("there is nothing to go on with")?;
+    let lock = run.lock()?;
     let source = run.source()?;
     ensure!(
         digest(&source.labels)? == source.labels_sha256,
@@ -167,6 +184,7 @@ fn resumed(out: &Path) -> anyhow::Result<Told> {
     }
     Ok(Told {
         run,
+        _lock: lock,
         recipe,
         contract,
         source,
@@ -174,12 +192,13 @@ fn resumed(out: &Path) -> anyhow::Result<Told> {
 }
 
 /// Trains, or goes on with what was trained before, and puts what came of it into the run.
-pub(crate) fn train(told: &Told, parts: Parts, every: Duration) -> anyhow::Result<()> {
+pub(crate) fn train(told: &Told, parts: Parts, device: Device, every: Duration) -> anyhow::Result<()> {
     let Told {
         run,
         recipe,
         contract,
         source,
+        ..
     } = told;
     let Parts {
         train,
@@ -200,6 +219,7 @@ pub(crate) fn train(told: &Told, parts: Parts, every: Duration) -> anyhow::Resul
         train: &train,
         validation: &validation,
         normalise: &normalise,
+        device,
     };
     let weights = run.initial_weights(recipe)?;
     let outcome = training.run(weights.as_ref(), Some(&run.checkpoints(every)), &mut progress)?;
@@ -207,10 +227,10 @@ pub(crate) fn train(told: &Told, parts: Parts, every: Duration) -> anyhow::Resul
     if let Some(failure) = log.failure() {
         eprintln!("the log is not complete: {failure}");
     }
-    let engine = Engine::new(&outcome.graph, &outcome.weights, recipe.threads)?;
+    let engine = Engine::on(device, &outcome.graph, &outcome.weights, recipe.threads)?;
     let answers = predict(&engine, &recipe.heads(), &validation, &normalise, recipe.batch)?;
     let mirror = |plane: &Plane| contract.tensor(&mirrored(plane));
-    let of_mirrored = if recipe.augmentation.horizontal_flip {
+    let of_mirrored = if recipe.augmentation.horizontal_flip.allows_all() {
         Some(predict(
             &engine,
             &recipe.heads(),
@@ -319,7 +339,31 @@ pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> any
     for (file, cause) in &labelled.unreadable {
         eprintln!("left out: {}: {cause}", file.display());
     }
+    check_parts(csv, recipe, &labelled.samples)?;
     Ok(labelled)
+}
+
+/// Where flips are by body part, the table has to say what images show.
+fn check_parts(csv: &Path, recipe: &Recipe, samples: &Samples) -> anyhow::Result<()> {
+    let Some(named) = recipe.augmentation.horizontal_flip.parts() else {
+        return Ok(());
+    };
+    let present: BTreeSet<&str> = samples.body_parts.iter().flatten().map(AsRef::as_ref).collect();
+    ensure!(
+        !present.is_empty(),
+        "the recipe's horizontal_flip is by body part, and {} has no column body_part with anything in it: add it, as an index has it, or write true or false",
+        csv.display()
+    );
+    let unmet: Vec<&str> = named.filter(|part| !present.contains(part)).collect();
+    if !unmet.is_empty() {
+        let list = |parts: &mut dyn Iterator<Item = &str>| parts.collect::<Vec<_>>().join(", ");
+        eprintln!(
+            "horizontal_flip names {}, which no image shows: the column body_part has {}",
+            list(&mut unmet.into_iter()),
+            list(&mut present.into_iter())
+        );
+    }
+    Ok(())
 }
 
 pub(crate) fn text(path: &Path) -> anyhow::Result<String> {

@@ -7,6 +7,7 @@ use osteon::train::learn::Training;
 use osteon::train::learn::lr_find::RateRange;
 use osteon::train::run::Source;
 
+use crate::device;
 use crate::fit::{contract, digest, held_out, read_recipe};
 use crate::plot::draw;
 
@@ -36,6 +37,8 @@ pub(crate) struct Arguments {
     /// Steps between them
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(20..), value_name = "COUNT")]
     steps: u16,
+    #[command(flatten)]
+    device: device::On,
 }
 
 #[expect(clippy::print_stdout, reason = "the rates are what the command is run for")]
@@ -44,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.lowest > 0.0 && arguments.lowest < arguments.highest && arguments.highest.is_finite(),
         "--lowest and --highest must be above 0, the lower one first"
     );
+    let device = arguments.device.chosen()?;
     let recipe = read_recipe(&arguments.recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
@@ -58,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         train: &parts.train,
         validation: &parts.validation,
         normalise: &normalise,
+        device,
     };
     let range = RateRange {
         lowest: arguments.lowest,

@@ -3,6 +3,7 @@
 mod augment;
 mod cross_validate;
 mod deidentify;
+mod device;
 mod export;
 mod fit;
 mod index;

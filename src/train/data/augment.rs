@@ -4,11 +4,14 @@
 //! A change is drawn from a random source that belongs to (seed, epoch, image) alone, so it does not depend on threads.
 
 mod explain;
+mod flip;
 pub mod sheet;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+
+pub use flip::{Flip, PartFlips};
 
 use crate::image::Plane;
 
@@ -23,7 +26,7 @@ pub struct Augmentation {
     /// Smallest and largest magnification.
     pub scale: [f32; 2],
     /// Mirror left and right in half of the images; right for lateral spines, wrong where sides have meaning.
-    pub horizontal_flip: bool,
+    pub horizontal_flip: Flip,
     /// Smallest and largest exponent on the values from 0 to 1, drawn evenly on the logarithm.
     pub gamma: [f32; 2],
     /// Smallest and largest factor on the distance from mid-grey.
@@ -44,7 +47,7 @@ impl Default for Augmentation {
             rotation: 10.0,
             translation: 0.05,
             scale: [0.9, 1.1],
-            horizontal_flip: true,
+            horizontal_flip: Flip::Every(true),
             gamma: [0.75, 1.33],
             contrast: [0.8, 1.2],
             brightness: 0.05,
@@ -106,7 +109,7 @@ impl Augmentation {
             rotation: 0.0,
             translation: 0.0,
             scale: [1.0; 2],
-            horizontal_flip: false,
+            horizontal_flip: Flip::Every(false),
             gamma: [1.0; 2],
             contrast: [1.0; 2],
             brightness: 0.0,
@@ -147,16 +150,16 @@ impl Augmentation {
         }
     }
 
-    /// Draws what one image's change will be, but for noise and cutout, which follow from the same source.
+    /// Draws what the change of one image, which shows `part`, will be, but for noise and cutout, which follow from the same source.
     #[must_use]
-    pub fn draw(&self, random: &mut impl Rng) -> Change {
+    pub fn draw(&self, part: Option<&str>, random: &mut impl Rng) -> Change {
         let around = |random: &mut _, amount: f32| amount * (2.0 * uniform(random) - 1.0);
         Change {
             rotation: around(random, self.rotation),
             down: around(random, self.translation),
             right: around(random, self.translation),
             scale: between(random, self.scale),
-            flip: random.random::<bool>() && self.horizontal_flip,
+            flip: random.random::<bool>() && self.horizontal_flip.allows(part),
             gamma: between(random, self.gamma),
             contrast: between(random, self.contrast),
             brightness: around(random, self.brightness),
@@ -164,10 +167,10 @@ impl Augmentation {
         }
     }
 
-    /// A changed copy of `plane`, of the same size.
+    /// A changed copy of `plane`, which shows `part`, of the same size.
     #[must_use]
-    pub fn apply(&self, plane: &Plane, random: &mut impl Rng) -> Plane {
-        let change = self.draw(random);
+    pub fn apply(&self, plane: &Plane, part: Option<&str>, random: &mut impl Rng) -> Plane {
+        let change = self.draw(part, random);
         let angle = change.rotation.to_radians();
         let (sine, cosine) = (angle.sin() / change.scale, angle.cos() / change.scale);
         let sign = if change.flip { -1.0 } else { 1.0 };
@@ -299,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_empty_recipe_changes_nothing() {
-        let changed = Augmentation::none().apply(&ramp(), &mut random_for(1, 0, 0));
+        let changed = Augmentation::none().apply(&ramp(), None, &mut random_for(1, 0, 0));
         let off = changed
             .values
             .iter()
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn a_change_belongs_to_seed_epoch_and_sample() {
         let recipe = Augmentation::default();
-        let with = |seed, epoch, sample| recipe.apply(&ramp(), &mut random_for(seed, epoch, sample));
+        let with = |seed, epoch, sample| recipe.apply(&ramp(), None, &mut random_for(seed, epoch, sample));
         assert_eq!(with(1, 2, 3), with(1, 2, 3));
         assert_ne!(with(1, 2, 3), with(2, 2, 3));
         assert_ne!(with(1, 2, 3), with(1, 3, 3));
@@ -341,6 +344,24 @@ mod tests {
                 .zip(&ramp().values)
                 .all(|(left, right)| (left - f32::from(*right)).abs() < 1.0)
         );
+    }
+
+    #[test]
+    fn only_what_may_be_mirrored_is() {
+        let recipe = Augmentation {
+            horizontal_flip: serde_json::from_str(r#"{"body_part": {"hand": true}}"#).unwrap(),
+            ..Augmentation::default()
+        };
+        let flipped = |part| {
+            let draws = (0..40).map(|epoch| recipe.draw(part, &mut random_for(1, epoch, 0)).flip);
+            draws.filter(|flip| *flip).count()
+        };
+        assert!(
+            (10..30).contains(&flipped(Some("hand"))),
+            "{}",
+            flipped(Some("hand"))
+        );
+        assert_eq!([flipped(Some("chest")), flipped(None)], [0, 0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod layouts;
 pub mod samples;
 pub mod split;
 
-pub use augment::Augmentation;
+pub use augment::{Augmentation, Flip};
 pub use columns::Column;
 pub use samples::{Samples, SamplesError};
 pub use split::{Fractions, LoneClass, Split, SplitError, lone_classes};

@@ -1,6 +1,6 @@
 //! Labelled images of one size, in memory or in the cache on disk, each with its patient.
 //!
-//! Invariant of [`Samples`] that has passed [`Samples::check`]: one label list and one patient for each image, all
+//! Invariant of [`Samples`] that has passed [`Samples::check`]: one label list, one patient and one body part for each image, all
 //! images of one size, every label finite or NaN (unknown).
 
 use std::borrow::Cow;
@@ -59,6 +59,8 @@ pub struct Samples {
     pub labels: Vec<Vec<f32>>,
     /// For each image the pseudonym of its patient.
     pub patients: Vec<String>,
+    /// For each image what it shows, in the words of the table; none where that is unknown.
+    pub body_parts: Vec<Option<Arc<str>>>,
 }
 
 /// Why samples cannot be used.
@@ -68,7 +70,9 @@ pub enum SamplesError {
     #[error("no images; at least one is needed")]
     Empty,
     /// Lists of different lengths.
-    #[error("{images} images, {labels} label lists and {patients} patients; there must be as many of each")]
+    #[error(
+        "{images} images, {labels} label lists, {patients} patients and {body_parts} body parts; there must be as many of each"
+    )]
     Length {
         /// Images.
         images: usize,
@@ -76,6 +80,8 @@ pub enum SamplesError {
         labels: usize,
         /// Patients.
         patients: usize,
+        /// Body parts.
+        body_parts: usize,
     },
     /// An image of another size than the first.
     #[error("image {index} has {found:?} rows and columns; it must have {needed:?}")]
@@ -110,11 +116,23 @@ impl Samples {
         self.images.is_empty()
     }
 
-    /// Appends one image.
+    /// Appends one image of an unknown body part.
     pub fn push(&mut self, image: impl Into<Image>, labels: Vec<f32>, patient: String) {
+        self.push_of(None, image, labels, patient);
+    }
+
+    /// Appends one image that shows `part`.
+    pub fn push_of(
+        &mut self,
+        part: Option<Arc<str>>,
+        image: impl Into<Image>,
+        labels: Vec<f32>,
+        patient: String,
+    ) {
         self.images.push(image.into());
         self.labels.push(labels);
         self.patients.push(patient);
+        self.body_parts.push(part);
     }
 
     /// The images at these places, in this order.
@@ -127,18 +145,24 @@ impl Samples {
                 .iter()
                 .map(|index| self.patients[*index].clone())
                 .collect(),
+            body_parts: indices
+                .iter()
+                .map(|index| self.body_parts[*index].clone())
+                .collect(),
         }
     }
 
     /// Checks lengths, sizes and labels for `labels` labels.
     pub fn check(&self, labels: usize) -> Result<(), SamplesError> {
         let first = self.images.first().ok_or(SamplesError::Empty)?;
-        if self.labels.len() != self.len() || self.patients.len() != self.len() {
-            let (images, labels, patients) = (self.len(), self.labels.len(), self.patients.len());
+        let lists = [self.labels.len(), self.patients.len(), self.body_parts.len()];
+        if lists != [self.len(); 3] {
+            let [labels, patients, body_parts] = lists;
             return Err(SamplesError::Length {
-                images,
+                images: self.len(),
                 labels,
                 patients,
+                body_parts,
             });
         }
         let needed = first.size().unwrap_or_else(|found| found);

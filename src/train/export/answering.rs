@@ -59,9 +59,10 @@ impl Answering {
                 .goes_with(other)
                 .map_err(|what| format!("run {} cannot answer together with the first: {what}", place + 1))?;
         }
-        if mirror && trained.iter().any(|one| !one.recipe.augmentation.horizontal_flip) {
+        let allows_all = |one: &Trained| one.recipe.augmentation.horizontal_flip.allows_all();
+        if mirror && !trained.iter().all(allows_all) {
             return Err(
-                "the recipe forbids horizontal_flip, so answers must not be averaged over mirror images"
+                "the recipe does not allow horizontal_flip for every image, so answers must not be averaged over mirror images"
                     .to_owned(),
             );
         }

@@ -1,4 +1,4 @@
-//! Images become batches one batch ahead of the step that takes them.
+//! Images become batches, on the device that they are for, one batch ahead of the step that takes them.
 //!
 //! What a batch holds depends on seed, epoch and place alone: not on threads, nor on who was faster.
 
@@ -12,16 +12,28 @@ use rayon::prelude::*;
 use super::super::data::augment::random_for;
 use super::super::data::cache::CacheError;
 use super::super::data::samples::Samples;
+use super::engine::{Input, Placer};
+use super::fit::FitError;
 use super::heads::Heads;
 use super::mixup::mix;
 use super::recipe::Recipe;
 use crate::image::{Plane, Tensor};
 
-/// One batch, ready for the engine.
+/// One batch as plain numbers.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// `[size, channels, rows, columns]`.
-    pub images: Vec<f32>,
+    pub(super) images: Vec<f32>,
+    /// `[size, logits]`, what the network is to answer; NaN for unknown.
+    pub(super) targets: Vec<f32>,
+    /// How many images.
+    pub(super) size: usize,
+}
+
+/// One batch, ready for the engine.
+pub struct Ready {
+    /// The images, on the engine's device.
+    pub images: Input,
     /// `[size, logits]`, what the network is to answer; NaN for unknown.
     pub targets: Vec<f32>,
     /// How many images.
@@ -37,6 +49,8 @@ pub struct Loader<'a, N> {
     pub heads: &'a Heads,
     /// Display image to network input.
     pub normalise: &'a N,
+    /// Where batches are taken to.
+    pub placer: Placer,
     /// Images of one batch, about.
     pub batch: usize,
 }
@@ -60,7 +74,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
     }
 
     /// Sends one epoch of shuffled, augmented batches; stops early when the receiver is gone.
-    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Result<Batch, CacheError>>) {
+    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Result<Ready, FitError>>) {
         let Shuffle { recipe, epoch, from } = *wanted;
         let (augmentation, seed) = (&recipe.augmentation, recipe.seed);
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
@@ -72,7 +86,8 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
             let (start, end) = (place * order.len() / count, (place + 1) * order.len() / count);
             let one = |index: &usize| {
                 let plane = self.samples.images[*index].plane()?;
-                let changed = augmentation.apply(&plane, &mut random_for(seed, epoch, *index));
+                let part = self.samples.body_parts[*index].as_deref();
+                let changed = augmentation.apply(&plane, part, &mut random_for(seed, epoch, *index));
                 Ok((self.normalise)(&changed))
             };
             let mut batch = self.assemble(&order[start..end], one);
@@ -86,18 +101,18 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
                     &mut random_for(seed, epoch, usize::MAX - 1 - place),
                 );
             }
-            if batches.send(batch).is_err() {
+            if batches.send(self.ready(batch)).is_err() {
                 return;
             }
         }
     }
 
     /// All images in their own order and unchanged, cut into batches.
-    pub fn in_order(&self, batches: &SyncSender<Result<Batch, CacheError>>) {
+    pub fn in_order(&self, batches: &SyncSender<Result<Ready, FitError>>) {
         let order: Vec<usize> = (0..self.samples.len()).collect();
         for indices in order.chunks(self.batch.max(1)) {
             let one = |index: &usize| Ok((self.normalise)(&*self.samples.images[*index].plane()?));
-            if batches.send(self.assemble(indices, one)).is_err() {
+            if batches.send(self.ready(self.assemble(indices, one))).is_err() {
                 return;
             }
         }
@@ -113,11 +128,24 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
             .iter()
             .flat_map(|index| self.heads.targets(&self.samples.labels[*index]))
             .collect();
-        let images = tensors.into_iter().flat_map(|tensor| tensor.values).collect();
+        let tensors: Vec<&[f32]> = tensors.iter().map(|tensor| tensor.values.as_slice()).collect();
         Ok(Batch {
-            images,
+            images: tensors.concat(),
             targets,
             size: indices.len(),
+        })
+    }
+
+    fn ready(&self, batch: Result<Batch, CacheError>) -> Result<Ready, FitError> {
+        let Batch {
+            images,
+            targets,
+            size,
+        } = batch?;
+        Ok(Ready {
+            images: self.placer.place(&images, size)?,
+            targets,
+            size,
         })
     }
 }

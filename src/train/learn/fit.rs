@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::data::cache::CacheError;
 use super::super::data::{Samples, SamplesError};
 use super::super::network::{Graph, GraphError, Weights, WeightsError};
-use super::batches::{Batch, Loader, Shuffle};
+use super::batches::{Loader, Shuffle};
 use super::checkpoint::{CheckpointError, Checkpoints};
 use super::engine::{Engine, EngineError};
 use super::heads::Heads;
@@ -26,6 +26,7 @@ use super::trainer::{Keeper, Trainer};
 use crate::evaluation::interval::Bootstrap;
 use crate::image::{Plane, Tensor};
 use crate::model::package::sha256;
+use crate::runtime::{Device, keep_large_blocks};
 
 /// Why a training stopped without a result.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,9 @@ pub enum FitError {
     /// The weights to start from cannot be had.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The device cannot do what the recipe says.
+    #[error("recipe: precision: {0}")]
+    Precision(String),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -138,9 +142,11 @@ pub struct Training<'a, N> {
     pub validation: &'a Samples,
     /// The preprocessing contract's last step, from display image to tensor.
     pub normalise: &'a N,
+    /// Where it runs, as [`choose`](super::engine::device::choose) gave it.
+    pub device: Device,
 }
 
-/// Trains from where the recipe starts, without checkpoints. `normalise` is the preprocessing contract's last step, from display
+/// Trains on the CPU from where the recipe starts, without checkpoints. `normalise` is the preprocessing contract's last step, from display
 /// image to tensor.
 pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
     recipe: &Recipe,
@@ -154,6 +160,7 @@ pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
         train,
         validation,
         normalise,
+        device: Device::Cpu,
     };
     training.run(None, None, progress)
 }
@@ -175,7 +182,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             .num_threads(recipe.threads)
             .build();
         let pool = pool.map_err(|error| FitError::Threads(error.to_string()))?;
-        let loader = self.loader(&heads);
+        let loader = self.loader(&heads, &engine);
         let steps_of_epoch = loader.batches().max(1);
         let mut trainer = Trainer::new(recipe, engine, steps_of_epoch)?;
         let mut keeper = checkpoints.map(|checkpoints| Keeper {
@@ -250,21 +257,26 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         if recipe.regime == (Regime::Scratch {}) && weights.is_some() {
             return Err(FitError::NotFromScratch);
         }
+        recipe.precision.check(self.device).map_err(FitError::Precision)?;
+        keep_large_blocks();
         let graph = recipe.graph()?;
+        let on = |weights: &Weights| Engine::on(self.device, &graph, weights, recipe.threads);
         let mut engine = match weights {
-            Some(weights) => Engine::new(&graph, weights, recipe.threads)?,
-            None => Engine::new(&graph, &start(recipe)?.weights, recipe.threads)?,
+            Some(weights) => on(weights)?,
+            None => on(&start(recipe)?.weights)?,
         };
         engine.set_objective(Objective::new(heads, recipe.loss, &self.train.labels));
+        engine.set_precision(recipe.precision);
         Ok(engine)
     }
 
     /// How the training images become batches.
-    pub(super) fn loader<'b>(&'b self, heads: &'b Heads) -> Loader<'b, N> {
+    pub(super) fn loader<'b>(&'b self, heads: &'b Heads, engine: &Engine) -> Loader<'b, N> {
         Loader {
             samples: self.train,
             heads,
             normalise: self.normalise,
+            placer: engine.placer(),
             batch: self.recipe.batch,
         }
     }
@@ -295,14 +307,17 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         })
     }
 
-    /// SHA-256 of recipe, patients and labels. The images themselves are left out: to digest an archive takes as long as to read it.
+    /// SHA-256 of recipe, patients, body parts and labels. The images themselves are left out: to digest an archive takes as long as to read it.
     fn identity(&self) -> String {
         let mut told = serde_json::to_vec(self.recipe).unwrap_or_default();
         for samples in [self.train, self.validation] {
             told.extend(samples.len().to_le_bytes());
-            for (patient, labels) in samples.patients.iter().zip(&samples.labels) {
-                told.extend(patient.len().to_le_bytes());
-                told.extend(patient.as_bytes());
+            let names = samples.patients.iter().zip(&samples.body_parts);
+            for ((patient, part), labels) in names.zip(&samples.labels) {
+                for name in [patient.as_str(), part.as_deref().unwrap_or_default()] {
+                    told.extend(name.len().to_le_bytes());
+                    told.extend(name.as_bytes());
+                }
                 told.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
             }
         }
@@ -357,6 +372,7 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         samples,
         heads,
         normalise,
+        placer: engine.placer(),
         batch,
     };
     let mut predictions = Predictions::default();
@@ -364,8 +380,8 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         let (sender, receiver) = sync_channel(1);
         scope.spawn(move || loader.in_order(&sender));
         for batch in receiver {
-            let batch: Batch = batch?;
-            let outputs = engine.run(&batch.images, batch.size)?;
+            let batch = batch?;
+            let outputs = engine.answers(&batch.images)?;
             if let Some(logits) = outputs.get("logits") {
                 let width = (logits.values.len() / batch.size).max(1);
                 predictions.logits.extend(

@@ -50,8 +50,9 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             ..self.recipe.clone()
         };
         let heads = recipe.heads();
-        let loader = self.loader(&heads);
-        let mut trainer = Trainer::new(&recipe, self.engine(weights, &heads)?, loader.batches().max(1))?;
+        let engine = self.engine(weights, &heads)?;
+        let loader = self.loader(&heads, &engine);
+        let mut trainer = Trainer::new(&recipe, engine, loader.batches().max(1))?;
         let mut curve = Curve::default();
         for epoch in 0.. {
             let shuffle = Shuffle {

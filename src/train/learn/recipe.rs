@@ -9,6 +9,7 @@ use super::super::data::Augmentation;
 use super::super::network::{Architecture, Graph, GraphError};
 use super::heads::{Head, Heads};
 use super::objective::Loss;
+use super::precision::Precision;
 use super::regime::{Depths, Regime};
 use super::schedule::OneCycle;
 use super::start::Initial;
@@ -37,6 +38,8 @@ pub struct Recipe {
     pub loss: Loss,
     /// How far images are blended, from 0 (not at all) to 1: the shares come from Beta(mixup, mixup).
     pub mixup: f64,
+    /// In how many bits steps multiply.
+    pub precision: Precision,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images of one step, about: an epoch is cut into equal batches.
@@ -66,6 +69,7 @@ impl Default for Recipe {
             schedule: OneCycle::default(),
             loss: Loss::default(),
             mixup: 0.0,
+            precision: Precision::Float32,
             epochs: 20,
             batch: 32,
             weight_decay: 0.05,

@@ -8,13 +8,11 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::super::data::cache::CacheError;
 use super::super::network::Weights;
-use super::batches::Batch;
+use super::batches::Ready;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Standing};
-use super::engine::{Engine, EngineError};
+use super::engine::{AdamW, AdamWSettings, Engine, EngineError, RunningMean};
 use super::fit::FitError;
-use super::optimizer::{AdamW, AdamWSettings, RunningMean};
 use super::progress::{EpochReport, Progress, StepReport};
 use super::recipe::{Recipe, RecipeError};
 use super::regime::{Depths, Phase};
@@ -56,15 +54,12 @@ pub(super) struct Trainer<'a> {
     recipe: &'a Recipe,
     engine: Engine,
     optimizer: AdamW,
-    parameters: Vec<f32>,
-    mean_parameters: Option<RunningMean>,
-    mean_statistics: Option<RunningMean>,
+    mean: Option<RunningMean>,
     random: ChaCha8Rng,
     steps_of_epoch: usize,
     depths: Depths,
     phases: Vec<Phase>,
     phase: usize,
-    factors: Vec<f32>,
     pub(super) course: Course,
     pub(super) learning_rate: f64,
 }
@@ -72,22 +67,19 @@ pub(super) struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     pub(super) fn new(recipe: &'a Recipe, engine: Engine, steps_of_epoch: usize) -> Result<Self, FitError> {
         let settings = AdamWSettings {
-            weight_decay: recipe.weight_decay as f32,
+            weight_decay: recipe.weight_decay,
             ..AdamWSettings::default()
         };
-        let optimizer = AdamW::new(settings, engine.decays());
-        let parameters = engine.trained()?;
-        let mean = |values: Vec<f32>| recipe.weight_average.map(|decay| RunningMean::new(values, decay));
+        let mean = recipe
+            .weight_average
+            .map(|decay| RunningMean::new(&engine, decay));
         let depths = Depths::of(engine.graph())?;
         let mut trainer = Self {
-            optimizer,
-            mean_parameters: mean(parameters.clone()),
-            mean_statistics: mean(engine.statistics()?),
-            factors: vec![1.0; parameters.len()],
+            optimizer: AdamW::new(settings, &engine)?,
+            mean: mean.transpose()?,
             phases: phases(recipe, &depths)?,
             phase: 0,
             depths,
-            parameters,
             engine,
             random: ChaCha8Rng::seed_from_u64(recipe.seed),
             steps_of_epoch,
@@ -104,7 +96,7 @@ impl<'a> Trainer<'a> {
         self.phase = phase;
         let factors = &self.phases[phase].factors;
         let factor = |node: &str| factors.get(self.depths.of_node(node)).copied().unwrap_or(1.0) as f32;
-        self.factors = self.engine.by_node(factor);
+        self.optimizer.set_factors(&self.engine, factor)?;
         let frozen = self.engine.graph().nodes.iter().map(|node| node.name.clone());
         let frozen = frozen.filter(|node| factor(node) == 0.0).collect();
         Ok(self.engine.freeze(frozen)?)
@@ -118,7 +110,7 @@ impl<'a> Trainer<'a> {
             .iter()
             .position(|phase| phase.first == epoch && epoch > 0);
         if let Some(phase) = begins.filter(|_| self.course.step == 0) {
-            self.optimizer.forget();
+            self.optimizer.forget()?;
             self.enter(phase)?;
         }
         Ok(())
@@ -127,7 +119,7 @@ impl<'a> Trainer<'a> {
     /// The remaining steps of the epoch; answers its mean loss.
     pub(super) fn epoch(
         &mut self,
-        batches: impl IntoIterator<Item = Result<Batch, CacheError>>,
+        batches: impl IntoIterator<Item = Result<Ready, FitError>>,
         mut keeper: Option<&mut Keeper<'_>>,
         progress: &mut dyn Progress,
     ) -> Result<f64, FitError> {
@@ -158,30 +150,23 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step at the current rate; answers its loss.
-    pub(super) fn step(&mut self, batch: &Batch) -> Result<f64, FitError> {
-        let result = self
+    pub(super) fn step(&mut self, batch: &Ready) -> Result<f64, FitError> {
+        let step = self
             .engine
-            .step(&batch.images, &batch.targets, batch.size, &mut self.random)?;
-        if !result.loss.is_finite() || result.gradient.iter().any(|value| !value.is_finite()) {
+            .step(&batch.images, &batch.targets, &mut self.random)?;
+        if !step.loss.is_finite() || !step.norm.is_finite() {
             return Err(FitError::Diverged {
-                loss: result.loss,
+                loss: step.loss,
                 epoch: self.course.epoch + 1,
                 step: self.course.step + 1,
                 learning_rate: self.learning_rate,
             });
         }
-        self.optimizer.step(
-            &mut self.parameters,
-            &result.gradient,
-            self.learning_rate,
-            &self.factors,
-        );
-        self.engine.set_trained(&self.parameters)?;
-        if let (Some(parameters), Some(statistics)) = (&mut self.mean_parameters, &mut self.mean_statistics) {
-            parameters.update(&self.parameters);
-            statistics.update(&self.engine.statistics()?);
+        self.optimizer.step(&mut self.engine, &step, self.learning_rate)?;
+        if let Some(mean) = &mut self.mean {
+            mean.update(&self.engine)?;
         }
-        Ok(result.loss)
+        Ok(step.loss)
     }
 
     /// Ends the epoch with its report; `weights` are the ones that it was measured with.
@@ -203,26 +188,28 @@ impl<'a> Trainer<'a> {
 
     /// A second engine with the running means, or with the newest weights where there are none.
     pub(super) fn averaged(&self) -> Result<Engine, EngineError> {
-        let mut copy = Engine::new(self.engine.graph(), &self.engine.weights()?, self.recipe.threads)?;
-        if let (Some(parameters), Some(statistics)) = (&self.mean_parameters, &self.mean_statistics) {
-            copy.set_trained(&parameters.values)?;
-            copy.set_statistics(&statistics.values)?;
+        let mut copy = self.engine.copied()?;
+        if let Some(mean) = &self.mean {
+            let [parameters, statistics] = mean.values()?;
+            copy.set_trained(&parameters)?;
+            copy.set_statistics(&statistics)?;
         }
         Ok(copy)
     }
 
     /// All that decides the steps to come.
     fn checkpoint(&self, training: &str) -> Result<Checkpoint, EngineError> {
-        let (mean, square, optimizer_steps) = self.optimizer.memory();
+        let (mean, square, optimizer_steps) = self.optimizer.memory()?;
         let mut state = vec![
-            ("parameters".to_owned(), self.parameters.clone()),
+            ("parameters".to_owned(), self.engine.trained()?),
             ("statistics".to_owned(), self.engine.statistics()?),
-            ("gradient_mean".to_owned(), mean.to_vec()),
-            ("gradient_square".to_owned(), square.to_vec()),
+            ("gradient_mean".to_owned(), mean),
+            ("gradient_square".to_owned(), square),
         ];
-        if let (Some(parameters), Some(statistics)) = (&self.mean_parameters, &self.mean_statistics) {
-            state.push(("mean_parameters".to_owned(), parameters.values.clone()));
-            state.push(("mean_statistics".to_owned(), statistics.values.clone()));
+        if let Some(mean) = &self.mean {
+            let [parameters, statistics] = mean.values()?;
+            state.push(("mean_parameters".to_owned(), parameters));
+            state.push(("mean_statistics".to_owned(), statistics));
         }
         let course = &self.course;
         Ok(Checkpoint {
@@ -233,7 +220,7 @@ impl<'a> Trainer<'a> {
                 images: course.images,
                 loss_bits: course.loss.to_bits(),
                 optimizer_steps,
-                mean_steps: self.mean_parameters.as_ref().map_or(0.0, |mean| mean.steps),
+                mean_steps: self.mean.as_ref().map_or(0.0, |mean| mean.steps),
                 drawn: self.random.get_word_pos().to_string(),
                 history: course.history.clone(),
                 best: course
@@ -262,16 +249,17 @@ impl<'a> Trainer<'a> {
             let found = state.remove(name).filter(|values| values.len() == length);
             found.ok_or_else(|| unfit(name))
         };
-        let (trained, others) = (self.parameters.len(), self.engine.statistics()?.len());
-        self.parameters = take("parameters", trained)?;
-        self.engine.set_trained(&self.parameters)?;
+        let (trained, others) = (self.engine.trained()?.len(), self.engine.statistics()?.len());
+        self.engine.set_trained(&take("parameters", trained)?)?;
         self.engine.set_statistics(&take("statistics", others)?)?;
         let (mean, square) = (take("gradient_mean", trained)?, take("gradient_square", trained)?);
-        self.optimizer.restore(mean, square, standing.optimizer_steps);
-        if let (Some(parameters), Some(statistics)) = (&mut self.mean_parameters, &mut self.mean_statistics) {
-            parameters.values = take("mean_parameters", trained)?;
-            statistics.values = take("mean_statistics", others)?;
-            (parameters.steps, statistics.steps) = (standing.mean_steps, standing.mean_steps);
+        self.optimizer.restore(&mean, &square, standing.optimizer_steps)?;
+        if let Some(mean) = &mut self.mean {
+            let (parameters, statistics) = (
+                take("mean_parameters", trained)?,
+                take("mean_statistics", others)?,
+            );
+            mean.restore([&parameters, &statistics], standing.mean_steps)?;
         }
         self.random
             .set_word_pos(standing.drawn.parse().map_err(|_| unfit("draws"))?);

@@ -10,6 +10,7 @@ impl Augmentation {
             rotation,
             translation,
             scale,
+            horizontal_flip,
             gamma,
             contrast,
             brightness,
@@ -38,10 +39,7 @@ impl Augmentation {
                     scale[0], scale[1]
                 ),
             ),
-            (
-                "horizontal_flip",
-                "left and right exchanged in half of the images".to_owned(),
-            ),
+            ("horizontal_flip", horizontal_flip.words()),
             (
                 "gamma",
                 format!(

@@ -16,19 +16,30 @@ const GAP: usize = 8;
 /// Lines below each.
 const LINES: usize = 4;
 
-/// Rows of the original and `draws` changed copies, each with what was drawn below it. `images` are planes with their place in the
-/// training.
+/// An image of a training.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its place in the training.
+    pub place: usize,
+    /// The image.
+    pub plane: &'a Plane,
+    /// What it shows, in the words of the table.
+    pub part: Option<&'a str>,
+}
+
+/// Rows of the original and `draws` changed copies, each with what was drawn below it.
 #[must_use]
-pub fn sheet(recipe: &Augmentation, images: &[(usize, &Plane)], seed: u64, draws: usize) -> Picture {
+pub fn sheet(recipe: &Augmentation, images: &[Shown<'_>], seed: u64, draws: usize) -> Picture {
     let cells: Vec<(Plane, [String; LINES])> = images
         .par_iter()
-        .flat_map_iter(|(place, plane)| {
-            let original = ((*plane).clone(), ["as it is", "", "", ""].map(str::to_owned));
+        .flat_map_iter(|Shown { place, plane, part }| {
+            let words = ["as it is", part.unwrap_or_default(), "", ""];
+            let original = ((*plane).clone(), words.map(str::to_owned));
             std::iter::once(original).chain((0..draws).map(move |epoch| {
                 let random = || random_for(seed, epoch, *place);
                 (
-                    recipe.apply(plane, &mut random()),
-                    recipe.draw(&mut random()).words(),
+                    recipe.apply(plane, *part, &mut random()),
+                    recipe.draw(*part, &mut random()).words(),
                 )
             }))
         })
@@ -123,12 +134,17 @@ mod tests {
             noise: 0.0,
             ..Augmentation::default()
         };
-        let sheet = sheet(&recipe, &[(7, &plane), (9, &plane)], 3, 2);
+        let image = |place| Shown {
+            place,
+            plane: &plane,
+            part: None,
+        };
+        let sheet = sheet(&recipe, &[image(7), image(9)], 3, 2);
         let grey = |row: usize, column: usize| sheet.values[(row * sheet.columns + column) * 3];
         assert_eq!(grey(GAP + 239, GAP + 179), (plane.values[1199] / 257) as u8);
         // the second cell of the first row is the first epoch of image 7
         let width = (sheet.columns - GAP) / 3;
-        let seen = recipe.apply(&plane, &mut random_for(3, 0, 7));
+        let seen = recipe.apply(&plane, None, &mut random_for(3, 0, 7));
         for (row, column) in [(0, 0), (20, 15), (39, 29)] {
             assert_eq!(
                 grey(GAP + row * 6, GAP + width + column * 6),

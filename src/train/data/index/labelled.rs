@@ -38,6 +38,8 @@ pub struct LabelledRow {
     pub group: String,
     /// The part of a split that was given.
     pub split: Option<Part>,
+    /// What the image shows, where the table has the column `body_part` and says so.
+    pub body_part: Option<Arc<str>>,
     /// Those of the columns that were asked for, NaN where unknown.
     pub labels: Vec<f32>,
     /// Numbers of further columns that were asked for, NaN where there is none.
@@ -133,6 +135,9 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
     };
     let optional = |name: &str| header.iter().position(|present| present == name);
     let (digest, group, split) = (optional("digest"), optional("group"), optional("split"));
+    let body_part = optional("body_part");
+    // one copy of each word, not one for each image
+    let mut parts: HashMap<String, Arc<str>> = HashMap::new();
     // the table of an index names images, and a file beside it says where they are
     let places = match optional("image").filter(|_| digest.is_some()) {
         Some(_) => Some(places(csv)?),
@@ -182,6 +187,15 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
             patient: cell(patient).to_owned(),
             group: cell(group.unwrap_or(patient)).to_owned(),
             split,
+            body_part: match body_part.map(cell).unwrap_or_default() {
+                "" => None,
+                word => Some(
+                    parts
+                        .entry(word.to_owned())
+                        .or_insert_with(|| word.into())
+                        .clone(),
+                ),
+            },
             labels: label_columns
                 .iter()
                 .zip(labels)
@@ -264,7 +278,9 @@ pub(super) fn read(
     for (row, image) in rows.into_iter().zip(images) {
         match image {
             Ok(image) => {
-                labelled.samples.push(image, row.labels, row.patient);
+                labelled
+                    .samples
+                    .push_of(row.body_part, image, row.labels, row.patient);
                 labelled.covariates.push(row.covariates);
                 labelled.groups.push(row.group);
                 labelled.splits.push(row.split);

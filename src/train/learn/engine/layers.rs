@@ -4,37 +4,54 @@ use rand::RngExt;
 use tch::{Kind, TchError, Tensor};
 
 use super::super::super::network::{Convolution, Layer, Node, Variance, Window};
+use super::super::precision::Precision;
 use super::{Engine, Mode};
 
 impl Engine {
-    fn parameter(&self, node: &Node, suffix: &str) -> Option<&Tensor> {
-        self.places
-            .get(&format!("{}.{suffix}", node.name))
-            .map(|place| &self.slots[*place].view)
-    }
-
     fn needed(&self, node: &Node, suffix: &str) -> Result<&Tensor, TchError> {
         let missing = || TchError::Shape(format!("`{}` has no parameter {suffix}", node.name));
-        self.parameter(node, suffix).ok_or_else(missing)
+        self.parameters.get(&node.name, suffix).ok_or_else(missing)
     }
 
-    /// What `node` makes of its inputs.
+    /// The kind of numbers that convolutions and matrices multiply.
+    fn multiplied(&self, mode: &Mode<'_>) -> Kind {
+        match (self.precision, mode) {
+            (Precision::Bfloat16, Mode::Learn(_)) => Kind::BFloat16,
+            _ => Kind::Float,
+        }
+    }
+
+    /// What `node` makes of its inputs; it may put it into the place of the first of them with `overwrite`.
     pub(super) fn layer(
         &self,
         node: &Node,
-        inputs: &[&Tensor],
+        mut inputs: Vec<Tensor>,
+        overwrite: bool,
         mode: &mut Mode<'_>,
     ) -> Result<Tensor, TchError> {
-        let input = inputs
-            .first()
-            .ok_or_else(|| TchError::Shape("no input".to_owned()))?;
+        if inputs.is_empty() {
+            return Err(TchError::Shape("no input".to_owned()));
+        }
+        if overwrite {
+            let (first, others) = inputs.split_at_mut(1);
+            return match &node.layer {
+                Layer::Relu => first[0].f_relu_(),
+                _ => others
+                    .iter()
+                    .try_fold(first[0].shallow_clone(), |mut sum, other| sum.f_add_(other)),
+            };
+        }
+        let input = &inputs[0];
         let weight = || self.needed(node, "weight");
+        let bias = || self.parameters.get(&node.name, "bias");
         match &node.layer {
             Layer::Input => Ok(input.shallow_clone()),
             Layer::Convolution(Convolution { window, groups, .. }) => {
                 let [_, stride, padding] = pairs(*window);
-                let bias = self.parameter(node, "bias");
-                input.f_conv2d(weight()?, bias, stride, padding, [1, 1], *groups as i64)
+                let kind = self.multiplied(mode);
+                let bias = bias().map(|bias| bias.f_to_kind(kind)).transpose()?;
+                let (input, weight) = (input.f_to_kind(kind)?, weight()?.f_to_kind(kind)?);
+                input.f_conv2d(&weight, bias, stride, padding, [1, 1], *groups as i64)
             }
             Layer::BatchNorm {
                 epsilon, momentum, ..
@@ -43,14 +60,14 @@ impl Engine {
                 Some(self.needed(node, "bias")?),
                 Some(self.needed(node, "running_mean")?),
                 Some(self.needed(node, "running_var")?),
-                matches!(mode, Mode::Learn(_)) && !self.frozen.contains(&node.name),
+                matches!(mode, Mode::Learn(_)) && !self.parameters.is_frozen(&node.name),
                 *momentum,
                 *epsilon,
                 false,
             ),
             Layer::LayerNorm { epsilon, variance } => {
                 let (weight, bias) = (weight()?, self.needed(node, "bias")?);
-                layer_norm(input, weight, bias, *epsilon, *variance)
+                layer_norm(&input.f_to_kind(Kind::Float)?, weight, bias, *epsilon, *variance)
             }
             Layer::LayerScale { .. } => input.f_mul(self.needed(node, "layer_scale")?),
             Layer::Relu => input.f_relu(),
@@ -71,27 +88,33 @@ impl Engine {
             Layer::GlobalAveragePool => input.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float),
             Layer::GlobalLogMeanExp { sharpness } => {
                 let pixels: i64 = input.size().iter().skip(2).product();
-                let sum = input.f_mul_scalar(*sharpness)?.f_logsumexp([2, 3], false)?;
+                let scaled = input.f_to_kind(Kind::Float)?.f_mul_scalar(*sharpness)?;
+                let sum = scaled.f_logsumexp([2, 3], false)?;
                 sum.f_sub_scalar((pixels as f64).ln())?.f_div_scalar(*sharpness)
             }
             Layer::Add => {
-                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
+                let sum = |sum: Tensor, other: &Tensor| sum.f_add(other);
                 inputs[1..].iter().try_fold(input.shallow_clone(), sum)
             }
             Layer::Multiply => inputs[1..]
                 .iter()
                 .try_fold(input.shallow_clone(), |product, other| product.f_mul(other)),
             Layer::Mean => {
-                let sum = |sum: Tensor, other: &&Tensor| sum.f_add(other);
+                let sum = |sum: Tensor, other: &Tensor| sum.f_add(other);
                 let sum = inputs[1..].iter().try_fold(input.shallow_clone(), sum)?;
                 sum.f_div_scalar(inputs.len() as f64)
             }
-            Layer::Concatenate => Tensor::f_cat(inputs, 1),
+            Layer::Concatenate => Tensor::f_cat(&inputs, 1),
             Layer::Slice { first, count } => input.f_narrow(1, *first as i64, *count as i64),
             Layer::Softmax => input.f_softmax(1, Kind::Float),
             Layer::Mirror => Tensor::f_cat(&[input.shallow_clone(), input.f_flip([3])?], 0),
             Layer::Unmirror => unmirrored(input),
-            Layer::Linear { .. } => input.f_linear(weight()?, self.parameter(node, "bias")),
+            Layer::Linear { .. } => {
+                let kind = self.multiplied(mode);
+                let bias = bias().map(|bias| bias.f_to_kind(kind)).transpose()?;
+                let (input, weight) = (input.f_to_kind(kind)?, weight()?.f_to_kind(kind)?);
+                input.f_linear(&weight, bias)
+            }
             Layer::Flatten => input.f_flatten(1, -1),
             Layer::Sigmoid => input.f_sigmoid(),
             Layer::Scale => input.f_mul(self.needed(node, "scale")?),
@@ -161,7 +184,8 @@ fn left_out(input: &Tensor, probability: f64, axes: usize, mode: &mut Mode<'_>) 
             }
         })
         .collect();
-    input.f_mul(&Tensor::f_from_slice(&mask)?.f_view(shape.as_slice())?)
+    let mask = Tensor::f_from_slice(&mask)?.f_view(shape.as_slice())?;
+    input.f_mul(&mask.f_to_device(input.device())?.f_to_kind(input.kind())?)
 }
 
 fn pairs(window: Window) -> [[i64; 2]; 3] {

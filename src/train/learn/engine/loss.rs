@@ -30,7 +30,7 @@ pub(super) fn loss(
     });
     terms
         .reduce(|sum: Result<Tensor, TchError>, term| sum?.f_add(&term?))
-        .unwrap_or_else(|| Tensor::f_zeros([1], (Kind::Float, tch::Device::Cpu)))
+        .unwrap_or_else(|| Tensor::f_zeros([1], (Kind::Float, logits.device())))
 }
 
 /// The mean over what is known.
@@ -47,7 +47,9 @@ fn of_term(
             .enumerate()
             .map(|(place, target)| one(place, *target))
             .collect();
-        Tensor::f_from_slice(&values)?.f_view(size)
+        Tensor::f_from_slice(&values)?
+            .f_view(size)?
+            .f_to_device(logits.device())
     };
     let columns = size[1].max(1) as usize;
     let positive = |place: usize| {
