@@ -118,7 +118,7 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     } = Jumping::on(
         &ground,
         engine,
-        "settle.no-fence=return(on);settle.before-begin=30%return(slow:1500);",
+        "settle.no-fence=return(on);settle.before-begin=50%return(slow:2500);",
     )?;
     let _slow = Osteon::start(&settings).await?;
     let steady = settings.beside("steady").armed("settle.no-fence=return(on)");
@@ -127,7 +127,13 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     let ledger = Ledger::default();
     let stop = CancellationToken::new();
     let watch = tokio::spawn(ledger.clone().watch(doors.clone(), stop.clone()));
-    let load = Load::start(Plan::new(ground.run, &doors), &ledger);
+    let plan = Plan {
+        // little enough that nothing waits: what has been queued for longer would be taken first
+        images: 1,
+        pause: Duration::from_millis(400),
+        ..Plan::new(ground.run, &doors)
+    };
+    let load = Load::start(plan, &ledger);
     for hours in 1..=4 {
         sleep(Duration::from_secs(2)).await;
         set(&offset, hours)?;
