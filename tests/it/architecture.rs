@@ -73,7 +73,7 @@ fn may_enter(room: &str) -> Option<&'static [&'static str]> {
         "workitem" => &["dicom", "fault", "finding", "report"],
         // named places for fault tests: whoever does durable work may have some
         "failpoint" => &[],
-        "peer" => &["dicom", "fault", "telemetry"],
+        "peer" => &["dicom", "failpoint", "fault", "telemetry"],
         "dicom" | "evaluation" | "fault" | "finding" | "image" | "pages" => PURE,
         "model" | "runtime" | "telemetry" | "inference" => EXECUTION,
         // what it learns from names nobody
