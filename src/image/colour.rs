@@ -14,7 +14,7 @@ use image::RgbImage;
 
 use super::codec::{self, Layout};
 use super::decode::{DecodeError, Format, decoded, said, stored_fragments};
-use super::raw;
+use super::stored;
 use crate::dicom::{Instance, PixelData, text};
 use palette::Palette;
 
@@ -121,7 +121,7 @@ fn samples(instance: &Instance, frame: u32) -> Result<Samples, DecodeError> {
     let (bytes, photometric) = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => {
             let photometric = photometric.ok_or(DecodeError::Colour)?;
-            let stored = raw::native(header, bytes, frame)?;
+            let stored = stored::native(header, bytes, frame)?;
             let bytes = match (photometric, is_planar(header)) {
                 (Photometric::YbrFull422, false) if layout.allocated == 8 => with_own_colour(&stored),
                 (Photometric::YbrFull422, _) => return Err(DecodeError::Colour),

@@ -8,7 +8,7 @@ use image::GrayImage;
 
 use super::decode::DecodeError;
 use super::grey::Voi;
-use super::{presentation, raw};
+use super::{presentation, stored};
 use crate::dicom::{Instance, PixelData, number, text};
 
 /// Whether an image has so many bits a pixel.
@@ -25,7 +25,7 @@ pub(super) fn picture(
 ) -> Result<GrayImage, DecodeError> {
     let header = &instance.header;
     let bytes = match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
-        PixelData::Native(bytes) => raw::native(header, bytes, frame)?,
+        PixelData::Native(bytes) => stored::native(header, bytes, frame)?,
         PixelData::Encapsulated { .. } => {
             return Err(DecodeError::TransferSyntax(instance.transfer_syntax.clone()));
         }

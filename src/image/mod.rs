@@ -25,6 +25,7 @@ pub mod quality;
 pub mod raw;
 pub mod reduce;
 pub mod rendering;
+pub mod stored;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::super::raw;
 use super::super::rendering::{PictureFormat, Rendering, render};
 use super::*;
 use crate::dicom::explicit;
@@ -81,7 +82,7 @@ fn what_is_written_anew_shows_the_same_picture() {
     for (name, _, _) in FILES {
         let bytes = file(&format!("{name}.dcm"));
         let stored = Instance::parse(bytes.clone()).unwrap();
-        assert!(raw::frames(&stored).is_ok(), "{name} holds what it declares");
+        assert!(stored::frames(&stored).is_ok(), "{name} holds what it declares");
         if matches!(stored.pixels, Some(PixelData::Native(_))) {
             continue;
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::Arguments;
 use super::client::{Connection, Target, said};
-use super::suggest::Settings;
+use super::settings::Settings;
 
 /// A running server; dropping it ends the process and takes its folder away.
 pub(super) struct OwnServer {

@@ -3,6 +3,7 @@
 mod child;
 mod client;
 mod load;
+mod settings;
 mod suggest;
 mod table;
 
@@ -21,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use child::OwnServer;
 use client::{Connection, Model, Target};
 use load::Load;
-use suggest::{Circumstances, Settings};
+use settings::Settings;
+use suggest::Circumstances;
 use table::Row;
 
 /// So many files are sent once before anything is measured: a wrong one is found, and the server is warm.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::client::Usage;
 use super::load::{Kind, Stages, Tally, Unscored};
-use super::suggest::Settings;
+use super::settings::Settings;
 
 /// One line of the table. What could not be measured is missing, never zero.
 #[derive(Clone, Debug, PartialEq, Serialize)]

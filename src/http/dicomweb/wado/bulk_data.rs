@@ -15,7 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces, pieces};
 use crate::http::dicomweb::service::Service;
 use crate::http::error::HttpError;
-use crate::image::raw;
+use crate::image::stored;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -66,7 +66,7 @@ async fn respond(request: Retrieval) -> Result<Response, Fault> {
 
 /// All frames, uncompressed, one after the other.
 async fn pixels(service: &Arc<Service>, instance: Arc<Instance>) -> Result<Pieces, Fault> {
-    let frames = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
+    let frames = stored::frames(&instance).map_err(|error| cannot(error.into()))?;
     let service = Arc::clone(service);
     let decode = move |frame: u32| {
         let (service, instance) = (Arc::clone(&service), Arc::clone(&instance));

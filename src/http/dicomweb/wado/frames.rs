@@ -15,7 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, pieces};
 use crate::http::dicomweb::service::Service;
 use crate::http::error::HttpError;
-use crate::image::raw;
+use crate::image::stored;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -150,7 +150,7 @@ async fn part(
             other => return other.map(uncompressed),
         },
     };
-    let stored = raw::stored(&instance, frame).map_err(|error| cannot(error.into()))?;
+    let stored = stored::frame(&instance, frame).map_err(|error| cannot(error.into()))?;
     Ok(Part {
         content_type: format!("{media}; transfer-syntax={syntax}"),
         location: None,
@@ -174,7 +174,7 @@ fn syntax_of(instance: &Instance) -> String {
 /// Whether the instance has these frames: what can be told before the answer begins is no broken answer.
 pub(super) fn check(instance: &Instance, list: &[u32]) -> Result<(), Fault> {
     list.iter()
-        .try_for_each(|frame| raw::has_frame(instance, *frame))
+        .try_for_each(|frame| stored::has_frame(instance, *frame))
         .map_err(|error| cannot(error.into()))
 }
 

@@ -15,7 +15,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces};
 use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
-use crate::image::raw;
+use crate::image::{raw, stored};
 use crate::store::{InstanceRow, Store};
 
 const DICOM: &str = "application/dicom";
@@ -156,7 +156,7 @@ fn begin(file: &Bytes, instance: &Instance) -> Result<Begun, Fault> {
     match &instance.pixels {
         None => {}
         Some(PixelData::Native(native)) => pieces.push(native.clone()),
-        Some(PixelData::Encapsulated { .. }) => frames = 1..=raw::frames(instance)?,
+        Some(PixelData::Encapsulated { .. }) => frames = 1..=stored::frames(instance)?,
     }
     Ok(Begun {
         pieces,

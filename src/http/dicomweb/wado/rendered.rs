@@ -17,8 +17,8 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part};
 use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
-use crate::image::raw;
 use crate::image::rendering::{PictureFormat, Rendering, Viewport, render};
+use crate::image::stored;
 use crate::store::InstanceRow;
 
 /// The formats that pictures are written in, the one that is taken first first.
@@ -104,7 +104,7 @@ async fn of_instance(request: Retrieval, wishes: &Wishes) -> Result<Response, Fa
         check(&instance, &frames)?;
         (frames.len() == 1, Box::new(frames.into_iter()))
     } else {
-        let count = raw::frames(&instance).map_err(|error| cannot(error.into()))?;
+        let count = stored::frames(&instance).map_err(|error| cannot(error.into()))?;
         (count == 1, Box::new(1..=count))
     };
     let wanted = request
@@ -149,7 +149,7 @@ async fn of_images(request: Retrieval, wishes: &Wishes) -> Result<Response, Faul
         })
         .flat_map(|loaded| {
             // one whose pixels do not hold what it declares is as good as one that cannot be shown
-            let counted = loaded.and_then(|(instance, room)| match raw::frames(&instance) {
+            let counted = loaded.and_then(|(instance, room)| match stored::frames(&instance) {
                 Ok(frames) => Ok((frames.max(1), (instance, room))),
                 Err(error) => Err(cannot(error.into())),
             });
