@@ -10,7 +10,7 @@ use osteon::report::{capture_uid, report_uid};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::ground::{Engine, Stage};
+use crate::ground::{Engine, Ground, Stage};
 use crate::stage::archive::{Archive, Mode};
 use crate::stage::ledger::{Ledger, ask};
 use crate::stage::load::{client, store};
@@ -54,6 +54,27 @@ struct Scene {
 }
 
 impl Scene {
+    /// Starts a server that delivers to the archive at this address; nothing is sent yet.
+    async fn set(
+        ground: &Ground,
+        archive: SocketAddr,
+        mut settings: Settings,
+    ) -> Result<(Self, Osteon), String> {
+        let config = configuration(&ground.folder, archive)?;
+        settings
+            .arguments
+            .extend(["--config".to_owned(), config.display().to_string()]);
+        let server = Osteon::start(&settings).await?;
+        let scene = Self {
+            settings,
+            ledger: Ledger::default(),
+            run: ground.run,
+            sent: 0,
+            client: client(),
+        };
+        Ok((scene, server))
+    }
+
     /// Sends studies and waits until they are scored.
     async fn play(&mut self) -> Result<Vec<String>, String> {
         let mut studies = Vec::new();
@@ -119,19 +140,7 @@ pub(crate) async fn run(stage: &Stage, engine: Engine) -> Result<Vec<Row>, Strin
     let mut row = Row::new("F8", "an archive that misbehaves", engine.name());
     let ground = stage.ground("F8", engine)?;
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let config = configuration(&ground.folder, address)?;
-    let mut settings = ground.settings("delivering");
-    settings
-        .arguments
-        .extend(["--config".to_owned(), config.display().to_string()]);
-    let _server = Osteon::start(&settings).await?;
-    let mut scene = Scene {
-        settings,
-        ledger: Ledger::default(),
-        run: ground.run,
-        sent: 0,
-        client: client(),
-    };
+    let (mut scene, _server) = Scene::set(&ground, address, ground.settings("delivering")).await?;
 
     // nobody is there at first
     let down = scene.play().await?;
@@ -197,19 +206,8 @@ async fn control(stage: &Stage, engine: Engine) -> Result<Row, String> {
     let mut row = Row::new("F8", "control: the archive is believed", engine.name());
     let ground = stage.ground("F8-control", engine)?;
     let archive = Archive::start(Mode::Lying).await;
-    let config = configuration(&ground.folder, archive.address)?;
-    let mut settings = ground.settings("trusting").armed("deliver.no-verify=return(on)");
-    settings
-        .arguments
-        .extend(["--config".to_owned(), config.display().to_string()]);
-    let _server = Osteon::start(&settings).await?;
-    let mut scene = Scene {
-        settings,
-        ledger: Ledger::default(),
-        run: ground.run,
-        sent: 0,
-        client: client(),
-    };
+    let trusting = ground.settings("trusting").armed("deliver.no-verify=return(on)");
+    let (mut scene, _server) = Scene::set(&ground, archive.address, trusting).await?;
     let sent = scene.play().await?;
     let said = scene.until(&sent, "delivered", DELIVERED_WITHIN).await;
     let there = archive.copies().len();
