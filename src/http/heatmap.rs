@@ -31,6 +31,7 @@ pub(super) struct Options {
     overridden: Option<String>,
     finding: Option<String>,
     model: Option<String>,
+    version: Option<u32>,
     deadline_ms: Option<u64>,
 }
 
@@ -48,8 +49,8 @@ pub(super) async fn sent(
     Ok(picture(app.inference.heatmap(request, finding.as_deref()).await?))
 }
 
-/// `GET /v1/studies/{study}/instances/{instance}/heatmap?finding=NAME&model=NAME`: of a stored image, by the model that scores
-/// stored studies where none is named.
+/// `GET /v1/studies/{study}/instances/{instance}/heatmap?finding=NAME&model=NAME&version=NUMBER`: of a stored image, by the model that
+/// scores stored studies where none is named, and the newest version of it that is served.
 pub(super) async fn stored(
     State(app): State<App>,
     Path((study, instance)): Path<(String, String)>,
@@ -57,7 +58,7 @@ pub(super) async fn stored(
     caller: Caller,
 ) -> Result<Response, HttpError> {
     let Query(query) = query.map_err(|_| {
-        invalid("the query takes finding=NAME, model=NAME, override=GATE and deadline_ms=MILLISECONDS")
+        invalid("the query takes finding=NAME, model=NAME, version=NUMBER, override=GATE and deadline_ms=MILLISECONDS")
     })?;
     let overrides = overrides(query.overridden.as_deref())?;
     let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
@@ -69,7 +70,7 @@ pub(super) async fn stored(
             let message = "no model is ready: wait until one is loaded";
             Fault::new(FaultKind::Unavailable, "no-model", message)
         })?,
-        version: None,
+        version: query.version,
         call: Call {
             client: caller.0,
             deadline: query.deadline_ms.map(Duration::from_millis),

@@ -164,7 +164,14 @@ async fn a_stored_image_has_its_picture_too() {
         (StatusCode::OK, "occlusion")
     );
     assert_eq!(picture.body, sent(&server, "tiny", bright_square()).await.body);
+    let by_version = get(format!("{uid}/heatmap?finding=bright&version=1")).await;
+    assert_eq!(by_version.body, picture.body);
     let cases = [
+        (
+            format!("{uid}/heatmap?version=7"),
+            StatusCode::NOT_FOUND,
+            "unknown-version",
+        ),
         (
             format!("{uid}/heatmap?finding=mood"),
             StatusCode::NOT_FOUND,

@@ -12,6 +12,7 @@ mod archive;
 mod bad_input;
 mod bench;
 mod broken_models;
+mod broken_repositories;
 mod decode;
 mod deidentify;
 mod deliveries;

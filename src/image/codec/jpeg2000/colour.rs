@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use super::block::Block;
-use super::codestream::{self, Size, Tile};
+use super::codestream::{self, Tile};
+use super::header::Size;
 use super::layout::Resolution;
 use super::subband::{Sample, Source};
 use super::wavelet::{Lines as _, Plane};

@@ -2,7 +2,8 @@
 
 use super::CodecError;
 use super::block::{HIGH_THROUGHPUT, most_passes};
-use super::codestream::{Progression, Tile};
+use super::codestream::Tile;
+use super::header::Progression;
 use super::layout::{CodeBlock, Resolution, Segment};
 use super::tag_tree::HeaderBits;
 
