@@ -14,8 +14,9 @@ use dicom_object::mem::InMemElement;
 
 use super::elements::{is_kept, strings, texts};
 use super::key::{self, Key, Patient};
-use super::options::{Action, Options, ProfileOption};
+use super::options::{Action, Options};
 use super::private::{Blocks, Listed, PrivateAttribute};
+use super::profile_option::ProfileOption;
 use super::report::{Changes, Done};
 use super::table::{Basic, row};
 use super::terms::Terms;

@@ -15,6 +15,7 @@ pub mod mask_rules;
 pub mod options;
 mod outside;
 pub mod private;
+mod profile_option;
 pub mod report;
 mod statement;
 mod table;
@@ -34,8 +35,9 @@ pub use burned_in::{Suspicion, Verdict, judge};
 use data_set::{Rules, Walk};
 pub use key::Key;
 pub use mask_rules::MaskRule;
-pub use options::{Options, ProfileOption};
+pub use options::Options;
 pub use private::PrivateAttribute;
+pub use profile_option::ProfileOption;
 pub use report::Report;
 pub use terms::Terms;
 

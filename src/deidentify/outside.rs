@@ -9,7 +9,7 @@ use dicom_object::mem::InMemElement;
 
 use super::data_set::{STANDARD, Walk};
 use super::elements::{is_kept, strings, texts};
-use super::options::ProfileOption;
+use super::profile_option::ProfileOption;
 use super::report::Done;
 use super::values;
 

@@ -5,7 +5,8 @@ use dicom_core::{DataElement, Length, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::options::{Options, ProfileOption};
+use super::options::Options;
+use super::profile_option::ProfileOption;
 
 const METHOD: &str = concat!("osteon ", env!("CARGO_PKG_VERSION"), " PS3.15 Basic Profile");
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use dicom_core::Tag;
 
-use super::options::ProfileOption;
+use super::profile_option::ProfileOption;
 
 /// What the Basic Profile does. Where the table leaves a choice to the attribute's type in the IOD (`X/Z`, `X/D`, `Z/D`,
 /// `X/Z/D`), it is the one that is valid for every type.

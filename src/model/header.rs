@@ -9,7 +9,8 @@ use prost::Message;
 
 use super::manifest::ModelManifest;
 use super::onnx_format::{DataType, FunctionProto, ModelProto, NodeProto, ValueInfoProto};
-use super::package::{MODEL, Policy};
+use super::package::MODEL;
+use super::policy::Policy;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 
 /// The ONNX operator sets that the pinned ONNX Runtime serves for certain.

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::package::MANIFEST;
 use super::reduced_precision::ReducedPrecision;
 use super::signature::SIGNATURE;
 use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
 use crate::image::preprocess::{Layout, Preprocessing};
 
+/// Name of its file in a package.
+pub const MANIFEST: &str = "manifest.json";
 /// The version of the manifest's own layout.
 pub const MANIFEST_VERSION: u32 = 2;
 

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::golden::Goldens;
 use super::header;
-use super::manifest::ModelManifest;
-use super::signature::{SIGNATURE, Signed, TrustedKeys};
+use super::manifest::{MANIFEST, ModelManifest};
+use super::policy::Policy;
+use super::signature::{SIGNATURE, Signed};
 use super::stage::Stage;
 use crate::finding::EmbeddingStatistics;
 
@@ -22,8 +23,6 @@ mod publish;
 
 use files::{identity, read};
 
-/// Name of the manifest.
-pub const MANIFEST: &str = "manifest.json";
 /// Name of the network.
 pub const MODEL: &str = "model.onnx";
 /// Name of the golden cases.
@@ -32,17 +31,6 @@ pub const GOLDENS: &str = "goldens.json";
 const MAX_MANIFEST: u64 = 1 << 20;
 /// Larger files than this are not read into memory (2 GiB is the ONNX format's own limit).
 const MAX_FILE: u64 = 2 << 30;
-
-/// What a package has to be, beyond agreeing with itself.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Whose signatures count; without a key none is looked at.
-    pub trusted: TrustedKeys,
-    /// Whether a package without a signature is refused.
-    pub require_signature: bool,
-    /// Whether networks with loops and branches may be served.
-    pub allow_control_flow: bool,
-}
 
 /// An opened and verified package.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use sqlx::Row;
 
 use super::database::{Lock, Write, millis, sql};
 use super::events::{EventKind, happened};
+use super::held::hold_or_make;
 use super::records::{mend_records, put_record};
 use super::row::snapshot;
 use super::{NewInstance, ObjectState, Store, StoreError, Stored};
@@ -104,7 +105,7 @@ impl Store {
         held.extend(former.as_deref());
         held.sort_unstable();
         for study in held {
-            hold(&mut write, study).await?;
+            hold_or_make(&mut write, study).await?;
         }
         let known = known(&mut write, instance).await?;
         let of = known.as_ref().map(|known| &known.study);
@@ -290,20 +291,6 @@ async fn known(write: &mut Write, instance: &NewInstance) -> Result<Option<Known
         })
     })
     .transpose()
-}
-
-/// Makes the study's row if it is missing, and holds it until the transaction ends.
-pub(super) async fn hold(write: &mut Write, study: &str) -> Result<(), StoreError> {
-    write
-        .query(sql!(
-            "INSERT INTO studies (study_uid, state, received_at, last_arrival_at, generation) \
-             VALUES ($1, 'received', " now ", " now ", 0) \
-             ON CONFLICT (study_uid) DO UPDATE SET last_arrival_at = studies.last_arrival_at"
-        ))
-        .bind(study.to_owned())
-        .execute(write.connection()?)
-        .await?;
-    Ok(())
 }
 
 /// A study has other content than before: it is received again, and what was made of it so far is superseded.

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
-use super::results::hold;
+use super::held::hold;
 use super::workitems::end_workitems;
 use super::{Job, OWN_ARCHIVE, ResultKey, Settled, Store, StoreError, Timestamp, Work};
 use crate::dicom::StudyUid;

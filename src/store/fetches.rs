@@ -8,10 +8,11 @@
 use serde_json::json;
 use sqlx::Row;
 
-use super::arrivals::{end_analyses, hold as hold_or_make};
+use super::arrivals::end_analyses;
 use super::database::{Sql, Write, sql};
 use super::events::{EventKind, happened};
-use super::results::{hold, set_outcome};
+use super::held::{hold, hold_or_make};
+use super::results::set_outcome;
 use super::workitems::abandon_workitems;
 use super::{Job, NewResult, Settled, Store, StoreError};
 use crate::dicom::StudyUid;

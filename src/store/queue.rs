@@ -97,6 +97,14 @@ pub struct Job {
     pub(super) token: i64,
 }
 
+impl Job {
+    /// The key of a result of this claim in which something failed, from `input` by `model`; both are digests.
+    #[must_use]
+    pub fn failure(&self, model: &str, input: &str) -> ResultKey {
+        ResultKey::of_failure(&self.study, (self.generation, self.token), model, input)
+    }
+}
+
 /// What became of an attempt to settle a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

@@ -10,7 +10,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::database::{Write, sql};
-use super::results::hold;
+use super::held::hold;
 use super::row::{InstanceRow, unreadable};
 use super::{NewInstance, Store, StoreError};
 use crate::dicom::record::{Record, SeriesRecord, StudyRecord};

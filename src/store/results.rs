@@ -8,9 +8,7 @@
 //!   came in between it is a result of its own, which takes the place of that one.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -18,62 +16,14 @@ use sqlx::any::AnyRow;
 use super::database::{Write, sql};
 use super::deliveries::queue_deliveries;
 use super::events::{EventKind, happened};
+use super::held::{Held, hold};
 use super::made::{is_being_made, put_making};
 use super::row::{from_json, key, study_uid, to_json, unreadable};
 use super::workitems::{await_objects, end_workitems};
-use super::{Basis, Completeness, Job, Settled, Sha, Store, StoreError, Timestamp};
+use super::{Basis, Completeness, Job, ResultKey, Settled, Sha, Store, StoreError, Timestamp};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::failpoint;
 use crate::finding::{ModelReference, Outcome, Reason, StudyResult};
-
-/// The name of a result: the SHA-256 of study, model digest and input digest, as 64 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResultKey(String);
-
-impl ResultKey {
-    /// The key of what `model` makes of `input` as a part of `study`; both are digests.
-    #[must_use]
-    pub fn of(study: &StudyUid, model: &str, input: &str) -> Self {
-        Self(Sha::of(format!("{study}\n{model}\n{input}").as_bytes()).to_string())
-    }
-
-    /// A key that someone typed: 64 hexadecimal digits.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Sha::parse(text).map(|sha| Self(sha.to_string()))
-    }
-
-    /// The key of a result that is the study's once more, after `former`, which is another: what is made of it and sent says whose place it
-    /// takes, and is not taken for what was sent at the first time.
-    fn once_more(&self, former: &Self) -> Self {
-        Self(Sha::of(format!("{self}\nonce more after\n{former}").as_bytes()).to_string())
-    }
-
-    pub(super) fn stored(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The key of a result in which something failed: that of this claim and no other. The whole result, or what another claim makes
-    /// after the job was put back by hand, may be another one, which then takes its place.
-    #[must_use]
-    pub fn of_failure(job: &Job, model: &str, input: &str) -> Self {
-        let (study, claim) = (&job.study, format!("{} {}", job.generation, job.token));
-        Self(Sha::of(format!("{study}\n{model}\n{input}\nfailed {claim}").as_bytes()).to_string())
-    }
-
-    /// Its digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ResultKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// One of the images that a result was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +150,7 @@ impl NewResult {
     #[must_use]
     pub fn failed(job: &Job, code: &str, message: String) -> Self {
         Self {
-            key: ResultKey::of_failure(job, "", ""),
+            key: job.failure("", ""),
             model: None,
             inputs: Vec::new(),
             body: StudyResult {
@@ -229,32 +179,6 @@ impl ResultRow {
             inputs,
         })
     }
-}
-
-/// What a study is like that is held.
-pub(super) struct Held {
-    generation: i64,
-    latest: Option<ResultKey>,
-    completeness: Option<String>,
-}
-
-/// Holds a study's row until the transaction ends; `None` where there is no such study.
-pub(super) async fn hold(write: &mut Write, study: &str) -> Result<Option<Held>, StoreError> {
-    let row = write
-        .query(sql!(
-            "SELECT generation, latest_key, completeness FROM studies WHERE study_uid = $1" for_update
-        ))
-        .bind(study.to_owned())
-        .fetch_optional(write.connection()?)
-        .await?;
-    row.map(|row| {
-        Ok(Held {
-            generation: row.try_get("generation")?,
-            latest: key(&row, "latest_key")?,
-            completeness: row.try_get("completeness")?,
-        })
-    })
-    .transpose()
 }
 
 /// Makes `result` the study's, if it still is at the job's generation. Its objects are made and it is sent to `destinations`; without

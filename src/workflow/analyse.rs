@@ -142,11 +142,7 @@ pub(super) async fn analyse(
         .await
         .map_err(StoreError::from)?;
     let failed = results.iter().any(|result| result.outcome == Outcome::Failed);
-    let key = if failed {
-        ResultKey::of_failure(job, model, &input)
-    } else {
-        key
-    };
+    let key = if failed { job.failure(model, &input) } else { key };
     Ok(of(key, StudyResult::of(results, &chosen.rule)))
 }
 

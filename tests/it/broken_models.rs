@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use osteon::inference::{Inference, RepositorySettings, Settings};
+use osteon::model::manifest::MANIFEST;
 use osteon::model::onnx_format::{
     AttributeProto, AttributeType, DataLocation, FunctionProto, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, SparseTensorProto, StringStringEntryProto, TensorProto, tensor_shape_proto,
     type_proto,
 };
-use osteon::model::package::{GOLDENS, MANIFEST, MODEL, sha256};
+use osteon::model::package::{GOLDENS, MODEL, sha256};
 use osteon::model::{Goldens, Stage};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use osteon::inference::RepositorySettings;
-use osteon::model::package::MANIFEST;
+use osteon::model::manifest::MANIFEST;
 use osteon::model::{Policy, Stage, TrustedKeys};
 
 use crate::broken_models::{loaded, refused};

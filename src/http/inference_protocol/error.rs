@@ -14,6 +14,11 @@ pub(super) struct ProtocolError {
     message: String,
 }
 
+/// A request that has to be changed.
+pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Invalid, code, message)
+}
+
 impl ProtocolError {
     /// The fault of one image of several.
     pub(super) fn of_image(index: usize, images: usize, kind: FaultKind, reason: &str) -> Self {

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::At;
 use super::answer::{Column, HEADER_LENGTH, answer};
-use super::error::ProtocolError;
+use super::error::{ProtocolError, invalid};
 use super::outputs::{self, Output, Row, Source, of_findings, of_tensor};
-use super::request::{Asked, Expected, Input, Request, invalid};
+use super::request::{Asked, Expected, Input, Request};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, IntendedUseCheck};
 use crate::http::caller::Caller;

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::error::ProtocolError;
-use super::request::invalid;
+use super::error::invalid;
 use crate::fault::Fault;
 use crate::http::{App, body};
 use crate::inference::{Priority, State};

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::bounded::Bounded;
+use super::error::invalid;
 use super::outputs::DICOM;
 use super::tensors::{Batch, Numbers, files, strings};
 use super::values::Values;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::image::Tensor;
 use crate::inference::Priority;
 
@@ -238,11 +239,6 @@ fn data<'a>(
             format!("{unclaimed} bytes follow the JSON, and no input says that they are its own"),
         )),
     }
-}
-
-/// A request that has to be changed.
-pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Fault {
-    Fault::new(FaultKind::Invalid, code, message)
 }
 
 fn no_shared_memory() -> Fault {

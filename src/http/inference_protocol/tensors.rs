@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use half::f16;
 
 use super::MOST_IMAGES;
-use super::request::invalid;
+use super::error::invalid;
 use crate::fault::Fault;
 use crate::image::Tensor;
 

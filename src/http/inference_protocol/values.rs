@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use super::MOST_IMAGES;
-use super::request::invalid;
+use super::error::invalid;
 use crate::fault::Fault;
 
 /// Numbers in JSON: as many as four bytes each make a body of the usual limit.

@@ -10,6 +10,7 @@
 
 mod acquisition;
 mod anatomy;
+mod body;
 mod calendar;
 mod detector;
 mod element;

@@ -3,7 +3,7 @@
 //! Invariants: L2 lies at the origin and everything else follows from it, so that a wedged body bends the column as it does in a
 //! patient; discs narrow with age, never with bone density.
 
-use super::anatomy::{BODIES, Body, FIRST_LUMBAR};
+use super::body::{BODIES, Body, FIRST_LUMBAR};
 use super::geometry::{Point, Pose};
 use super::sampling::Dice;
 

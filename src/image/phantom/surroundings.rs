@@ -2,7 +2,8 @@
 //!
 //! Invariants: independent of every label; soft tissue is water; gas displaces it and therefore subtracts.
 
-use super::anatomy::{FIRST_LUMBAR, Spine};
+use super::anatomy::Spine;
+use super::body::FIRST_LUMBAR;
 use super::geometry::{Affine, Point};
 use super::plane::Plane;
 use super::rod::Rod;
@@ -189,7 +190,7 @@ fn aorta(dice: &mut Dice, truth: &Truth, spine: &Spine) -> Vec<Rod> {
     let walls = [dice.between(5.0, 10.0), dice.between(21.0, 27.0)];
     let bodies = &spine.bodies[FIRST_LUMBAR..];
     for gap in walls {
-        let line = |body: &super::anatomy::Body| body.pose.place(Point::new(-body.half_depth - gap, 0.0));
+        let line = |body: &super::body::Body| body.pose.place(Point::new(-body.half_depth - gap, 0.0));
         for pair in bodies.windows(2) {
             let (from, to) = (line(&pair[0]), line(&pair[1]));
             for step in 0..9 {

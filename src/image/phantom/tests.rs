@@ -1,6 +1,6 @@
 //! Tests of whole phantoms: determinism, range, and that density shows as contrast.
 
-use super::anatomy::FIRST_LUMBAR;
+use super::body::FIRST_LUMBAR;
 use super::geometry::Point;
 use super::*;
 

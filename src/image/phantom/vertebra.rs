@@ -3,7 +3,8 @@
 //! Invariants: everything is a line integral in units of attenuation (natural logarithm) and is added to the plane; mineral is
 //! counted over the soft tissue that it displaces.
 
-use super::anatomy::{Body, Mineral};
+use super::anatomy::Mineral;
+use super::body::Body;
 use super::geometry::{Affine, Bounds, Point, Quadratic};
 use super::plane::Plane;
 use super::rod::Rod;

@@ -17,12 +17,12 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::arrivals::{Wish, ask, hold as hold_or_make};
+use super::arrivals::{Wish, ask};
 use super::database::{Write, sql};
 use super::events::{EventKind, happened};
 use super::fetches::queue_fetch;
+use super::held::{hold, hold_or_make};
 use super::queue::{hold_jobs, rank_jobs};
-use super::results::hold;
 use super::row::{from_json, key, to_json, unreadable};
 use super::{Patience, ResultKey, Store, StoreError, Timestamp};
 use crate::dicom::InstanceUid;
