@@ -345,41 +345,46 @@ impl Preprocessing {
         let normalised = |value: u16, channel: usize| {
             (low + scale * f32::from(value) - self.mean[channel]) / self.std[channel]
         };
+        // a whole channel at a time: nested iterators would be taken value by value
+        let mut values = Vec::with_capacity(self.channels * plane.values.len());
         match self.layout {
-            Layout::Nchw => Tensor {
-                shape: [self.channels, plane.rows, plane.columns],
-                values: (0..self.channels)
-                    .flat_map(|channel| plane.values.iter().map(move |value| normalised(*value, channel)))
-                    .collect(),
-            },
-            Layout::Nhwc => Tensor {
-                shape: [plane.rows, plane.columns, self.channels],
-                values: plane
-                    .values
-                    .iter()
-                    .flat_map(|value| (0..self.channels).map(move |channel| normalised(*value, channel)))
-                    .collect(),
-            },
-            Layout::Ncwh => Tensor {
-                shape: [self.channels, plane.columns, plane.rows],
-                values: (0..self.channels)
-                    .flat_map(|channel| (0..plane.columns).map(move |column| (channel, column)))
-                    .flat_map(|(channel, column)| {
+            Layout::Nchw => {
+                for channel in 0..self.channels {
+                    values.extend(plane.values.iter().map(|value| normalised(*value, channel)));
+                }
+            }
+            Layout::Nhwc => {
+                for value in &plane.values {
+                    values.extend((0..self.channels).map(|channel| normalised(*value, channel)));
+                }
+            }
+            Layout::Ncwh => {
+                for channel in 0..self.channels {
+                    for column in 0..plane.columns {
                         let down = plane.values.iter().skip(column).step_by(plane.columns);
-                        down.map(move |value| normalised(*value, channel))
-                    })
-                    .collect(),
-            },
+                        values.extend(down.map(|value| normalised(*value, channel)));
+                    }
+                }
+            }
+        }
+        Tensor {
+            shape: self.shape_of(plane.rows, plane.columns),
+            values,
         }
     }
 
     /// The shape of the input without the batch dimension.
     #[must_use]
     pub fn input_shape(&self) -> [usize; 3] {
+        self.shape_of(self.rows, self.columns)
+    }
+
+    /// The shape of the tensor of a plane of `rows` x `columns`.
+    fn shape_of(&self, rows: usize, columns: usize) -> [usize; 3] {
         match self.layout {
-            Layout::Nchw => [self.channels, self.rows, self.columns],
-            Layout::Nhwc => [self.rows, self.columns, self.channels],
-            Layout::Ncwh => [self.channels, self.columns, self.rows],
+            Layout::Nchw => [self.channels, rows, columns],
+            Layout::Nhwc => [rows, columns, self.channels],
+            Layout::Ncwh => [self.channels, columns, rows],
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use ndarray::{Array1, s};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
@@ -146,18 +147,52 @@ fn shared(tensor: &TensorProto) -> Option<(String, Arc<DynValue>)> {
     if tensor.data_type != DataType::Float as i32 || tensor.raw_data.len() < SHARED_FROM {
         return None;
     }
-    let values: Vec<f32> = tensor
-        .raw_data
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
     let shape: Vec<usize> = tensor
         .dims
         .iter()
         .map(|&size| usize::try_from(size).unwrap_or(0))
         .collect();
-    let value = Tensor::from_array((shape, values)).ok()?;
+    let numbers = tensor.raw_data.as_chunks().0;
+    let numbers = at_a_line(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    let value = Tensor::from_array(numbers.into_shape_with_order(shape).ok()?).ok()?;
     Some((tensor.name.clone(), Arc::new(value.into_dyn())))
+}
+
+/// Numbers that begin where a cache line does, as ONNX Runtime's own do. Elsewhere every load of the widest vectors takes two lines, and a
+/// ResNet-18 a seventh longer; and a large block of glibc's begins 16 bytes into one.
+fn at_a_line(numbers: impl ExactSizeIterator<Item = f32>) -> Array1<f32> {
+    const LINE: usize = 64;
+    let most = LINE / size_of::<f32>();
+    let mut room: Vec<f32> = Vec::with_capacity(most + numbers.len());
+    let skipped = room.as_ptr().align_offset(LINE).min(most);
+    room.resize(skipped, 0.0);
+    room.extend(numbers);
+    Array1::from_vec(room).slice_move(s![skipped..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_weights_begin_where_a_cache_line_does() {
+        // what makes values needs the library
+        Runtime::open(None, Device::Cpu).unwrap();
+        // of a small block, and of one that is the system's pages
+        for columns in [1, 7, 64, 1_003] {
+            let weight = TensorProto {
+                dims: vec![300, columns],
+                data_type: DataType::Float as i32,
+                raw_data: (0..300 * columns)
+                    .flat_map(|value| (value as f32).to_le_bytes())
+                    .collect(),
+                ..TensorProto::default()
+            };
+            let (_, value) = shared(&weight).unwrap();
+            let (shape, numbers) = value.try_extract_tensor::<f32>().unwrap();
+            assert_eq!(shape[..], [300, columns]);
+            assert_eq!(numbers.as_ptr().addr() % 64, 0, "{columns} columns");
+            assert_eq!((numbers[2], numbers.len() as i64), (2.0, 300 * columns));
+        }
+    }
 }
