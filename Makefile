@@ -7,7 +7,7 @@
 LISTEN ?= 127.0.0.1:8080
 MODELS ?= models
 DATA ?= data
-# cpu, cuda (the first GPU), cuda:1 ...
+# cpu, cuda (the first GPU), cuda:1, cuda:0,cuda:1, cuda:all
 DEVICE ?= cpu
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)

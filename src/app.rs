@@ -109,9 +109,12 @@ impl Server {
     /// A sentence for whoever starts the server: the library, the folder or the address that is missing or taken.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         failpoint::start();
-        let runtime = if config.role.works() {
-            let (asked, device) = (config.onnxruntime.clone(), config.device);
-            Some(tokio::task::spawn_blocking(move || Runtime::open(asked.as_deref(), device)).await??)
+        let runtimes = if config.role.works() {
+            let (asked, devices) = (config.onnxruntime.clone(), config.device.clone());
+            let opened =
+                tokio::task::spawn_blocking(move || Runtime::open_on(asked.as_deref(), &devices)).await??;
+            let limited = |runtime: Runtime| runtime.with_gpu_memory(config.gpu_memory_mib);
+            Some(opened.into_iter().map(limited).collect::<Vec<_>>())
         } else {
             None
         };
@@ -186,9 +189,9 @@ impl Server {
             .into_future(),
         );
 
-        let loading = runtime.map(|runtime| {
+        let loading = runtimes.map(|runtimes| {
             let inference = inference.clone();
-            tokio::task::spawn_blocking(move || inference.load(repository, &runtime))
+            tokio::task::spawn_blocking(move || inference.load(repository, runtimes))
         });
         if let Some(every) = config.watch.filter(|_| config.role.works()) {
             tokio::spawn(watch(inference.clone(), every, stopping.clone()));

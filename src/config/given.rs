@@ -13,7 +13,7 @@ use crate::dimse::Callers;
 use crate::http::{CorsOrigins, ForwardedHeader, TrustedProxies};
 use crate::inference::Versions;
 use crate::peer::Destinations;
-use crate::runtime::Device;
+use crate::runtime::Devices;
 use crate::store::{DatabasePlace, ObjectPlace, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
 use crate::workflow::Role;
@@ -89,14 +89,17 @@ pub struct Given {
     /// The ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// What the models run on: cpu, cuda (the first GPU), cuda:1 and so on [default: cpu]
+    /// What the models run on: cpu, cuda (the first GPU), cuda:1 and so on, cuda:0,cuda:1 (several), cuda:all [default: cpu]
     #[arg(long, env = "OSTEON_DEVICE", value_name = "DEVICE")]
-    pub device: Option<Device>,
+    pub device: Option<Devices>,
+    /// On a GPU: the most memory that one copy of a model may take of it, in MiB [default: what it needs]
+    #[arg(long, env = "OSTEON_GPU_MEMORY_MIB", value_name = "MIB")]
+    pub gpu_memory_mib: Option<u64>,
     /// Cores that decode images and, without a GPU, run networks, one image each; every core holds a copy of each model
     /// [default: all]
     #[arg(long, env = "OSTEON_CORES", value_name = "N")]
     pub cores: Option<usize>,
-    /// On a GPU: copies of each model; a second one prepares a batch while the first one runs its [default: 1]
+    /// On a GPU: copies of each model on each GPU, which compute side by side [default: 1]
     #[arg(long, env = "OSTEON_INSTANCES", value_name = "N")]
     pub instances: Option<usize>,
     /// Images that may wait for a model before callers are told to come back; one client gets three quarters of the places

@@ -10,7 +10,7 @@ use crate::dimse;
 use crate::http::{CorsOrigins, Proxies};
 use crate::inference::Versions;
 use crate::peer::{Destinations, Use};
-use crate::runtime::Device;
+use crate::runtime::Devices;
 use crate::store::{KeysError, OWN_ARCHIVE, ObjectKeys, StoreSettings};
 use crate::telemetry::{LogFormat, Sites};
 use crate::workflow::{Patience, Role, WorkflowSettings};
@@ -50,10 +50,12 @@ pub struct Config {
     /// The ONNX Runtime library, if it is not to be searched for.
     pub onnxruntime: Option<PathBuf>,
     /// What the models run on.
-    pub device: Device,
+    pub device: Devices,
+    /// The most that a copy of a model may take of a GPU's memory, in MiB.
+    pub gpu_memory_mib: Option<u64>,
     /// Threads that decode images and, without a GPU, run networks; at least 1.
     pub cores: usize,
-    /// Copies of each model on a GPU, at least 1.
+    /// Copies of each model on each GPU, at least 1.
     pub instances: usize,
     /// Images that may wait for one model.
     pub queue: usize,
@@ -125,7 +127,6 @@ impl Config {
     pub fn resolve(given: Given, file: Option<&Path>) -> Result<Self, ConfigError> {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let device = given.device.or(file.device).unwrap_or_default();
         let grace = seconds(given.grace_seconds.or(file.grace_seconds), 25.0, "grace-seconds")?;
         let linger = seconds(
             given.linger_seconds.or(file.linger_seconds),
@@ -167,7 +168,8 @@ impl Config {
             store,
             role: given.role.or(file.role).unwrap_or_default(),
             onnxruntime: given.onnxruntime.or(file.onnxruntime),
-            device,
+            device: given.device.or(file.device).unwrap_or_default(),
+            gpu_memory_mib: given.gpu_memory_mib.or(file.gpu_memory_mib),
             cores: given.cores.or(file.cores).unwrap_or(cores),
             instances: given.instances.or(file.instances).unwrap_or(1),
             queue: given.queue.or(file.queue).unwrap_or(256),
@@ -217,6 +219,11 @@ impl Config {
         {
             return Err(ConfigError::Range(
                 "cores, instances, queue and dicom-associations must be at least 1, and dicom-associations at most 1000",
+            ));
+        }
+        if self.gpu_memory_mib == Some(0) {
+            return Err(ConfigError::Range(
+                "gpu-memory-mib must be at least 1: leave it out for no limit",
             ));
         }
         if self

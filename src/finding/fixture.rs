@@ -27,6 +27,7 @@ pub(super) fn scored(view: &str, probabilities: &[f32]) -> InstanceResult {
         view: Some(view.to_owned()),
         findings: interpret(Task::Multilabel, &labels, probabilities).unwrap(),
         model: None,
+        device: None,
         intended_use: None,
         quality: None,
         distribution: None,

@@ -186,6 +186,9 @@ pub struct InstanceResult {
     /// The model that was asked, if there is one of that name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<ModelReference>,
+    /// What the network ran on, for example `cpu` or `cuda:1`, where it ran.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub device: Option<String>,
     /// Whether the intended use was met.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub intended_use: Option<IntendedUseCheck>,
@@ -218,6 +221,7 @@ impl InstanceResult {
             view: None,
             findings: Vec::new(),
             model: None,
+            device: None,
             intended_use: None,
             quality: None,
             distribution: None,

@@ -133,7 +133,7 @@ impl Inference {
         call: &Call,
         until: Instant,
     ) -> Result<ActivationMap, Fault> {
-        let largest = model.device.buckets().last().copied().unwrap_or(1);
+        let largest = model.batch_sizes.last().copied().unwrap_or(1);
         let together = largest.min(MOST_WAITING).min(self.settings.queue).max(1);
         let occlusion = Arc::new(occlusion);
         let run = |cell| {

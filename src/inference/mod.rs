@@ -27,7 +27,7 @@ pub use statistics::{Batches, Spent, Statistics};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Finding, InstanceResult, ModelReference, Timings};
 use crate::image::Tensor;
-use crate::runtime::{Prediction, Runtime};
+use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
 use batcher::Answer;
 use gates::Gates;
@@ -69,14 +69,15 @@ impl Inference {
         })
     }
 
-    /// Loads and proves what the settings want, and remembers them for [`Self::look`]: those of the first call hold. Blocks.
-    pub fn load(&self, repository: impl Into<RepositorySettings>, runtime: &Runtime) {
+    /// Loads and proves what the settings want, on one device or on each of several, and remembers them for [`Self::look`]: those of the
+    /// first call hold. Blocks.
+    pub fn load(&self, repository: impl Into<RepositorySettings>, runtimes: impl AsRef<[Runtime]>) {
         let repository = self.repository.get_or_init(|| {
             let catalog = Arc::clone(&self.catalog);
             Repository::new(
                 repository.into(),
                 self.settings,
-                runtime.clone(),
+                runtimes.as_ref().to_vec(),
                 self.metrics.clone(),
                 catalog,
             )
@@ -231,6 +232,7 @@ impl Inference {
         let (mut prepared, prediction) = self.workers.run(&model.line, &call, deadline, work).await??;
         let mut batch = 1;
         let prediction = if let Some(prediction) = prediction {
+            prepared.seen.device = Some(Device::Cpu);
             prediction
         } else {
             let tensor = std::mem::take(&mut prepared.tensor);
@@ -238,6 +240,7 @@ impl Inference {
                 Ok(answer) => {
                     prepared.timings.queue += milliseconds(answer.waited);
                     prepared.timings.infer = milliseconds(answer.inferred);
+                    prepared.seen.device = Some(answer.device);
                     batch = answer.batch;
                     answer.prediction
                 }
@@ -298,6 +301,7 @@ impl Inference {
             prediction: answer.prediction,
             waited: answer.waited,
             inferred: answer.inferred,
+            device: answer.device,
         })
     }
 
@@ -320,6 +324,7 @@ impl Inference {
                 waited: turn.waited,
                 inferred: begun.elapsed(),
                 batch: 1,
+                device: Device::Cpu,
             })
         };
         self.workers.run(&model.line, call, deadline, work).await?

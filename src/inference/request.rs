@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use super::ServedModel;
 use crate::finding::Overrides;
 use crate::image::Tensor;
-use crate::runtime::Prediction;
+use crate::runtime::{Device, Prediction};
 
 /// The bytes of one image.
 #[derive(Clone, Debug)]
@@ -90,4 +90,6 @@ pub struct Inferred {
     pub waited: Duration,
     /// Time in the network.
     pub inferred: Duration,
+    /// What ran it.
+    pub device: Device,
 }

@@ -15,7 +15,7 @@ use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
 use crate::image::{Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
-use crate::runtime::Prediction;
+use crate::runtime::{Device, Prediction};
 use crate::telemetry::metrics::{Metrics, Observed};
 
 /// What is known of an image, whether it is scored or not.
@@ -27,6 +27,8 @@ pub(super) struct Seen {
     quality: Option<QualityCheck>,
     pub(super) distribution: Option<DistributionCheck>,
     repairs: Vec<Reason>,
+    /// What ran the network on it.
+    pub(super) device: Option<Device>,
     pub(super) observed: Observed,
 }
 
@@ -143,6 +145,7 @@ pub(super) fn result(
         view: seen.view,
         findings,
         model: Some(model.reference()),
+        device: seen.device.map(|device| device.to_string()),
         intended_use: seen.check,
         quality: seen.quality,
         distribution: seen.distribution,
@@ -160,6 +163,7 @@ pub(super) fn unscored(model: &ServedModel, fault: &Fault, seen: Seen) -> Instan
         distribution: seen.distribution,
         repairs: seen.repairs,
         model: Some(model.reference()),
+        device: seen.device.map(|device| device.to_string()),
         ..InstanceResult::unscored(fault, seen.uid)
     }
 }

@@ -12,7 +12,8 @@ use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::image::Tensor;
 use crate::model::{ModelManifest, Package, Signed};
 use crate::runtime::proof::Proven;
-use crate::runtime::{Device, Engine, Prediction};
+use crate::runtime::{Device, Engine, Prediction, device_names};
+use crate::telemetry::metrics::Metrics;
 
 /// A model that proved itself and runs.
 pub struct ServedModel {
@@ -22,8 +23,10 @@ pub struct ServedModel {
     pub digest: String,
     /// Where the features of the images that it knows lie, if its package says.
     pub distribution: Option<EmbeddingStatistics>,
-    /// What runs it.
-    pub device: Device,
+    /// What runs it; at least one, all of one kind.
+    pub devices: Vec<Device>,
+    /// The sizes in which batches are run there.
+    pub(super) batch_sizes: Vec<usize>,
     /// Who vouches for its package.
     pub signed: Signed,
     /// The largest difference of a golden case.
@@ -46,7 +49,8 @@ enum Engines {
 }
 
 impl ServedModel {
-    /// Puts proven engines behind a model: one for each worker on the CPU, any number on a GPU, where `queue` images may wait.
+    /// Puts proven engines behind a model: one for each worker on the CPU, any number on GPUs, where `queue` images may wait for all of
+    /// them.
     ///
     /// # Errors
     /// One sentence where no thread could be started.
@@ -55,16 +59,21 @@ impl ServedModel {
         proven: Proven,
         queue: usize,
         proven_in: Duration,
+        metrics: &Metrics,
     ) -> Result<Self, String> {
         let Proven { engines, difference } = proven;
-        let device = engines.first().map(Engine::device).unwrap_or_default();
+        let mut devices: Vec<Device> = engines.iter().map(Engine::device).collect();
+        devices.dedup();
+        let first = engines.first();
+        let batch_sizes = first.map(Engine::batch_sizes).unwrap_or_default();
         let counters = Arc::default();
-        let engines = match device {
-            Device::Cpu => Engines::Cores(engines.into_iter().map(Mutex::new).collect()),
-            Device::Cuda(_) => Engines::Device(
-                Batcher::start(engines, queue, &counters)
+        let engines = if first.is_some_and(Engine::runs_batches) {
+            Engines::Device(
+                Batcher::start(engines, queue, &counters, metrics)
                     .map_err(|error| format!("its threads cannot be started: {error}"))?,
-            ),
+            )
+        } else {
+            Engines::Cores(engines.into_iter().map(Mutex::new).collect())
         };
         Ok(Self {
             line: package.manifest.name.as_str().into(),
@@ -73,7 +82,8 @@ impl ServedModel {
             distribution: package.distribution,
             signed: package.signed,
             difference,
-            device,
+            devices,
+            batch_sizes,
             proven_in,
             counters,
             engines,
@@ -87,9 +97,21 @@ impl ServedModel {
             name: self.manifest.name.clone(),
             version: self.manifest.version,
             digest: self.digest.clone(),
-            provider: self.device.provider().to_owned(),
+            provider: self.provider().to_owned(),
             notice: self.manifest.notice.clone(),
         }
+    }
+
+    /// What runs it, in one word: `cpu`, or `cuda:0,cuda:1`.
+    #[must_use]
+    pub fn device(&self) -> String {
+        device_names(&self.devices)
+    }
+
+    /// The execution provider that runs it.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.devices.first().copied().unwrap_or_default().provider()
     }
 
     /// What it did since it was loaded.

@@ -27,6 +27,14 @@ impl Device {
         }
     }
 
+    /// Whether it is there where CUDA shows so many GPUs; the CPU always is.
+    pub(super) fn is_among(self, gpus: u16) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Cuda(index) => index < gpus,
+        }
+    }
+
     /// The sizes in which batches are run, ascending.
     ///
     /// On the CPU one image at a time: its cores are busy with one already. On a GPU a few fixed sizes, each proven and warm
@@ -65,6 +73,96 @@ impl FromStr for Device {
     }
 }
 
+/// What models are to run on, as it is asked for: one device, several of a kind with commas between them, or every GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Devices {
+    /// These: at least one, none twice, and the CPU only alone.
+    These(Vec<Device>),
+    /// Every GPU that CUDA shows to this process, at least one.
+    AllGpus,
+}
+
+impl Devices {
+    /// The first of them.
+    #[must_use]
+    pub fn first(&self) -> Device {
+        match self {
+            Self::These(devices) => devices.first().copied().unwrap_or_default(),
+            Self::AllGpus => Device::Cuda(0),
+        }
+    }
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Device::default().into()
+    }
+}
+
+impl From<Device> for Devices {
+    fn from(device: Device) -> Self {
+        Self::These(vec![device])
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::These(devices) => formatter.write_str(&names(devices)),
+            Self::AllGpus => formatter.write_str("cuda:all"),
+        }
+    }
+}
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "cuda:all" {
+            return Ok(Self::AllGpus);
+        }
+        let mut devices = Vec::new();
+        for name in text.split(',') {
+            let device: Device = name
+                .trim()
+                .parse()
+                .map_err(|known| format!("{known}; several GPUs are cuda:0,cuda:1 or cuda:all"))?;
+            if devices.contains(&device) {
+                return Err(format!(
+                    "{device} stands there twice: --instances makes several copies of a model on one device"
+                ));
+            }
+            devices.push(device);
+        }
+        if devices.len() > 1 && devices.contains(&Device::Cpu) {
+            return Err("models run on the cpu or on GPUs, not on both".to_owned());
+        }
+        Ok(Self::These(devices))
+    }
+}
+
+impl TryFrom<String> for Devices {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Devices> for String {
+    fn from(devices: Devices) -> Self {
+        devices.to_string()
+    }
+}
+
+/// Several devices in one word, as they are asked for.
+#[must_use]
+pub fn names(devices: &[Device]) -> String {
+    let names: Vec<String> = devices.iter().map(Device::to_string).collect();
+    names.join(",")
+}
+
 impl TryFrom<String> for Device {
     type Error = String;
 
@@ -91,6 +189,29 @@ mod tests {
         assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
         for wrong in ["gpu", "cuda:", "cuda:-1", "CUDA:x", ""] {
             assert!(wrong.parse::<Device>().unwrap_err().contains("cuda:1"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn several_devices_are_gpus_and_each_stands_once() {
+        let these = |devices: &[Device]| Ok(Devices::These(devices.to_vec()));
+        for (text, devices) in [
+            ("cpu", these(&[Device::Cpu])),
+            ("cuda", these(&[Device::Cuda(0)])),
+            ("cuda:2, cuda:0", these(&[Device::Cuda(2), Device::Cuda(0)])),
+            ("cuda:all", Ok(Devices::AllGpus)),
+        ] {
+            assert_eq!(text.parse(), devices, "{text}");
+            let written = devices.unwrap().to_string();
+            assert_eq!(written.parse::<Devices>().unwrap().to_string(), written);
+        }
+        for (wrong, said) in [
+            ("cuda:0,cuda", "cuda:0 stands there twice"),
+            ("cpu,cuda:0", "not on both"),
+            ("cuda:0,", "cuda:0,cuda:1 or cuda:all"),
+            ("all", "cuda:0,cuda:1 or cuda:all"),
+        ] {
+            assert!(wrong.parse::<Devices>().unwrap_err().contains(said), "{wrong}");
         }
     }
 }

@@ -15,6 +15,8 @@ const PINNED: &str = "onnxruntime-1.32.0";
 const PINNED_CUDA: &str = "onnxruntime-gpu-1.31.1";
 /// The part of ONNX Runtime that computes on NVIDIA GPUs; it lies beside the library.
 const CUDA_PROVIDER: &str = "libonnxruntime_providers_cuda.so";
+/// CUDA's own runtime, which knows which GPUs there are.
+pub(super) const CUDA_RUNTIME: &str = "libcudart.so.13";
 /// The command that mends a missing library.
 pub const MEND: &str =
     "run `scripts/fetch-onnxruntime`, or give its path with --onnxruntime or ORT_DYLIB_PATH";
@@ -109,7 +111,7 @@ pub fn cuda_folders(library: &Path) -> Result<CudaFolders, String> {
         has(folder, name).or_else(|| has(&nvidia.as_ref()?.join(place).join("lib"), name))
     };
     Ok(CudaFolders {
-        cuda: find("cu13", "libcudart.so.13"),
+        cuda: find("cu13", CUDA_RUNTIME),
         cudnn: find("cudnn", "libcudnn.so.9"),
     })
 }

@@ -4,6 +4,7 @@
 //! wrong, the error says which command mends it, and nothing panics.
 
 mod device;
+mod gpus;
 pub mod library;
 mod memory;
 mod onnx;
@@ -11,9 +12,9 @@ mod prediction;
 pub mod proof;
 pub mod record;
 
-pub use device::Device;
+pub use device::{Device, Devices, names as device_names};
 pub use memory::{keep_large_blocks, trim as return_freed_memory};
-pub use onnx::{Engine, Network, Runtime, Stop};
+pub use onnx::{Engine, Network, Runtime, Staging, Stop};
 pub use prediction::{HeadOutput, Prediction};
 
 use crate::fault::{Fault, FaultKind};
@@ -38,6 +39,24 @@ pub enum RuntimeError {
         /// Where it was found.
         path: String,
         /// What is missing.
+        cause: String,
+    },
+    /// There is no such GPU.
+    #[error("{asked} cannot be used: {cause}")]
+    Gpu {
+        /// What was asked for.
+        asked: Devices,
+        /// Why not.
+        cause: String,
+    },
+    /// The model needs more memory than there is for it.
+    #[error("{}", no_memory(*.device, *.limit, .cause))]
+    Memory {
+        /// Where.
+        device: Device,
+        /// The most that a copy of a model may take, in MiB, where that is set.
+        limit: Option<u64>,
+        /// What was asked for in vain.
         cause: String,
     },
     /// The model does not run on the device that was asked for.
@@ -69,6 +88,17 @@ pub enum RuntimeError {
     Run(String),
 }
 
+fn no_memory(device: Device, limit: Option<u64>, cause: &str) -> String {
+    match limit {
+        Some(limit) => format!(
+            "a copy of the model needs more than the {limit} MiB that --gpu-memory-mib gives it on {device} ({cause}): raise it, or leave it out"
+        ),
+        None => format!(
+            "{device} has no memory left for the model ({cause}): serve fewer models or copies (--instances) on it, or end what else runs there"
+        ),
+    }
+}
+
 impl From<RuntimeError> for Fault {
     fn from(error: RuntimeError) -> Self {
         match error {
@@ -80,6 +110,14 @@ impl From<RuntimeError> for Fault {
                     FaultKind::Internal,
                     "engine",
                     "the model failed on this image; the server's log has the cause",
+                )
+            }
+            RuntimeError::Memory { .. } => {
+                tracing::error!(%error, "inference.failed");
+                Fault::new(
+                    FaultKind::Unavailable,
+                    "engine-memory",
+                    "the device has no memory left to run the model; the server's log has the cause",
                 )
             }
             other => Fault::new(FaultKind::Unavailable, "engine-unavailable", other.to_string()),

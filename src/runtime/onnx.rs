@@ -4,38 +4,46 @@
 //! whoever runs it: one session on the CPU, one for each batch size on a GPU. Telemetry is off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA};
+use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionOutputs};
-use ort::value::TensorRef;
 
-use super::library::{CudaFolders, Located, cuda_folders, locate};
-use super::{Device, HeadOutput, Prediction, RuntimeError, memory};
-use crate::image::Tensor;
-use crate::image::heatmap::ActivationMap;
-use crate::model::{Head, ModelManifest};
+use super::library::{CUDA_RUNTIME, CudaFolders, Located, cuda_folders, locate};
+use super::{Device, Devices, RuntimeError, gpus, memory};
 
 mod bucket;
+mod engine;
 mod network;
+mod outputs;
+mod share;
+mod staging;
 mod stop;
 
 use bucket::Bucket;
+pub use engine::Engine;
+use engine::Sessions;
 pub use network::Network;
+pub use staging::Staging;
 pub use stop::Stop;
 
 /// The opened ONNX Runtime library.
 #[derive(Clone)]
 pub struct Runtime {
     environment: Environment,
+    library: PathBuf,
     /// Where it was found, in words.
     pub place: &'static str,
     /// What its engines compute on.
     pub device: Device,
+    /// The most that an engine may take of a GPU's memory, in MiB.
+    gpu_memory: Option<u64>,
+    /// Whether the CPU computes as a GPU does, a session for each batch size.
+    stands_in: bool,
 }
 
 static OPENED: OnceLock<Runtime> = OnceLock::new();
@@ -58,10 +66,96 @@ impl Runtime {
         let located = locate(asked, device).ok_or(RuntimeError::Missing)?;
         let runtime = Self {
             environment: environment(&located, device)?,
+            library: located.path,
             place: located.place,
             device,
+            gpu_memory: None,
+            stands_in: false,
         };
         Ok(OPENED.get_or_init(|| runtime).clone())
+    }
+
+    /// The same for several devices: one for each, each of which is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or [`RuntimeError::Gpu`] where CUDA does not show what is asked for.
+    pub fn open_on(asked: Option<&Path>, devices: &Devices) -> Result<Vec<Self>, RuntimeError> {
+        let runtime = Self::open(asked, devices.first())?;
+        let no_gpu = |cause| RuntimeError::Gpu {
+            asked: devices.clone(),
+            cause,
+        };
+        let there = match devices.first() {
+            Device::Cpu => 0,
+            Device::Cuda(_) => runtime.gpus().map_err(no_gpu)?,
+        };
+        let devices = match devices {
+            Devices::AllGpus => (0..there).map(Device::Cuda).collect(),
+            Devices::These(these) => these.clone(),
+        };
+        if let Some(missing) = devices.iter().find(|device| !device.is_among(there)) {
+            let last = there - 1;
+            return Err(no_gpu(format!(
+                "there is no {missing}: the GPUs here are cuda:0 to cuda:{last}, counted within CUDA_VISIBLE_DEVICES where that is set"
+            )));
+        }
+        Ok(devices
+            .into_iter()
+            .map(|device| Self {
+                device,
+                ..runtime.clone()
+            })
+            .collect())
+    }
+
+    /// How many GPUs CUDA shows to this process.
+    fn gpus(&self) -> Result<u16, String> {
+        let folder = cuda_folders(&self.library)?.cuda.unwrap_or_default();
+        gpus::count(&folder.join(CUDA_RUNTIME))
+    }
+
+    /// The same, whose engines take at most so many MiB of a GPU's memory each; without a number, what they need.
+    #[must_use]
+    pub fn with_gpu_memory(self, mebibytes: Option<u64>) -> Self {
+        Self {
+            gpu_memory: mebibytes,
+            ..self
+        }
+    }
+
+    /// On the CPU: engines of a session for each batch size, as on a GPU, so that what is done with those can be tried without one.
+    #[must_use]
+    pub fn in_batches(self) -> Self {
+        Self {
+            stands_in: self.device == Device::Cpu,
+            ..self
+        }
+    }
+
+    /// The same under the name of another device: only in tests, where nothing but a name tells stand-ins apart.
+    #[cfg(test)]
+    pub(crate) fn standing_in_for(self, device: Device) -> Self {
+        Self {
+            device,
+            stands_in: true,
+            ..self
+        }
+    }
+
+    /// The sizes in which its engines run batches, ascending.
+    #[must_use]
+    pub fn batch_sizes(&self) -> &'static [usize] {
+        if self.stands_in {
+            Device::Cuda(0).buckets()
+        } else {
+            self.device.buckets()
+        }
+    }
+}
+
+impl AsRef<[Self]> for Runtime {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
     }
 }
 
@@ -95,270 +189,38 @@ fn environment(located: &Located, device: Device) -> Result<Environment, Runtime
     Ok(environment)
 }
 
-/// A loaded network.
-pub struct Engine {
-    sessions: Sessions,
-    device: Device,
-    input: String,
-    heads: Vec<Head>,
-    embedding: Option<String>,
-}
-
-/// What computes.
-enum Sessions {
-    /// One session for whatever batch.
-    Cpu(Session),
-    /// One for each batch size, ascending.
-    Gpu(Vec<Bucket>),
-}
-
-impl Engine {
-    /// Loads a network onto the runtime's device, and checks that it has the tensors that its manifest names. On the CPU it computes
-    /// in the thread of its caller.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Load`], [`RuntimeError::Tensor`], or [`RuntimeError::Device`] where a part of the network would run
-    /// elsewhere.
-    pub fn load(runtime: &Runtime, model: &[u8], manifest: &ModelManifest) -> Result<Self, RuntimeError> {
-        Network::new(runtime, model, 1)?.engine(manifest)
-    }
-
-    fn new(device: Device, sessions: Sessions, manifest: &ModelManifest) -> Result<Self, RuntimeError> {
-        let engine = Self {
-            input: manifest.preprocessing.tensor.clone(),
-            heads: manifest.heads.clone(),
-            embedding: manifest.embedding.clone(),
-            device,
-            sessions,
-        };
-        let session = match &engine.sessions {
-            Sessions::Cpu(session) => Some(session),
-            Sessions::Gpu(buckets) => buckets.first().map(|bucket| &bucket.session),
-        };
-        let (inputs, outputs) = session.map_or((&[][..], &[][..]), |session| {
-            (session.inputs(), session.outputs())
-        });
-        Self::has("input", &engine.input, inputs)?;
-        let of_heads = engine.heads.iter().flat_map(|head| {
-            [
-                Some(&head.scores),
-                head.logits.as_ref(),
-                head.activation_map.as_ref(),
-            ]
-        });
-        for name in of_heads.chain([engine.embedding.as_ref()]).flatten() {
-            Self::has("output", name, outputs)?;
-        }
-        Ok(engine)
-    }
-
-    fn has(kind: &'static str, name: &str, outlets: &[ort::value::Outlet]) -> Result<(), RuntimeError> {
-        if outlets.iter().any(|outlet| outlet.name() == name) {
-            return Ok(());
-        }
-        let present = outlets
-            .iter()
-            .map(ort::value::Outlet::name)
-            .collect::<Vec<_>>()
-            .join(", ");
-        Err(RuntimeError::Tensor {
-            kind,
-            name: name.to_owned(),
-            present,
-        })
-    }
-
-    /// Runs a batch of images of one shape; on a GPU, as many as fit its buckets at a time, so any number may be given.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Run`].
-    pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Prediction>, RuntimeError> {
-        self.run_until(batch, &Stop::default())
-    }
-
-    /// The same, ending early when it is asked to stop; a batch on a GPU is over sooner than it could be stopped, and runs on.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Run`], [`RuntimeError::Stopped`].
-    pub fn run_until(&mut self, batch: &[&Tensor], stop: &Stop) -> Result<Vec<Prediction>, RuntimeError> {
-        let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
-        let (heads, embedding) = (&self.heads, self.embedding.as_deref());
-        match &mut self.sessions {
-            Sessions::Cpu(session) => {
-                let Some([channels, rows, columns]) = batch.first().map(|tensor| tensor.shape) else {
-                    return Ok(Vec::new());
-                };
-                let joined: Vec<f32>;
-                let values: &[f32] = match batch {
-                    [only] => &only.values,
-                    several => {
-                        joined = several
-                            .iter()
-                            .flat_map(|tensor| &tensor.values)
-                            .copied()
-                            .collect();
-                        &joined
-                    }
-                };
-                let input = TensorRef::from_array_view(([batch.len(), channels, rows, columns], values))
-                    .map_err(failed)?;
-                let Some(options) = stop.options().map_err(failed)? else {
-                    return Err(RuntimeError::Stopped);
-                };
-                let outputs = session
-                    .run_with_options(ort::inputs![self.input.as_str() => input], options)
-                    .map_err(|error| {
-                        if stop.asked() {
-                            RuntimeError::Stopped
-                        } else {
-                            failed(error)
-                        }
-                    })?;
-                predictions(&outputs, heads, embedding, batch.len())
-            }
-            Sessions::Gpu(buckets) => {
-                let largest = buckets.last().map_or(1, |bucket| bucket.size);
-                let mut predicted = Vec::with_capacity(batch.len());
-                for part in batch.chunks(largest) {
-                    if let Some(bucket) = buckets.iter_mut().find(|bucket| bucket.size >= part.len()) {
-                        let outputs = bucket.run(&self.input, part).map_err(failed)?;
-                        predicted.extend(predictions(&outputs, heads, embedding, part.len())?);
-                    }
-                }
-                Ok(predicted)
-            }
-        }
-    }
-
-    /// What runs the network. Nothing else can: on a GPU a session is only made if every node runs there.
-    #[must_use]
-    pub fn device(&self) -> Device {
-        self.device
+/// What an error of ONNX Runtime means where a device may be out of memory.
+fn failed_in(device: Device, limit: Option<u64>, error: &ort::Error) -> RuntimeError {
+    let cause = error.to_string();
+    if share::is_memory(&cause) {
+        RuntimeError::Memory { device, limit, cause }
+    } else {
+        RuntimeError::Run(cause)
     }
 }
 
-/// How sessions are made on the runtime's device.
-fn builder(runtime: &Runtime) -> ort::Result<SessionBuilder> {
+/// How sessions are made on the runtime's device; on a GPU, one may take `memory` bytes where that is given.
+fn builder(runtime: &Runtime, memory: Option<u64>) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(&runtime.environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_optimization_level(GraphOptimizationLevel::All)?;
-    let Device::Cuda(index) = runtime.device else {
+    let (Device::Cuda(index), false) = (runtime.device, runtime.stands_in) else {
         return Ok(builder);
     };
     // The arena grows by what is asked for, not by powers of two, and the search for an algorithm asks cuDNN instead of trying
     // all with as much memory as there is: memory then stays where warming up left it. TensorFloat-32 would cost ten bits of
     // every product, which the goldens forbid.
-    let cuda = CUDA::default()
+    let mut cuda = CUDA::default()
         .with_device_id(i32::from(index))
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
         .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
-        .with_tf32(false)
-        .build()
-        .error_on_failure();
+        .with_tf32(false);
+    if let Some(bytes) = memory.and_then(|bytes| usize::try_from(bytes).ok()) {
+        cuda = cuda.with_memory_limit(bytes);
+    }
     Ok(builder
-        .with_execution_providers([cuda])?
+        .with_execution_providers([cuda.build().error_on_failure()])?
         .with_disable_cpu_fallback()?)
-}
-
-/// The answers for the first `images` rows of the outputs; rows behind them only filled the batch up.
-fn predictions(
-    found: &SessionOutputs<'_>,
-    heads: &[Head],
-    embedding: Option<&str>,
-    images: usize,
-) -> Result<Vec<Prediction>, RuntimeError> {
-    let optional = |name: Option<&str>| name.map(|name| Output::of(found, name)).transpose();
-    let features = optional(embedding)?;
-    let heads: Vec<_> = heads
-        .iter()
-        .map(|head| {
-            let scores = Output::of(found, &head.scores)?;
-            scores.must_have(&head.scores, images, head.width())?;
-            let logits = optional(head.logits.as_deref())?;
-            if let (Some(logits), Some(name)) = (&logits, &head.logits) {
-                logits.must_have(name, images, head.width())?;
-            }
-            let maps = optional(head.activation_map.as_deref())?;
-            Ok((head, scores, logits, maps))
-        })
-        .collect::<Result<_, RuntimeError>>()?;
-    Ok((0..images)
-        .map(|image| Prediction {
-            heads: heads
-                .iter()
-                .map(|(head, scores, logits, maps)| {
-                    let scores = scores.row(image).to_vec();
-                    HeadOutput {
-                        values: head.activation.apply(&scores),
-                        logits: logits.as_ref().map(|logits| logits.row(image).to_vec()),
-                        activation_maps: maps
-                            .as_ref()
-                            .map_or_else(Vec::new, |maps| maps.maps_of(image, head.labels.len())),
-                        scores,
-                    }
-                })
-                .collect(),
-            embedding: features.as_ref().map(|features| features.row(image).to_vec()),
-        })
-        .collect())
-}
-
-/// An output tensor, borrowed from ONNX Runtime.
-struct Output<'a> {
-    shape: Vec<usize>,
-    values: &'a [f32],
-}
-
-impl<'a> Output<'a> {
-    fn of(found: &'a SessionOutputs<'_>, name: &str) -> Result<Self, RuntimeError> {
-        let value = found
-            .get(name)
-            .ok_or_else(|| RuntimeError::Run(format!("no output named {name}")))?;
-        let (shape, values) = value
-            .try_extract_tensor::<f32>()
-            .map_err(|error| RuntimeError::Run(error.to_string()))?;
-        Ok(Self {
-            shape: shape
-                .iter()
-                .map(|side| usize::try_from(*side).unwrap_or(0))
-                .collect(),
-            values,
-        })
-    }
-
-    fn must_have(&self, name: &str, images: usize, width: usize) -> Result<(), RuntimeError> {
-        match self.shape[..] {
-            [rows, columns] if rows >= images && columns == width => Ok(()),
-            _ => Err(RuntimeError::Run(format!(
-                "{name} has the shape {:?} for {images} images of {width} numbers",
-                self.shape
-            ))),
-        }
-    }
-
-    /// The numbers of one image.
-    fn row(&self, image: usize) -> &'a [f32] {
-        let width: usize = self.shape.iter().skip(1).product();
-        self.values
-            .get(image * width..(image + 1) * width)
-            .unwrap_or_default()
-    }
-
-    /// The maps of one image of a `[batch, labels, rows, columns]` output.
-    fn maps_of(&self, image: usize, labels: usize) -> Vec<ActivationMap> {
-        match self.shape[..] {
-            [_, maps, rows, columns] if maps == labels && rows * columns > 0 => self
-                .row(image)
-                .chunks_exact(rows * columns)
-                .map(|values| ActivationMap {
-                    rows,
-                    columns,
-                    values: values.to_vec(),
-                })
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
 }

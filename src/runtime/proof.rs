@@ -4,7 +4,7 @@ use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
 use crate::model::{GoldenInput, Package, Stage};
 
-use super::{Engine, Network, Runtime};
+use super::{Device, Engine, Network, Runtime};
 
 /// Engines that proved themselves.
 pub struct Proven {
@@ -32,14 +32,21 @@ pub struct Unproven {
 pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
     let at = |stage| move |reason: String| Unproven { stage, reason };
     let goldens = at(Stage::Goldens);
+    // of several GPUs one may be off
+    let off = |stage| {
+        move |reason: String| match runtime.device {
+            Device::Cpu => at(stage)(reason),
+            device => at(stage)(format!("on {device}: {reason}")),
+        }
+    };
     let inputs = golden_inputs(package, |image| image).map_err(goldens)?;
     let network = Network::new(runtime, &package.model, count).map_err(|error| goldens(error.to_string()))?;
     let prove_one = || {
         let mut engine = network
             .engine(&package.manifest)
             .map_err(|error| goldens(error.to_string()))?;
-        let alone = reproduce(package, &inputs, &mut engine).map_err(goldens)?;
-        let batched = reproduce_in_batches(package, &inputs, &mut engine).map_err(at(Stage::WarmUp))?;
+        let alone = reproduce(package, &inputs, &mut engine).map_err(off(Stage::Goldens))?;
+        let batched = reproduce_in_batches(package, &inputs, &mut engine).map_err(off(Stage::WarmUp))?;
         Ok((engine, alone.max(batched)))
     };
     // what is wrong with a package is found by the first, and said once
@@ -67,6 +74,27 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         }
     }
     Ok(Proven { engines, difference })
+}
+
+/// The same on several devices, one after the other; the first that is off is named.
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_on(
+    package: &Package,
+    runtimes: &[Runtime],
+    count: impl Fn(&Runtime) -> usize,
+) -> Result<Proven, Unproven> {
+    let mut all = Proven {
+        engines: Vec::new(),
+        difference: 0.0,
+    };
+    for runtime in runtimes {
+        let Proven { engines, difference } = prove(package, runtime, count(runtime))?;
+        all.engines.extend(engines);
+        all.difference = all.difference.max(difference);
+    }
+    Ok(all)
 }
 
 /// Runs the golden cases two at a time on an engine that is thrown away afterwards: whether images beside each other change each
@@ -144,7 +172,7 @@ pub fn reproduce_in_batches(
 ) -> Result<f32, String> {
     let cases = inputs.len();
     let mut worst: f32 = 0.0;
-    for &size in engine.device().buckets().iter().filter(|size| **size > 1) {
+    for size in engine.batch_sizes().into_iter().filter(|size| *size > 1) {
         for (turn, images) in [size, size - 1].into_iter().enumerate() {
             let batch: Vec<usize> = (0..images).map(|place| (place + turn) % cases).collect();
             worst = worst.max(reproduce_batch(package, inputs, engine, &batch)?);

@@ -9,6 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::devices::Devices;
 use super::dicom::Dicom;
 use super::process::Process;
 use super::work::Work;
@@ -37,6 +38,7 @@ pub struct Metrics {
     states: IntGaugeVec,
     loads: IntCounterVec,
     pub(super) work: Work,
+    pub(super) devices: Devices,
     pub(super) dicom: Dicom,
     sites: Arc<Sites>,
 }
@@ -64,6 +66,7 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             work: Work::new(&registry)?,
+            devices: Devices::new(&registry)?,
             dicom: Dicom::new(&registry)?,
             registry,
             requests: counter(

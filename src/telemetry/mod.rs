@@ -1,6 +1,8 @@
 //! Logs and metrics. Neither ever holds patient data: no names, no UIDs, no header values.
 
 #[cfg(feature = "serve")]
+mod devices;
+#[cfg(feature = "serve")]
 mod dicom;
 #[cfg(feature = "serve")]
 pub mod metrics;

@@ -55,6 +55,7 @@ impl Score for Always {
                 sop_instance_uid: None,
                 findings: vec![],
                 model: None,
+                device: None,
                 intended_use: None,
                 quality: None,
                 distribution: None,

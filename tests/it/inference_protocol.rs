@@ -103,6 +103,7 @@ async fn a_tensor_in_json_gives_the_heads_and_what_is_asked_for() {
         (&"a".into(), &"3".into())
     );
     assert_eq!(answer["parameters"]["provider"], "CPU");
+    assert_eq!(answer["parameters"]["device"], "cpu");
     assert_eq!(answer["outputs"].as_array().unwrap().len(), 1);
     let heads = &answer["outputs"][0];
     assert_eq!(
@@ -340,6 +341,7 @@ async fn a_file_takes_the_way_of_any_other() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["outputs"][0]["shape"], json!([3, 2]));
     assert_eq!(answer["parameters"]["intended_use"], "met");
+    assert_eq!(answer["parameters"]["device"], "cpu");
     let found = numbers(&answer["outputs"][0]["data"]);
     for (index, file) in files.into_iter().enumerate() {
         let (_, scored) = server

@@ -143,6 +143,58 @@ fn a_gpu_that_cannot_be_used_is_an_error_that_names_what_is_missing() {
     assert!(unknown.contains("cpu, cuda (the first GPU)"), "{unknown}");
 }
 
+/// With several GPUs, those that are named are there, or the server does not start and says which ones are.
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_that_names_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    let real = osteon::runtime::library::locate(None, osteon::runtime::Device::Cpu).unwrap();
+    std::fs::copy(real.path, &library).unwrap();
+    std::fs::write(folder.path().join("libonnxruntime_providers_cuda.so"), "").unwrap();
+    // what CUDA's runtime says of two GPUs, under the names of all that ONNX Runtime needs
+    let source = folder.path().join("cuda.c");
+    std::fs::write(
+        &source,
+        "int cudaGetDeviceCount(int *count) { *count = 2; return 0; }",
+    )
+    .unwrap();
+    for name in [
+        "libcudart.so.13",
+        "libcublasLt.so.13",
+        "libcublas.so.13",
+        "libnvrtc.so.13",
+        "libcurand.so.10",
+        "libcufft.so.12",
+    ] {
+        let built = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&folder.path().join(name), &source])
+            .status();
+        assert!(built.unwrap().success());
+    }
+    let said = |device: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_osteon"))
+            .args(["serve", "--device", device, "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path().join("data"))
+            .env("ORT_DYLIB_PATH", &library)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = said("cuda:1,cuda:2");
+    assert!(
+        missing.contains("there is no cuda:2: the GPUs here are cuda:0 to cuda:1"),
+        "{missing}"
+    );
+    let mixed = said("cpu,cuda:0");
+    assert!(mixed.contains("not on both"), "{mixed}");
+
+    std::fs::write(folder.path().join("libcudart.so.13"), "").unwrap();
+    let spoilt = said("cuda:all");
+    assert!(spoilt.contains("libcudart.so.13"), "{spoilt}");
+}
+
 /// Of two versions that are served, the newest answers, or the one that the path names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_chooses_among_the_versions_that_are_served() {

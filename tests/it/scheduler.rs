@@ -91,6 +91,57 @@ async fn a_hundred_thousand_interleaved_requests_are_never_mixed_up() {
     assert_eq!(asked, REQUESTS);
 }
 
+/// The same through the batches of two engines that stand in for GPUs: who asks while both are busy is run together with others.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_two_engines_mix_nothing_up_and_grow_with_what_waits() {
+    const REQUESTS: usize = 20_000;
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("bright", 1).publish(models.path());
+    let settings = Settings {
+        cores: 1,
+        instances: 2,
+        queue: 256,
+        deadline: Duration::from_mins(2),
+    };
+    let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
+    let runtime = Runtime::open(None, Device::Cpu).unwrap().in_batches();
+    inference.load(models.path(), &runtime);
+    let model = inference.catalog().find("bright", None).unwrap();
+    assert_eq!(model.device(), "cpu");
+    let ask = async |code: f32| {
+        let request = TensorRequest {
+            model: "bright".into(),
+            version: None,
+            tensor: Tensor {
+                shape: [1, SIDE, SIDE],
+                values: vec![code; SIDE * SIDE],
+            },
+            call: Call::default(),
+        };
+        let said = inference.infer(request).await.unwrap();
+        let logit = said.prediction.heads[0].logits.as_ref().unwrap()[0];
+        assert!((logit - code).abs() < 2e-5, "{logit} for {code}");
+    };
+    // one caller at a time is alone in its batch
+    for code in 0..100 {
+        ask(code as f32 / 25.0 - 2.0).await;
+    }
+    let alone = model.statistics();
+    assert_eq!(alone.batches.keys().copied().collect::<Vec<_>>(), [1]);
+
+    let askers = (0..128).map(|asker| async move {
+        for id in (asker..REQUESTS).step_by(128) {
+            ask(id as f32 / REQUESTS as f32 * 8.0 - 4.0).await;
+        }
+    });
+    futures_util::future::join_all(askers).await;
+    let all = model.statistics();
+    assert_eq!(all.inferences(), REQUESTS as u64 + 100);
+    assert!(all.batches.keys().all(|size| *size <= 32));
+    let mean = REQUESTS as f64 / (all.executions() - 100) as f64;
+    assert!(mean > 2.0, "{mean} images in a batch");
+}
+
 /// One image alone, and at each place of each batch that a GPU would run, beside others.
 #[test]
 fn a_batch_changes_no_answer() {
@@ -102,6 +153,10 @@ fn a_batch_changes_no_answer() {
     let one = image(1);
     let others: Vec<Tensor> = (2..8).map(image).collect();
     let alone = engine.run(&[&one]).unwrap().remove(0);
+    // the bindings of a GPU, with a session for each size
+    let in_batches = runtime.clone().in_batches();
+    let mut batches = Engine::load(&in_batches, &package.model, &package.manifest).unwrap();
+    assert_eq!(batches.batch_sizes(), Device::Cuda(0).buckets());
     for size in Device::Cuda(0).buckets() {
         for place in 0..*size {
             let batch: Vec<&Tensor> = (0..*size)
@@ -113,9 +168,11 @@ fn a_batch_changes_no_answer() {
                     }
                 })
                 .collect();
-            let together = &engine.run(&batch).unwrap()[place];
-            for (a, b) in alone.values().iter().zip(together.values()) {
-                assert!((a - b).abs() < 1e-6, "place {place} of {size}: {a} and {b}");
+            for engine in [&mut engine, &mut batches] {
+                let together = &engine.run(&batch).unwrap()[place];
+                for (a, b) in alone.values().iter().zip(together.values()) {
+                    assert!((a - b).abs() < 1e-6, "place {place} of {size}: {a} and {b}");
+                }
             }
         }
     }

@@ -29,6 +29,7 @@ async fn the_sample_is_scored_with_everything_that_was_promised() {
     assert_eq!(answer["model"]["version"], 1);
     assert_eq!(answer["model"]["digest"].as_str().unwrap().len(), 64);
     assert_eq!(answer["model"]["provider"], "CPU");
+    assert_eq!(answer["device"], "cpu");
     assert_eq!(answer["intended_use"]["status"], "met");
     let labels: Vec<&str> = answer["findings"]
         .as_array()

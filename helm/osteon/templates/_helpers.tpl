@@ -142,6 +142,11 @@ timeout-seconds = {{ . }}
 {{- sub .Values.terminationGracePeriodSeconds 5 }}
 {{- end }}
 
+{{/* Where clients find the server through the ingress. */}}
+{{- define "osteon.ingressUrl" -}}
+{{ ternary "https" "http" .Values.ingress.tls.enabled }}://{{ .Values.ingress.host }}
+{{- end }}
+
 {{/* What the schema cannot see, because several values have to fit together. */}}
 {{- define "osteon.refuse" -}}
 {{- $needs := "SQLite has one writer: set database.existingSecret (a secret with postgres://...) and objects.url (s3://BUCKET/PREFIX)" }}
@@ -157,6 +162,12 @@ timeout-seconds = {{ . }}
 {{- $least := add 15 (include "osteon.linger" .) | int }}
 {{- if lt (int .Values.terminationGracePeriodSeconds) $least }}
 {{- fail (printf "terminationGracePeriodSeconds leaves less than 10 s to finish anything: make it at least %d" $least) }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
+{{- fail "ingress.enabled needs ingress.host, the name by which clients call, such as osteon.hospital.example" }}
+{{- end }}
+{{- if and .Values.gpu.enabled (contains "/mig-" .Values.gpu.resource) (gt (int .Values.gpu.count) 1) }}
+{{- fail (printf "gpu.count: CUDA gives a process one slice of %s and no more: leave it at 1, and set replicas or workers.replicas" .Values.gpu.resource) }}
 {{- end }}
 {{- if and .Values.dicom.enabled (not .Values.dicom.callers) }}
 {{- fail "dicom.enabled needs dicom.callers: without them only the pod itself may call" }}

@@ -74,7 +74,9 @@ fn welcome(server: &Server, models: &std::path::Path, role: Role, started: Insta
     for model in server.inference.catalog().all() {
         println!(
             "  model    {} version {} on {}",
-            model.manifest.name, model.manifest.version, model.device
+            model.manifest.name,
+            model.manifest.version,
+            model.device()
         );
         println!("           {}", model.manifest.notice);
     }

@@ -49,6 +49,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Parameters<'a> {
     provider: &'a str,
+    device: &'a str,
     digest: &'a str,
     notice: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,11 +72,12 @@ struct Binary {
     binary_data_size: usize,
 }
 
-/// The answer of `model`; `intended_use` says what was checked, where the images had headers.
+/// The answer of `model`; `intended_use` says what was checked, where the images had headers, and `device` what ran them.
 pub(super) fn answer(
     model: &ServedModel,
     id: Option<&str>,
     intended_use: Option<&'static str>,
+    device: &str,
     columns: &[Column],
 ) -> Response {
     let document = Document {
@@ -83,7 +85,8 @@ pub(super) fn answer(
         model_version: model.manifest.version.to_string(),
         id,
         parameters: Parameters {
-            provider: model.device.provider(),
+            provider: model.provider(),
+            device,
             digest: &model.digest,
             notice: &model.manifest.notice,
             intended_use,

@@ -1,5 +1,6 @@
 //! `POST /v2/models/{model}/infer`: a batch in, its tensors out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -54,7 +55,7 @@ pub(super) async fn infer(
         client: caller.0,
         deadline: request.timeout,
     };
-    let (intended_use, columns) = match request.input {
+    let (intended_use, device, columns) = match request.input {
         Input::Tensors(tensors) => {
             let of = |tensor| TensorRequest {
                 model: model.manifest.name.clone(),
@@ -63,7 +64,8 @@ pub(super) async fn infer(
                 call: call.clone(),
             };
             let requests = tensors.into_iter().map(of).collect();
-            (None, of_tensors(&app.inference, requests, asked).await?)
+            let (device, columns) = of_tensors(&app.inference, requests, asked).await?;
+            (None, device, columns)
         }
         Input::Dicom(files) => {
             let overrides = overrides(request.overridden.as_deref())?;
@@ -75,11 +77,11 @@ pub(super) async fn infer(
                 call: call.clone(),
             };
             let requests = files.into_iter().map(of).collect();
-            let (check, columns) = of_files(&app.inference, &model, requests, asked).await?;
-            (Some(check), columns)
+            let (check, device, columns) = of_files(&app.inference, &model, requests, asked).await?;
+            (Some(check), device, columns)
         }
     };
-    Ok(answer(&model, id.as_deref(), intended_use, &columns))
+    Ok(answer(&model, id.as_deref(), intended_use, &device, &columns))
 }
 
 /// How much of the body is JSON, where the client says so.
@@ -159,7 +161,7 @@ async fn of_tensors(
     inference: &Inference,
     requests: Vec<TensorRequest>,
     asked: Vec<(Asked, Source)>,
-) -> Result<Vec<Column>, ProtocolError> {
+) -> Result<(String, Vec<Column>), ProtocolError> {
     let images = requests.len();
     let results = together(requests, |request| {
         let inference = inference.clone();
@@ -172,19 +174,27 @@ async fn of_tensors(
     for (index, result) in results.into_iter().enumerate() {
         inferred.push(result.map_err(|fault| of_image(index, fault))?);
     }
-    columns(asked, |source| {
+    let device = named(inferred.iter().map(|inferred| inferred.device.to_string()));
+    let columns = columns(asked, |source| {
         let row = |(index, inferred)| of_tensor(inferred, source).map_err(|fault| of_image(index, fault));
         inferred.iter().enumerate().map(row).collect()
-    })
+    })?;
+    Ok((device, columns))
 }
 
-/// The answers for files, and what was found of their intended use.
+/// What ran the images of one request: each device once, with commas between them.
+fn named(devices: impl Iterator<Item = String>) -> String {
+    let devices: BTreeSet<String> = devices.collect();
+    devices.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// The answers for files, with what was found of their intended use and what ran them.
 async fn of_files(
     inference: &Inference,
     model: &ServedModel,
     requests: Vec<ScoreRequest>,
     asked: Vec<(Asked, Source)>,
-) -> Result<(&'static str, Vec<Column>), ProtocolError> {
+) -> Result<(&'static str, String, Vec<Column>), ProtocolError> {
     let images = requests.len();
     let results = together(requests, |request| {
         let inference = inference.clone();
@@ -214,7 +224,8 @@ async fn of_files(
         let row = |(result, _): &(InstanceResult, _)| of_findings(model, &result.findings, head);
         Ok(results.iter().map(row).collect())
     })?;
-    Ok((check, columns))
+    let device = named(results.iter().filter_map(|(result, _)| result.device.clone()));
+    Ok((check, device, columns))
 }
 
 fn columns(

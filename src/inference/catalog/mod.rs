@@ -26,7 +26,7 @@ use crate::fault::{Fault, FaultKind};
 pub struct Settings {
     /// Threads that decode images and, without a GPU, run networks.
     pub cores: usize,
-    /// On a GPU: copies of each model, each with sessions of its own.
+    /// On GPUs: copies of each model on each of them, each with sessions of its own.
     pub instances: usize,
     /// Images that may wait for one model.
     pub queue: usize,

@@ -14,8 +14,8 @@ use super::{Catalog, Contents, Settings};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::served::ServedModel;
 use crate::model::{Package, Policy, Stage};
-use crate::runtime::proof::{Unproven, prove};
-use crate::runtime::{Device, Runtime};
+use crate::runtime::Runtime;
+use crate::runtime::proof::{Unproven, prove_on};
 use crate::telemetry::metrics::Metrics;
 
 /// Which packages are served.
@@ -50,7 +50,8 @@ impl From<&PathBuf> for RepositorySettings {
 pub(in crate::inference) struct Repository {
     settings: RepositorySettings,
     run: Settings,
-    runtime: Runtime,
+    /// One for each device.
+    runtimes: Vec<Runtime>,
     metrics: Metrics,
     catalog: Arc<Catalog>,
     inside: Mutex<Inside>,
@@ -75,7 +76,7 @@ impl Repository {
     pub(in crate::inference) fn new(
         settings: RepositorySettings,
         run: Settings,
-        runtime: Runtime,
+        runtimes: Vec<Runtime>,
         metrics: Metrics,
         catalog: Arc<Catalog>,
     ) -> Self {
@@ -86,7 +87,7 @@ impl Repository {
         Self {
             settings,
             run,
-            runtime,
+            runtimes,
             metrics,
             catalog,
             inside: Mutex::new(Inside {
@@ -209,7 +210,7 @@ impl Repository {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
             _ => catch_unwind(AssertUnwindSafe(|| {
-                serve(package, &self.runtime, self.run, started)
+                serve(package, &self.runtimes, self.run, started, &self.metrics)
             }))
             .unwrap_or_else(|_| Err(broken()))
             .map(Arc::new),
@@ -221,7 +222,7 @@ impl Repository {
                     model,
                     version,
                     digest = served.digest,
-                    device = %served.device,
+                    device = served.device(),
                     difference = served.difference,
                     proven_in_ms = served.proven_in.as_millis() as u64,
                     "model.ready"
@@ -298,20 +299,24 @@ fn unknown() -> Fault {
     )
 }
 
-/// Proves a package on the device that will serve it, and makes it one that can be asked.
+/// Proves a package on each device that will serve it, and makes it one that can be asked.
 fn serve(
     package: Package,
-    runtime: &Runtime,
+    runtimes: &[Runtime],
     settings: Settings,
     started: Instant,
+    metrics: &Metrics,
 ) -> Result<ServedModel, Unproven> {
     // on the CPU each worker has an engine of its own
-    let count = match runtime.device {
-        Device::Cpu => settings.cores,
-        Device::Cuda(_) => settings.instances,
+    let count = |runtime: &Runtime| {
+        if runtime.batch_sizes().len() > 1 {
+            settings.instances
+        } else {
+            settings.cores
+        }
     };
-    let proven = prove(&package, runtime, count)?;
-    ServedModel::new(package, proven, settings.queue, started.elapsed()).map_err(|reason| Unproven {
+    let proven = prove_on(&package, runtimes, count)?;
+    ServedModel::new(package, proven, settings.queue, started.elapsed(), metrics).map_err(|reason| Unproven {
         stage: Stage::Swap,
         reason,
     })

@@ -13,7 +13,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor};
 use prost::Message;
 
-use super::{Bucket, Engine, Runtime, Sessions, builder};
+use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, failed_in, share};
 use crate::model::ModelManifest;
 use crate::model::onnx_format::{DataType, ModelProto, TensorProto};
 use crate::runtime::{Device, RuntimeError, memory};
@@ -67,29 +67,81 @@ impl Network {
     /// # Errors
     /// As [`Engine::load`].
     pub fn engine(&self, manifest: &ModelManifest) -> Result<Engine, RuntimeError> {
-        let device = self.runtime.device;
-        let failed = |error: ort::Error| match device {
-            Device::Cpu => RuntimeError::Load(error.to_string()),
-            Device::Cuda(_) => RuntimeError::Device {
-                device,
-                cause: error.to_string(),
-            },
-        };
-        let sessions = match device {
-            Device::Cpu => Sessions::Cpu(self.session().map_err(failed)?),
-            Device::Cuda(index) => {
-                let shape = manifest.preprocessing.input_shape();
-                let bucket = |size: &usize| Bucket::new(self.session()?, index, shape, *size);
-                let buckets: ort::Result<_> = device.buckets().iter().map(bucket).collect();
-                Sessions::Gpu(buckets.map_err(failed)?)
-            }
+        let sessions = if self.runtime.batch_sizes().len() > 1 {
+            self.batches(manifest)?
+        } else {
+            Sessions::Cpu(self.session(None).map_err(|error| self.failed(&error))?)
         };
         memory::trim();
-        Engine::new(device, sessions, manifest)
+        Engine::new(&self.runtime, sessions, manifest)
     }
 
-    fn session(&self) -> ort::Result<Session> {
-        let mut builder = builder(&self.runtime)?.with_optimization_level(self.level)?;
+    /// A session for each batch size, and two places to gather batches in.
+    fn batches(&self, manifest: &ModelManifest) -> Result<Sessions, RuntimeError> {
+        let Runtime {
+            device, gpu_memory, ..
+        } = self.runtime;
+        let sizes = self.runtime.batch_sizes();
+        let limits: Vec<Option<u64>> = match gpu_memory {
+            None => vec![None; sizes.len()],
+            Some(limit) => {
+                let total = limit.saturating_mul(1 << 20);
+                share::shares(total, self.bytes.len() as u64, sizes)
+                    .map_err(|cause| RuntimeError::Memory {
+                        device,
+                        limit: gpu_memory,
+                        cause,
+                    })?
+                    .into_iter()
+                    .map(Some)
+                    .collect()
+            }
+        };
+        let failed = |error: ort::Error| self.failed(&error);
+        let bucket = |(&size, limit): (&usize, Option<u64>)| -> ort::Result<Bucket> {
+            Ok(Bucket {
+                size,
+                session: self.session(limit)?,
+            })
+        };
+        let buckets: ort::Result<Vec<Bucket>> = sizes.iter().zip(limits).map(bucket).collect();
+        let buckets = buckets.map_err(failed)?;
+        let (input, shape) = (
+            &manifest.preprocessing.tensor,
+            manifest.preprocessing.input_shape(),
+        );
+        // where the network has no such input, the engine says so in better words
+        let has_input = |bucket: &Bucket| bucket.session.inputs().iter().any(|one| one.name() == input);
+        let mut stagings = Vec::new();
+        if buckets.first().is_some_and(has_input) {
+            let memory = if self.runtime.stands_in {
+                Device::Cpu
+            } else {
+                device
+            };
+            for _ in 0..2 {
+                stagings.push(Staging::new(&buckets, memory, input, shape).map_err(failed)?);
+            }
+            // while one is run, the other is on the device already: what is proven has to fit beside it
+            if let Some(other) = stagings.last_mut() {
+                other.occupy().map_err(failed)?;
+            }
+        }
+        Ok(Sessions::Batches { buckets, stagings })
+    }
+
+    /// What ONNX Runtime says while it loads.
+    fn failed(&self, error: &ort::Error) -> RuntimeError {
+        let device = self.runtime.device;
+        match failed_in(device, self.runtime.gpu_memory, error) {
+            RuntimeError::Run(cause) if device == Device::Cpu => RuntimeError::Load(cause),
+            RuntimeError::Run(cause) => RuntimeError::Device { device, cause },
+            memory => memory,
+        }
+    }
+
+    fn session(&self, limit: Option<u64>) -> ort::Result<Session> {
+        let mut builder = builder(&self.runtime, limit)?.with_optimization_level(self.level)?;
         for (name, value) in &self.weights {
             builder = builder.with_initializer(name, Arc::clone(value))?;
         }
@@ -124,7 +176,7 @@ fn optimised(runtime: &Runtime, model: &[u8]) -> Result<Vec<u8>, Off> {
     let file = rustix::fs::memfd_create("network", rustix::fs::MemfdFlags::CLOEXEC).map_err(memory)?;
     let mut file = File::from(file);
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let written = builder(runtime)
+    let written = builder(runtime, None)
         // it warns that the result is for this processor only, as it is meant to be
         .and_then(|builder| Ok(builder.with_log_level(LogLevel::Error)?))
         .and_then(|builder| Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?))

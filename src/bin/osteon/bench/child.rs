@@ -43,7 +43,7 @@ impl OwnServer {
         if let Some(models) = &given.models {
             command.arg("--models").arg(models);
         }
-        if let Some(device) = given.device {
+        if let Some(device) = &given.device {
             command.arg("--device").arg(device.to_string());
         }
         if let Some(library) = &given.onnxruntime {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
-use osteon::runtime::Device;
+use osteon::runtime::Devices;
 use tokio::signal::unix::{SignalKind, signal};
 
 use child::OwnServer;
@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     models: Option<PathBuf>,
     /// For a server of its own: what the models run on, as for `osteon serve` [default: cpu]
     #[arg(long, env = "OSTEON_DEVICE", value_name = "DEVICE")]
-    device: Option<Device>,
+    device: Option<Devices>,
     /// For a server of its own: the ONNX Runtime shared library [default: searched for]
     #[arg(long, env = "OSTEON_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -110,7 +110,7 @@ async fn measure(arguments: Arguments, files: Vec<Bytes>) -> anyhow::Result<Exit
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let suggests = arguments.suggest.is_some();
     let tried: Vec<Option<Settings>> = if suggests {
-        let candidates = suggest::candidates(cores, arguments.device.unwrap_or_default());
+        let candidates = suggest::candidates(cores, arguments.device.clone().unwrap_or_default().first());
         candidates.into_iter().map(Some).collect()
     } else {
         vec![None]
@@ -149,7 +149,7 @@ async fn measure(arguments: Arguments, files: Vec<Bytes>) -> anyhow::Result<Exit
             model: served,
             models: absolute(&arguments.models)?,
             onnxruntime: absolute(&arguments.onnxruntime)?,
-            device: arguments.device.unwrap_or_default(),
+            device: arguments.device.clone().unwrap_or_default(),
             cores,
             p99_ms,
             when: now(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use osteon::runtime::Device;
+use osteon::runtime::{Device, Devices};
 use serde::Serialize;
 
 use super::settings::Settings;
@@ -101,7 +101,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) model: String,
     pub(super) models: Option<PathBuf>,
     pub(super) onnxruntime: Option<PathBuf>,
-    pub(super) device: Device,
+    pub(super) device: Devices,
     pub(super) cores: usize,
     pub(super) p99_ms: f64,
     pub(super) when: String,
@@ -247,7 +247,7 @@ mod tests {
             model: "lungs version 2".to_owned(),
             models: Some("/srv/\"models\"".into()),
             onnxruntime: None,
-            device: Device::Cuda(1),
+            device: Device::Cuda(1).into(),
             cores: 4,
             p99_ms: 2000.0,
             when: "2026-11-25 07:00 UTC".to_owned(),
@@ -263,7 +263,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let config = Config::resolve(Given::default(), Some(&path)).unwrap();
         assert_eq!((config.cores, config.instances, config.queue), (3, 2, 512));
-        assert_eq!(config.device, Device::Cuda(1));
+        assert_eq!(config.device, Device::Cuda(1).into());
         assert_eq!(config.models, Path::new("/srv/\"models\""));
     }
 }

@@ -1,0 +1,355 @@
+//! The threads of GPUs, with sessions of the CPU in their places: real networks, real bindings, and other names.
+
+use std::path::Path;
+
+use prost::Message;
+
+use super::*;
+use crate::inference::{Inference, Settings, TensorRequest};
+use crate::model::onnx_format::{DataType, ModelProto, NodeProto, TensorProto};
+use crate::model::{GoldenInput, Package};
+use crate::runtime::Runtime;
+
+const FIRST: Device = Device::Cuda(0);
+const SECOND: Device = Device::Cuda(1);
+
+fn models() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+fn package() -> Package {
+    Package::open(&models().join("spine-osteoporosis-phantom/1")).unwrap()
+}
+
+fn runtime(device: Device) -> Runtime {
+    Runtime::open(None, Device::Cpu).unwrap().standing_in_for(device)
+}
+
+fn engine(device: Device, package: &Package) -> Engine {
+    Engine::load(&runtime(device), &package.model, &package.manifest).unwrap()
+}
+
+/// An engine whose network loads, and fails whenever it is run.
+fn broken_engine(device: Device, package: &Package) -> Engine {
+    let mut model = ModelProto::decode(&package.model[..]).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    for output in graph.node.iter_mut().flat_map(|node| &mut node.output) {
+        if output == "probabilities" {
+            *output = "before".to_owned();
+        }
+    }
+    graph.initializer.push(TensorProto {
+        name: "impossible".to_owned(),
+        dims: vec![2],
+        data_type: DataType::Int64 as i32,
+        raw_data: [1_000_003_i64, 2]
+            .iter()
+            .flat_map(|side| side.to_le_bytes())
+            .collect(),
+        ..TensorProto::default()
+    });
+    graph.node.push(NodeProto {
+        op_type: "Reshape".to_owned(),
+        name: "fails".to_owned(),
+        input: vec!["before".to_owned(), "impossible".to_owned()],
+        output: vec!["probabilities".to_owned()],
+        ..NodeProto::default()
+    });
+    Engine::load(&runtime(device), &model.encode_to_vec(), &package.manifest).unwrap()
+}
+
+fn images(package: &Package, count: u64) -> Vec<Tensor> {
+    let shape = package.manifest.preprocessing.input_shape();
+    (0..count)
+        .map(|seed| GoldenInput::Noise { seed: 100 + seed }.tensor(shape).unwrap())
+        .collect()
+}
+
+fn batcher(engines: Vec<Engine>) -> (Batcher, Metrics) {
+    let metrics = Metrics::new().unwrap();
+    let batcher = Batcher::start(engines, 256, &Arc::default(), &metrics).unwrap();
+    (batcher, metrics)
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
+}
+
+async fn all(batcher: &Batcher, images: &[Tensor]) -> Vec<Result<Answer, Fault>> {
+    let call = Call::default();
+    let run = |image: &Tensor| batcher.run(image.clone(), &call, soon());
+    futures_util::future::join_all(images.iter().map(run)).await
+}
+
+/// A line with seats and nobody who runs what is gathered.
+fn rehearsal(devices: &[Device], package: &Package) -> (Shared, Vec<Staging>) {
+    let seats: Vec<_> = devices.iter().map(|device| (*device, 32)).collect();
+    (Shared::new(&seats, 256), engine(FIRST, package).lend_stagings())
+}
+
+fn push(shared: &Shared, image: &Tensor) -> oneshot::Receiver<Result<Answer, Fault>> {
+    shared.push(image.clone(), &Call::default(), soon()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_devices_share_the_line_and_every_answer_is_that_of_the_image_alone() {
+    let package = package();
+    let images = images(&package, 150);
+    let mut alone = Engine::load(
+        &Runtime::open(None, Device::Cpu).unwrap(),
+        &package.model,
+        &package.manifest,
+    )
+    .unwrap();
+    let (batcher, metrics) = batcher(vec![engine(FIRST, &package), engine(SECOND, &package)]);
+    let answers = all(&batcher, &images).await;
+    let mut ran = [0, 0];
+    for (image, answer) in images.iter().zip(answers) {
+        let answer = answer.unwrap();
+        ran[usize::from(answer.device == SECOND)] += 1;
+        let expected = alone.run(&[image]).unwrap().remove(0).values();
+        for (found, expected) in answer.prediction.values().iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
+        }
+    }
+    assert!(ran[0] > 0 && ran[1] > 0, "{ran:?}");
+    let text = metrics.text();
+    for (device, images) in [("cuda:0", ran[0]), ("cuda:1", ran[1])] {
+        let line = format!("osteon_device_images_total{{device=\"{device}\"}} {images}");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    assert!(!text.contains("osteon_device_failures_total{"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_device_fails_at_another_does_and_the_failures_are_counted() {
+    let package = package();
+    let images = images(&package, 60);
+    let (batcher, metrics) = batcher(vec![broken_engine(FIRST, &package), engine(SECOND, &package)]);
+    for answer in all(&batcher, &images).await {
+        assert_eq!(answer.unwrap().device, SECOND);
+    }
+    let text = metrics.text();
+    let failures = text
+        .lines()
+        .find_map(|line| line.strip_prefix("osteon_device_failures_total{device=\"cuda:0\"} "))
+        .map(|count| count.parse::<u32>().unwrap());
+    // the first batch; then it rests
+    assert_eq!(failures, Some(1), "{text}");
+    assert!(
+        text.contains("osteon_device_images_total{device=\"cuda:1\"} 60"),
+        "{text}"
+    );
+    assert_eq!(batcher.waiting(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_device_fails_the_request_does_and_the_next_is_tried_again() {
+    let package = package();
+    let images = images(&package, 2);
+    let (batcher, metrics) = batcher(vec![
+        broken_engine(FIRST, &package),
+        broken_engine(SECOND, &package),
+    ]);
+    for round in 1..=3 {
+        let fault = all(&batcher, &images[..1]).await.remove(0).unwrap_err();
+        assert_eq!(fault.code, "engine");
+        let text = metrics.text();
+        for device in ["cuda:0", "cuda:1"] {
+            let line = format!("osteon_device_failures_total{{device=\"{device}\"}} {round}");
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+    }
+    let (one, metrics) = self::batcher(vec![broken_engine(FIRST, &package)]);
+    assert_eq!(
+        all(&one, &images[..1]).await.remove(0).unwrap_err().code,
+        "engine"
+    );
+    assert!(
+        metrics
+            .text()
+            .contains("osteon_device_failures_total{device=\"cuda:0\"} 1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_another_size_costs_itself_and_nothing_beside_it() {
+    let package = package();
+    let mut images = images(&package, 8);
+    images[3].values.pop();
+    let (batcher, metrics) = batcher(vec![engine(FIRST, &package)]);
+    for (index, answer) in all(&batcher, &images).await.into_iter().enumerate() {
+        assert_eq!(answer.is_ok(), index != 3, "{index}");
+    }
+    assert!(!metrics.text().contains("osteon_device_failures_total{"));
+}
+
+#[test]
+fn the_next_batch_is_gathered_while_the_present_one_runs() {
+    let package = package();
+    let images = images(&package, 40);
+    let (shared, mut stagings) = rehearsal(&[FIRST], &package);
+    let staging = stagings.remove(0);
+    // the engine is busy
+    assert!(shared.waiting().seats.begin(0, Instant::now()));
+    let callers: Vec<_> = images.iter().map(|image| push(&shared, image)).collect();
+    std::thread::scope(|scope| {
+        let gathering = scope.spawn(|| shared.gather(0, staging).unwrap());
+        let until = soon();
+        while shared.waiting().seats.room(0) > 0 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        assert_eq!(shared.waiting().line.len(), 8, "no more than the largest batch");
+        assert!(!gathering.is_finished(), "it waits for the engine");
+        shared.ended(0, None);
+        let batch = gathering.join().unwrap();
+        assert_eq!((batch.works.len(), batch.staging.len()), (32, 32));
+        for (image, (_, work)) in images.iter().zip(&batch.works) {
+            assert!(image.values == work.tensor.values);
+        }
+    });
+    assert_eq!(callers.len(), 40);
+}
+
+#[test]
+fn an_engine_that_is_free_waits_for_nobody() {
+    let package = package();
+    let (shared, mut stagings) = rehearsal(&[FIRST], &package);
+    let _caller = push(&shared, &images(&package, 1)[0]);
+    // there is only this one: were more waited for, nothing would come back
+    let batch = shared.gather(0, stagings.remove(0)).unwrap();
+    assert_eq!(batch.works.len(), 1);
+}
+
+#[test]
+fn a_batch_that_nobody_waits_for_any_more_is_not_run() {
+    let package = package();
+    let images = images(&package, 3);
+    let (shared, mut stagings) = rehearsal(&[FIRST], &package);
+    assert!(shared.waiting().seats.begin(0, Instant::now()));
+    let staging = stagings.remove(0);
+    let gone: Vec<_> = images[..2].iter().map(|image| push(&shared, image)).collect();
+    std::thread::scope(|scope| {
+        let gathering = scope.spawn(|| shared.gather(0, staging).unwrap());
+        let until = soon();
+        while shared.waiting().seats.room(0) > 30 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        drop(gone);
+        shared.ended(0, None);
+        while shared.waiting().seats.room(0) < 32 {
+            assert!(Instant::now() < until && !gathering.is_finished());
+            std::thread::yield_now();
+        }
+        let _caller = push(&shared, &images[2]);
+        let batch = gathering.join().unwrap();
+        assert_eq!((batch.works.len(), batch.staging.len()), (1, 1));
+        assert!(batch.works[0].1.tensor.values == images[2].values);
+    });
+}
+
+#[test]
+fn what_was_gathered_for_a_device_that_has_failed_goes_to_another() {
+    let package = package();
+    let images = images(&package, 4);
+    let (shared, mut stagings) = rehearsal(&[FIRST, SECOND], &package);
+    let now = Instant::now();
+    // both are busy, the first one for longer
+    assert!(shared.waiting().seats.begin(0, now));
+    assert!(shared.waiting().seats.begin(1, now + Duration::from_millis(1)));
+    let _callers: Vec<_> = images.iter().map(|image| push(&shared, image)).collect();
+    let (of_first, of_second) = (stagings.remove(0), stagings.remove(0));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| shared.gather(0, of_first));
+        let second = scope.spawn(|| shared.gather(1, of_second));
+        let until = soon();
+        while shared.waiting().seats.room(0) > 28 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        shared.ended(0, Some(Works::new()));
+        shared.ended(1, None);
+        let batch = second.join().unwrap().unwrap();
+        assert_eq!(batch.works.len(), 4);
+        assert!(batch.works.iter().all(|(_, work)| work.failed_on == [FIRST]));
+        shared.waiting().open = false;
+        shared.changed.notify_all();
+        assert!(first.join().unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_batch_is_what_waits_up_to_the_largest_without_those_who_hung_up() {
+    let package = package();
+    let images = images(&package, 6);
+    let (shared, _) = rehearsal(&[FIRST], &package);
+    let mut callers = Vec::new();
+    for (place, image) in images.iter().enumerate() {
+        let answer = push(&shared, image);
+        // the third caller hangs up
+        if place != 2 {
+            callers.push(answer);
+        }
+    }
+    let mut waiting = shared.waiting();
+    waiting.seats.gathered(0, 28);
+    let taken = waiting.take(0, Instant::now());
+    let found: Vec<_> = taken.iter().map(|(_, work)| &work.tensor.values).collect();
+    let expected: Vec<_> = [0, 1, 3, 4]
+        .iter()
+        .map(|&index: &usize| &images[index].values)
+        .collect();
+    assert!(found == expected);
+    assert_eq!(waiting.line.len(), 1);
+}
+
+/// From the models folder to the answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_proven_on_each_device_and_answers_say_which_one_served() {
+    let settings = Settings {
+        cores: 1,
+        instances: 1,
+        queue: 256,
+        deadline: Duration::from_mins(1),
+    };
+    let loaded = |runtimes: Vec<Runtime>| {
+        let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
+        inference.load(&models(), runtimes);
+        inference
+    };
+    let inference = loaded(vec![runtime(FIRST), runtime(SECOND)]);
+    let model = inference.catalog().all().remove(0);
+    assert_eq!(
+        (model.device().as_str(), model.provider()),
+        ("cuda:0,cuda:1", "CUDA")
+    );
+    let asked = images(&package(), 64).into_iter().map(|tensor| {
+        inference.infer(TensorRequest {
+            model: model.manifest.name.clone(),
+            version: None,
+            tensor,
+            call: Call::default(),
+        })
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    let devices: Vec<Device> = answers.into_iter().map(|answer| answer.unwrap().device).collect();
+    assert!(
+        devices.contains(&FIRST) && devices.contains(&SECOND),
+        "{devices:?}"
+    );
+
+    // one of two that cannot hold the model: nothing is served, and the device is named
+    let small = runtime(SECOND).with_gpu_memory(Some(4));
+    let inference = loaded(vec![runtime(FIRST), small]);
+    let reason = inference.catalog().not_ready().unwrap();
+    for said in [
+        "4 MiB",
+        "on cuda:1",
+        "once for each of 6 batch sizes",
+        "--gpu-memory-mib",
+    ] {
+        assert!(reason.contains(said), "{reason}");
+    }
+}
