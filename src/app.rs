@@ -62,6 +62,17 @@ fn repository(config: &Config) -> anyhow::Result<RepositorySettings> {
     })
 }
 
+/// ONNX Runtime on each device that models are to run on; a door needs none.
+async fn runtimes(config: &Config) -> anyhow::Result<Option<Vec<Runtime>>> {
+    if !config.role.works() {
+        return Ok(None);
+    }
+    let (asked, devices) = (config.onnxruntime.clone(), config.device.clone());
+    let opened = tokio::task::spawn_blocking(move || Runtime::open_on(asked.as_deref(), &devices));
+    let limited = |runtime: Runtime| runtime.with_gpu_memory(config.gpu_memory_mib);
+    Ok(Some(opened.await??.into_iter().map(limited).collect()))
+}
+
 /// Looks at the models folder until the server stops; a look that takes longer than the time between two is never doubled.
 async fn watch(inference: Inference, every: Duration, stopping: CancellationToken) {
     while stopping
@@ -109,15 +120,7 @@ impl Server {
     /// A sentence for whoever starts the server: the library, the folder or the address that is missing or taken.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         failpoint::start();
-        let runtimes = if config.role.works() {
-            let (asked, devices) = (config.onnxruntime.clone(), config.device.clone());
-            let opened =
-                tokio::task::spawn_blocking(move || Runtime::open_on(asked.as_deref(), &devices)).await??;
-            let limited = |runtime: Runtime| runtime.with_gpu_memory(config.gpu_memory_mib);
-            Some(opened.into_iter().map(limited).collect::<Vec<_>>())
-        } else {
-            None
-        };
+        let runtimes = runtimes(&config).await?;
         let store = Store::open(&config.store)
             .await
             .map_err(|error| explain(error, &config.store))?;

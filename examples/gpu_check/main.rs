@@ -31,6 +31,9 @@ struct Arguments {
     /// Batches in a row, of changing sizes
     #[arg(long, default_value_t = 10_000)]
     runs: usize,
+    /// Batches of each size, for its time
+    #[arg(long, default_value_t = 200)]
+    batches: usize,
     /// Times that the model is loaded and proven anew
     #[arg(long, default_value_t = 100)]
     reloads: usize,
@@ -75,11 +78,11 @@ fn main() -> anyhow::Result<()> {
         .map(|image| Ok(reference.run(&[image])?.remove(0).values()))
         .collect::<anyhow::Result<_>>()?;
     decisions(&package, &mut engine, &images, &expected)?;
-    speed(&mut engine, &images, &expected)?;
+    speed(&mut engine, &images, &expected, arguments.batches)?;
     runs(gpu, &mut engine, &images, &expected, arguments.runs)?;
     // what CUDA itself takes is there from the first session on, so this is an upper bound
     let taken = gpu_mebibytes(gpu)?.saturating_sub(before);
-    overlapped(engine, &images)?;
+    overlapped(engine, &images, arguments.batches)?;
     limit(&package, gpu, taken)?;
 
     for devices in [&runtimes[..1], &runtimes[..]] {
@@ -136,14 +139,19 @@ fn images(package: &Package) -> Vec<Tensor> {
 }
 
 /// Every bucket alone: time, rate, and how far each place is from the CPU.
-fn speed(engine: &mut Engine, images: &[Tensor], expected: &[Vec<f32>]) -> anyhow::Result<()> {
+fn speed(
+    engine: &mut Engine,
+    images: &[Tensor],
+    expected: &[Vec<f32>],
+    batches: usize,
+) -> anyhow::Result<()> {
     for size in engine.batch_sizes() {
         let mut worst: f32 = 0.0;
         for start in 0..images.len() {
             worst = worst.max(check(engine, images, expected, start, size)?);
         }
         let batch: Vec<&Tensor> = images.iter().cycle().take(size).collect();
-        let mut times: Vec<f64> = (0..200)
+        let mut times: Vec<f64> = (0..batches.max(1))
             .map(|_| {
                 let started = Instant::now();
                 engine.run(&batch)?;
@@ -161,8 +169,7 @@ fn speed(engine: &mut Engine, images: &[Tensor], expected: &[Vec<f32>]) -> anyho
 }
 
 /// Every bucket while the next batch is gathered and sent, as the server does it.
-fn overlapped(mut engine: Engine, images: &[Tensor]) -> anyhow::Result<()> {
-    const BATCHES: usize = 300;
+fn overlapped(mut engine: Engine, images: &[Tensor], batches: usize) -> anyhow::Result<()> {
     let stagings = engine.lend_stagings();
     let (give_back, empty) = std::sync::mpsc::channel();
     for staging in stagings {
@@ -181,7 +188,7 @@ fn overlapped(mut engine: Engine, images: &[Tensor]) -> anyhow::Result<()> {
                 }
                 anyhow::Ok(())
             });
-            for _ in 0..BATCHES {
+            for _ in 0..batches {
                 let mut staging = empty.recv()?;
                 staging
                     .extend(batch.iter().copied())
@@ -193,7 +200,7 @@ fn overlapped(mut engine: Engine, images: &[Tensor]) -> anyhow::Result<()> {
             drop(hand_over);
             running.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
         })?;
-        let milliseconds = started.elapsed().as_secs_f64() * 1e3 / BATCHES as f64;
+        let milliseconds = started.elapsed().as_secs_f64() * 1e3 / batches.max(1) as f64;
         say(&json!({
             "check": "overlapped", "batch": size, "mean_ms": milliseconds, "images_per_s": size as f64 * 1e3 / milliseconds,
         }));

@@ -57,6 +57,30 @@ fn a_misspelt_key_and_a_missing_file_are_named() {
 }
 
 #[test]
+fn gpus_and_the_memory_of_each_are_named_in_the_file_as_on_the_command_line() {
+    let resolved = |text: &str| {
+        let (_folder, path) = file(text);
+        Config::resolve(Given::default(), Some(&path)).map_err(|error| error.to_string())
+    };
+    let config = resolved("device = \"cuda:0,cuda:2\"\ngpu-memory-mib = 4096\n").unwrap();
+    assert_eq!(config.device.to_string(), "cuda:0,cuda:2");
+    assert_eq!(config.gpu_memory_mib, Some(4096));
+    let default = resolved("").unwrap();
+    assert_eq!(
+        (default.device, default.gpu_memory_mib),
+        (Devices::default(), None)
+    );
+    for (wrong, said) in [
+        ("device = \"gpu\"", "cuda:0,cuda:1 or cuda:all"),
+        ("device = \"cuda:1,cuda:1\"", "twice"),
+        ("gpu-memory-mib = 0", "leave it out"),
+    ] {
+        let error = resolved(wrong).unwrap_err();
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn sites_are_named_in_the_file() {
     let (_folder, path) = file("queue = 7\n\n[sites]\n\"General Hospital\" = \"general\"\n");
     let config = Config::resolve(Given::default(), Some(&path)).unwrap();

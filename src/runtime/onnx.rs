@@ -13,8 +13,9 @@ use ort::ep::{ArenaExtendStrategy, CUDA};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use super::gpus::{self, Gpu};
 use super::library::{CUDA_RUNTIME, CudaFolders, Located, cuda_folders, locate};
-use super::{Device, Devices, RuntimeError, gpus, memory};
+use super::{Device, Devices, RuntimeError, memory};
 
 mod bucket;
 mod engine;
@@ -110,8 +111,21 @@ impl Runtime {
 
     /// How many GPUs CUDA shows to this process.
     fn gpus(&self) -> Result<u16, String> {
+        gpus::count(&self.cuda()?)
+    }
+
+    /// CUDA's runtime: where it lies, or its name.
+    fn cuda(&self) -> Result<PathBuf, String> {
         let folder = cuda_folders(&self.library)?.cuda.unwrap_or_default();
-        gpus::count(&folder.join(CUDA_RUNTIME))
+        Ok(folder.join(CUDA_RUNTIME))
+    }
+
+    /// The GPU that it computes on, if it does on one.
+    fn gpu(&self) -> Result<Option<Gpu>, String> {
+        match self.device {
+            Device::Cuda(index) if !self.stands_in => Gpu::new(&self.cuda()?, index).map(Some),
+            Device::Cuda(_) | Device::Cpu => Ok(None),
+        }
     }
 
     /// The same, whose engines take at most so many MiB of a GPU's memory each; without a number, what they need.

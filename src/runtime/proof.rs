@@ -36,7 +36,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
     let off = |stage| {
         move |reason: String| match runtime.device {
             Device::Cpu => at(stage)(reason),
-            device => at(stage)(format!("on {device}: {reason}")),
+            device @ Device::Cuda(_) => at(stage)(format!("on {device}: {reason}")),
         }
     };
     let inputs = golden_inputs(package, |image| image).map_err(goldens)?;

@@ -30,7 +30,7 @@ pub(crate) fn loaded(settings: RepositorySettings) -> Inference {
         deadline: Duration::from_secs(30),
     };
     let inference = Inference::new(run, Metrics::new().unwrap()).unwrap();
-    inference.load(settings, &Runtime::open(None, Device::Cpu).unwrap());
+    inference.load(settings, Runtime::open(None, Device::Cpu).unwrap());
     inference
 }
 

@@ -138,6 +138,14 @@ impl Seats {
         }
     }
 
+    /// Makes an engine free, if there is one.
+    #[cfg(test)]
+    pub(super) fn release(&mut self, seat: usize) {
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.running = None;
+        }
+    }
+
     fn health(&mut self, seat: usize) -> Option<&mut Health> {
         let device = self.seats[seat].device;
         self.devices.iter_mut().find(|known| known.device == device)

@@ -72,7 +72,7 @@ fn batcher(engines: Vec<Engine>) -> (Batcher, Metrics) {
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_mins(1)
+    Instant::now() + Duration::from_secs(20)
 }
 
 async fn all(batcher: &Batcher, images: &[Tensor]) -> Vec<Result<Answer, Fault>> {
@@ -85,6 +85,22 @@ async fn all(batcher: &Batcher, images: &[Tensor]) -> Vec<Result<Answer, Fault>>
 fn rehearsal(devices: &[Device], package: &Package) -> (Shared, Vec<Staging>) {
     let seats: Vec<_> = devices.iter().map(|device| (*device, 32)).collect();
     (Shared::new(&seats, 256), engine(FIRST, package).lend_stagings())
+}
+
+/// Ends whoever gathers when a test is over, also when it fails.
+struct Over<'a>(&'a Shared);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.open = false;
+        while waiting.line.next(Instant::now()).is_some() {}
+        // an engine that is busy for ever would be waited for
+        for seat in 0..2 {
+            waiting.seats.release(seat);
+        }
+        self.0.changed.notify_all();
+    }
 }
 
 fn push(shared: &Shared, image: &Tensor) -> oneshot::Receiver<Result<Answer, Fault>> {
@@ -194,6 +210,7 @@ fn the_next_batch_is_gathered_while_the_present_one_runs() {
     assert!(shared.waiting().seats.begin(0, Instant::now()));
     let callers: Vec<_> = images.iter().map(|image| push(&shared, image)).collect();
     std::thread::scope(|scope| {
+        let _over = Over(&shared);
         let gathering = scope.spawn(|| shared.gather(0, staging).unwrap());
         let until = soon();
         while shared.waiting().seats.room(0) > 0 {
@@ -217,9 +234,10 @@ fn an_engine_that_is_free_waits_for_nobody() {
     let package = package();
     let (shared, mut stagings) = rehearsal(&[FIRST], &package);
     let _caller = push(&shared, &images(&package, 1)[0]);
-    // there is only this one: were more waited for, nothing would come back
+    let asked = Instant::now();
     let batch = shared.gather(0, stagings.remove(0)).unwrap();
     assert_eq!(batch.works.len(), 1);
+    assert!(asked.elapsed() < Duration::from_secs(10), "it waited for more");
 }
 
 #[test]
@@ -231,6 +249,7 @@ fn a_batch_that_nobody_waits_for_any_more_is_not_run() {
     let staging = stagings.remove(0);
     let gone: Vec<_> = images[..2].iter().map(|image| push(&shared, image)).collect();
     std::thread::scope(|scope| {
+        let _over = Over(&shared);
         let gathering = scope.spawn(|| shared.gather(0, staging).unwrap());
         let until = soon();
         while shared.waiting().seats.room(0) > 30 {
@@ -262,6 +281,7 @@ fn what_was_gathered_for_a_device_that_has_failed_goes_to_another() {
     let _callers: Vec<_> = images.iter().map(|image| push(&shared, image)).collect();
     let (of_first, of_second) = (stagings.remove(0), stagings.remove(0));
     std::thread::scope(|scope| {
+        let _over = Over(&shared);
         let first = scope.spawn(|| shared.gather(0, of_first));
         let second = scope.spawn(|| shared.gather(1, of_second));
         let until = soon();

@@ -114,13 +114,12 @@ impl Network {
         let has_input = |bucket: &Bucket| bucket.session.inputs().iter().any(|one| one.name() == input);
         let mut stagings = Vec::new();
         if buckets.first().is_some_and(has_input) {
-            let memory = if self.runtime.stands_in {
-                Device::Cpu
-            } else {
-                device
-            };
             for _ in 0..2 {
-                stagings.push(Staging::new(&buckets, memory, input, shape).map_err(failed)?);
+                let gpu = self
+                    .runtime
+                    .gpu()
+                    .map_err(|cause| RuntimeError::Device { device, cause })?;
+                stagings.push(Staging::new(&buckets, gpu, input, shape).map_err(failed)?);
             }
             // while one is run, the other is on the device already: what is proven has to fit beside it
             if let Some(other) = stagings.last_mut() {

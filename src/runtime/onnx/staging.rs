@@ -11,10 +11,12 @@ use ort::value::Tensor as Value;
 
 use super::Bucket;
 use crate::image::Tensor;
-use crate::runtime::{Device, RuntimeError};
+use crate::runtime::RuntimeError;
+use crate::runtime::gpus::Gpu;
 
 /// Images that are run together next.
 pub struct Staging {
+    gpu: Option<Gpu>,
     input: String,
     /// The numbers of one image.
     length: usize,
@@ -71,8 +73,8 @@ impl Place {
 }
 
 impl Staging {
-    /// Memory for each of `buckets`, whose sessions compute on `device`; images are `[channels, rows, columns]`.
-    pub(super) fn new(buckets: &[Bucket], device: Device, input: &str, shape: [usize; 3]) -> Result<Self> {
+    /// Memory for each of `buckets`, whose sessions compute on `gpu`, or on the CPU; images are `[channels, rows, columns]`.
+    pub(super) fn new(buckets: &[Bucket], gpu: Option<Gpu>, input: &str, shape: [usize; 3]) -> Result<Self> {
         let pinned = |index: u16| {
             let info = MemoryInfo::new(
                 AllocationDevice::CUDA_PINNED,
@@ -83,13 +85,14 @@ impl Staging {
             let first = buckets.first().ok_or_else(nowhere)?;
             Allocator::new(&first.session, info)
         };
-        let allocator = match device {
-            Device::Cpu => Allocator::default(),
+        let allocator = match &gpu {
+            None => Allocator::default(),
             // page-locked memory is the same for every GPU, and its number is that of the GPU or 0, by the version of ONNX Runtime
-            Device::Cuda(index) => pinned(index).or_else(|_| pinned(0))?,
+            Some(gpu) => pinned(gpu.index).or_else(|_| pinned(0))?,
         };
         let places = buckets.iter().map(|bucket| Place::new(bucket, &allocator, shape));
         Ok(Self {
+            gpu,
             input: input.to_owned(),
             length: shape.iter().product(),
             places: places.collect::<Result<_>>()?,
@@ -182,6 +185,9 @@ impl Staging {
 
     fn bind(&mut self) -> Result<()> {
         if !self.sent {
+            if let Some(gpu) = &self.gpu {
+                gpu.enter().map_err(ort::Error::new)?;
+            }
             let place = self.places.get_mut(self.at).ok_or_else(nowhere)?;
             place.bind(&self.input, self.images, self.length)?;
             self.sent = true;
@@ -221,4 +227,96 @@ impl Staging {
 
 fn nowhere() -> ort::Error {
     ort::Error::new("there is no room for so many images")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::{GoldenInput, Package};
+    use crate::runtime::{Device, Engine, Runtime};
+
+    fn lent() -> (Package, Engine, Staging) {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let package = Package::open(&models.join("spine-osteoporosis-phantom/1")).unwrap();
+        let runtime = Runtime::open(None, Device::Cpu).unwrap().in_batches();
+        let mut engine = Engine::load(&runtime, &package.model, &package.manifest).unwrap();
+        let mut stagings = engine.lend_stagings();
+        assert_eq!(stagings.len(), 2);
+        (package, engine, stagings.remove(0))
+    }
+
+    fn put(staging: &mut Staging, images: &[Tensor]) {
+        assert!(staging.extend(images.iter()).into_iter().all(|put| put.is_ok()));
+    }
+
+    #[test]
+    fn images_move_on_to_the_size_that_holds_them_and_what_is_behind_them_is_zero() {
+        let (package, mut engine, mut staging) = lent();
+        let shape = package.manifest.preprocessing.input_shape();
+        let images: Vec<Tensor> = (0..5)
+            .map(|seed| GoldenInput::Noise { seed }.tensor(shape).unwrap())
+            .collect();
+        let rows = |staging: &mut Staging| {
+            let at = staging.at;
+            let length = staging.length;
+            let rows = staging.places[at].rows().unwrap().chunks_exact(length);
+            rows.map(<[f32]>::to_vec).collect::<Vec<_>>()
+        };
+        for (count, size) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8)] {
+            put(&mut staging, &images[count - 1..count]);
+            assert_eq!((staging.len(), staging.places[staging.at].size), (count, size));
+        }
+        staging.send();
+        let found = rows(&mut staging);
+        assert!(
+            found[..5]
+                .iter()
+                .zip(&images)
+                .all(|(row, image)| *row == image.values)
+        );
+        assert!(found[5..].iter().flatten().all(|value| *value == 0.0));
+        assert_eq!(engine.run_staged(&mut staging).unwrap().len(), 5);
+        assert!(staging.is_empty(), "what was run is gone");
+
+        // all at once, and fewer than before in the same place
+        put(&mut staging, &images[..4]);
+        staging.send();
+        staging.clear();
+        put(&mut staging, &images[..3]);
+        staging.send();
+        let found = rows(&mut staging);
+        assert!(found.len() == 4 && found[2] == images[2].values);
+        assert!(
+            found[3].iter().all(|value| *value == 0.0),
+            "an image of an earlier batch"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_for_each_image() {
+        let (package, mut engine, mut staging) = lent();
+        let shape = package.manifest.preprocessing.input_shape();
+        let image = GoldenInput::Constant { value: 0.5 }.tensor(shape).unwrap();
+        let odd = Tensor {
+            shape,
+            values: vec![0.0; 3],
+        };
+        let put = staging.extend([&image, &odd, &image].into_iter());
+        assert_eq!(
+            put.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [true, false, true]
+        );
+        assert_eq!(engine.run_staged(&mut staging).unwrap().len(), 2);
+        let many = vec![&image; staging.capacity() + 1];
+        assert!(staging.extend(many.into_iter()).iter().all(Result::is_err));
+        assert!(
+            engine
+                .run(&[&image])
+                .unwrap_err()
+                .to_string()
+                .contains("was lent")
+        );
+    }
 }
