@@ -25,7 +25,8 @@ use osteon::train::data::samples::Image;
 use osteon::train::data::{Augmentation, Samples};
 use osteon::train::learn::batches::{Loader, Ready, Shuffle};
 use osteon::train::learn::engine::Placer;
-use osteon::train::learn::{FitError, Precision, Progress, Recipe, StepReport, fit};
+use osteon::train::learn::engine::device::{Devices, Wanted, choose};
+use osteon::train::learn::{FitError, Precision, Progress, Recipe, StepReport, Training};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -48,6 +49,9 @@ enum Arguments {
         /// Steps of one round
         #[arg(long)]
         steps: usize,
+        /// As for `osteon-train fit`
+        #[arg(long, default_value = "cpu")]
+        device: Wanted,
     },
     /// Epochs of images without a network
     Pipeline {
@@ -70,8 +74,8 @@ enum Arguments {
 const WARM: usize = 2;
 /// Different images of a training; they are seen again and again.
 const IMAGES: u32 = 64;
-/// More steps than are ever asked for.
-const STEPS: usize = 100_000;
+/// More steps than are ever asked for, and few enough that the list of their images takes no memory worth counting.
+const STEPS: usize = 1_000;
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse() {
@@ -81,6 +85,7 @@ fn main() -> anyhow::Result<()> {
             threads,
             batch,
             steps,
+            device,
         } => {
             let recipe = recipe(&json!({"family": network, "channels": 3, "rows": 224, "columns": 224}))?;
             train(
@@ -91,6 +96,7 @@ fn main() -> anyhow::Result<()> {
                     ..recipe
                 },
                 steps,
+                &choose(&device)?.devices,
             )
         }
         Arguments::Pipeline {
@@ -139,7 +145,7 @@ fn contract(recipe: &Recipe) -> Preprocessing {
 }
 
 /// A training as `fit` does it, whose steps wait for lines on standard input; ends the process with the last line.
-fn train(recipe: &Recipe, steps: usize) -> anyhow::Result<()> {
+fn train(recipe: &Recipe, steps: usize, devices: &Devices) -> anyhow::Result<()> {
     let recipe = Recipe {
         augmentation: Augmentation::none(),
         ..recipe.clone()
@@ -162,13 +168,14 @@ fn train(recipe: &Recipe, steps: usize) -> anyhow::Result<()> {
         since: Round::start(),
     };
     let normalise = |plane: &Plane| contract.tensor(plane);
-    fit(
-        &recipe,
-        &samples("T", STEPS * recipe.batch),
-        &samples("V", 4),
-        &normalise,
-        &mut rounds,
-    )?;
+    let training = Training {
+        recipe: &recipe,
+        train: &samples("T", STEPS * recipe.batch),
+        validation: &samples("V", 4),
+        normalise: &normalise,
+        devices,
+    };
+    training.run(None, None, &mut rounds)?;
     anyhow::bail!("more rounds than there are steps")
 }
 
@@ -235,10 +242,10 @@ fn pipeline(recipe: &Recipe, csv: &Path) -> anyhow::Result<()> {
             samples: &samples,
             heads: &heads,
             normalise: &normalise,
-            placer: Placer {
+            placers: vec![Placer {
                 device: Device::Cpu,
                 input: recipe.architecture.input(),
-            },
+            }],
             batch: recipe.batch,
         };
         epoch += 1;

@@ -19,6 +19,7 @@ pub use images::{RunImages, Wanted};
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
+use super::learn::engine::device::Devices;
 use super::learn::fit::Predictions;
 use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, Origin, Recipe, Start};
 use super::network::Weights;
@@ -31,6 +32,9 @@ pub struct Record {
     pub history: Vec<EpochReport>,
     /// The place of the epoch whose weights were kept.
     pub best_epoch: usize,
+    /// Where it ran to its end, as `--device` names it; trainings before this was kept do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Devices>,
     /// Where the images came from.
     pub data: DataRecord,
     /// The held-out patients: temperature and thresholds are chosen on them.
@@ -298,6 +302,7 @@ impl RunFolder {
         let record = Record {
             history: outcome.history.clone(),
             best_epoch: outcome.best_epoch,
+            devices: Some(outcome.devices.clone()),
             data,
             validation,
         };

@@ -14,6 +14,7 @@ use osteon::train::export::Answering;
 use osteon::train::export::description::{Description, read_description};
 use osteon::train::export::package::draft;
 use osteon::train::export::verify::verify;
+use osteon::train::learn::engine::Replicas;
 use osteon::train::learn::{Engine, EpochReport, FitOutcome, Recipe, Start};
 use osteon::train::network::{
     Architecture, Checkpoint, FAMILIES, Graph, Report, Role, Selection, TensorF32, Weights, transfer,
@@ -182,18 +183,19 @@ fn images(contract: &Preprocessing, samples: &BTreeMap<String, Vec<u8>>) -> Vec<
     made.chain(files).collect()
 }
 
-/// One step of gradient descent on `engine`; the statistics become those of the batch. Gives the loss before and after.
-fn step(engine: &mut Engine, images: &[Vec<f32>]) -> [f64; 2] {
+/// One step of gradient descent; the statistics become those of the batch. Gives the loss before and after.
+fn step(network: &mut Replicas, images: &[Vec<f32>]) -> [f64; 2] {
     let batch = images.len();
     let images = images.concat();
     let labels: Vec<f32> = (0..2 * batch).map(|place| (place % 3 % 2) as f32).collect();
-    let input = engine.placer().place(&images, batch).unwrap();
-    let learn = |engine: &mut Engine| {
-        let step = engine.step(&input, &labels, &mut ChaCha8Rng::seed_from_u64(7));
+    let input = [network.first.placer().place(&images, batch).unwrap()];
+    let learn = |network: &mut Replicas| {
+        let step = network.step(&input, &labels, &mut ChaCha8Rng::seed_from_u64(7));
         step.unwrap().loss
     };
-    let before = engine.statistics().unwrap();
-    let first = learn(engine);
+    let before = network.first.statistics().unwrap();
+    let first = learn(network);
+    let engine = &mut network.first;
     // a running statistic moves by a tenth towards the batch's
     let after = engine.statistics().unwrap();
     let of_batch: Vec<f32> = before
@@ -211,8 +213,8 @@ fn step(engine: &mut Engine, images: &[Vec<f32>]) -> [f64; 2] {
         .map(|(own, slope)| own - rate * slope)
         .collect();
     engine.set_trained(&moved).unwrap();
-    let second = learn(engine);
-    engine.set_statistics(&of_batch).unwrap();
+    let second = learn(network);
+    network.first.set_statistics(&of_batch).unwrap();
     [first, second]
 }
 
@@ -242,12 +244,14 @@ fn run(
         measures: vec![None, None],
         mean_measure: 0.5,
         images_per_second: 1.0,
+        waiting: 0.0,
     };
     let outcome = FitOutcome {
         graph: graph.clone(),
         weights,
         history: vec![report],
         best_epoch: 0,
+        devices: Device::Cpu.into(),
     };
     let data = DataRecord {
         labels_sha256: String::new(),
@@ -304,16 +308,17 @@ fn every_network_trains_a_step_and_its_export_passes_the_gates() {
         };
         let graph = recipe.graph().unwrap();
         let contract = Preprocessing::grey(rows, columns);
-        let mut engine = Engine::new(&graph, &trained(&graph), THREADS).unwrap();
-        let [before, after] = step(&mut engine, &images(&contract, &samples));
+        let engine = Engine::new(&graph, &trained(&graph), THREADS).unwrap();
+        let mut network = Replicas::new(engine, &[]).unwrap();
+        let [before, after] = step(&mut network, &images(&contract, &samples));
         assert!(
             after < before && before < 20.0,
             "{}: a step led from {before} to {after}",
             family.name
         );
 
-        let weights = engine.weights().unwrap();
-        drop(engine);
+        let weights = network.first.weights().unwrap();
+        drop(network);
         let run = run(
             &folder.path().join(family.name),
             &recipe,

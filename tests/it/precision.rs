@@ -102,18 +102,20 @@ fn convolutions_in_8_bits_answer_as_those_that_were_trained() {
     // two radiographs for the goldens, beside the images of the table
     let size = ["--count", "2", "--rows", "128", "--columns", "96", "--seed", "3"];
     done(&[&["phantom", "--out", &path("images")][..], &size].concat());
-    let mut table = "file,patient,standing\n".to_owned();
+    // the table says who is held out
+    let mut table = "file,patient,standing,split\n".to_owned();
     for image in 0..100 {
         let file = folder.join(format!("images/{image}.png"));
         image::save_buffer(&file, &stripes(image), 48, 64, image::ExtendedColorType::L8).unwrap();
-        table.push_str(&format!("{image}.png,P{image},{}\n", image % 2));
+        let split = ["train", "validation"][image / 2 % 2];
+        table.push_str(&format!("{image}.png,P{image},{},{split}\n", image % 2));
     }
     std::fs::write(folder.join("images/labels.csv"), table).unwrap();
-    let recipe = r#"{"labels": ["standing"], "epochs": 6, "batch": 8, "threads": 1,
+    let told_recipe = r#"{"labels": ["standing"], "epochs": 6, "batch": 8, "threads": 1,
         "augmentation": {"rotation": 0.0},
         "architecture": {"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 8,
                          "widths": [8, 16], "blocks": [1, 1], "pooling": "average", "dropout": 0.0}}"#;
-    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    std::fs::write(folder.join("recipe.json"), told_recipe).unwrap();
     let published =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
     let mut description: serde_json::Value =
@@ -124,7 +126,7 @@ fn convolutions_in_8_bits_answer_as_those_that_were_trained() {
     std::fs::write(folder.join("package.json"), description.to_string()).unwrap();
     let (images, recipe, run) = (path("images/labels.csv"), path("recipe.json"), path("run"));
     let told = ["--labels", &images, "--recipe", &recipe, "--out", &run];
-    done(&[&["fit", "--validation", "0.5"][..], &told].concat());
+    done(&[&["fit"][..], &told].concat());
 
     let exported = export(folder, "int8", &["--precision", "int8"]);
     succeeded(&exported);
@@ -158,4 +160,32 @@ fn convolutions_in_8_bits_answer_as_those_that_were_trained() {
     );
     // values are others, so what ran was not the network in 32 bits
     assert!(!said.contains("values by 0.0e0"), "{said}");
+
+    // a second network that held out the same: both together, on those images
+    std::fs::write(
+        folder.join("recipe.json"),
+        told_recipe.replace("\"threads\"", "\"seed\": 2, \"threads\""),
+    )
+    .unwrap();
+    let other = path("other");
+    done(&["fit", "--labels", &images, "--recipe", &recipe, "--out", &other]);
+    let both = ["--run", &other, "--precision", "int8", "--without-statistics"];
+    succeeded(&export(folder, "both", &both));
+    let package = Package::open(&folder.join("both/tiny/1")).unwrap();
+    assert_eq!(package.manifest.reduced_precision.unwrap().images, 50);
+    let told = [
+        "package",
+        "verify",
+        &path("both/tiny/1"),
+        "--run",
+        &run,
+        "--run",
+        &other,
+    ];
+    let verified = trainer(&told);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(
+        verified.status.success() && said.contains("matrices in int8"),
+        "{said}"
+    );
 }

@@ -20,6 +20,7 @@ const RECIPE: &str = r#"{
 
 struct Stage {
     folder: tempfile::TempDir,
+    device: &'static str,
 }
 
 impl Stage {
@@ -27,6 +28,7 @@ impl Stage {
     fn new(recipe: &str) -> Self {
         let stage = Self {
             folder: tempfile::tempdir().unwrap(),
+            device: "cpu",
         };
         std::fs::write(stage.path("recipe.json"), recipe).unwrap();
         let images = stage.text("images");
@@ -66,7 +68,7 @@ impl Stage {
         let all = [
             "fit",
             "--device",
-            "cpu",
+            self.device,
             "--out",
             &self.text(run),
             "--checkpoint-seconds",
@@ -112,7 +114,8 @@ impl Stage {
         let text = std::fs::read_to_string(self.path(run).join("log.jsonl")).unwrap();
         let line = |line: &str| {
             let mut json: serde_json::Value = serde_json::from_str(line).unwrap();
-            json.as_object_mut().unwrap().remove("images_per_second");
+            let fields = json.as_object_mut().unwrap();
+            fields.retain(|name, _| name != "images_per_second" && name != "waiting");
             json
         };
         text.lines().map(line).collect()
@@ -207,6 +210,57 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
     );
     let finished = stage.fit("whole", true);
     assert!(said(&finished).contains("is finished"), "{}", said(&finished));
+}
+
+#[test]
+fn two_devices_share_each_batch_and_a_training_on_them_goes_on_to_the_same_weights() {
+    let mut stage = Stage::new(RECIPE);
+    stage.device = "cpu,cpu,cpu,cpu,cpu";
+    let refused = stage.fit("crowded", false);
+    assert!(
+        said(&refused).contains("recipe: batch: 4 images cannot be shared by 5 devices"),
+        "{}",
+        said(&refused)
+    );
+    assert!(
+        !stage.path("crowded").exists(),
+        "refused before anything was written"
+    );
+
+    stage.device = "cpu,cpu";
+    let whole = stage.fit("whole", false);
+    assert!(
+        whole.status.success() && said(&whole).contains("training on cpu,cpu"),
+        "{}",
+        said(&whole)
+    );
+    let record = std::fs::read_to_string(stage.path("whole/record.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["devices"], "cpu,cpu");
+    for folder in ["killed", "moved"] {
+        let mut child = stage.begin(folder, false);
+        while stage.standing(folder).is_none_or(|standing| standing < (1, 1)) {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it ended before it was killed"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ended = stage.fit("killed", true);
+    assert!(ended.status.success(), "{}", said(&ended));
+    assert!(
+        stage.weights("whole") == stage.weights("killed"),
+        "the weights differ"
+    );
+    assert_eq!(stage.log("whole"), stage.log("killed"));
+    // on one device alone, it goes on as well, to other draws and norms
+    stage.device = "cpu";
+    let ended = stage.fit("moved", true);
+    assert!(ended.status.success(), "{}", said(&ended));
+    assert!(stage.weights("whole") != stage.weights("moved"));
 }
 
 #[test]
@@ -310,21 +364,24 @@ fn a_full_disk_in_mid_checkpoint_loses_nothing() {
 
 #[test]
 fn a_loss_that_is_not_a_number_stops_with_its_place() {
-    let stage = Stage::new(&RECIPE.replace(
+    let mut stage = Stage::new(&RECIPE.replace(
         "\"mixup\": 0.3",
         "\"schedule\": {\"peak\": 1e30, \"start_divisor\": 1}",
     ));
-    let output = stage.fit("diverged", false);
-    let said = said(&output);
-    assert!(!output.status.success());
-    assert!(
-        said.contains("in epoch 1, step") && said.contains("lower the peak rate"),
-        "{said}"
-    );
-    assert!(
-        stage.standing("diverged").is_some(),
-        "what was trained before is still there"
-    );
+    for (run, device) in [("diverged", "cpu"), ("together", "cpu,cpu")] {
+        stage.device = device;
+        let output = stage.fit(run, false);
+        let said = said(&output);
+        assert!(!output.status.success());
+        assert!(
+            said.contains("in epoch 1, step") && said.contains("lower the peak rate"),
+            "{said}"
+        );
+        assert!(
+            stage.standing(run).is_some(),
+            "what was trained before is still there"
+        );
+    }
 }
 
 #[test]

@@ -197,7 +197,11 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
 #[test]
 fn folds_are_summed_up_and_answer_together_with_mirror_images() {
     let stage = Stage::new(&json!({
-        "labels": ["osteoporosis", "fracture"], "epochs": 2, "batch": 8, "threads": 1, "architecture": architecture(),
+        "heads": [
+            {"name": "findings", "task": "multilabel", "labels": ["osteoporosis", "fracture"]},
+            {"name": "worst", "task": "ordinal", "labels": ["none", "mild", "moderate", "severe"]},
+        ],
+        "epochs": 2, "batch": 8, "threads": 1, "architecture": architecture(),
     }));
     let folds = || {
         stage.with_images(
@@ -233,9 +237,18 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
         "{by_site}"
     );
 
-    let labels = [("osteoporosis", Some(0.9)), ("fracture", Some(0.9))];
+    let labels = [("osteoporosis", Some(0.9)), ("fracture", Some(0.9))]
+        .into_iter()
+        .chain(["none", "mild", "moderate", "severe"].map(|grade| (grade, None)));
+    let labels: Vec<_> = labels.collect();
     stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
     let manifest = stage.json("models/tiny/1/manifest.json");
+    assert_eq!(
+        manifest["heads"][1]["activation"], "sigmoid",
+        "grades are told by thresholds"
+    );
+    assert_eq!(manifest["embedding"], "embedding");
+    assert!(stage.json("models/tiny/1/embedding.json")["origin"].is_string());
     assert_eq!(manifest["lineage"]["views"], "the mean of image and mirror image");
     assert!(manifest["lineage"]["member 2 weights sha256"].is_string());
     assert!(manifest["files"]["recipe-2.json"].is_string());
@@ -244,27 +257,27 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
     let mut told = stage.json("folds/2/recipe.json");
     told["augmentation"]["horizontal_flip"] = json!({"body_part": {"chest": false}, "other": true});
     std::fs::write(recipe, told.to_string()).unwrap();
-    let runs = ["folds/1", "folds/2"].map(|run| stage.text(run));
-    let golden = format!("sample.dcm={}", stage.text("images/000000.dcm"));
-    let refused = trainer(&[
-        "export",
-        "--run",
-        &runs[0],
-        "--run",
-        &runs[1],
-        "--mirror",
-        "--description",
-        &stage.text("package.json"),
-        "--models",
-        &stage.text("others"),
-        "--golden",
-        &golden,
-    ]);
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        !refused.status.success() && words.contains("does not allow horizontal_flip for every image"),
-        "{words}"
-    );
+    for (more, words) in [
+        (
+            ["--mirror", "--without-statistics"],
+            "does not allow horizontal_flip for every image",
+        ),
+        (
+            ["--precision", "fp16"],
+            "none of the images was held out by all 2 networks",
+        ),
+    ] {
+        let runs = ["folds/1", "folds/2"].map(|run| stage.text(run));
+        let golden = format!("sample.dcm={}", stage.text("images/000000.dcm"));
+        let (description, models) = (stage.text("package.json"), stage.text("others"));
+        let told = [
+            "export", "--run", &runs[0], "--run", &runs[1], "--golden", &golden,
+        ];
+        let where_to = ["--description", &description, "--models", &models];
+        let refused = trainer(&[&told[..], &where_to, &more].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(words), "{said}");
+    }
 }
 
 #[test]

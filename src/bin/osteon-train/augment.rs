@@ -123,8 +123,8 @@ fn explain(recipe: &Path) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
-    let device = device.chosen()?;
     let recipe = read_recipe(&told.recipe)?;
+    let devices = device.chosen(&recipe)?;
     let contract = contract(&recipe, told.preprocessing.as_deref())?;
     let parts = held_out(&source(told)?, &recipe, &contract)?;
     let normalise = |plane: &_| contract.tensor(plane);
@@ -133,7 +133,7 @@ fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
         train: &parts.train,
         validation: &parts.validation,
         normalise: &normalise,
-        device,
+        devices: &devices,
     };
     let arms = ablate(&training, |without| match without {
         Some(name) => eprintln!("training without {name}"),

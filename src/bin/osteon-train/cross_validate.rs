@@ -51,8 +51,8 @@ pub(crate) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let device = arguments.device.chosen()?;
     let mut recipe = read_recipe(&arguments.recipe)?;
+    let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let labelled = read(&arguments.labels, &recipe, &contract)?;
@@ -93,11 +93,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             train(
                 &told,
                 parts(&labelled, fold, &told)?,
-                device,
+                &devices,
                 Duration::from_mins(5),
             )?;
         }
-        answered.push(answers(&told, &labelled, fold, device)?);
+        answered.push(answers(&told, &labelled, fold, devices.first)?);
     }
     let bootstrap = Bootstrap {
         seed: recipe.seed,

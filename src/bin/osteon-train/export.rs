@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use osteon::model::package::MODEL;
 use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
@@ -132,13 +132,10 @@ fn reduce(
     answering: &Answering,
     runtime: &Runtime,
 ) -> anyhow::Result<()> {
-    ensure!(
-        answering.trained.len() == 1,
-        "several networks have no held-out patients in common on which {} could be tried: export them in 32 bits",
-        format.name()
-    );
-    let first = answering.first();
-    let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
+    let images = answering
+        .images()
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("{} has to be tried on held-out patients", format.name()))?;
     let progress = bar("comparing", reduced::steps(format, &images) as u64);
     let said = reduced::reduce(draft, format, answering, &images, runtime, || progress.inc(1))
         .map_err(anyhow::Error::msg)?;

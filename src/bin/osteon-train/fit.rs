@@ -8,15 +8,15 @@ use anyhow::{Context, bail, ensure};
 use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
 use osteon::model::package::sha256;
-use osteon::runtime::Device;
 use osteon::train::data::augment::mirrored;
 use osteon::train::data::columns::Kind;
 use osteon::train::data::index::{Labelled, load, rows};
 use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
+use osteon::train::learn::engine::device::Devices;
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
-use osteon::train::learn::{Engine, FitError, Initial, Recipe, Start, TerminalProgress, Training, start};
+use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
 use osteon::train::network::Matching;
 use osteon::train::run::{DataRecord, RunFolder, RunLock, Source, Validation};
 
@@ -94,24 +94,23 @@ fn matching(text: &str) -> Result<Matching, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let device = arguments.device.chosen()?;
-    let told = if arguments.resume {
-        resumed(&arguments.out)?
+    let (told, devices) = if arguments.resume {
+        resumed(arguments)?
     } else {
-        begun(arguments, device)?
+        begun(arguments)?
     };
     let parts = held_out(&told.source, &told.recipe, &told.contract)?;
     train(
         &told,
         parts,
-        device,
+        &devices,
         Duration::from_secs(arguments.checkpoint_seconds),
     )?;
     eprintln!("next: osteon-train export");
     Ok(())
 }
 
-fn begun(arguments: &Arguments, device: Device) -> anyhow::Result<Told> {
+fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
     let (Some(labels), Some(path)) = (&arguments.labels, &arguments.recipe) else {
         bail!("--labels and --recipe are needed");
     };
@@ -129,7 +128,7 @@ fn begun(arguments: &Arguments, device: Device) -> anyhow::Result<Told> {
         });
     }
     recipe.check()?;
-    recipe.precision.check(device).map_err(FitError::Precision)?;
+    let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
@@ -138,13 +137,14 @@ fn begun(arguments: &Arguments, device: Device) -> anyhow::Result<Told> {
         validation: arguments.validation,
     };
     let (run, lock) = RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?;
-    Ok(Told {
+    let told = Told {
         run,
         _lock: lock,
         recipe,
         contract,
         source,
-    })
+    };
+    Ok((told, devices))
 }
 
 /// Where a training by `recipe` starts. The recipe keeps the file's name and digest only: what is written down names no folder of this
@@ -159,7 +159,8 @@ pub(crate) fn started(recipe: &mut Recipe) -> anyhow::Result<Start> {
     Ok(start)
 }
 
-fn resumed(out: &Path) -> anyhow::Result<Told> {
+fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
+    let out = &arguments.out;
     let run = RunFolder { path: out.to_owned() };
     ensure!(
         !run.is_finished(),
@@ -167,6 +168,7 @@ fn resumed(out: &Path) -> anyhow::Result<Told> {
         out.display()
     );
     let (recipe, contract) = run.told().context("there is nothing to go on with")?;
+    let devices = arguments.device.chosen(&recipe)?;
     let lock = run.lock()?;
     let source = run.source()?;
     ensure!(
@@ -182,17 +184,18 @@ fn resumed(out: &Path) -> anyhow::Result<Told> {
         ),
         None => eprintln!("stopped before its first checkpoint: from the beginning"),
     }
-    Ok(Told {
+    let told = Told {
         run,
         _lock: lock,
         recipe,
         contract,
         source,
-    })
+    };
+    Ok((told, devices))
 }
 
 /// Trains, or goes on with what was trained before, and puts what came of it into the run.
-pub(crate) fn train(told: &Told, parts: Parts, device: Device, every: Duration) -> anyhow::Result<()> {
+pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duration) -> anyhow::Result<()> {
     let Told {
         run,
         recipe,
@@ -219,7 +222,7 @@ pub(crate) fn train(told: &Told, parts: Parts, device: Device, every: Duration) 
         train: &train,
         validation: &validation,
         normalise: &normalise,
-        device,
+        devices,
     };
     let weights = run.initial_weights(recipe)?;
     let outcome = training.run(weights.as_ref(), Some(&run.checkpoints(every)), &mut progress)?;
@@ -227,7 +230,7 @@ pub(crate) fn train(told: &Told, parts: Parts, device: Device, every: Duration) 
     if let Some(failure) = log.failure() {
         eprintln!("the log is not complete: {failure}");
     }
-    let engine = Engine::on(device, &outcome.graph, &outcome.weights, recipe.threads)?;
+    let engine = Engine::on(devices.first, &outcome.graph, &outcome.weights, recipe.threads)?;
     let answers = predict(&engine, &recipe.heads(), &validation, &normalise, recipe.batch)?;
     let mirror = |plane: &Plane| contract.tensor(&mirrored(plane));
     let of_mirrored = if recipe.augmentation.horizontal_flip.allows_all() {

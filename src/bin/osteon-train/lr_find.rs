@@ -47,8 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.lowest > 0.0 && arguments.lowest < arguments.highest && arguments.highest.is_finite(),
         "--lowest and --highest must be above 0, the lower one first"
     );
-    let device = arguments.device.chosen()?;
     let recipe = read_recipe(&arguments.recipe)?;
+    let devices = arguments.device.chosen(&recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source {
         labels: arguments.labels.clone(),
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         train: &parts.train,
         validation: &parts.validation,
         normalise: &normalise,
-        device,
+        devices: &devices,
     };
     let range = RateRange {
         lowest: arguments.lowest,

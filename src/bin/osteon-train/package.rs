@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::Context;
 use clap::Subcommand;
 use osteon::model::Package;
 use osteon::runtime::{Device, Runtime};
 use osteon::train::data::index::{test_rows, visit};
 use osteon::train::export::comparison::Comparison;
 use osteon::train::export::verify::{Gate, Unmet, made_of, test_set, verify};
-use osteon::train::run::{RunFolder, RunImages, Wanted};
+use osteon::train::run::{RunFolder, Wanted};
 
 use crate::progress::bar;
 
@@ -93,11 +93,10 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         }
         comparison
     } else {
-        ensure!(
-            runs.len() == 1,
-            "several networks have no held-out patients in common: name a test set by --labels"
-        );
-        let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
+        let images = answering
+            .images()
+            .map_err(anyhow::Error::msg)
+            .context("there are no held-out patients: name a test set by --labels")?;
         let mut comparison = begin(images.len(Wanted::HELD_OUT)).map_err(anyhow::Error::msg)?;
         let progress = bar("comparing", images.len(Wanted::HELD_OUT) as u64);
         images

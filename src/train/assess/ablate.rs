@@ -68,7 +68,12 @@ fn answers<N: Fn(&Plane) -> Tensor + Sync>(
 ) -> Result<Vec<Vec<f64>>, FitError> {
     let training = Training { recipe, ..*training };
     let outcome = training.run(None, None, &mut Silent)?;
-    let engine = Engine::on(training.device, &outcome.graph, &outcome.weights, recipe.threads)?;
+    let engine = Engine::on(
+        training.devices.first,
+        &outcome.graph,
+        &outcome.weights,
+        recipe.threads,
+    )?;
     let answers = predict(
         &engine,
         heads,

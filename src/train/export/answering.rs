@@ -7,7 +7,7 @@ use crate::image::preprocess::Preprocessing;
 use crate::model::package::sha256;
 use crate::train::learn::{Engine, Origin, Recipe};
 use crate::train::network::Layer;
-use crate::train::run::{Record, RunFolder};
+use crate::train::run::{Record, RunFolder, RunImages};
 
 /// The networks of one run or of several, as one network that answers.
 pub struct Answering {
@@ -92,6 +92,26 @@ impl Answering {
     pub fn engine(&self) -> Result<Engine, String> {
         let Member { graph, weights } = &self.network;
         Engine::new(graph, weights, self.first().recipe.threads).map_err(|error| error.to_string())
+    }
+
+    /// The images of the first training, of which those are held out that every network held out.
+    ///
+    /// # Errors
+    /// A sentence: what is gone, or that the networks held out nothing in common.
+    pub fn images(&self) -> Result<RunImages, String> {
+        let first = self.first();
+        let mut images = RunImages::find(&first.run, &first.recipe, &first.record)?;
+        for other in &self.trained[1..] {
+            images.hold_out_with(&other.record);
+        }
+        if images.has_held_out() {
+            Ok(images)
+        } else {
+            Err(format!(
+                "none of the images was held out by all {} networks: each was trained on what another held out, as in a cross-validation; trained on a table with a column split, they hold out the same",
+                self.trained.len()
+            ))
+        }
     }
 
     /// What each network said of the patients that it held out.

@@ -1,11 +1,12 @@
 //! Several networks, or two views of an image, as one network: members side by side, and the mean of their answers.
 //!
 //! The whole is a graph like any other, so it is exported, proven and served like any other, in one file. Probabilities and numbers
-//! are averaged; of the thresholds between grades the log-odds are. There is no embedding: those of several networks have nothing in
-//! common.
+//! are averaged; the probabilities of the thresholds between grades are, too, although networks and manifest have them as log-odds. The
+//! embedding is the first network's, because features of several networks have nothing in common; of two views it is the mean.
 
 use super::super::network::{Graph, Layer, Node, NodeId, Output, Weights, WeightsError};
-use super::heads::{HeadOutputs, pruned};
+use super::heads::{EMBEDDING, HeadOutputs, pruned};
+use crate::model::Activation;
 
 /// One network with the outputs of its heads.
 pub struct Member {
@@ -59,20 +60,30 @@ pub fn side_by_side(
     }
     let mut averaged = Vec::new();
     for head in outputs {
-        let mut mean = |name: &String| -> Result<String, WeightsError> {
+        let mut mean = |name: &String, of: Mean| -> Result<String, WeightsError> {
             let mut values = Vec::new();
             for (member, offset) in members.iter().zip(&offsets) {
                 values.push(NodeId(member.graph.output(name)?.0 + offset));
             }
-            whole.mean(name, values, mirror);
+            whole.mean(name, values, mirror, of);
             Ok(name.clone())
         };
+        let of_scores = match head.activation {
+            Activation::Sigmoid => Mean::OfProbabilities,
+            Activation::None | Activation::Softmax => Mean::OfValues,
+        };
+        let scores = mean(&head.scores, of_scores)?;
+        let map = head.activation_map.as_ref();
         averaged.push(HeadOutputs {
-            scores: mean(&head.scores)?,
+            scores,
             activation: head.activation,
             logits: None,
-            activation_map: head.activation_map.as_ref().map(&mut mean).transpose()?,
+            activation_map: map.map(|name| mean(name, Mean::OfValues)).transpose()?,
         });
+    }
+    if let (Ok(features), Some(offset)) = (first.graph.output(EMBEDDING), offsets.first()) {
+        let features = NodeId(features.0 + offset);
+        whole.mean(EMBEDDING, vec![features], mirror, Mean::OfValues);
     }
     let member = Member {
         graph: pruned(&whole.graph),
@@ -80,6 +91,15 @@ pub fn side_by_side(
     };
     member.weights.check(&member.graph)?;
     Ok((member, averaged))
+}
+
+/// What is averaged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mean {
+    /// The values as they are.
+    OfValues,
+    /// The probabilities of values that are log-odds; the mean is log-odds again.
+    OfProbabilities,
 }
 
 struct Whole {
@@ -115,13 +135,23 @@ impl Whole {
         offset
     }
 
-    fn mean(&mut self, name: &str, values: Vec<NodeId>, mirror: bool) {
+    /// Shows the mean of `values`, of which there is one for each member or one alone.
+    fn mean(&mut self, name: &str, mut values: Vec<NodeId>, mirror: bool, of: Mean) {
+        if of == Mean::OfProbabilities {
+            for (place, value) in values.iter_mut().enumerate() {
+                let node = format!("probabilities{}.{name}", place + 1);
+                *value = self.node(&node, Layer::Probabilities, vec![*value]);
+            }
+        }
         let mut value = values[0];
         if values.len() > 1 {
             value = self.node(&format!("mean.{name}"), Layer::Mean, values);
         }
         if mirror {
             value = self.node(&format!("unmirror.{name}"), Layer::Unmirror, vec![value]);
+        }
+        if of == Mean::OfProbabilities {
+            value = self.node(&format!("log_odds.{name}"), Layer::LogOdds, vec![value]);
         }
         self.graph.outputs.push(Output {
             name: name.to_owned(),
@@ -132,14 +162,20 @@ impl Whole {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::learn::heads::Head;
     use super::super::super::learn::{Engine, Heads};
     use super::super::super::network::{Residual, initial_weights};
     use super::super::heads::with_heads;
     use super::*;
+    use crate::finding::Task;
 
     const PIXELS: usize = 16 * 12;
 
     fn members(count: u64) -> (Vec<Member>, Vec<HeadOutputs>) {
+        members_with(count, &Heads::new(&[], &["a", "b"].map(str::to_owned)))
+    }
+
+    fn members_with(count: u64, heads: &Heads) -> (Vec<Member>, Vec<HeadOutputs>) {
         let residual = Residual {
             rows: 16,
             columns: 12,
@@ -148,8 +184,8 @@ mod tests {
             blocks: vec![1],
             ..Residual::default()
         };
-        let heads = Heads::new(&[], &["a", "b"].map(str::to_owned));
-        let (graph, outputs) = with_heads(&residual.graph("image", 2).unwrap(), &heads).unwrap();
+        let graph = residual.graph("image", heads.width()).unwrap();
+        let (graph, outputs) = with_heads(&graph, heads).unwrap();
         let members = (1..=count)
             .map(|seed| Member {
                 weights: initial_weights(&graph, seed).unwrap(),
@@ -207,6 +243,56 @@ mod tests {
                 .collect();
             near(&run(&whole, &image(2), output), &mean);
         }
+        assert_eq!(
+            run(&whole, &image(2), EMBEDDING),
+            run(&members[0], &image(2), EMBEDDING),
+            "the first network's"
+        );
+    }
+
+    #[test]
+    fn grades_are_averaged_as_probabilities_like_everything_else() {
+        let head = |name: &str, task| Head {
+            name: name.to_owned(),
+            task,
+            labels: ["none", "mild", "severe"]
+                .map(|label| format!("{name} {label}"))
+                .to_vec(),
+            quantities: Vec::new(),
+            weight: 1.0,
+        };
+        let heads = Heads::new(
+            &[head("grade", Task::Ordinal), head("finding", Task::Multilabel)],
+            &[],
+        );
+        let (members, outputs) = members_with(3, &heads);
+        // one is sure, and in log-odds would speak for all three
+        let mut members = members;
+        let sure = &mut members[2].weights;
+        for tensor in sure.tensors.values_mut().filter(|tensor| tensor.shape.len() == 4) {
+            tensor.values.iter_mut().for_each(|value| *value *= 4.0);
+        }
+        let grades =
+            |member: &Member, image: &[f32]| Activation::Sigmoid.apply(&run(member, image, "grade_scores"));
+        let mean = |each: &[Vec<f32>]| -> Vec<f32> {
+            (0..each[0].len())
+                .map(|at| each.iter().map(|own| own[at]).sum::<f32>() / each.len() as f32)
+                .collect()
+        };
+        let of_each: Vec<Vec<f32>> = members.iter().map(|member| grades(member, &image(2))).collect();
+        let (whole, averaged) = side_by_side(&members, &outputs, false).unwrap();
+        assert_eq!(
+            averaged[0].activation,
+            Activation::Sigmoid,
+            "the manifest's form stays"
+        );
+        near(&grades(&whole, &image(2)), &mean(&of_each));
+        let spread = |at: usize| of_each[2][at] - of_each[0][at];
+        assert!((0..4).any(|at| spread(at).abs() > 0.2), "{of_each:?}");
+
+        let (whole, _) = side_by_side(&members[2..], &outputs, true).unwrap();
+        let views = [image(1), mirrored(&image(1))].map(|image| grades(&members[2], &image));
+        near(&grades(&whole, &image(1)), &mean(&views));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Images become batches, on the device that they are for, one batch ahead of the step that takes them.
+//! Images become batches, on the devices that they are for, one batch ahead of the step that takes them.
 //!
 //! What a batch holds depends on seed, epoch and place alone: not on threads, nor on who was faster.
 
@@ -32,8 +32,8 @@ pub(super) struct Batch {
 
 /// One batch, ready for the engine.
 pub struct Ready {
-    /// The images, on the engine's device.
-    pub images: Input,
+    /// The images: a share for each device, in their order.
+    pub shares: Vec<Input>,
     /// `[size, logits]`, what the network is to answer; NaN for unknown.
     pub targets: Vec<f32>,
     /// How many images.
@@ -41,7 +41,7 @@ pub struct Ready {
 }
 
 /// How samples become batches.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Loader<'a, N> {
     /// The images.
     pub samples: &'a Samples,
@@ -49,8 +49,8 @@ pub struct Loader<'a, N> {
     pub heads: &'a Heads,
     /// Display image to network input.
     pub normalise: &'a N,
-    /// Where batches are taken to.
-    pub placer: Placer,
+    /// Where batches are taken to: a share of each to each device.
+    pub placers: Vec<Placer>,
     /// Images of one batch, about.
     pub batch: usize,
 }
@@ -136,14 +136,22 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         })
     }
 
+    /// Puts each share on its device; the shares differ by one image at most, and none is empty.
     fn ready(&self, batch: Result<Batch, CacheError>) -> Result<Ready, FitError> {
         let Batch {
             images,
             targets,
             size,
         } = batch?;
+        let (width, count) = (images.len() / size.max(1), self.placers.len().min(size));
+        let bound = |place: usize| (place * size).div_ceil(count.max(1));
+        let placers = self.placers.iter().take(count).enumerate();
+        let shares = placers.map(|(place, placer)| {
+            let (first, end) = (bound(place), bound(place + 1));
+            placer.place(&images[first * width..end * width], end - first)
+        });
         Ok(Ready {
-            images: self.placer.place(&images, size)?,
+            shares: shares.collect::<Result<_, _>>()?,
             targets,
             size,
         })

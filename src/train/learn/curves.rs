@@ -136,6 +136,7 @@ mod tests {
             measures: vec![Some(estimate), None],
             mean_measure: 0.8,
             images_per_second: 1.0,
+            waiting: 0.0,
         });
         let lines = [step(0, 0, 1.0), step(0, 1, 1.0), epoch, step(1, 0, 1.0)];
         let names = [("a".to_owned(), Some("AUROC")), ("none".to_owned(), None)];

@@ -1,8 +1,8 @@
 //! A graph interpreted by libtorch: values, loss and gradients. The only home of `tch`.
 //!
-//! Numbers, optimizer and images are on one [`Device`]; what is asked of it comes back as plain slices. Images and kernels lie
-//! channels-last, which is what libtorch's convolutions are fastest on. On a CPU, with one seed and one number of threads, every
-//! result is the same bit for bit.
+//! An [`Engine`]'s numbers, optimizer and images are on one [`Device`]; what is asked of it comes back as plain slices. [`Replicas`] of it
+//! on several devices take a step together. Images and kernels lie channels-last, which is what libtorch's convolutions are fastest on.
+//! On a CPU, with one seed and one number of threads, every result is the same bit for bit.
 
 pub mod device;
 mod gpu_library;
@@ -12,6 +12,7 @@ mod loss;
 mod optimizer;
 mod parameters;
 mod plan;
+mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,7 @@ use crate::runtime::Device;
 
 pub use input::{Input, Placer};
 pub use optimizer::{AdamW, AdamWSettings, RunningMean};
+pub use replicas::Replicas;
 
 /// Why the engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,17 @@ pub enum EngineError {
     /// The weights do not fit the graph.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// One device could not do its part, whatever it was.
+    #[error("{device}: {source}")]
+    Device {
+        /// Which.
+        device: Device,
+        /// Why not.
+        source: Box<EngineError>,
+    },
+    /// The thread of a replica.
+    #[error("the thread that runs it cannot be started or has ended: {0}")]
+    Thread(String),
     /// A slice of the wrong length.
     #[error("{what} has {found} values; {needed} are needed")]
     Length {
@@ -58,6 +71,15 @@ pub enum EngineError {
         /// The right length.
         needed: usize,
     },
+}
+
+impl EngineError {
+    fn on(self, device: Device) -> Self {
+        Self::Device {
+            device,
+            source: Box::new(self),
+        }
+    }
 }
 
 /// What one batch came to; its gradient stays with the engine.
@@ -103,20 +125,19 @@ impl Engine {
         tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(1));
         weights.check(graph)?;
         let shapes = graph.shapes()?;
-        let width = graph
-            .output("logits")
-            .map_or(0, |logits| shapes.of(logits).count());
         let mut parameters = Parameters::new(graph, &shapes, on(device))?;
         parameters.load(weights)?;
-        Ok(Self {
-            objective: Objective::findings(width),
+        let mut engine = Self {
+            objective: Objective::findings(0),
             precision: Precision::Float32,
             graph: graph.clone(),
             shapes,
             parameters,
             device,
             threads,
-        })
+        };
+        engine.objective = Objective::findings(engine.width());
+        Ok(engine)
     }
 
     /// The same network on the same device, at single precision.
@@ -173,7 +194,8 @@ impl Engine {
         overwrite(&mut self.parameters.trained, numbers, "trained parameters")
     }
 
-    /// A copy of the newest step's gradient, in the order of [`Engine::trained`]; 0 for what is frozen, empty before the first step.
+    /// A copy of the newest step's gradient, in the order of [`Engine::trained`]; 0 for what is frozen, empty before the first step and
+    /// once an optimizer has taken it.
     pub fn gradient(&self) -> Result<Vec<f32>, EngineError> {
         values(&self.parameters.gradient)
     }
@@ -209,34 +231,31 @@ impl Engine {
         })
     }
 
-    /// One step's loss, and its gradient for an optimizer; running statistics move on.
-    ///
-    /// `targets` holds for each image one value for each of the `logits`; NaN is unknown and counts nothing.
-    /// `random` draws what dropout leaves out.
-    pub fn step(
+    /// How many logits it has.
+    fn width(&self) -> usize {
+        let logits = self.graph.output("logits");
+        logits.map_or(0, |logits| self.shapes.of(logits).count())
+    }
+
+    /// The loss of a share of a batch, of which `known` targets are known as a whole; its gradient stays here, and running statistics
+    /// move on. The shares' losses add up to the batch's, and so do their gradients.
+    fn learn(
         &mut self,
         input: &Input,
         targets: &[f32],
+        known: &[f64],
         random: &mut dyn Rng,
-    ) -> Result<Step, EngineError> {
+    ) -> Result<Tensor, EngineError> {
         let logits = self.graph.output("logits")?;
-        let size = [input.batch, self.shapes.of(logits).count()];
+        let size = [input.batch, self.width()];
         expect("targets", targets.len(), size[0] * size[1])?;
         let results = self.forward(input, &[logits.0], &mut Mode::Learn(random))?;
         let answered = results[0].f_to_kind(Kind::Float)?;
         drop(results);
-        let loss = loss::loss(&self.objective, &answered, targets, size)?;
+        let loss = loss::loss(&self.objective, &answered, targets, size, known)?;
         let gradients = Tensor::f_run_backward(&[&loss], &self.parameters.leaves(), false, false)?;
-        tch::no_grad(|| {
-            self.parameters.keep_gradients(gradients)?;
-            let norm = self.parameters.gradient.f_norm()?;
-            // both at once: each copy from a GPU waits until it has done all that it was told
-            let told = values(&Tensor::f_stack(&[loss.f_reshape([0_i64; 0])?, norm], 0)?)?;
-            Ok(Step {
-                loss: f64::from(told[0]),
-                norm: f64::from(told[1]),
-            })
-        })
+        tch::no_grad(|| self.parameters.keep_gradients(gradients))?;
+        Ok(loss.f_detach()?)
     }
 
     /// The values of the `wanted` nodes, in their order.

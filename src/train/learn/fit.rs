@@ -4,113 +4,33 @@
 //! with the best mean measure on the validation images; a loss that is not a number stops the training with its place; a training
 //! that goes on from a checkpoint ends with the same weights, bit for bit, as one that was never stopped.
 
+mod error;
+
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::data::cache::CacheError;
-use super::super::data::{Samples, SamplesError};
-use super::super::network::{Graph, GraphError, Weights, WeightsError};
+use super::super::data::Samples;
+use super::super::network::{Graph, Weights};
 use super::batches::{Loader, Shuffle};
 use super::checkpoint::{CheckpointError, Checkpoints};
-use super::engine::{Engine, EngineError};
+use super::engine::device::Devices;
+use super::engine::{Engine, Replicas};
 use super::heads::Heads;
-use super::measure::measure;
+use super::measure::{Measured, measure};
 use super::objective::Objective;
 use super::progress::{EpochReport, Progress};
-use super::recipe::{Recipe, RecipeError};
+use super::recipe::Recipe;
 use super::regime::Regime;
-use super::start::{StartError, start};
+use super::start::start;
 use super::trainer::{Keeper, Trainer};
 use crate::evaluation::interval::Bootstrap;
 use crate::image::{Plane, Tensor};
 use crate::model::package::sha256;
 use crate::runtime::{Device, keep_large_blocks};
 
-/// Why a training stopped without a result.
-#[derive(Debug, thiserror::Error)]
-pub enum FitError {
-    /// The recipe cannot be followed.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The images or labels cannot be used.
-    #[error("{part} images: {source}")]
-    Samples {
-        /// Training or validation.
-        part: &'static str,
-        /// What is wrong.
-        source: SamplesError,
-    },
-    /// Labels that contradict themselves.
-    #[error("{part} image {index}: {problem}")]
-    Labels {
-        /// Training or validation.
-        part: &'static str,
-        /// Its place.
-        index: usize,
-        /// What is wrong.
-        problem: String,
-    },
-    /// An image that cannot be read from the cache any more.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// A patient on both sides.
-    #[error("patient `{patient}` has images in training and in validation; split by patient")]
-    Leak {
-        /// The pseudonym.
-        patient: String,
-    },
-    /// Preprocessing makes tensors of another size than the network takes.
-    #[error("the preprocessing makes tensors of {found:?}; the network takes {needed:?}")]
-    Input {
-        /// What it makes.
-        found: [usize; 3],
-        /// What the network takes.
-        needed: [usize; 3],
-    },
-    /// Nothing can be measured on the validation images, so no epoch is better than another.
-    #[error("no label has both classes among the validation images; more are needed")]
-    NothingToValidate,
-    /// Weights were given to a training that must start without.
-    #[error("the regime is scratch, which starts from random weights: leave the weights out, or choose full")]
-    NotFromScratch,
-    /// The loss is infinite or not a number.
-    #[error(
-        "the loss is {loss} in epoch {epoch}, step {step}, at a learning rate of {learning_rate:.2e}; lower the peak rate or look for values that are not numbers in the images. The checkpoint before it, if there was one, is whole"
-    )]
-    Diverged {
-        /// The loss.
-        loss: f64,
-        /// From 1.
-        epoch: usize,
-        /// From 1, in the epoch.
-        step: usize,
-        /// At that step.
-        learning_rate: f64,
-    },
-    /// The thread pool cannot be made.
-    #[error("cannot start the augmentation threads: {0}")]
-    Threads(String),
-    /// The checkpoint cannot be written or used.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The weights to start from cannot be had.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The device cannot do what the recipe says.
-    #[error("recipe: precision: {0}")]
-    Precision(String),
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The graph is no network.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// Weights to start from that do not fit.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-}
+pub use error::FitError;
 
 /// A finished training.
 #[derive(Clone, Debug)]
@@ -123,6 +43,8 @@ pub struct FitOutcome {
     pub history: Vec<EpochReport>,
     /// The place of the best epoch in the history.
     pub best_epoch: usize,
+    /// Where it ran to its end.
+    pub devices: Devices,
 }
 
 /// What a network answers on many images, image first.
@@ -142,8 +64,8 @@ pub struct Training<'a, N> {
     pub validation: &'a Samples,
     /// The preprocessing contract's last step, from display image to tensor.
     pub normalise: &'a N,
-    /// Where it runs, as [`choose`](super::engine::device::choose) gave it.
-    pub device: Device,
+    /// Where it runs, as [`choose`](super::engine::device::choose) gave it. Several devices share each batch; validation is on the first.
+    pub devices: &'a Devices,
 }
 
 /// Trains on the CPU from where the recipe starts, without checkpoints. `normalise` is the preprocessing contract's last step, from display
@@ -160,7 +82,7 @@ pub fn fit<N: Fn(&Plane) -> Tensor + Sync>(
         train,
         validation,
         normalise,
-        device: Device::Cpu,
+        devices: &Device::Cpu.into(),
     };
     training.run(None, None, progress)
 }
@@ -177,14 +99,11 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         self.check()?;
         let recipe = self.recipe;
         let (graph, heads) = (recipe.graph()?, recipe.heads());
-        let engine = self.engine(weights, &heads)?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(recipe.threads)
-            .build();
-        let pool = pool.map_err(|error| FitError::Threads(error.to_string()))?;
-        let loader = self.loader(&heads, &engine);
+        let replicas = self.replicas(weights, &heads)?;
+        let pool = self.pool()?;
+        let loader = self.loader(&heads, &replicas);
         let steps_of_epoch = loader.batches().max(1);
-        let mut trainer = Trainer::new(recipe, engine, steps_of_epoch)?;
+        let mut trainer = Trainer::new(recipe, replicas, steps_of_epoch)?;
         let mut keeper = checkpoints.map(|checkpoints| Keeper {
             checkpoints,
             training: self.identity(),
@@ -215,25 +134,31 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
                 trainer.epoch(receiver, keeper.as_mut(), progress)
             })?;
             let images = trainer.course.images - before;
+            let seconds = started.elapsed().as_secs_f64().max(1e-9);
             let current = trainer.averaged()?;
+            let measured = self.assess(&current, &heads)?;
             let report = EpochReport {
                 epoch: trainer.course.epoch,
                 learning_rate: trainer.learning_rate,
                 train_loss,
-                images_per_second: images as f64 / started.elapsed().as_secs_f64().max(1e-9),
-                ..self.assess(&current, &heads)?
+                validation_loss: measured.loss,
+                measures: measured.of_labels,
+                mean_measure: measured.mean,
+                images_per_second: images as f64 / seconds,
+                waiting: trainer.waited.as_secs_f64() / seconds,
             };
-            if !report.mean_measure.is_finite() {
-                return Err(FitError::NothingToValidate);
-            }
             // a checkpoint could not hold it
             if !report.validation_loss.is_finite() {
                 return Err(FitError::Diverged {
-                    loss: report.validation_loss,
+                    what: "the loss on the held-out images",
+                    value: report.validation_loss,
                     epoch: report.epoch + 1,
                     step: trainer.course.step,
                     learning_rate: report.learning_rate,
                 });
+            }
+            if !report.mean_measure.is_finite() {
+                return Err(FitError::NothingToValidate);
             }
             progress.epoch(&report);
             trainer.end_epoch(report, &current)?;
@@ -248,35 +173,41 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             weights,
             history: trainer.course.history,
             best_epoch,
+            devices: self.devices.clone(),
         })
     }
 
-    /// The network that steps move, with what they make small.
-    pub(super) fn engine(&self, weights: Option<&Weights>, heads: &Heads) -> Result<Engine, FitError> {
+    /// The network that steps move, with what they make small, on each device.
+    pub(super) fn replicas(&self, weights: Option<&Weights>, heads: &Heads) -> Result<Replicas, FitError> {
         let recipe = self.recipe;
         if recipe.regime == (Regime::Scratch {}) && weights.is_some() {
             return Err(FitError::NotFromScratch);
         }
-        recipe.precision.check(self.device).map_err(FitError::Precision)?;
         keep_large_blocks();
         let graph = recipe.graph()?;
-        let on = |weights: &Weights| Engine::on(self.device, &graph, weights, recipe.threads);
+        let on = |weights: &Weights| Engine::on(self.devices.first, &graph, weights, recipe.threads);
         let mut engine = match weights {
             Some(weights) => on(weights)?,
             None => on(&start(recipe)?.weights)?,
         };
         engine.set_objective(Objective::new(heads, recipe.loss, &self.train.labels));
         engine.set_precision(recipe.precision);
-        Ok(engine)
+        Ok(Replicas::new(engine, self.devices.others())?)
+    }
+
+    /// Threads that read and augment images.
+    pub(super) fn pool(&self) -> Result<rayon::ThreadPool, FitError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.recipe.threads);
+        pool.build().map_err(|error| FitError::Threads(error.to_string()))
     }
 
     /// How the training images become batches.
-    pub(super) fn loader<'b>(&'b self, heads: &'b Heads, engine: &Engine) -> Loader<'b, N> {
+    pub(super) fn loader<'b>(&'b self, heads: &'b Heads, replicas: &Replicas) -> Loader<'b, N> {
         Loader {
             samples: self.train,
             heads,
             normalise: self.normalise,
-            placer: engine.placer(),
+            placers: replicas.placers(),
             batch: self.recipe.batch,
         }
     }
@@ -289,22 +220,14 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             .is_some_and(|patience| best.is_some() && waited >= patience)
     }
 
-    fn assess(&self, engine: &Engine, heads: &Heads) -> Result<EpochReport, FitError> {
+    /// How good a network is on the held-out images.
+    fn assess(&self, engine: &Engine, heads: &Heads) -> Result<Measured, FitError> {
         let predictions = predict(engine, heads, self.validation, self.normalise, self.recipe.batch)?;
         let bootstrap = Bootstrap {
             seed: self.recipe.seed,
             ..Bootstrap::default()
         };
-        let measured = measure(heads, &predictions.logits, self.validation, bootstrap);
-        Ok(EpochReport {
-            epoch: 0,
-            learning_rate: 0.0,
-            train_loss: 0.0,
-            validation_loss: measured.loss,
-            measures: measured.of_labels,
-            mean_measure: measured.mean,
-            images_per_second: 0.0,
-        })
+        Ok(measure(heads, &predictions.logits, self.validation, bootstrap))
     }
 
     /// SHA-256 of recipe, patients, body parts and labels. The images themselves are left out: to digest an archive takes as long as to read it.
@@ -327,6 +250,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
     pub(super) fn check(&self) -> Result<(), FitError> {
         let recipe = self.recipe;
         recipe.check()?;
+        recipe.check_on(self.devices)?;
         let heads = recipe.heads();
         for (part, samples) in [("training", self.train), ("validation", self.validation)] {
             samples
@@ -372,7 +296,7 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         samples,
         heads,
         normalise,
-        placer: engine.placer(),
+        placers: vec![engine.placer()],
         batch,
     };
     let mut predictions = Predictions::default();
@@ -381,15 +305,13 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         scope.spawn(move || loader.in_order(&sender));
         for batch in receiver {
             let batch = batch?;
-            let outputs = engine.answers(&batch.images)?;
-            if let Some(logits) = outputs.get("logits") {
-                let width = (logits.values.len() / batch.size).max(1);
-                predictions.logits.extend(
-                    logits
-                        .values
-                        .chunks(width)
-                        .map(|row| row.iter().map(|v| f64::from(*v)).collect()),
-                );
+            for images in &batch.shares {
+                let outputs = engine.answers(images)?;
+                if let Some(logits) = outputs.get("logits") {
+                    let rows = logits.values.chunks(heads.width().max(1));
+                    let rows = rows.map(|row| row.iter().map(|logit| f64::from(*logit)).collect());
+                    predictions.logits.extend(rows);
+                }
             }
         }
         Ok(predictions)

@@ -116,6 +116,7 @@ mod tests {
             measures: vec![None],
             mean_measure: 0.5,
             images_per_second: 1.0,
+            waiting: 0.0,
         };
         let mut log = Log::open(&path, 0, 0).unwrap();
         let mut told = &mut log;

@@ -50,9 +50,10 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             ..self.recipe.clone()
         };
         let heads = recipe.heads();
-        let engine = self.engine(weights, &heads)?;
-        let loader = self.loader(&heads, &engine);
-        let mut trainer = Trainer::new(&recipe, engine, loader.batches().max(1))?;
+        let replicas = self.replicas(weights, &heads)?;
+        let loader = self.loader(&heads, &replicas);
+        let mut trainer = Trainer::new(&recipe, replicas, loader.batches().max(1))?;
+        let pool = self.pool()?;
         let mut curve = Curve::default();
         for epoch in 0.. {
             let shuffle = Shuffle {
@@ -62,8 +63,8 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             };
             let ended = std::thread::scope(|scope| {
                 let (sender, receiver) = sync_channel(1);
-                let loader = &loader;
-                scope.spawn(move || loader.shuffled(&shuffle, &sender));
+                let (pool, loader) = (&pool, &loader);
+                scope.spawn(move || pool.install(|| loader.shuffled(&shuffle, &sender)));
                 for batch in receiver {
                     trainer.learning_rate = range.rate(curve.points.len());
                     match trainer.step(&batch?) {

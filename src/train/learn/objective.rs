@@ -104,6 +104,21 @@ impl Objective {
             focal: loss.focal,
         }
     }
+
+    /// For each term how much of `targets`, rows of `width`, is known, which its mean is over: single values, of classes rows.
+    #[must_use]
+    pub fn known(&self, targets: &[f32], width: usize) -> Vec<f64> {
+        let of_term = |term: &Term| {
+            let rows = targets.chunks_exact(width.max(1));
+            let own = rows.flat_map(|row| row.get(term.logits.clone()).unwrap_or_default());
+            let known = own.filter(|target| !target.is_nan()).count() as f64;
+            match term.form {
+                Form::Softmax => known / term.logits.len().max(1) as f64,
+                Form::Sigmoid | Form::Huber => known,
+            }
+        };
+        self.terms.iter().map(of_term).collect()
+    }
 }
 
 /// What a true `logit` counts, from how often it is true; 1 where it never or always is, since nothing can be learned there.

@@ -45,6 +45,9 @@ pub struct EpochReport {
     pub mean_measure: f64,
     /// Training images in one second, validation left out.
     pub images_per_second: f64,
+    /// Share of that time in which steps waited for their images: where it is not about 0, decoding or augmentation is too slow.
+    #[serde(default)]
+    pub waiting: f64,
 }
 
 /// Told what happens; every method may do nothing.
@@ -208,6 +211,7 @@ impl EpochReport {
             train_loss,
             validation_loss,
             images_per_second,
+            waiting,
             ..
         } = self;
         let mut line = format!(
@@ -224,7 +228,11 @@ impl EpochReport {
                 (Some(name), None) => write!(line, "  {label} {name} unknown, only one class"),
             };
         }
-        let _ = write!(line, "  {images_per_second:.0} images/s");
+        let _ = write!(
+            line,
+            "  {images_per_second:.0} images/s, {:.0} % waiting for them",
+            100.0 * waiting
+        );
         line
     }
 }

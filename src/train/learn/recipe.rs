@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::data::Augmentation;
 use super::super::network::{Architecture, Graph, GraphError};
+use super::engine::device::Devices;
 use super::heads::{Head, Heads};
 use super::objective::Loss;
 use super::precision::Precision;
@@ -42,7 +43,7 @@ pub struct Recipe {
     pub precision: Precision,
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images of one step, about: an epoch is cut into equal batches.
+    /// Images of one step, about, on all devices together: an epoch is cut into equal batches.
     pub batch: usize,
     /// Weight decay of `AdamW`, on kernels only.
     pub weight_decay: f64,
@@ -55,6 +56,11 @@ pub struct Recipe {
     /// Threads of libtorch and of augmentation.
     pub threads: usize,
 }
+
+/// More than any training takes: a slip of the pen is told before memory or threads are out.
+const MOST_EPOCHS: usize = 1_000_000;
+const MOST_IMAGES: usize = 1_000_000;
+const MOST_THREADS: usize = 1_024;
 
 impl Default for Recipe {
     fn default() -> Self {
@@ -132,6 +138,28 @@ impl Recipe {
         Heads::new(&self.heads, &self.labels)
     }
 
+    /// Checks what of it depends on where it runs.
+    ///
+    /// # Errors
+    /// [`RecipeError::Setting`] says what is missing.
+    pub fn check_on(&self, devices: &Devices) -> Result<(), RecipeError> {
+        let refuse = |setting, problem: String| Err(RecipeError::Setting { setting, problem });
+        if let Err(problem) = self.precision.check(devices.first) {
+            return refuse("precision", problem);
+        }
+        if self.batch < devices.count() {
+            return refuse(
+                "batch",
+                format!(
+                    "{} images cannot be shared by {} devices: name fewer devices",
+                    self.batch,
+                    devices.count()
+                ),
+            );
+        }
+        Ok(())
+    }
+
     /// Checks every setting, before anything expensive starts.
     pub fn check(&self) -> Result<(), RecipeError> {
         let refuse = |setting, problem: String| Err(RecipeError::Setting { setting, problem });
@@ -147,13 +175,13 @@ impl Recipe {
                 "they must be those of the heads, in their order; leave them out".to_owned(),
             );
         }
-        for (setting, value) in [
-            ("epochs", self.epochs),
-            ("batch", self.batch),
-            ("threads", self.threads),
+        for (setting, value, most) in [
+            ("epochs", self.epochs, MOST_EPOCHS),
+            ("batch", self.batch, MOST_IMAGES),
+            ("threads", self.threads, MOST_THREADS),
         ] {
-            if value == 0 {
-                return refuse(setting, "0; at least 1 is needed".to_owned());
+            if !(1..=most).contains(&value) {
+                return refuse(setting, format!("{value}; it must be from 1 to {most}"));
             }
         }
         let OneCycle {
@@ -247,6 +275,8 @@ mod tests {
             (r#"{"regime": {"kind": "head", "ratio": 7}}"#, "ratio"),
             (r#"{"loss": {"focal": -1}}"#, "loss.focal"),
             (r#"{"mixup": 2}"#, "mixup"),
+            (r#"{"epochs": 18446744073709551615}"#, "epochs"),
+            (r#"{"threads": 0}"#, "threads: 0; it must be from 1 to 1024"),
             (
                 r#"{"regime": {"kind": "scratch"}, "initial": {"file": "a.pth"}}"#,
                 "scratch starts from random weights",

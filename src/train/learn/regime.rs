@@ -97,7 +97,7 @@ impl Regime {
             Self::Full {} | Self::Scratch {} => whole(from(0)),
             Self::Head {} => whole(from(last)),
             Self::Gradual { epochs_per_group } => {
-                if epochs_per_group == 0 || epochs_per_group * last >= epochs {
+                if epochs_per_group == 0 || epochs_per_group.saturating_mul(last) >= epochs {
                     return Err(format!(
                         "{epochs_per_group} epochs for each of {groups} groups do not fit into {epochs} epochs: at least 1 each, and 1 left for the last"
                     ));
@@ -270,6 +270,11 @@ mod tests {
             [&[0.0, 0.0, 1.0][..], &[0.0, 1.0, 1.0], &[1.0, 1.0, 1.0]]
         );
         assert_eq!(phases[2].epochs, 3);
-        assert!(Regime::Gradual { epochs_per_group: 4 }.phases(7, 3).is_err());
+        for too_many in [4, usize::MAX / 2 + 1] {
+            let regime = Regime::Gradual {
+                epochs_per_group: too_many,
+            };
+            assert!(regime.phases(7, 3).is_err());
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! An engine with everything that moves it, step by step.
+//! A network with everything that moves it, step by step.
 //!
 //! A trainer that is restored from a checkpoint takes the same steps as the one that made it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::super::network::Weights;
 use super::batches::Ready;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Standing};
-use super::engine::{AdamW, AdamWSettings, Engine, EngineError, RunningMean};
+use super::engine::{AdamW, AdamWSettings, Engine, EngineError, Replicas, RunningMean};
 use super::fit::FitError;
 use super::progress::{EpochReport, Progress, StepReport};
 use super::recipe::{Recipe, RecipeError};
@@ -49,10 +49,10 @@ impl Keeper<'_> {
     }
 }
 
-/// The engine with everything that moves it.
+/// A network with everything that moves it.
 pub(super) struct Trainer<'a> {
     recipe: &'a Recipe,
-    engine: Engine,
+    replicas: Replicas,
     optimizer: AdamW,
     mean: Option<RunningMean>,
     random: ChaCha8Rng,
@@ -62,29 +62,35 @@ pub(super) struct Trainer<'a> {
     phase: usize,
     pub(super) course: Course,
     pub(super) learning_rate: f64,
+    /// How long this epoch's steps waited for their images.
+    pub(super) waited: Duration,
 }
 
 impl<'a> Trainer<'a> {
-    pub(super) fn new(recipe: &'a Recipe, engine: Engine, steps_of_epoch: usize) -> Result<Self, FitError> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        replicas: Replicas,
+        steps_of_epoch: usize,
+    ) -> Result<Self, FitError> {
+        let engine = &replicas.first;
         let settings = AdamWSettings {
             weight_decay: recipe.weight_decay,
             ..AdamWSettings::default()
         };
-        let mean = recipe
-            .weight_average
-            .map(|decay| RunningMean::new(&engine, decay));
+        let mean = recipe.weight_average.map(|decay| RunningMean::new(engine, decay));
         let depths = Depths::of(engine.graph())?;
         let mut trainer = Self {
-            optimizer: AdamW::new(settings, &engine)?,
+            optimizer: AdamW::new(settings, engine)?,
             mean: mean.transpose()?,
             phases: phases(recipe, &depths)?,
             phase: 0,
             depths,
-            engine,
+            replicas,
             random: ChaCha8Rng::seed_from_u64(recipe.seed),
             steps_of_epoch,
             course: Course::default(),
             learning_rate: 0.0,
+            waited: Duration::ZERO,
             recipe,
         };
         trainer.enter(0)?;
@@ -96,10 +102,11 @@ impl<'a> Trainer<'a> {
         self.phase = phase;
         let factors = &self.phases[phase].factors;
         let factor = |node: &str| factors.get(self.depths.of_node(node)).copied().unwrap_or(1.0) as f32;
-        self.optimizer.set_factors(&self.engine, factor)?;
-        let frozen = self.engine.graph().nodes.iter().map(|node| node.name.clone());
+        let engine = &self.replicas.first;
+        self.optimizer.set_factors(engine, factor)?;
+        let frozen = engine.graph().nodes.iter().map(|node| node.name.clone());
         let frozen = frozen.filter(|node| factor(node) == 0.0).collect();
-        Ok(self.engine.freeze(frozen)?)
+        Ok(self.replicas.freeze(frozen)?)
     }
 
     /// Before the steps of an epoch: a new phase begins with an empty memory, because its steps are of other parameters.
@@ -124,7 +131,12 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn Progress,
     ) -> Result<f64, FitError> {
         let phase = self.phases[self.phase].clone();
-        for batch in batches {
+        let mut batches = batches.into_iter();
+        self.waited = Duration::ZERO;
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            self.waited += asked.elapsed();
             let batch = batch?;
             let step = (self.course.epoch - phase.first) * self.steps_of_epoch + self.course.step;
             self.learning_rate = self
@@ -152,19 +164,28 @@ impl<'a> Trainer<'a> {
     /// One step at the current rate; answers its loss.
     pub(super) fn step(&mut self, batch: &Ready) -> Result<f64, FitError> {
         let step = self
-            .engine
-            .step(&batch.images, &batch.targets, &mut self.random)?;
-        if !step.loss.is_finite() || !step.norm.is_finite() {
-            return Err(FitError::Diverged {
-                loss: step.loss,
+            .replicas
+            .step(&batch.shares, &batch.targets, &mut self.random)
+            .map_err(|source| FitError::Stopped {
+                source,
                 epoch: self.course.epoch + 1,
                 step: self.course.step + 1,
-                learning_rate: self.learning_rate,
-            });
+            })?;
+        for (what, value) in [("the loss", step.loss), ("the gradient's length", step.norm)] {
+            if !value.is_finite() {
+                return Err(FitError::Diverged {
+                    what,
+                    value,
+                    epoch: self.course.epoch + 1,
+                    step: self.course.step + 1,
+                    learning_rate: self.learning_rate,
+                });
+            }
         }
-        self.optimizer.step(&mut self.engine, &step, self.learning_rate)?;
+        let engine = &mut self.replicas.first;
+        self.optimizer.step(engine, &step, self.learning_rate)?;
         if let Some(mean) = &mut self.mean {
-            mean.update(&self.engine)?;
+            mean.update(engine)?;
         }
         Ok(step.loss)
     }
@@ -188,7 +209,7 @@ impl<'a> Trainer<'a> {
 
     /// A second engine with the running means, or with the newest weights where there are none.
     pub(super) fn averaged(&self) -> Result<Engine, EngineError> {
-        let mut copy = self.engine.copied()?;
+        let mut copy = self.replicas.first.copied()?;
         if let Some(mean) = &self.mean {
             let [parameters, statistics] = mean.values()?;
             copy.set_trained(&parameters)?;
@@ -200,9 +221,10 @@ impl<'a> Trainer<'a> {
     /// All that decides the steps to come.
     fn checkpoint(&self, training: &str) -> Result<Checkpoint, EngineError> {
         let (mean, square, optimizer_steps) = self.optimizer.memory()?;
+        let engine = &self.replicas.first;
         let mut state = vec![
-            ("parameters".to_owned(), self.engine.trained()?),
-            ("statistics".to_owned(), self.engine.statistics()?),
+            ("parameters".to_owned(), engine.trained()?),
+            ("statistics".to_owned(), engine.statistics()?),
             ("gradient_mean".to_owned(), mean),
             ("gradient_square".to_owned(), square),
         ];
@@ -244,14 +266,19 @@ impl<'a> Trainer<'a> {
             state,
             best,
         } = checkpoint;
+        let whole = standing.history.len();
+        if whole != standing.epoch || standing.best.is_some_and(|(place, _)| place >= whole) {
+            return Err(unfit("epochs").into());
+        }
         let mut state: BTreeMap<String, Vec<f32>> = state.into_iter().collect();
         let mut take = |name: &'static str, length: usize| {
             let found = state.remove(name).filter(|values| values.len() == length);
             found.ok_or_else(|| unfit(name))
         };
-        let (trained, others) = (self.engine.trained()?.len(), self.engine.statistics()?.len());
-        self.engine.set_trained(&take("parameters", trained)?)?;
-        self.engine.set_statistics(&take("statistics", others)?)?;
+        let engine = &mut self.replicas.first;
+        let (trained, others) = (engine.trained()?.len(), engine.statistics()?.len());
+        engine.set_trained(&take("parameters", trained)?)?;
+        engine.set_statistics(&take("statistics", others)?)?;
         let (mean, square) = (take("gradient_mean", trained)?, take("gradient_square", trained)?);
         self.optimizer.restore(&mean, &square, standing.optimizer_steps)?;
         if let Some(mean) = &mut self.mean {
@@ -293,3 +320,6 @@ pub(super) fn phases(recipe: &Recipe, depths: &Depths) -> Result<Vec<Phase>, Rec
 fn is_due(keeper: &Keeper<'_>) -> bool {
     keeper.last.elapsed() >= keeper.checkpoints.every
 }
+
+#[cfg(test)]
+mod tests;

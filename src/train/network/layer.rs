@@ -114,6 +114,11 @@ pub enum Layer {
     Flatten,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// The probabilities of log-odds, and behind them those of the opposite, `1 / (1 + exp(x))`: twice the features. Beside each other,
+    /// neither loses digits where the other is near 1, and means of both are the probabilities of a mean.
+    Probabilities,
+    /// The log-odds of what [`Layer::Probabilities`] made: half the features.
+    LogOdds,
     /// Each feature times a constant that training leaves alone: the inverse of each label's temperature.
     Scale,
     /// In training, sets whole channels or features to 0 with this probability and scales the others up.
@@ -217,6 +222,8 @@ impl Layer {
             Layer::Linear { .. } => "linear",
             Layer::Flatten => "flatten",
             Layer::Sigmoid => "sigmoid",
+            Layer::Probabilities => "probabilities",
+            Layer::LogOdds => "log-odds",
             Layer::Scale => "scale",
             Layer::Dropout { .. } => "dropout",
             Layer::Slice { .. } => "slice",

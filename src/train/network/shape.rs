@@ -274,10 +274,7 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
                 "takes features, not maps of {input}; pool or flatten them before"
             )),
         },
-        Layer::Scale | Layer::Softmax => match input {
-            Shape::Features(_) => Ok(*input),
-            Shape::Maps(_) => Err(format!("takes features, not maps of {input}")),
-        },
+        Layer::Scale | Layer::Softmax => features(input).map(Shape::Features),
         Layer::BatchNorm {
             epsilon, momentum, ..
         } => {
@@ -312,6 +309,8 @@ fn layer_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape, String> {
             Shape::Maps([_, rows, columns]) => Ok(Shape::Maps([*count, *rows, *columns])),
             Shape::Features(_) => Ok(Shape::Features(*count)),
         },
+        Layer::Probabilities => features(input).map(|count| Shape::Features(2 * count)),
+        Layer::LogOdds => halved(input),
         Layer::Relu | Layer::Gelu | Layer::Silu | Layer::Sigmoid | Layer::Unmirror => Ok(*input),
         Layer::Input | Layer::Add | Layer::Mean | Layer::Multiply | Layer::Concatenate => {
             Err("cannot stand here".to_owned())
@@ -359,10 +358,26 @@ fn weighed(inputs: &[Shape]) -> Result<Shape, String> {
     }
 }
 
+fn halved(shape: &Shape) -> Result<Shape, String> {
+    match features(shape)? {
+        count if count % 2 == 0 => Ok(Shape::Features(count / 2)),
+        count => Err(format!(
+            "{count} features are not probabilities and those of the opposite"
+        )),
+    }
+}
+
 fn maps(shape: &Shape) -> Result<[usize; 3], String> {
     match shape {
         Shape::Maps(maps) => Ok(*maps),
         Shape::Features(features) => Err(format!("takes maps, not {features} features")),
+    }
+}
+
+fn features(shape: &Shape) -> Result<usize, String> {
+    match shape {
+        Shape::Features(features) => Ok(*features),
+        Shape::Maps(_) => Err(format!("takes features, not maps of {shape}")),
     }
 }
 

@@ -81,6 +81,18 @@ impl RunImages {
         })
     }
 
+    /// Counts as held out only what another run on the same table, which left `record`, held out as well.
+    pub fn hold_out_with(&mut self, record: &Record) {
+        let places = &record.validation.places;
+        self.held_out.retain(|place| places.contains(place));
+    }
+
+    /// Whether any image is held out.
+    #[must_use]
+    pub fn has_held_out(&self) -> bool {
+        !self.held_out.is_empty()
+    }
+
     /// Visits the `wanted` images in the order of the table: `each` gets a few, with the part of each. `step` is called for each row that
     /// is read; [`RunImages::len`] says how many rows that is.
     ///

@@ -108,6 +108,8 @@ impl<'a> Printer<'a> {
             }
             Layer::Flatten => ("Flatten", inputs, vec![integer("axis", 1)]),
             Layer::Sigmoid => ("Sigmoid", inputs, Vec::new()),
+            Layer::Probabilities => ("Reciprocal", self.probabilities(node, &inputs[0]), Vec::new()),
+            Layer::LogOdds => ("Log", self.odds(node, &inputs[0]), Vec::new()),
             Layer::Scale => ("Mul", with(&["scale"]), Vec::new()),
             Layer::Slice { first, count } => {
                 let (first, last) = (*first as i64, (first + count) as i64);
@@ -212,6 +214,28 @@ impl<'a> Printer<'a> {
         let mean = self.push(node, "mean", "Mean", vec![seen, mirrored], Vec::new());
         let shape = self.numbers(node, "shape", &[&[-1], sizes.as_slice()].concat());
         vec![mean, shape]
+    }
+
+    /// `1 + exp(-x)` and `1 + exp(x)` behind one another; answers what the last operator takes. ONNX Runtime's own `Sigmoid` is a sixth
+    /// off at -15, and 0 below -18 (1.32), where log-odds are still to be told.
+    fn probabilities(&mut self, node: &Node, input: &str) -> Vec<String> {
+        let one = self.constant(node, "one", 1.0);
+        let negative = self.push(node, "negative", "Neg", vec![input.to_owned()], Vec::new());
+        let both = vec![negative, input.to_owned()];
+        let both = self.push(node, "both", "Concat", both, vec![integer("axis", 1)]);
+        let powers = self.push(node, "powers", "Exp", vec![both], Vec::new());
+        vec![self.push(node, "raised", "Add", vec![powers, one], Vec::new())]
+    }
+
+    /// The first half of the features over the second; answers what the last operator takes.
+    fn odds(&mut self, node: &Node, input: &str) -> Vec<String> {
+        let all = self.shapes.of(node.inputs[0]).channels() as i64;
+        let mut half = |part: &str, first: i64, end: i64| {
+            let slice = self.slice(node, &format!("{part}_"), input, [&[first], &[end], &[1], &[1]]);
+            self.push(node, part, "Slice", slice, Vec::new())
+        };
+        let both = vec![half("present", 0, all / 2), half("absent", all / 2, all)];
+        vec![self.push(node, "odds", "Div", both, Vec::new())]
     }
 
     /// An operator takes two values, so more become a chain; answers what its last link takes.

@@ -12,6 +12,16 @@ pub struct Input {
     pub(super) batch: usize,
 }
 
+impl Input {
+    /// The same images, for another thread.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            images: self.images.shallow_clone(),
+            batch: self.batch,
+        }
+    }
+}
+
 /// Takes images to the device of an engine, from any thread: the batch to come travels while a step runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Placer {

@@ -117,6 +117,12 @@ impl Engine {
             }
             Layer::Flatten => input.f_flatten(1, -1),
             Layer::Sigmoid => input.f_sigmoid(),
+            Layer::Probabilities => Tensor::f_cat(&[input.shallow_clone(), input.f_neg()?], 1)?.f_sigmoid(),
+            Layer::LogOdds => {
+                let count = input.size().get(1).copied().unwrap_or(0) / 2;
+                let [present, absent] = [input.f_narrow(1, 0, count)?, input.f_narrow(1, count, count)?];
+                present.f_div(&absent)?.f_log()
+            }
             Layer::Scale => input.f_mul(self.needed(node, "scale")?),
             Layer::Dropout { probability } => left_out(input, *probability, 2, mode),
             Layer::StochasticDepth { probability } => left_out(input, *probability, 1, mode),

@@ -6,21 +6,24 @@ use tch::{Kind, Reduction, TchError, Tensor};
 
 use super::super::objective::{Form, Objective, Term};
 
-/// The loss of `[batch, width]` logits against as many targets, row-major.
+/// The loss of `[batch, width]` logits against as many targets, row-major. `known` is [`Objective::known`] of the whole batch, of which
+/// these rows may be a share.
 pub(super) fn loss(
     objective: &Objective,
     logits: &Tensor,
     targets: &[f32],
     [batch, width]: [usize; 2],
+    known: &[f64],
 ) -> Result<Tensor, TchError> {
-    let terms = objective.terms.iter().map(|term| {
+    let terms = objective.terms.iter().zip(known).map(|(term, known)| {
         let mut own = Vec::with_capacity(batch * term.logits.len());
         for row in targets.chunks_exact(width.max(1)) {
             own.extend_from_slice(row.get(term.logits.clone()).unwrap_or_default());
         }
         let columns = term.logits.len() as i64;
         let logits = logits.f_narrow(1, term.logits.start as i64, columns)?;
-        let mean = of_term(term, objective.focal, &logits, &own, [batch as i64, columns])?;
+        let sum = of_term(term, objective.focal, &logits, &own, [batch as i64, columns])?;
+        let mean = sum.f_div_scalar(known.max(1.0))?;
         // a factor of 1 is left out, so that one plain head costs nothing
         if (term.weight - 1.0).abs() < f64::EPSILON {
             Ok(mean)
@@ -33,7 +36,7 @@ pub(super) fn loss(
         .unwrap_or_else(|| Tensor::f_zeros([1], (Kind::Float, logits.device())))
 }
 
-/// The mean over what is known.
+/// The sum over what is known.
 fn of_term(
     term: &Term,
     focal: f64,
@@ -58,8 +61,7 @@ fn of_term(
             .map_or(1.0, |positive| positive[place % columns])
     };
     let target = matrix(&|_, target| if target.is_nan() { 0.0 } else { target })?;
-    let known = targets.iter().filter(|target| !target.is_nan()).count() as f64;
-    let (sum, count) = match term.form {
+    match term.form {
         Form::Sigmoid => {
             let weight = matrix(&|place, target| {
                 if target.is_nan() {
@@ -74,21 +76,17 @@ fn of_term(
                     logits.f_binary_cross_entropy_with_logits(&target, none.0, none.1, Reduction::None)?;
                 // the entropy of a soft target keeps exp(-loss) below 1, which is as sure as one can be of it
                 let right = each.f_neg()?.f_exp()?;
-                (
-                    hard(&right, focal)?
-                        .f_mul(&each)?
-                        .f_mul(&weight)?
-                        .f_sum(Kind::Float)?,
-                    known,
-                )
+                hard(&right, focal)?
+                    .f_mul(&each)?
+                    .f_mul(&weight)?
+                    .f_sum(Kind::Float)
             } else {
-                let sum = logits.f_binary_cross_entropy_with_logits(
+                logits.f_binary_cross_entropy_with_logits(
                     &target,
                     Some(&weight),
                     None::<&Tensor>,
                     Reduction::Sum,
-                )?;
-                (sum, known)
+                )
             }
         }
         Form::Softmax => {
@@ -100,15 +98,14 @@ fn of_term(
             } else {
                 each
             };
-            (each.f_sum(Kind::Float)?, known / columns as f64)
+            each.f_sum(Kind::Float)
         }
         Form::Huber => {
             let weight = matrix(&|_, target| if target.is_nan() { 0.0 } else { 1.0 })?;
             let each = logits.f_smooth_l1_loss(&target, Reduction::None, 1.0)?;
-            (each.f_mul(&weight)?.f_sum(Kind::Float)?, known)
+            each.f_mul(&weight)?.f_sum(Kind::Float)
         }
-    };
-    sum.f_div_scalar(count.max(1.0))
+    }
 }
 
 /// `(1 - right)^focal`; the small number keeps the slope finite where a case is surely right.
@@ -144,7 +141,15 @@ mod tests {
         };
         let size = [(logits.len() / width) as i64, width as i64];
         let tensor = Tensor::f_from_slice(logits).unwrap().f_view(size).unwrap();
-        let loss = loss(&objective, &tensor, targets, [logits.len() / width, width]).unwrap();
+        let known = objective.known(targets, width);
+        let loss = loss(
+            &objective,
+            &tensor,
+            targets,
+            [logits.len() / width, width],
+            &known,
+        )
+        .unwrap();
         loss.f_double_value(&[]).unwrap()
     }
 

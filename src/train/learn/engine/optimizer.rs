@@ -2,7 +2,7 @@
 //!
 //! Weight decay applies to kernels. Gradients are first scaled down to a largest norm, so that one bad batch cannot undo an epoch.
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::super::super::network::Role;
 use super::parameters::overwrite;
@@ -41,8 +41,8 @@ const TOGETHER: i64 = 1 << 17;
 #[derive(Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
-    /// Weight decay, of each parameter.
-    decays: Tensor,
+    /// Whether each parameter is of a kernel, which decays.
+    kernels: Tensor,
     /// What a parameter's rate is times the learning rate; none where that is 1 for all.
     factors: Option<Tensor>,
     mean: Tensor,
@@ -57,14 +57,11 @@ impl AdamW {
     /// [`EngineError::Torch`] where the device has no room.
     pub fn new(settings: AdamWSettings, engine: &Engine) -> Result<Self, EngineError> {
         let trained = &engine.parameters.trained;
-        let decay = |_: &str, role| match role {
-            Role::Kernel { .. } => settings.weight_decay as f32,
-            _ => 0.0,
-        };
+        let is_kernel = |_: &str, role| matches!(role, Role::Kernel { .. });
+        let kernels = engine.parameters.each_trained(is_kernel);
         Ok(Self {
             settings,
-            decays: Tensor::f_from_slice(&engine.parameters.each_trained(decay))?
-                .f_to_device(trained.device())?,
+            kernels: Tensor::f_from_slice(&kernels)?.f_to_device(trained.device())?,
             factors: None,
             mean: trained.f_zeros_like()?,
             square: trained.f_zeros_like()?,
@@ -118,10 +115,10 @@ impl AdamW {
         Ok(())
     }
 
-    /// Moves the parameters of `engine` against the gradient of its newest step.
+    /// Moves the parameters of `engine` against the gradient of its newest step, which is given up.
     ///
     /// # Errors
-    /// [`EngineError::Torch`].
+    /// [`EngineError::Torch`], also where there was no step since.
     pub fn step(
         &mut self,
         engine: &mut Engine,
@@ -142,8 +139,10 @@ impl AdamW {
             keep: [1.0 - beta1, 1.0 - beta2],
             square: square / (mean * mean),
             epsilon: EPSILON / mean,
+            decay: self.settings.weight_decay,
             rate: learning_rate,
         };
+        let gradient = engine.parameters.take_gradient()?;
         let parameters = &engine.parameters;
         let count = parameters.trained.numel() as i64;
         let together = match parameters.trained.device() {
@@ -155,10 +154,10 @@ impl AdamW {
                 let own = |flat: &Tensor| flat.f_narrow(0, start, together.min(count - start));
                 step.apply(Chunk {
                     parameters: own(&parameters.trained)?,
-                    gradient: own(&parameters.gradient)?,
+                    gradient: own(&gradient)?,
                     mean: own(&self.mean)?,
                     square: own(&self.square)?,
-                    decays: own(&self.decays)?,
+                    kernels: own(&self.kernels)?,
                     factors: self.factors.as_ref().map(own).transpose()?,
                 })?;
             }
@@ -173,7 +172,7 @@ struct Chunk {
     gradient: Tensor,
     mean: Tensor,
     square: Tensor,
-    decays: Tensor,
+    kernels: Tensor,
     factors: Option<Tensor>,
 }
 
@@ -186,6 +185,8 @@ struct ChunkStep {
     /// Corrections of both memories, as a factor of the square.
     square: f64,
     epsilon: f64,
+    /// Share of a kernel that a rate of 1 takes away.
+    decay: f64,
     rate: f64,
 }
 
@@ -201,7 +202,8 @@ impl ChunkStep {
             .f_mul_scalar(self.square)?
             .f_sqrt_()?
             .f_add_scalar_(self.epsilon)?;
-        let mut change = own.mean.f_div(&scale)?.f_addcmul_(&own.decays, &own.parameters)?;
+        let decays = own.kernels.f_to_kind(Kind::Float)?.f_mul_scalar_(self.decay)?;
+        let mut change = own.mean.f_div(&scale)?.f_addcmul_(&decays, &own.parameters)?;
         if let Some(factors) = &own.factors {
             change = change.f_mul_(factors)?;
         }

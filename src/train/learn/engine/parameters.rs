@@ -1,6 +1,7 @@
 //! The numbers of a network on its device.
 //!
-//! All trained parameters are views of one flat tensor, in execution order; so are all running statistics, and the gradient. The
+//! All trained parameters are views of one flat tensor, in execution order; so are all running statistics. The gradient is one, too, and
+//! is there between a step and the optimizer's only: the largest of what a step needs, its values between layers, never meet it. The
 //! optimizer and checkpoints work on the whole of each. Kernels lie channels-last, as images do.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +18,15 @@ struct Slot {
     role: Role,
     /// A view of the flat tensor of its role.
     view: Tensor,
-    /// A view of the flat gradient, where it is trained.
-    gradient: Option<Tensor>,
 }
 
 impl Slot {
     fn is_trained(&self) -> bool {
         is_trained(self.role)
+    }
+
+    fn count(&self) -> usize {
+        self.shape.iter().product()
     }
 
     fn node(&self) -> &str {
@@ -40,7 +43,7 @@ pub(super) struct Parameters {
     pub(super) trained: Tensor,
     /// All others.
     pub(super) statistics: Tensor,
-    /// Of the loss of the newest step, by all that is trained; 0 for what is frozen. Empty before the first step.
+    /// Of the loss of the newest step, by all that is trained; 0 for what is frozen. Empty before it, and once it was taken.
     pub(super) gradient: Tensor,
 }
 
@@ -70,7 +73,6 @@ impl Parameters {
                 shape,
                 role,
                 view,
-                gradient: None,
             });
         }
         let places = slots
@@ -101,7 +103,6 @@ impl Parameters {
             let learns = slot.is_trained() && !self.is_frozen(slot.node());
             let _ = slot.view.f_set_requires_grad(learns)?;
         }
-        let _ = self.gradient.f_zero_()?;
         Ok(())
     }
 
@@ -120,34 +121,39 @@ impl Parameters {
 
     /// Keeps the gradients of the [`Parameters::leaves`], in their order.
     pub(super) fn keep_gradients(&mut self, gradients: Vec<Tensor>) -> Result<(), TchError> {
-        if self.gradient.numel() == 0 {
-            self.gradient = self.trained.f_zeros_like()?;
-            let mut end = 0;
-            for slot in self.slots.iter_mut().filter(|slot| slot.is_trained()) {
-                slot.gradient = Some(piece(&self.gradient, &mut end, &slot.shape)?);
-            }
-        }
-        let Self { slots, frozen, .. } = self;
-        let homes = slots
-            .iter_mut()
-            .filter(|slot| slot.is_trained() && !frozen.contains(slot.node()));
-        for (home, gradient) in homes.zip(gradients) {
-            let Some(home) = &mut home.gradient else { continue };
-            if gradient.defined() {
-                home.f_copy_(&gradient)?;
+        let mut gradients = gradients.into_iter();
+        let trained = self.slots.iter().filter(|slot| slot.is_trained());
+        let pieces = trained.map(|slot| {
+            let own = if self.is_frozen(slot.node()) {
+                None
             } else {
+                gradients.next()
+            };
+            match own.filter(Tensor::defined) {
+                Some(own) if own.dim() == 4 => own.f_permute([0, 2, 3, 1])?.f_reshape([-1]),
+                Some(own) => own.f_reshape([-1]),
                 // nothing that the loss is made of depends on it
-                let _ = home.f_zero_()?;
+                None => self
+                    .trained
+                    .f_new_zeros([slot.count() as i64], (Kind::Float, self.trained.device())),
             }
-        }
+        });
+        let pieces: Vec<Tensor> = pieces.collect::<Result<_, _>>()?;
+        self.gradient = Tensor::f_cat(&pieces, 0)?;
         Ok(())
     }
 
-    /// For each trained parameter the number that `of` gives for its node and role.
-    pub(super) fn each_trained(&self, of: impl Fn(&str, Role) -> f32) -> Vec<f32> {
+    /// The newest gradient, which is given away.
+    pub(super) fn take_gradient(&mut self) -> Result<Tensor, TchError> {
+        let empty = self.trained.f_narrow(0, 0, 0)?;
+        Ok(std::mem::replace(&mut self.gradient, empty))
+    }
+
+    /// For each trained parameter what `of` gives for its node and role.
+    pub(super) fn each_trained<T: Clone>(&self, of: impl Fn(&str, Role) -> T) -> Vec<T> {
         let trained = self.slots.iter().filter(|slot| slot.is_trained());
         trained
-            .flat_map(|slot| std::iter::repeat_n(of(slot.node(), slot.role), slot.shape.iter().product()))
+            .flat_map(|slot| std::iter::repeat_n(of(slot.node(), slot.role), slot.count()))
             .collect()
     }
 
