@@ -35,6 +35,9 @@ pub(crate) struct Verify {
     /// CSV of a test set to compare them on instead
     #[arg(long, value_name = "CSV", requires = "runs")]
     labels: Option<PathBuf>,
+    /// Where the table of the run's images is now, if it was moved since the training; it has to be the same file
+    #[arg(long, value_name = "CSV", requires = "runs", conflicts_with = "labels")]
+    run_labels: Option<PathBuf>,
     /// DICOM radiographs of the usual size: what a lower resolution of JPEG 2000 does to their scores is measured, if the model
     /// allows it
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -97,7 +100,9 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
             runs.len() == 1,
             "several networks have no held-out patients in common: name a test set by --labels"
         );
-        let images = RunImages::find(&first.run, &first.recipe, &first.record).map_err(anyhow::Error::msg)?;
+        let moved = arguments.run_labels.as_deref();
+        let images =
+            RunImages::find(&first.run, &first.recipe, &first.record, moved).map_err(anyhow::Error::msg)?;
         let mut comparison = begin(images.len(Wanted::HELD_OUT)).map_err(anyhow::Error::msg)?;
         let progress = bar("comparing", images.len(Wanted::HELD_OUT) as u64);
         images
