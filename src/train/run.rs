@@ -14,8 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 mod images;
+mod source;
 
 pub use images::{RunImages, Wanted};
+pub use source::{Source, TableError};
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
@@ -39,18 +41,6 @@ pub struct Record {
     pub data: DataRecord,
     /// The held-out patients: temperature and thresholds are chosen on them.
     pub validation: Validation,
-}
-
-/// Where the images of a training are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// The CSV with the labels.
-    pub labels: PathBuf,
-    /// Its SHA-256.
-    pub labels_sha256: String,
-    /// Share of the patients that is held out.
-    pub validation: f64,
 }
 
 /// Where the images came from.
@@ -263,6 +253,14 @@ impl RunFolder {
     /// [`RunError`], which names the file.
     pub fn source(&self) -> Result<Source, RunError> {
         self.read_json(SOURCE)
+    }
+
+    /// Remembers where its table is now.
+    ///
+    /// # Errors
+    /// [`RunError`], which names the file.
+    pub fn set_source(&self, source: &Source) -> Result<(), RunError> {
+        self.write_json(SOURCE, source)
     }
 
     /// What a file had to do with the first weights of a training by `recipe`.

@@ -221,6 +221,50 @@ fn an_export_whose_images_are_gone_says_so_and_can_do_without_statistics() {
 }
 
 #[test]
+fn a_table_that_was_moved_is_named_and_has_to_be_the_same() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let (images, moved) = (folder.join("images"), folder.join("moved"));
+    std::fs::create_dir(&moved).unwrap();
+    for file in std::fs::read_dir(&images).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), moved.join(file.file_name())).unwrap();
+    }
+    std::fs::remove_file(images.join("labels.csv")).unwrap();
+    let table = moved.join("labels.csv");
+    let new = table.to_string_lossy();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let gone = export(folder, "gone", &[]);
+    assert!(
+        !gone.status.success() && said(&gone).contains("--labels says where"),
+        "{}",
+        said(&gone)
+    );
+    succeeded(&export(folder, "found", &["--labels", &new]));
+    let (package, run) = (folder.join("found/tiny/1"), folder.join("run"));
+    let (package, run) = (package.to_string_lossy(), run.to_string_lossy());
+    let verify = ["package", "verify", &package, "--run", &run];
+    let gone = trainer(&verify);
+    assert!(
+        !gone.status.success() && said(&gone).contains("say where it is now"),
+        "{}",
+        said(&gone)
+    );
+    succeeded(&trainer(&[&verify[..], &["--run-labels", &new]].concat()));
+
+    let text = std::fs::read_to_string(&table).unwrap();
+    std::fs::write(&table, format!("{text}\n")).unwrap();
+    let another = export(folder, "another", &["--labels", &new]);
+    assert!(
+        !another.status.success()
+            && said(&another).contains("is not the table that the run was trained with"),
+        "{}",
+        said(&another)
+    );
+}
+
+#[test]
 fn the_bundled_model_passes_every_gate() {
     let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
     let gates = verify(

@@ -404,14 +404,27 @@ fn a_checkpoint_goes_with_its_own_labels_and_recipe_only() {
     );
     std::fs::write(&recipe, text).unwrap();
     let labels = stage.path("images/labels.csv");
-    let mut text = std::fs::read_to_string(&labels).unwrap();
-    text.push('\n');
-    std::fs::write(&labels, text).unwrap();
+    let text = std::fs::read_to_string(&labels).unwrap();
+    std::fs::write(&labels, format!("{text}\n")).unwrap();
     let other = stage.fit("run", true);
     assert!(
-        said(&other).contains("has changed since the training began"),
+        said(&other).contains("has changed since the training"),
         "{}",
         said(&other)
+    );
+    std::fs::write(&labels, text).unwrap();
+
+    // moved with all its images, it is the same table, and the run remembers where it is
+    std::fs::rename(stage.path("images"), stage.path("moved")).unwrap();
+    let (out, moved) = (stage.text("run"), stage.text("moved/labels.csv"));
+    let gone = stage.fit("run", true);
+    assert!(said(&gone).contains("--labels says where"), "{}", said(&gone));
+    let found = trainer(&["fit", "--resume", "--out", &out, "--labels", &moved]);
+    assert!(found.status.success(), "{}", said(&found));
+    assert!(
+        std::fs::read_to_string(stage.path("run/source.json"))
+            .unwrap()
+            .contains("moved/labels.csv")
     );
 }
 

@@ -9,7 +9,7 @@ use osteon::train::learn::Training;
 use osteon::train::run::Source;
 
 use crate::device;
-use crate::fit::{Parts, contract, digest, held_out, read_recipe};
+use crate::fit::{Parts, contract, held_out, read_recipe};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -81,11 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn source(told: &Told) -> anyhow::Result<Source> {
-    Ok(Source {
-        labels: told.labels.clone(),
-        labels_sha256: digest(&told.labels)?,
-        validation: told.validation,
-    })
+    Ok(Source::of(&told.labels, told.validation)?)
 }
 
 fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Result<()> {

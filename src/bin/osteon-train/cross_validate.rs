@@ -17,7 +17,7 @@ use osteon::train::learn::{Engine, Recipe, Start};
 use osteon::train::run::{RunFolder, Source};
 
 use crate::device;
-use crate::fit::{Parts, Told, contract, digest, read, read_recipe, started, train};
+use crate::fit::{Parts, Told, contract, read, read_recipe, started, train};
 
 #[derive(clap::Args)]
 #[command(
@@ -69,11 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             recipe.seed,
         )?,
     };
-    let source = Source {
-        labels: std::path::absolute(&arguments.labels)?,
-        labels_sha256: digest(&arguments.labels)?,
-        validation: arguments.validation,
-    };
+    let source = Source::of(&arguments.labels, arguments.validation)?;
     let mut answered = Vec::new();
     for (place, fold) in folds.iter().enumerate() {
         eprintln!(
@@ -123,8 +119,13 @@ fn told(
         path: path.to_owned(),
     };
     let (run, lock) = if run.source().is_ok() {
+        let known = Source {
+            // the table may have been moved
+            labels: source.labels.clone(),
+            ..run.source()?
+        };
         ensure!(
-            run.told()? == (recipe.clone(), contract.clone()) && run.source()? == *source,
+            run.told()? == (recipe.clone(), contract.clone()) && known == *source,
             "{} was told something else: choose another folder",
             path.display()
         );

@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Folder of the run; several answer together, with the mean of their answers
     #[arg(long = "run", value_name = "DIR", required = true)]
     runs: Vec<PathBuf>,
+    /// Where the table of the run's images is now, if it was moved since the training; it has to be the same file
+    #[arg(long, value_name = "CSV")]
+    labels: Option<PathBuf>,
     /// Average what is said of an image and of its mirror image; the recipe must allow horizontal flips
     #[arg(long)]
     mirror: bool,
@@ -94,16 +97,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
     let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
 
+    let moved = arguments.labels.as_deref();
     let format = match arguments.precision {
         Precision::Fp32 => None,
         Precision::Fp16 => Some(NumberFormat::Fp16),
         Precision::Int8 => Some(NumberFormat::Int8),
     };
     if let Some(format) = format {
-        reduce(&mut draft, format, &answering, &runtime)?;
+        reduce(&mut draft, format, &answering, moved, &runtime)?;
     }
     if draft.manifest.embedding.is_some() && !arguments.without_statistics {
-        add_statistics(&mut draft, &answering, &runtime)?;
+        add_statistics(&mut draft, &answering, moved, &runtime)?;
     }
     let assessment = match &arguments.test {
         Some(csv) => assessed(csv, &draft, &answering, &runtime)?,
@@ -130,10 +134,11 @@ fn reduce(
     draft: &mut Draft,
     format: NumberFormat,
     answering: &Answering,
+    moved: Option<&Path>,
     runtime: &Runtime,
 ) -> anyhow::Result<()> {
     let images = answering
-        .images()
+        .images(moved)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("{} has to be tried on held-out patients", format.name()))?;
     let progress = bar("comparing", reduced::steps(format, &images) as u64);
@@ -146,10 +151,15 @@ fn reduce(
     Ok(())
 }
 
-fn add_statistics(draft: &mut Draft, answering: &Answering, runtime: &Runtime) -> anyhow::Result<()> {
+fn add_statistics(
+    draft: &mut Draft,
+    answering: &Answering,
+    moved: Option<&Path>,
+    runtime: &Runtime,
+) -> anyhow::Result<()> {
     let first = answering.first();
-    let gone = "the statistics of the embedding need the run's images (--without-statistics leaves them out)";
-    let images = RunImages::find(&first.run, &first.recipe, &first.record)
+    let gone = "the statistics of the embedding need the run's images (--labels says where their table was moved to, --without-statistics leaves the statistics out)";
+    let images = RunImages::find(&first.run, &first.recipe, &first.record, moved)
         .map_err(anyhow::Error::msg)
         .context(gone)?;
     let progress = bar("features", features::steps(&images) as u64);

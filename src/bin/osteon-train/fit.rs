@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
-use osteon::model::package::sha256;
 use osteon::train::data::augment::mirrored;
 use osteon::train::data::columns::Kind;
 use osteon::train::data::index::{Labelled, load, rows};
@@ -28,13 +27,8 @@ use crate::progress::bar;
     after_help = "Examples:\n  osteon-train fit --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train fit --labels index/images.csv --recipe fit.json --out runs/second\n\nStopped, by whatever it was:\n  osteon-train fit --resume --out runs/first\n\nThe CSV is images.csv of an index, whose images are decoded once and then come from its cache, or has the columns file and patient.\nBeside them it has the columns of the recipe's labels, with 0, 1 or nothing, and may have split with train, validation or test.\ndocs/training.md has the rest."
 )]
 pub(crate) struct Arguments {
-    /// The CSV; image files are relative to it
-    #[arg(
-        long,
-        value_name = "CSV",
-        required_unless_present = "resume",
-        conflicts_with = "resume"
-    )]
+    /// The CSV; image files are relative to it. With --resume only where it was moved since
+    #[arg(long, value_name = "CSV", required_unless_present = "resume")]
     labels: Option<PathBuf>,
     /// What to train and how; settings that it leaves out have their default
     #[arg(
@@ -131,11 +125,7 @@ fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
     let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
-    let source = Source {
-        labels: std::path::absolute(labels)?,
-        labels_sha256: digest(labels)?,
-        validation: arguments.validation,
-    };
+    let source = Source::of(labels, arguments.validation)?;
     let (run, lock) = RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?;
     let told = Told {
         run,
@@ -160,7 +150,7 @@ pub(crate) fn started(recipe: &mut Recipe) -> anyhow::Result<Start> {
 }
 
 fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
-    let out = &arguments.out;
+    let (out, moved) = (&arguments.out, arguments.labels.as_deref());
     let run = RunFolder { path: out.to_owned() };
     ensure!(
         !run.is_finished(),
@@ -170,12 +160,13 @@ fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
     let (recipe, contract) = run.told().context("there is nothing to go on with")?;
     let devices = arguments.device.chosen(&recipe)?;
     let lock = run.lock()?;
-    let source = run.source()?;
-    ensure!(
-        digest(&source.labels)? == source.labels_sha256,
-        "{} has changed since the training began: put the old file back, or start anew in another folder",
-        source.labels.display()
-    );
+    let source = run
+        .source()?
+        .found(moved)
+        .context("the training cannot go on (--labels says where its table was moved to)")?;
+    if moved.is_some() {
+        run.set_source(&source)?;
+    }
     match run.checkpoints(Duration::ZERO).standing()? {
         Some(standing) => eprintln!(
             "going on with epoch {}, step {}",
@@ -325,12 +316,6 @@ pub(crate) fn contract(recipe: &Recipe, path: Option<&Path>) -> anyhow::Result<P
     };
     contract.check()?;
     Ok(contract)
-}
-
-/// SHA-256 of a file.
-pub(crate) fn digest(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(sha256(&bytes))
 }
 
 /// Reads a labelled folder with a bar, and says what could not be read.

@@ -8,7 +8,7 @@ use osteon::train::learn::lr_find::RateRange;
 use osteon::train::run::Source;
 
 use crate::device;
-use crate::fit::{contract, digest, held_out, read_recipe};
+use crate::fit::{contract, held_out, read_recipe};
 use crate::plot::draw;
 
 #[derive(clap::Args)]
@@ -50,11 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let recipe = read_recipe(&arguments.recipe)?;
     let devices = arguments.device.chosen(&recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
-    let source = Source {
-        labels: arguments.labels.clone(),
-        labels_sha256: digest(&arguments.labels)?,
-        validation: 0.15,
-    };
+    let source = Source::of(&arguments.labels, 0.15)?;
     let parts = held_out(&source, &recipe, &contract)?;
     let normalise = |plane: &_| contract.tensor(plane);
     let training = Training {

@@ -35,6 +35,9 @@ pub(crate) struct Verify {
     /// CSV of a test set to compare them on instead
     #[arg(long, value_name = "CSV", requires = "runs")]
     labels: Option<PathBuf>,
+    /// Where the table of the run's images is now, if it was moved since the training; it has to be the same file
+    #[arg(long, value_name = "CSV", requires = "runs", conflicts_with = "labels")]
+    run_labels: Option<PathBuf>,
     /// DICOM radiographs of the usual size: what a lower resolution of JPEG 2000 does to their scores is measured, if the model
     /// allows it
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -94,7 +97,7 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         comparison
     } else {
         let images = answering
-            .images()
+            .images(arguments.run_labels.as_deref())
             .map_err(anyhow::Error::msg)
             .context("there are no held-out patients: name a test set by --labels")?;
         let mut comparison = begin(images.len(Wanted::HELD_OUT)).map_err(anyhow::Error::msg)?;

@@ -1,5 +1,7 @@
 //! Finished trainings, ready to answer: calibrated, and several as one.
 
+use std::path::Path;
+
 use super::calibrate::{HeldOut, temperatures};
 use super::ensemble::{Member, side_by_side};
 use super::heads::{HeadOutputs, with_heads};
@@ -94,13 +96,14 @@ impl Answering {
         Engine::new(graph, weights, self.first().recipe.threads).map_err(|error| error.to_string())
     }
 
-    /// The images of the first training, of which those are held out that every network held out.
+    /// The images of the first training, in its table where it was or where it was `moved` to, of which those are held out that every network held
+    /// out.
     ///
     /// # Errors
     /// A sentence: what is gone, or that the networks held out nothing in common.
-    pub fn images(&self) -> Result<RunImages, String> {
+    pub fn images(&self, moved: Option<&Path>) -> Result<RunImages, String> {
         let first = self.first();
-        let mut images = RunImages::find(&first.run, &first.recipe, &first.record)?;
+        let mut images = RunImages::find(&first.run, &first.recipe, &first.record, moved)?;
         for other in &self.trained[1..] {
             images.hold_out_with(&other.record);
         }

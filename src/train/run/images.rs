@@ -4,11 +4,10 @@
 //! images have to be readable. They are visited a few at a time.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Record, RunFolder};
 use crate::image::preprocess::Preprocessing;
-use crate::model::package::sha256;
 use crate::train::data::Samples;
 use crate::train::data::index::{LabelledError, LabelledRow, rows, visit};
 use crate::train::data::labels::Part;
@@ -54,21 +53,18 @@ impl Wanted {
 }
 
 impl RunImages {
-    /// Finds the table of `run`, which was told `recipe` and left `record`.
+    /// Finds the table of `run`, which was told `recipe` and left `record`, where it was or where it was `moved` to.
     ///
     /// # Errors
     /// A sentence that says what is gone or has changed.
-    pub fn find(run: &RunFolder, recipe: &Recipe, record: &Record) -> Result<Self, String> {
+    pub fn find(
+        run: &RunFolder,
+        recipe: &Recipe,
+        record: &Record,
+        moved: Option<&Path>,
+    ) -> Result<Self, String> {
         let source = run.source().map_err(|error| error.to_string())?;
-        let csv = source.labels;
-        let shown = csv.display();
-        let bytes = std::fs::read(&csv)
-            .map_err(|error| format!("{shown}, the table of the run's images, cannot be read: {error}"))?;
-        if sha256(&bytes) != source.labels_sha256 {
-            return Err(format!(
-                "{shown} has changed since the training, so that it does not say any more which patients were held out: put the old file back"
-            ));
-        }
+        let csv = source.found(moved).map_err(|error| error.to_string())?.labels;
         if record.validation.places.len() != record.validation.labels.len() {
             return Err("the run does not say which images it held out: train it again".to_owned());
         }
