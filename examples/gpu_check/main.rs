@@ -13,9 +13,10 @@ use clap::Parser;
 use osteon::image::Tensor;
 use osteon::model::{GoldenInput, Package};
 use osteon::runtime::proof::{golden_inputs, prove, reproduce, reproduce_in_batches};
-use osteon::runtime::{Device, Devices, Engine, Runtime, RuntimeError};
+use osteon::runtime::{Device, Devices, Engine, Prediction, Runtime, RuntimeError};
 use serde_json::{Value, json};
 
+mod halves;
 mod served;
 
 #[derive(Parser)]
@@ -77,12 +78,15 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .map(|image| Ok(reference.run(&[image])?.remove(0).values()))
         .collect::<anyhow::Result<_>>()?;
-    decisions(&package, &mut engine, &images, &expected)?;
+    let answers = engine.run(&images.iter().collect::<Vec<_>>())?;
+    let (changed, decisions) = changed_decisions(&package, &answers, &expected);
+    say(&json!({ "check": "decisions", "decisions": decisions, "changed": changed }));
     speed(&mut engine, &images, &expected, arguments.batches)?;
     runs(gpu, &mut engine, &images, &expected, arguments.runs)?;
     // what CUDA itself takes is there from the first session on, so this is an upper bound
     let taken = gpu_mebibytes(gpu)?.saturating_sub(before);
     overlapped(engine, &images, arguments.batches)?;
+    halves::check(&package, gpu, &images, &expected, arguments.batches)?;
     limit(&package, gpu, taken)?;
 
     for devices in [&runtimes[..1], &runtimes[..]] {
@@ -109,17 +113,12 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many decisions are other ones than on the CPU: above a threshold there and below it here, or the other way round.
-fn decisions(
-    package: &Package,
-    engine: &mut Engine,
-    images: &[Tensor],
-    expected: &[Vec<f32>],
-) -> anyhow::Result<()> {
+/// How many decisions are other ones than on the CPU, and of how many: above a threshold there and below it here, or the other way
+/// round.
+fn changed_decisions(package: &Package, answers: &[Prediction], expected: &[Vec<f32>]) -> (usize, usize) {
     let thresholds: Vec<Option<f32>> = package.manifest.labels().map(|label| label.threshold).collect();
     let (mut changed, mut all) = (0, 0);
-    let batch: Vec<&Tensor> = images.iter().collect();
-    for (here, there) in engine.run(&batch)?.iter().zip(expected) {
+    for (here, there) in answers.iter().zip(expected) {
         for ((here, there), threshold) in here.values().iter().zip(there).zip(&thresholds) {
             if let Some(threshold) = threshold {
                 all += 1;
@@ -127,8 +126,7 @@ fn decisions(
             }
         }
     }
-    say(&json!({ "check": "decisions", "decisions": all, "changed": changed }));
-    Ok(())
+    (changed, all)
 }
 
 fn images(package: &Package) -> Vec<Tensor> {
