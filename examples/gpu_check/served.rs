@@ -82,7 +82,7 @@ pub(super) fn check(
         let after = model.statistics();
         let executions = (after.executions() - before.executions()).max(1);
         say(&json!({
-            "check": "served", "device": model.device(), "instances": instances, "callers": callers,
+            "check": "served", "device": model.device(), "bits": model.bits, "instances": instances, "callers": callers,
             "images_per_s": times.len() as f64 / elapsed,
             "p50_ms": times.get(times.len() / 2), "p99_ms": times.get(times.len() * 99 / 100),
             "images_in_a_batch": (after.inferences() - before.inferences()) as f64 / executions as f64,

@@ -37,6 +37,7 @@ fn summary(app: &App, model: &ServedModel) -> Value {
         "signed": model.signed,
         "provider": model.provider(),
         "device": model.device(),
+        "bits": model.bits,
         "state": "ready",
         "findings": model.manifest.labels().map(|label| &label.name).collect::<Vec<_>>(),
         "intended_use": model.manifest.intended_use,

@@ -25,6 +25,8 @@ pub struct ServedModel {
     pub distribution: Option<EmbeddingStatistics>,
     /// What runs it; at least one, all of one kind.
     pub devices: Vec<Device>,
+    /// How many bits the numbers have that it computes with: 32, or 16; the most where devices differ.
+    pub bits: u8,
     /// The sizes in which batches are run there.
     pub(super) batch_sizes: Vec<usize>,
     /// Who vouches for its package.
@@ -65,6 +67,7 @@ impl ServedModel {
         let mut devices: Vec<Device> = engines.iter().map(Engine::device).collect();
         devices.dedup();
         let first = engines.first();
+        let bits = engines.iter().map(Engine::bits).max().unwrap_or(32);
         let batch_sizes = first.map(Engine::batch_sizes).unwrap_or_default();
         let counters = Arc::default();
         let engines = if first.is_some_and(Engine::runs_batches) {
@@ -83,6 +86,7 @@ impl ServedModel {
             signed: package.signed,
             difference,
             devices,
+            bits,
             batch_sizes,
             proven_in,
             counters,

@@ -23,7 +23,7 @@ pub struct ReducedPrecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberFormat {
-    /// Matrices as 16-bit floats (IEEE 754 binary16); 32-bit floats are computed.
+    /// Matrices as 16-bit floats (IEEE 754 binary16); computed in 32 bits, and in 16 on GPUs.
     Fp16,
     /// Convolutions between whole numbers: 7 bits in kernels, 8 between layers; what stands behind the features are 32-bit floats.
     Int8,

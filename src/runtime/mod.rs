@@ -14,7 +14,7 @@ pub mod record;
 
 pub use device::{Device, Devices, names as device_names};
 pub use memory::{keep_large_blocks, trim as return_freed_memory};
-pub use onnx::{Engine, Network, Runtime, Staging, Stop};
+pub use onnx::{Engine, Network, Runtime, Staging, Stop, in_halves};
 pub use prediction::{HeadOutput, Prediction};
 
 use crate::fault::{Fault, FaultKind};

@@ -19,6 +19,7 @@ use super::{Device, Devices, RuntimeError, memory};
 
 mod bucket;
 mod engine;
+mod halves;
 mod network;
 mod outputs;
 mod share;
@@ -28,6 +29,7 @@ mod stop;
 use bucket::Bucket;
 pub use engine::Engine;
 use engine::Sessions;
+pub use halves::in_halves;
 pub use network::Network;
 pub use staging::Staging;
 pub use stop::Stop;

@@ -2,9 +2,9 @@
 
 use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
-use crate::model::{GoldenInput, Package, Stage};
+use crate::model::{GoldenInput, NumberFormat, Package, Stage};
 
-use super::{Device, Engine, Network, Runtime};
+use super::{Device, Engine, Network, Runtime, RuntimeError};
 
 /// Engines that proved themselves.
 pub struct Proven {
@@ -25,11 +25,40 @@ pub struct Unproven {
 }
 
 /// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
-/// as there are cores.
+/// as there are cores. A package in fp16 computes in 16 bits on a GPU where its goldens hold in them, else in 32.
 ///
 /// # Errors
 /// [`Unproven`], by the first engine that is off.
 pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
+    let goldens = |error: RuntimeError| Unproven {
+        stage: Stage::Goldens,
+        reason: error.to_string(),
+    };
+    let reduced = package.manifest.reduced_precision;
+    let is_half = reduced.is_some_and(|reduced| reduced.format == NumberFormat::Fp16);
+    if is_half && runtime.batch_sizes().len() > 1 {
+        // what may differ is the goldens' tolerance, in 16 bits as in 32
+        let proven = Network::in_halves(runtime, &package.model)
+            .map_err(goldens)
+            .and_then(|network| prove_network(package, runtime, &network, count));
+        match proven {
+            Ok(proven) => return Ok(proven),
+            Err(Unproven { reason, .. }) => {
+                let (model, device) = (&package.manifest.name, runtime.device);
+                tracing::warn!(model, %device, reason, "model.in_32_bits");
+            }
+        }
+    }
+    let network = Network::new(runtime, &package.model, count).map_err(goldens)?;
+    prove_network(package, runtime, &network, count)
+}
+
+fn prove_network(
+    package: &Package,
+    runtime: &Runtime,
+    network: &Network,
+    count: usize,
+) -> Result<Proven, Unproven> {
     let at = |stage| move |reason: String| Unproven { stage, reason };
     let goldens = at(Stage::Goldens);
     // of several GPUs one may be off
@@ -40,7 +69,6 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         }
     };
     let inputs = golden_inputs(package, |image| image).map_err(goldens)?;
-    let network = Network::new(runtime, &package.model, count).map_err(|error| goldens(error.to_string()))?;
     let prove_one = || {
         let mut engine = network
             .engine(&package.manifest)

@@ -223,6 +223,7 @@ impl Repository {
                     version,
                     digest = served.digest,
                     device = served.device(),
+                    bits = served.bits,
                     difference = served.difference,
                     proven_in_ms = served.proven_in.as_millis() as u64,
                     "model.ready"

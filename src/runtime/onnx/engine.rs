@@ -14,6 +14,7 @@ pub struct Engine {
     sessions: Sessions,
     device: Device,
     gpu_memory: Option<u64>,
+    bits: u8,
     input: String,
     heads: Vec<Head>,
     embedding: Option<String>,
@@ -46,6 +47,7 @@ impl Engine {
         runtime: &Runtime,
         sessions: Sessions,
         manifest: &ModelManifest,
+        bits: u8,
     ) -> Result<Self, RuntimeError> {
         let engine = Self {
             input: manifest.preprocessing.tensor.clone(),
@@ -53,6 +55,7 @@ impl Engine {
             embedding: manifest.embedding.clone(),
             device: runtime.device,
             gpu_memory: runtime.gpu_memory,
+            bits,
             sessions,
         };
         let session = match &engine.sessions {
@@ -192,6 +195,12 @@ impl Engine {
             Sessions::Cpu(_) => vec![1],
             Sessions::Batches { buckets, .. } => buckets.iter().map(|bucket| bucket.size).collect(),
         }
+    }
+
+    /// How many bits the numbers have that it computes with: 32, or 16.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.bits
     }
 
     /// Whether it runs batches that are gathered beforehand.

@@ -13,7 +13,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor};
 use prost::Message;
 
-use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, failed_in, share};
+use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, failed_in, in_halves, share};
 use crate::model::ModelManifest;
 use crate::model::onnx_format::{DataType, ModelProto, TensorProto};
 use crate::runtime::{Device, RuntimeError, memory};
@@ -27,6 +27,8 @@ pub struct Network {
     bytes: Vec<u8>,
     weights: Vec<(String, Arc<DynValue>)>,
     level: GraphOptimizationLevel,
+    /// How many bits the numbers have that it computes with.
+    bits: u8,
 }
 
 impl Network {
@@ -41,6 +43,7 @@ impl Network {
             bytes: model.to_vec(),
             weights: Vec::new(),
             level: GraphOptimizationLevel::All,
+            bits: 32,
         };
         if engines < 2 || runtime.device != Device::Cpu {
             return Ok(alone());
@@ -62,6 +65,20 @@ impl Network {
         Ok(network)
     }
 
+    /// The same in 16-bit arithmetic.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Load`].
+    pub fn in_halves(runtime: &Runtime, model: &[u8]) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            runtime: runtime.clone(),
+            bytes: in_halves(model).map_err(RuntimeError::Load)?,
+            weights: Vec::new(),
+            level: GraphOptimizationLevel::All,
+            bits: 16,
+        })
+    }
+
     /// An engine of this network.
     ///
     /// # Errors
@@ -73,7 +90,7 @@ impl Network {
             Sessions::Cpu(self.session(None).map_err(|error| self.failed(&error))?)
         };
         memory::trim();
-        Engine::new(&self.runtime, sessions, manifest)
+        Engine::new(&self.runtime, sessions, manifest, self.bits)
     }
 
     /// A session for each batch size, and two places to gather batches in.

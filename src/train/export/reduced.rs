@@ -11,7 +11,7 @@ use super::package::{Draft, lines};
 use super::ranges::{self, Observer, convolutions};
 use crate::model::package::{GOLDENS, MODEL};
 use crate::model::{GoldenInput, Goldens, NumberFormat, ReducedPrecision};
-use crate::runtime::{Engine, Prediction, Runtime};
+use crate::runtime::{Engine, Prediction, Runtime, in_halves};
 use crate::train::assess::agreement::Bounds;
 use crate::train::run::{RunImages, Wanted};
 
@@ -69,7 +69,9 @@ pub fn reduce(
         }
     };
     let count = images.len(Wanted::HELD_OUT);
-    let mut comparison = Comparison::new(answering, runtime, &model, &draft.manifest, count)?;
+    let runs = runs(format, &model)?;
+    let compared = runs.last().ok_or("there is no network to compare")?;
+    let mut comparison = Comparison::new(answering, runtime, compared, &draft.manifest, count)?;
     images.visit(Wanted::HELD_OUT, contract, &step, |samples, _| {
         comparison.add(samples)
     })?;
@@ -97,7 +99,7 @@ pub fn reduce(
         said.push((label, figures));
     }
     drop(comparison);
-    let (goldens, about) = with_room(draft, format, &model, runtime)?;
+    let (goldens, about) = with_room(draft, format, &runs, runtime)?;
     said.push(("golden cases".to_owned(), about));
     draft.files.insert(GOLDENS.to_owned(), lines(&goldens)?);
     draft.files.insert(MODEL.to_owned(), model);
@@ -106,23 +108,38 @@ pub fn reduce(
     Ok(said)
 }
 
+/// The networks that a server may make of the file, the one that differs most at the end: `fp16` is computed in 32 bits on a CPU and in
+/// 16 on a GPU.
+fn runs(format: NumberFormat, model: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    Ok(match format {
+        NumberFormat::Fp16 => vec![model.to_vec(), in_halves(model)?],
+        NumberFormat::Int8 => vec![model.to_vec()],
+    })
+}
+
 /// The goldens with a tolerance that the reduced network keeps, and what became of them, in words. Made inputs, which no ranges were
 /// found for, are left out where rounding moves them too far.
 fn with_room(
     draft: &Draft,
     format: NumberFormat,
-    model: &[u8],
+    runs: &[Vec<u8>],
     runtime: &Runtime,
 ) -> Result<(Goldens, String), String> {
     let goldens = draft.files.get(GOLDENS).ok_or("the draft has no goldens")?;
     let mut goldens: Goldens = serde_json::from_slice(goldens).map_err(|error| error.to_string())?;
-    let mut engine = Engine::load(runtime, model, &draft.manifest).map_err(|error| error.to_string())?;
+    let mut engines = runs
+        .iter()
+        .map(|model| Engine::load(runtime, model, &draft.manifest).map_err(|error| error.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
     let (mut kept, mut left_out, mut worst) = (Vec::new(), Vec::new(), 0.0_f32);
     for case in std::mem::take(&mut goldens.cases) {
         let tensor = goldens::tensor(&case.input, &draft.manifest.preprocessing, &draft.files)?;
-        let answers = engine.run(&[&tensor]).map_err(|error| error.to_string())?;
-        let scores = answers.first().map(Prediction::proof).unwrap_or_default();
-        let off = case.difference(&scores);
+        let mut off: f32 = 0.0;
+        for engine in &mut engines {
+            let answers = engine.run(&[&tensor]).map_err(|error| error.to_string())?;
+            let scores = answers.first().map(Prediction::proof).unwrap_or_default();
+            off = off.max(case.difference(&scores));
+        }
         if off <= MOST_OFF {
             worst = worst.max(off);
             kept.push(case);
@@ -138,10 +155,8 @@ fn with_room(
     }
     goldens.cases = kept;
     goldens.tolerance += match format {
-        // rounded once, and for every processor
-        NumberFormat::Fp16 => worst,
         // half a step more or less between two layers is another value on another processor
-        NumberFormat::Int8 => 2.0 * worst,
+        NumberFormat::Fp16 | NumberFormat::Int8 => 2.0 * worst,
     };
     let mut about = format!(
         "{} at most {worst:.1e} off, {:.1e} is allowed",
