@@ -25,6 +25,7 @@ mod gates;
 mod grey;
 mod import;
 mod index;
+mod index_archive;
 mod inference_protocol;
 mod model_commands;
 mod models;
