@@ -397,7 +397,7 @@ async fn a_study_is_fetched_byte_for_byte_however_the_archive_lists_and_wraps_it
     for mode in [
         Mode::Accepting,
         Mode::ShortPages(3),
-        Mode::OnePage,
+        Mode::OnePage(usize::MAX),
         Mode::SilentSearch,
         Mode::SinglePart,
     ] {

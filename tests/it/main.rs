@@ -26,6 +26,7 @@ mod gates;
 mod grey;
 mod import;
 mod index;
+mod index_archive;
 mod inference_protocol;
 mod model_commands;
 mod models;

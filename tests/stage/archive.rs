@@ -31,8 +31,16 @@ pub(crate) enum Mode {
     Unavailable,
     /// The same, to what is to be stored only: its search works.
     StoresNothingNow,
+    /// So many requests meet the one behaviour; after them it stores and finds.
+    First(usize, Box<Mode>),
     /// 401 to everything.
     Unauthorised,
+    /// 401 to all that do not say this of who sends them.
+    Expecting(String),
+    /// 500 to everything.
+    Failing,
+    /// 500 to whatever is asked of this study.
+    FailingStudy(String),
     /// 409 to what is to be stored, with this Failure Reason (0008,1197) for each instance.
     Rejecting(u16),
     /// 409 without a body.
@@ -49,10 +57,10 @@ pub(crate) enum Mode {
     SilentSearch,
     /// Its search knows no filter and answers with whatever it has first.
     FilterlessSearch,
-    /// Its lists of a study's instances have at most so many, whatever is asked for.
+    /// Its lists have at most so many, whatever is asked for.
     ShortPages(usize),
-    /// Its lists of a study's instances have all of them, whatever is asked for.
-    OnePage,
+    /// Its lists have the first so many, whatever is asked for.
+    OnePage(usize),
     /// It answers with one instance as the whole body.
     SinglePart,
     /// It lists what it does not have.
@@ -61,6 +69,8 @@ pub(crate) enum Mode {
     Confused,
     /// The connection is cut in the middle of an instance.
     CutWhileSending,
+    /// An answer ends in the middle of an instance as if it were whole.
+    BreakingOff,
     /// 307 to this place.
     Redirecting(String),
     /// Every answer is 200 and text that means nothing.
@@ -73,6 +83,8 @@ pub(crate) struct Requests {
     pub(crate) searches: usize,
     pub(crate) metadata: usize,
     pub(crate) stores: usize,
+    /// Lists of studies.
+    pub(crate) studies: usize,
     /// Lists of a study's instances.
     pub(crate) lists: usize,
     pub(crate) retrievals: usize,
@@ -87,6 +99,20 @@ struct Inside {
     files: BTreeMap<String, Bytes>,
     /// Authorization of the latest request.
     authorization: Option<String>,
+}
+
+impl Inside {
+    /// The behaviour that the next request meets.
+    fn turn(&mut self) -> Mode {
+        match &mut self.mode {
+            Mode::First(0, _) => Mode::Accepting,
+            Mode::First(left, mode) => {
+                *left -= 1;
+                (**mode).clone()
+            }
+            mode => mode.clone(),
+        }
+    }
 }
 
 type Shared = Arc<Mutex<Inside>>;
@@ -121,7 +147,7 @@ impl Archive {
         }));
         let instance = "/dicom-web/studies/{study}/series/{series}/instances/{instance}/metadata";
         let router = Router::new()
-            .route("/dicom-web/studies", post(store))
+            .route("/dicom-web/studies", post(store).get(studies))
             .route("/dicom-web/instances", get(search))
             .route("/dicom-web/studies/{study}/instances", get(list))
             .route(
@@ -194,11 +220,15 @@ async fn arrive(
         count(&mut inside.requests);
         let value = headers.get(header::AUTHORIZATION);
         inside.authorization = value.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        inside.mode.clone()
+        inside.turn()
     };
     match &mode {
+        Mode::Expecting(right) if lock(inside).authorization.as_ref() != Some(right) => {
+            return Err(StatusCode::UNAUTHORIZED.into_response());
+        }
         Mode::Slow(pause) => tokio::time::sleep(*pause).await,
         Mode::Unavailable => return Err(unavailable()),
+        Mode::Failing => return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
         Mode::Unauthorised => return Err(StatusCode::UNAUTHORIZED.into_response()),
         Mode::Redirecting(place) => return Err(Redirect::temporary(place).into_response()),
         Mode::Babbling => return Err((StatusCode::OK, "<html>welcome</html>").into_response()),
@@ -241,6 +271,52 @@ async fn search(
     json(StatusCode::OK, format!("[{}]", found.join(",")))
 }
 
+/// Where the page begins that is asked for, and how many items it may have.
+fn window(mode: &Mode, query: &HashMap<String, String>) -> (usize, usize) {
+    let number = |key: &str, otherwise| {
+        query
+            .get(key)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(otherwise)
+    };
+    match mode {
+        Mode::OnePage(most) => (0, *most),
+        Mode::ShortPages(most) => (number("offset", 0), number("limit", *most).min(*most)),
+        _ => (number("offset", 0), number("limit", usize::MAX)),
+    }
+}
+
+async fn studies(
+    State(inside): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let mode = match arrive(&inside, &headers, |requests| requests.studies += 1).await {
+        Ok(mode) => mode,
+        Err(answer) => return answer,
+    };
+    let (offset, limit) = window(&mode, &query);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for file in lock(&inside).files.values() {
+        let study = uid_of(file, STUDY_INSTANCE_UID).unwrap_or_default();
+        *counts.entry(study).or_default() += 1;
+    }
+    let page: Vec<String> = counts
+        .into_iter()
+        .skip(offset)
+        .take(limit)
+        .map(|(study, count)| {
+            format!(
+                r#"{{"0020000D":{{"vr":"UI","Value":["{study}"]}},"00201208":{{"vr":"IS","Value":[{count}]}}}}"#
+            )
+        })
+        .collect();
+    if page.is_empty() && mode == Mode::SilentSearch {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    json(StatusCode::OK, format!("[{}]", page.join(",")))
+}
+
 async fn list(
     State(inside): State<Shared>,
     Path(study): Path<String>,
@@ -251,17 +327,10 @@ async fn list(
         Ok(mode) => mode,
         Err(answer) => return answer,
     };
-    let number = |key: &str, otherwise| {
-        query
-            .get(key)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(otherwise)
-    };
-    let (offset, limit): (usize, usize) = match mode {
-        Mode::OnePage => (0, usize::MAX),
-        Mode::ShortPages(most) => (number("offset", 0), number("limit", most).min(most)),
-        _ => (number("offset", 0), number("limit", usize::MAX)),
-    };
+    if mode == Mode::FailingStudy(study.clone()) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let (offset, limit) = window(&mode, &query);
     let files = lock(&inside).files.clone();
     let of_study = files
         .iter()
@@ -284,13 +353,16 @@ async fn list(
 
 async fn retrieve(
     State(inside): State<Shared>,
-    Path((_, _, uid)): Path<(String, String, String)>,
+    Path((study, _, uid)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Response {
     let mode = match arrive(&inside, &headers, |requests| requests.retrievals += 1).await {
         Ok(mode) => mode,
         Err(answer) => return answer,
     };
+    if mode == Mode::FailingStudy(study) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
     let files = lock(&inside).files.clone();
     let file = match mode {
         Mode::Forgetful => None,
@@ -313,8 +385,10 @@ async fn retrieve(
     }
     let head = b"--part\r\nContent-Type: application/dicom\r\n\r\n";
     let mut body = [&head[..], file, b"\r\n--part--\r\n"].concat();
-    if mode == Mode::CutWhileSending {
+    if matches!(mode, Mode::CutWhileSending | Mode::BreakingOff) {
         body.truncate(head.len() + file.len() / 2);
+    }
+    if mode == Mode::CutWhileSending {
         let cut = futures_util::stream::iter([Ok(Bytes::from(body)), Err(std::io::Error::other("cut"))]);
         let media_type = [(
             header::CONTENT_TYPE,

@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let archive = match &arguments.archive {
-        Some(url) => Some(Archive::open(url, &credentials(arguments), &arguments.query)?),
+        Some(url) => Some(Archive::open(url, credentials(arguments), &arguments.query)?),
         None => None,
     };
     // last, so that no mistake above leaves a key behind

@@ -9,48 +9,16 @@ use std::hash::{Hash, Hasher};
 
 use super::facts::Facts;
 use super::groups::Groups;
-use super::near;
+use super::near::Pictures;
 use super::reading::Outcome;
 use super::row::Row;
+use super::sameness::{Duplicate, Sameness};
 use super::source::file_of;
 use super::tally::{BODY_PART, Tally};
 use super::{IndexError, Run};
-use crate::image::fingerprint::Fingerprint;
 use crate::train::data::anatomy::{Names, PARTS, SIDES, Said, VIEWS};
 use crate::train::data::cache::{Digest, unhex};
 use crate::train::data::labels::{Joined, Known, Part, Stated};
-
-/// In what two images are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sameness {
-    /// The bytes of their files.
-    Bytes,
-    /// Their SOP Instance UID.
-    Instance,
-    /// What is seen.
-    Picture,
-}
-
-impl Sameness {
-    /// Its name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::Instance => "instance",
-            Self::Picture => "picture",
-        }
-    }
-}
-
-/// Two images that are the same.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Duplicate {
-    pub(super) first: usize,
-    pub(super) second: usize,
-    pub(super) sameness: Sameness,
-    pub(super) likeness: f32,
-}
 
 /// Codes of a site and of a machine, with the names behind them.
 pub(super) type CodeNames = [Option<(String, String)>; 2];
@@ -62,8 +30,27 @@ struct Light {
     patient: u32,
     split: Option<Part>,
     instance: u64,
-    digest: Digest,
-    fingerprint: Option<Fingerprint>,
+}
+
+/// Images by what exact copies have in common.
+#[derive(Default)]
+struct Seen {
+    by_digest: HashMap<Digest, u32>,
+    by_instance: HashMap<u64, u32>,
+}
+
+impl Seen {
+    /// The earlier image that `image` is an exact copy of, if it is one.
+    fn original(&mut self, image: usize, digest: Digest, instance: u64) -> Option<(usize, Sameness)> {
+        let own = image as u32;
+        let bytes = *self.by_digest.entry(digest).or_insert(own);
+        let named = *self.by_instance.entry(instance).or_insert(own);
+        match (bytes < own, named < own) {
+            (true, _) => Some((bytes as usize, Sameness::Bytes)),
+            (_, true) => Some((named as usize, Sameness::Instance)),
+            _ => None,
+        }
+    }
 }
 
 /// The images of an index, with what ties them.
@@ -96,6 +83,7 @@ impl<'a> Assembly<'a> {
             contradictions: 0,
         };
         let mut patients: HashMap<u64, u32> = HashMap::new();
+        let (mut seen, mut pictures) = (Seen::default(), Pictures::default());
         for (place, name) in run.places.iter().enumerate() {
             run.watch.step();
             let Some((facts, digest)) = assembly.facts(name)? else {
@@ -106,22 +94,33 @@ impl<'a> Assembly<'a> {
             assembly.without_patient += u64::from(patient.is_none());
             let patient = hashed(patient.as_ref().unwrap_or(&facts.image));
             let count = patients.len() as u32;
+            let image = assembly.light.len();
+            let instance = hashed(&facts.image);
             assembly.light.push(Light {
                 place: place as u32,
                 patient: *patients.entry(patient).or_insert(count),
                 split: stated.and_then(|stated| stated.split),
-                instance: hashed(&facts.image),
-                digest: unhex(&digest).unwrap_or_default(),
-                fingerprint: facts.fingerprint,
+                instance,
             });
+            // exact copies need no comparison: they look like what they are copies of
+            match seen.original(image, unhex(&digest).unwrap_or_default(), instance) {
+                Some((first, sameness)) => assembly.duplicates.push(Duplicate {
+                    first,
+                    second: image,
+                    sameness,
+                    likeness: 1.0,
+                }),
+                None => pictures.push(image, &facts.fingerprints),
+            }
         }
+        drop(seen);
         assembly.patients = patients.len();
         assembly.contradictions = assembly.said.contradictions();
-        assembly.tie(run.job.tie_pictures);
+        assembly.tie(&pictures);
         Ok(assembly)
     }
 
-    fn tie(&mut self, tie_pictures: bool) {
+    fn tie(&mut self, pictures: &Pictures) {
         self.groups = Groups::new(self.light.len());
         let mut first_of: HashMap<u32, usize> = HashMap::new();
         for (place, light) in self.light.iter().enumerate() {
@@ -130,39 +129,18 @@ impl<'a> Assembly<'a> {
                 Slot::Vacant(none) => drop(none.insert(place)),
             }
         }
-        let mut by_digest: HashMap<Digest, usize> = HashMap::new();
-        let mut by_instance: HashMap<u64, usize> = HashMap::new();
-        // copies need no comparison: they look like what they are copies of
-        let mut compared = Vec::new();
-        for (place, light) in self.light.iter().enumerate() {
-            let bytes = *by_digest.entry(light.digest).or_insert(place);
-            let instance = *by_instance.entry(light.instance).or_insert(place);
-            let (first, sameness) = match (bytes < place, instance < place) {
-                (true, _) => (bytes, Sameness::Bytes),
-                (_, true) => (instance, Sameness::Instance),
-                _ => {
-                    compared.extend(light.fingerprint.map(|fingerprint| (place, fingerprint)));
-                    continue;
-                }
-            };
-            self.duplicates.push(Duplicate {
-                first,
-                second: place,
-                sameness,
-                likeness: 1.0,
-            });
-        }
-        let fingerprints: Vec<Fingerprint> = compared.iter().map(|(_, fingerprint)| *fingerprint).collect();
-        self.duplicates
-            .extend(near::pairs(&fingerprints).into_iter().map(|pair| Duplicate {
-                first: compared[pair.first].0,
-                second: compared[pair.second].0,
-                sameness: Sameness::Picture,
-                likeness: pair.likeness,
-            }));
+        let watch = self.run.watch;
+        watch.phase("comparing", Pictures::STEPS as u64);
+        let pairs = pictures.pairs(|| watch.step());
+        self.duplicates.extend(pairs.into_iter().map(|pair| Duplicate {
+            first: pair.first,
+            second: pair.second,
+            sameness: Sameness::Picture(pair.form),
+            likeness: pair.likeness,
+        }));
         self.duplicates.sort_by_key(|pair| (pair.second, pair.first));
         for pair in &self.duplicates {
-            if tie_pictures || pair.sameness != Sameness::Picture {
+            if self.run.job.tie_pictures || !matches!(pair.sameness, Sameness::Picture(_)) {
                 self.groups.join(pair.first, pair.second);
             }
             self.copies.entry(pair.second as u32).or_insert(pair.first as u32);

@@ -96,7 +96,7 @@ pub struct Facts {
     /// Whether there is text in the pixels.
     pub burned_in: BurnedIn,
     /// By which copies of the picture are found; none where there is too little in it.
-    pub fingerprint: Option<Fingerprint>,
+    pub fingerprints: Vec<Fingerprint>,
 }
 
 impl Facts {

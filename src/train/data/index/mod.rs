@@ -13,6 +13,7 @@
 //! is not listed in [`SECRET`] name nobody.
 
 mod assemble;
+mod collect;
 mod draft;
 mod facts;
 mod groups;
@@ -22,6 +23,7 @@ mod near;
 mod reading;
 mod report;
 mod row;
+mod sameness;
 mod sheet;
 mod source;
 mod summary;
@@ -32,29 +34,27 @@ mod visit;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::archive::{Archive, ArchiveError};
-use super::cache::{CacheError, CacheWriter, hex};
+use super::cache::{CacheError, CacheWriter};
 use super::labels::{Given, Joined, LabelError};
 use super::layouts::{self, medmnist};
 use crate::deidentify::Key;
-use crate::dicom::StudyUid;
 use crate::image::preprocess::Preprocessing;
-pub use assemble::Sameness;
+use collect::NotNow;
 pub use facts::{BurnedIn, Facts};
 pub use labelled::{Labelled, LabelledError, LabelledRow, load, plane, rows};
-use log::{Done, Entry, WorkLog};
+use log::WorkLog;
+pub use near::Form;
 pub use reading::{LeftOut, Outcome};
-use reading::{Read, Reader};
 pub use row::{COLUMNS, Row};
-use source::{Item, Source, Unread};
+pub use sameness::Sameness;
+use source::Source;
 pub use summary::{Leaks, Summary};
 pub use tally::{LEAST_PATIENTS, LabelCounts, Mapping, Value};
 pub use visit::{test_rows, visit};
 
 /// The form of an index's files.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// The table.
 pub const IMAGES: &str = "images.csv";
 /// What was read.
@@ -65,11 +65,6 @@ pub const CACHE: &str = "cache";
 const UNPACKED: &str = "unpacked";
 /// Files that have paths, or names of institutions, and are as secret as the key.
 pub const SECRET: [&str; 4] = [LOG, "files.csv", "left-out.csv", "names.csv"];
-/// Reasons of files that could not be read now, as examples.
-const MOST_EXAMPLES: usize = 5;
-/// So many images in a row that an archive does not give mean that it gives none.
-const MOST_FAILURES: usize = 100;
-
 /// Why there is no index. What was read is kept, whatever it is.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -102,7 +97,7 @@ pub enum IndexError {
     NoLog(PathBuf),
     /// An archive.
     #[error("{0}; all that was read until then is kept: run the same command again to go on")]
-    Archive(#[from] ArchiveError),
+    Archive(ArchiveError),
     /// A label source.
     #[error(transparent)]
     Labels(#[from] LabelError),
@@ -126,6 +121,13 @@ pub enum IndexError {
     /// Somebody else wrote.
     #[error("the work log changed while it was read: run the same command again")]
     Changed,
+}
+
+// it is no source: its words are said already
+impl From<ArchiveError> for IndexError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(error)
+    }
 }
 
 impl IndexError {
@@ -173,6 +175,8 @@ struct Run<'a> {
     log: &'a WorkLog,
     places: &'a [String],
     not_now: &'a NotNow,
+    /// Whether the archive may have more studies than it lists.
+    repeats: bool,
     watch: &'a dyn Watch,
 }
 
@@ -181,13 +185,6 @@ impl Run<'_> {
     fn takes(&self, modality: &str) -> bool {
         modality.is_empty() || self.job.modalities.contains(modality)
     }
-}
-
-/// Files that could not be read in this run.
-#[derive(Clone, Debug, Default)]
-struct NotNow {
-    count: usize,
-    examples: Vec<String>,
 }
 
 /// Makes the index, or goes on with it.
@@ -207,13 +204,14 @@ pub fn build(job: &Job<'_>, watch: &dyn Watch) -> Result<Summary, IndexError> {
     for csv in job.labels {
         said.push(Box::new(Given::open(csv, &roots, job.key)?));
     }
-    let (source, expected) = source(job, &out, &mut said)?;
+    let mut not_now = NotNow::default();
+    let (source, expected, repeats) = source(job, &out, &mut said, &mut not_now)?;
     let mut cache = match job.contract {
         Some(contract) => Some(CacheWriter::open(&out.join(CACHE), contract)?),
         None => None,
     };
     watch.phase("reading", expected);
-    let (places, not_now) = read(job, &source, &mut log, cache.as_mut(), watch)?;
+    let places = collect::read(job, &source, &mut log, cache.as_mut(), &mut not_now, watch)?;
     drop(cache);
     let run = Run {
         job,
@@ -222,22 +220,31 @@ pub fn build(job: &Job<'_>, watch: &dyn Watch) -> Result<Summary, IndexError> {
         log: &log,
         places: &places,
         not_now: &not_now,
+        repeats,
         watch,
     };
     tables::write(&run, &mut said)
 }
 
-/// Where the images come from, and how many files or instances there may be.
-fn source<'a>(job: &Job<'a>, out: &Path, said: &mut Joined) -> Result<(Source<'a>, u64), IndexError> {
+/// Where the images come from, how many files or instances there may be, and whether an archive may have more than it lists.
+fn source<'a>(
+    job: &Job<'a>,
+    out: &Path,
+    said: &mut Joined,
+    not_now: &mut NotNow,
+) -> Result<(Source<'a>, u64, bool), IndexError> {
     if let Some(archive) = job.archive {
-        let mut studies = archive.studies()?;
+        let listing = archive.studies()?;
+        let mut studies = listing.items;
         studies.sort();
-        let expected = studies.iter().map(|(_, instances)| instances.unwrap_or(1)).sum();
-        let studies: Vec<StudyUid> = studies.into_iter().map(|(study, _)| study).collect();
+        for study in listing.invalid {
+            not_now.note(study, "the archive lists studies without valid UIDs".to_owned());
+        }
         if studies.is_empty() {
             return Err(IndexError::Empty("the query of the archive".to_owned()));
         }
-        return Ok((Source::Archive(archive, studies), expected));
+        let expected = studies.iter().map(|(_, instances)| instances.unwrap_or(1)).sum();
+        return Ok((Source::Archive(archive, studies), expected, listing.repeats));
     }
     for input in job.inputs.iter().filter(|input| input.is_dir()) {
         if let Some(set) = layouts::recognised(input)? {
@@ -262,7 +269,7 @@ fn source<'a>(job: &Job<'a>, out: &Path, said: &mut Joined) -> Result<(Source<'a
         return Err(IndexError::Empty("--in".to_owned()));
     }
     let count = files.len() as u64;
-    Ok((Source::Files(files), count))
+    Ok((Source::Files(files), count, false))
 }
 
 fn is_table(file: &Path) -> bool {
@@ -272,100 +279,4 @@ fn is_table(file: &Path) -> bool {
         .to_string_lossy()
         .to_lowercase();
     ["csv", "tsv", "txt", "json", "md", "xlsx", "html", "pdf"].contains(&extension.as_str())
-}
-
-/// Reads what has not been read; gives the places of all, in their order.
-fn read(
-    job: &Job<'_>,
-    source: &Source<'_>,
-    log: &mut WorkLog,
-    mut cache: Option<&mut CacheWriter>,
-    watch: &dyn Watch,
-) -> Result<(Vec<String>, NotNow), IndexError> {
-    let reader = Reader {
-        key: job.key,
-        modalities: job.modalities,
-        contract: job.contract,
-    };
-    let (mut places, mut not_now, mut failures) = (Vec::new(), NotNow::default(), 0);
-    for group in source.groups() {
-        let mut wanted = Vec::new();
-        for item in group? {
-            if item
-                .modality
-                .as_ref()
-                .is_some_and(|own| !job.modalities.contains(own))
-            {
-                watch.step();
-                continue;
-            }
-            if is_wanted(&item, job, log, cache.as_deref())? {
-                wanted.push(item.clone());
-            } else {
-                watch.step();
-            }
-            places.push(item.place);
-        }
-        let done: Vec<(Item, Result<Read, Unread>)> = wanted
-            .into_par_iter()
-            .map(|item| {
-                let read = source.read(&item.place).map(|bytes| reader.read(bytes));
-                watch.step();
-                (item, read)
-            })
-            .collect();
-        let (mut entries, mut planes) = (Vec::new(), Vec::new());
-        for (item, read) in done {
-            let (digest, outcome) = match read {
-                Ok(read) => {
-                    planes.extend(read.plane.map(|plane| (read.digest, plane)));
-                    (hex(&read.digest), read.outcome)
-                }
-                Err(Unread::Ever(code, reason)) => (String::new(), reading::left_out(code, &reason)),
-                Err(Unread::Now(reason)) => {
-                    not_now.count += 1;
-                    failures += 1;
-                    if not_now.examples.len() < MOST_EXAMPLES && !not_now.examples.contains(&reason) {
-                        not_now.examples.push(reason);
-                    }
-                    continue;
-                }
-            };
-            failures = 0;
-            entries.push(Entry {
-                place: item.place,
-                stamp: item.stamp,
-                digest,
-                outcome,
-            });
-        }
-        // images before lines: a line says that the image is there
-        if let Some(cache) = cache.as_deref_mut() {
-            cache.add(&planes)?;
-        }
-        log.add(&entries)?;
-        if job.archive.is_some() && failures >= MOST_FAILURES {
-            let cause = not_now.examples.first().cloned().unwrap_or_default();
-            return Err(ArchiveError::Unreachable(cause).into());
-        }
-    }
-    Ok((places, not_now))
-}
-
-/// Whether an image has to be read: it is new, it changed, or the cache has not got it.
-fn is_wanted(
-    item: &Item,
-    job: &Job<'_>,
-    log: &WorkLog,
-    cache: Option<&CacheWriter>,
-) -> Result<bool, IndexError> {
-    Ok(match log.done(&item.place, item.stamp) {
-        None => true,
-        Some(Done::Image(digest)) => cache.is_some_and(|cache| cache.cache().record(&digest).is_none()),
-        Some(Done::LeftOut) => false,
-        Some(Done::OtherModality) => match log.entry(&item.place)?.map(|entry| entry.outcome) {
-            Some(Outcome::OtherModality(own)) => job.modalities.contains(&own),
-            _ => true,
-        },
-    })
 }

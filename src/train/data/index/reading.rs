@@ -122,7 +122,7 @@ impl Reader<'_> {
         if facts.burned_in != BurnedIn::Stated && is_inscribed(image) {
             facts.burned_in = BurnedIn::Seen;
         }
-        facts.fingerprint = Fingerprint::of(image).map_err(|error| constant(&error))?;
+        facts.fingerprints = Fingerprint::all_of(image).map_err(|error| constant(&error))?;
         let Some(contract) = self.contract else {
             return Ok((facts, None));
         };

@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Run;
-use super::assemble::{Assembly, Duplicate};
+use super::assemble::Assembly;
+use super::sameness::Duplicate;
 use super::sheet::{Choice, Shown, sheet};
 use super::summary::Summary;
 use super::tally::{BODY_PART, LEAST_PATIENTS, Mapping};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
 use super::IndexError;
 use super::log::Stamp;
@@ -30,6 +31,17 @@ pub(super) struct Item {
     pub(super) modality: Option<String>,
 }
 
+/// Images that are read one after the other, and put on disk together.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) items: Vec<Item>,
+    /// Places of which the archive does not list the images, or not all, and why.
+    pub(super) unlisted: Vec<(String, String)>,
+}
+
+/// A study of an archive, and how many instances it has, if the archive says.
+pub(super) type Study = (StudyUid, Option<u64>);
+
 /// Why an image was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
@@ -44,34 +56,27 @@ pub(super) enum Source<'a> {
     /// Files.
     Files(Vec<PathBuf>),
     /// An archive and its studies.
-    Archive(&'a Archive, Vec<StudyUid>),
+    Archive(&'a Archive, Vec<Study>),
 }
 
 impl Source<'_> {
     /// Groups of images in a fixed order.
-    pub(super) fn groups(&self) -> Box<dyn Iterator<Item = Result<Vec<Item>, IndexError>> + '_> {
+    pub(super) fn groups(&self) -> Box<dyn Iterator<Item = Result<Group, IndexError>> + '_> {
         match self {
-            Self::Files(files) => Box::new(files.chunks(group()).map(|files| {
+            Self::Files(files) => Box::new(files.chunks(together()).map(|files| {
                 let items = files.iter().map(|file| Item {
                     place: file.to_string_lossy().into_owned(),
                     stamp: stamp(file),
                     modality: None,
                 });
-                Ok(items.collect())
+                Ok(Group {
+                    items: items.collect(),
+                    unlisted: Vec::new(),
+                })
             })),
-            Self::Archive(archive, studies) => Box::new(studies.chunks(STUDIES).map(|studies| {
-                let mut items = Vec::new();
-                for study in studies {
-                    let mut listed = archive.instances(study)?;
-                    listed.sort_by(|one, other| (&one.series, &one.uid).cmp(&(&other.series, &other.uid)));
-                    items.extend(listed.into_iter().map(|listed| Item {
-                        place: place(&listed),
-                        stamp: Stamp::default(),
-                        modality: listed.modality,
-                    }));
-                }
-                Ok(items)
-            })),
+            Self::Archive(archive, studies) => {
+                Box::new(studies.chunks(STUDIES).map(|studies| listed(archive, studies)))
+            }
         }
     }
 
@@ -94,7 +99,44 @@ impl Source<'_> {
     }
 }
 
-fn group() -> usize {
+/// The images of some studies.
+fn listed(archive: &Archive, studies: &[Study]) -> Result<Group, IndexError> {
+    let answers: Vec<_> = studies
+        .par_iter()
+        .map(|(study, total)| archive.instances(study, *total))
+        .collect();
+    if let Some(error) = archive.ended() {
+        return Err(error.clone().into());
+    }
+    let mut group = Group::default();
+    for ((study, total), answer) in studies.iter().zip(answers) {
+        let mut without = |reason: String| group.unlisted.push((format!("{WADO}{study}"), reason));
+        let listing = match answer {
+            Ok(listing) => listing,
+            Err(error) => {
+                without(error.to_string());
+                continue;
+            }
+        };
+        let mut listed = listing.items;
+        if !listing.invalid.is_empty() {
+            without("the archive lists instances without valid UIDs".to_owned());
+        }
+        if listing.repeats && total.is_some_and(|total| (listed.len() as u64) < total) {
+            without("the archive lists some of its instances, and the same on every page".to_owned());
+        }
+        listed.sort_by(|one, other| (&one.series, &one.uid).cmp(&(&other.series, &other.uid)));
+        group.items.extend(listed.into_iter().map(|listed| Item {
+            place: place(&listed),
+            stamp: Stamp::default(),
+            modality: listed.modality,
+        }));
+    }
+    Ok(group)
+}
+
+/// So many images are read together.
+pub(super) fn together() -> usize {
     FILES.max(FILES_OF_A_CORE * rayon::current_num_threads())
 }
 

@@ -36,10 +36,12 @@ pub struct Summary {
     pub labels: Vec<LabelCounts>,
     /// Files that are no rows, by reason.
     pub left_out: BTreeMap<String, u64>,
-    /// Files that could not be read in this run, and are read in the next.
+    /// Files, or studies of an archive, that could not be read in this run, and are tried again in the next.
     pub not_now: usize,
     /// Reasons of some of them.
     pub not_now_reasons: Vec<String>,
+    /// Whether the archive lists the same studies on every page, so that it may have more.
+    pub archive_repeats: bool,
     /// Pairs of copies, by what is the same.
     pub duplicates: BTreeMap<&'static str, usize>,
     /// Pairs of copies under two patients.
@@ -61,10 +63,16 @@ impl Summary {
         let mut said = self.errors();
         if self.not_now > 0 {
             said.push(format!(
-                "{} files could not be read ({}): run the same command again when they can",
+                "{} files or studies could not be read ({}): left-out.csv names them; run the same command again when they can be read",
                 self.not_now,
                 self.not_now_reasons.join("; ")
             ));
+        }
+        if self.archive_repeats {
+            said.push(
+                "the archive lists the same studies on every page: if it has more, they are missing; a narrower --query, such as StudyDate=20200101-20201231, makes the list shorter"
+                    .to_owned(),
+            );
         }
         for (reason, count) in &self.left_out {
             said.push(format!(

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assemble::{Assembly, Duplicate};
+use super::assemble::Assembly;
 use super::draft::{Draft, Table};
 use super::reading::Outcome;
 use super::report::Report;
 use super::row::COLUMNS;
+use super::sameness::Duplicate;
 use super::sheet::Choice;
 use super::summary::{Leaks, Summary};
 use super::tally::{BODY_PART, Tally};
 use super::{FORM, IMAGES, IndexError, Run};
 use crate::train::data::labels::{Joined, Part};
+
+/// The code of what could not be read in this run.
+const NOT_NOW: &str = "not-now";
 
 /// Writes all tables and the report.
 pub(super) fn write(run: &Run<'_>, said: &mut Joined) -> Result<Summary, IndexError> {
@@ -57,8 +61,9 @@ pub(super) fn write(run: &Run<'_>, said: &mut Joined) -> Result<Summary, IndexEr
         columns: tally.columns.clone(),
         labels: tally.labels.clone(),
         left_out,
-        not_now: run.not_now.count,
-        not_now_reasons: run.not_now.examples.clone(),
+        not_now: run.not_now.count(),
+        not_now_reasons: run.not_now.reasons(),
+        archive_repeats: run.repeats,
         duplicates,
         copies_across_patients: across.len(),
         leaks,
@@ -110,7 +115,7 @@ fn rows(
     table.finish()
 }
 
-/// Files that are no rows, with their paths; by reason, how many.
+/// Files that are no rows, with their paths; by reason, how many of those that the next run does not try again.
 fn left_out(run: &Run<'_>) -> Result<BTreeMap<String, u64>, IndexError> {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     let mut table = Table::create(run.out, "left-out.csv", ["place", "code", "reason"])?;
@@ -130,13 +135,18 @@ fn left_out(run: &Run<'_>) -> Result<BTreeMap<String, u64>, IndexError> {
         table.push([place.as_str(), &code, &reason])?;
         *reasons.entry(reason).or_default() += 1;
     }
+    for (reason, places) in &run.not_now.0 {
+        for place in places {
+            table.push([place, NOT_NOW, reason.as_str()])?;
+        }
+    }
     table.finish()?;
     Ok(reasons)
 }
 
 fn nothing(run: &Run<'_>, left_out: &BTreeMap<String, u64>) -> IndexError {
     let most = left_out.iter().max_by_key(|(_, count)| **count);
-    let why = match (most, run.not_now.examples.first()) {
+    let why = match (most, run.not_now.reasons().first()) {
         (Some((reason, count)), _) => format!("of {count}: {reason}"),
         (None, Some(reason)) => reason.clone(),
         (None, None) => "none is of a modality that was asked for".to_owned(),
