@@ -4,8 +4,6 @@
 //! Answers, losses and gradients on the GPU beside those on the CPU; a step that multiplies in 16 bits; two replicas on one GPU beside one
 //! device alone; and that memory stays where it was over many steps.
 
-use std::process::Command;
-
 use anyhow::{Context, ensure};
 use clap::Parser;
 use osteon::runtime::Device;
@@ -16,6 +14,11 @@ use osteon::train::network::{Graph, Layer, initial_weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+
+#[path = "gpu_check/memory.rs"]
+mod memory;
+
+use memory::{gpu_mebibytes, resident_mebibytes};
 
 #[derive(Parser)]
 struct Arguments {
@@ -228,24 +231,6 @@ fn norm(values: &[f32]) -> f64 {
         .map(|value| f64::from(*value).powi(2))
         .sum::<f64>()
         .sqrt()
-}
-
-/// Memory in use on the GPU, by whomever; 0 for a CPU.
-fn gpu_mebibytes(device: Device) -> anyhow::Result<u64> {
-    let Device::Cuda(index) = device else { return Ok(0) };
-    let output = Command::new("nvidia-smi")
-        .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
-        .arg(format!("--id={index}"))
-        .output()
-        .context("nvidia-smi cannot be run")?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
-}
-
-fn resident_mebibytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes: u64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024)
 }
 
 #[expect(clippy::print_stdout, reason = "scripts/gpu-check-training reads these lines")]

@@ -5,7 +5,6 @@
 //! itself can be tried.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -17,7 +16,10 @@ use osteon::runtime::{Device, Devices, Engine, Prediction, Runtime, RuntimeError
 use serde_json::{Value, json};
 
 mod halves;
+mod memory;
 mod served;
+
+use memory::{gpu_mebibytes, resident_mebibytes};
 
 #[derive(Parser)]
 struct Arguments {
@@ -58,7 +60,7 @@ fn main() -> anyhow::Result<()> {
     let cpu = Runtime::open(None, Device::Cpu)?;
 
     let inputs = golden_inputs(&package, |image| image).map_err(anyhow::Error::msg)?;
-    let before = gpu_mebibytes(gpu)?;
+    let before = gpu_mebibytes(gpu.device)?;
     let mut engine = Engine::load(gpu, &package.model, &package.manifest)?;
     let started = Instant::now();
     let alone = reproduce(&package, &inputs, &mut engine).map_err(anyhow::Error::msg)?;
@@ -84,7 +86,7 @@ fn main() -> anyhow::Result<()> {
     speed(&mut engine, &images, &expected, arguments.batches)?;
     runs(gpu, &mut engine, &images, &expected, arguments.runs)?;
     // what CUDA itself takes is there from the first session on, so this is an upper bound
-    let taken = gpu_mebibytes(gpu)?.saturating_sub(before);
+    let taken = gpu_mebibytes(gpu.device)?.saturating_sub(before);
     overlapped(engine, &images, arguments.batches)?;
     halves::check(&package, gpu, &images, &expected, arguments.batches)?;
     limit(&package, gpu, taken)?;
@@ -100,13 +102,13 @@ fn main() -> anyhow::Result<()> {
 
     let load = || prove(&package, gpu, 1).map_err(anyhow::Error::from);
     drop(load()?);
-    let (before, resident, started) = (gpu_mebibytes(gpu)?, resident_mebibytes()?, Instant::now());
+    let (before, resident, started) = (gpu_mebibytes(gpu.device)?, resident_mebibytes()?, Instant::now());
     for _ in 0..arguments.reloads {
         drop(load()?);
     }
     say(&json!({
         "check": "reloads", "reloads": arguments.reloads,
-        "gpu_mib_before": before, "gpu_mib_after": gpu_mebibytes(gpu)?,
+        "gpu_mib_before": before, "gpu_mib_after": gpu_mebibytes(gpu.device)?,
         "resident_mib_before": resident, "resident_mib_after": resident_mebibytes()?,
         "ms_each": started.elapsed().as_millis() as f64 / arguments.reloads.max(1) as f64,
     }));
@@ -216,9 +218,9 @@ fn limit(package: &Package, gpu: &Runtime, taken: u64) -> anyhow::Result<()> {
         return Ok(());
     }
     let enough = (2 * taken).max(256);
-    let before = gpu_mebibytes(gpu)?;
+    let before = gpu_mebibytes(gpu.device)?;
     let proven = prove(package, &gpu.clone().with_gpu_memory(Some(enough)), 1);
-    let grown = gpu_mebibytes(gpu)?.saturating_sub(before);
+    let grown = gpu_mebibytes(gpu.device)?.saturating_sub(before);
     let kept = proven.as_ref().map(|_| ()).map_err(ToString::to_string);
     drop(proven);
     // the weights fit, what is computed with them does not
@@ -250,7 +252,7 @@ fn runs(
     runs: usize,
 ) -> anyhow::Result<()> {
     let largest = engine.batch_sizes().last().copied().unwrap_or(1);
-    let (before, resident, started) = (gpu_mebibytes(gpu)?, resident_mebibytes()?, Instant::now());
+    let (before, resident, started) = (gpu_mebibytes(gpu.device)?, resident_mebibytes()?, Instant::now());
     let (mut worst, mut total) = (0.0_f32, 0);
     for run in 0..runs {
         let size = 1 + (run * 7) % largest;
@@ -259,7 +261,7 @@ fn runs(
     }
     say(&json!({
         "check": "runs", "runs": runs, "images": total, "largest_difference_from_cpu": worst,
-        "gpu_mib_before": before, "gpu_mib_after": gpu_mebibytes(gpu)?,
+        "gpu_mib_before": before, "gpu_mib_after": gpu_mebibytes(gpu.device)?,
         "resident_mib_before": resident, "resident_mib_after": resident_mebibytes()?,
         "images_per_s": total as f64 / started.elapsed().as_secs_f64(),
     }));
@@ -289,29 +291,6 @@ fn check(
         }
     }
     Ok(worst)
-}
-
-/// Memory in use on the GPU, by whomever; a stand-in has none.
-fn gpu_mebibytes(gpu: &Runtime) -> anyhow::Result<u64> {
-    if gpu.device == Device::Cpu {
-        return Ok(0);
-    }
-    let output = Command::new("nvidia-smi")
-        .args([
-            "--query-gpu=memory.used",
-            "--format=csv,noheader,nounits",
-            "--id=0",
-        ])
-        .output()
-        .context("nvidia-smi cannot be run")?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
-}
-
-fn resident_mebibytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes: u64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024)
 }
 
 #[expect(clippy::print_stdout, reason = "scripts/gpu-check reads these lines")]

@@ -13,7 +13,7 @@ use super::deliveries::wake_deliveries;
 use super::events::{EventKind, happened};
 use super::fetches;
 use super::held::{Held, hold};
-use super::queue::Kind;
+use super::job::Kind;
 use super::results::set_outcome;
 use super::workitems::end_workitems;
 use super::{Job, NewResult, OWN_ARCHIVE, Store, StoreError, Work};

@@ -18,6 +18,7 @@ mod events;
 mod fetches;
 mod giving_up;
 mod held;
+mod job;
 mod made;
 mod objects;
 mod oversight;
@@ -44,13 +45,13 @@ pub use deliveries::DeliveryRow;
 pub use error::{Cause, StoreError};
 pub use events::{Event, EventKind};
 pub use fetches::Fetched;
+pub use job::{Job, JobRow, Kind, Settled, Work};
 pub use made::{MadeObject, OWN_ARCHIVE};
 pub use objects::{
     KeysError, ObjectKeys, ObjectPlace, ObjectState, Objects, PlaceError, Sha, Stored, StoredObject,
 };
 pub use oversight::Backlog;
 pub use place::DatabasePlace;
-pub use queue::{Job, JobRow, Kind, Settled, Work};
 pub use result_key::ResultKey;
 pub use results::{Input, NewResult, ResultRow, input_digest};
 pub use retrieval::KeptHeader;

@@ -9,7 +9,7 @@ use super::database::{millis, sql};
 use super::events::{EventKind, happened};
 use super::fetches::wait_for;
 use super::held::hold;
-use super::queue::JobRow;
+use super::job::JobRow;
 use super::row::study_uid;
 use super::{Store, StoreError};
 use crate::dicom::StudyUid;
