@@ -11,7 +11,6 @@
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -23,10 +22,11 @@ use osteon::train::data::cache::{CacheWriter, PlaneCache};
 use osteon::train::data::index::{load, rows};
 use osteon::train::data::samples::Image;
 use osteon::train::data::{Augmentation, Samples};
-use osteon::train::learn::batches::{Loader, Ready, Shuffle};
+use osteon::train::learn::batches::{Loader, Shuffle};
 use osteon::train::learn::engine::Placer;
 use osteon::train::learn::engine::device::{Devices, Wanted, choose};
 use osteon::train::learn::{FitError, Precision, Progress, Recipe, StepReport, Training};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -105,19 +105,15 @@ fn main() -> anyhow::Result<()> {
             threads,
             batch,
         } => {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
             let recipe =
                 recipe(&json!({"family": "resnet18", "channels": 3, "rows": side, "columns": side}))?;
-            pool.install(|| {
-                pipeline(
-                    &Recipe {
-                        batch,
-                        threads,
-                        ..recipe
-                    },
-                    &labels,
-                )
-            })
+            let recipe = Recipe {
+                batch,
+                threads,
+                ..recipe
+            };
+            pipeline(&recipe, &labels, &pool)
         }
     }
 }
@@ -218,7 +214,7 @@ impl Progress for Rounds {
 }
 
 /// Whole epochs, without a network.
-fn pipeline(recipe: &Recipe, csv: &Path) -> anyhow::Result<()> {
+fn pipeline(recipe: &Recipe, csv: &Path, pool: &ThreadPool) -> anyhow::Result<()> {
     let contract = contract(recipe);
     let heads = recipe.heads();
     let normalise = |plane: &Plane| contract.tensor(plane);
@@ -234,7 +230,8 @@ fn pipeline(recipe: &Recipe, csv: &Path) -> anyhow::Result<()> {
                 std::fs::remove_dir_all(&cache).context("the cache cannot be removed")?;
             }
             let round = Round::start();
-            samples = load(csv, rows(csv, &heads.columns(), &[])?, &contract, || {})?.samples;
+            let rows = rows(csv, &heads.columns(), &[])?;
+            samples = pool.install(|| load(csv, rows, &contract, || {}))?.samples;
             round.tell(samples.len());
             continue;
         }
@@ -247,6 +244,7 @@ fn pipeline(recipe: &Recipe, csv: &Path) -> anyhow::Result<()> {
                 input: recipe.architecture.input(),
             }],
             batch: recipe.batch,
+            pool: Some(pool),
         };
         epoch += 1;
         let wanted = Shuffle {
@@ -255,16 +253,11 @@ fn pipeline(recipe: &Recipe, csv: &Path) -> anyhow::Result<()> {
             from: 0,
         };
         let round = Round::start();
-        let images = std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel::<Result<Ready, FitError>>(1);
-            let sizes =
-                move || -> anyhow::Result<usize> { receiver.iter().map(|batch| Ok(batch?.size)).sum() };
-            let taken = scope.spawn(sizes);
-            loader.shuffled(&wanted, &sender);
-            drop(sender);
-            taken
-                .join()
-                .unwrap_or_else(|_| anyhow::bail!("nobody took the batches"))
+        let images: usize = std::thread::scope(|scope| {
+            let batches = loader.shuffled(scope, wanted).into_iter();
+            batches
+                .map(|batch| Ok::<_, FitError>(batch?.size))
+                .sum::<Result<_, _>>()
         })?;
         round.tell(images);
     }

@@ -170,6 +170,10 @@ impl Augmentation {
     /// A changed copy of `plane`, which shows `part`, of the same size.
     #[must_use]
     pub fn apply(&self, plane: &Plane, part: Option<&str>, random: &mut impl Rng) -> Plane {
+        // resampled, values could come out one off from those that are served
+        if *self == Self::none() {
+            return plane.clone();
+        }
         let change = self.draw(part, random);
         let angle = change.rotation.to_radians();
         let (sine, cosine) = (angle.sin() / change.scale, angle.cos() / change.scale);
@@ -303,14 +307,7 @@ mod tests {
     #[test]
     fn the_empty_recipe_changes_nothing() {
         let changed = Augmentation::none().apply(&ramp(), None, &mut random_for(1, 0, 0));
-        let off = changed
-            .values
-            .iter()
-            .zip(&ramp().values)
-            .map(|(left, right)| left.abs_diff(*right))
-            .max()
-            .unwrap();
-        assert!(off <= 1, "{off}");
+        assert_eq!(changed, ramp());
     }
 
     #[test]

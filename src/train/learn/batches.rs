@@ -2,17 +2,19 @@
 //!
 //! What a batch holds depends on seed, epoch and place alone: not on threads, nor on who was faster.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::super::data::augment::random_for;
 use super::super::data::cache::CacheError;
 use super::super::data::samples::Samples;
-use super::engine::{Input, Placer};
+use super::engine::{Input, Placer, threads};
 use super::fit::FitError;
 use super::heads::Heads;
 use super::mixup::mix;
@@ -41,7 +43,6 @@ pub struct Ready {
 }
 
 /// How samples become batches.
-#[derive(Clone)]
 pub struct Loader<'a, N> {
     /// The images.
     pub samples: &'a Samples,
@@ -53,6 +54,8 @@ pub struct Loader<'a, N> {
     pub placers: Vec<Placer>,
     /// Images of one batch, about.
     pub batch: usize,
+    /// Threads that read and augment; none where the process's own do.
+    pub pool: Option<&'a ThreadPool>,
 }
 
 /// Which batches of a training are wanted.
@@ -73,9 +76,36 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         (self.samples.len() + self.batch / 2) / self.batch.max(1)
     }
 
-    /// Sends one epoch of shuffled, augmented batches; stops early when the receiver is gone.
-    pub fn shuffled(&self, wanted: &Shuffle<'_>, batches: &SyncSender<Result<Ready, FitError>>) {
-        let Shuffle { recipe, epoch, from } = *wanted;
+    /// Makes one epoch of shuffled, augmented batches on a thread of `scope`, one ahead; stops early when the receiver is gone.
+    #[must_use]
+    pub fn shuffled<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        wanted: Shuffle<'s>,
+    ) -> Receiver<Result<Ready, FitError>> {
+        self.ahead(scope, move |loader, batches| {
+            loader.send_shuffled(wanted, batches);
+        })
+    }
+
+    /// As [`Loader::shuffled`], but all images in their own order and unchanged.
+    #[must_use]
+    pub fn in_order<'s>(&'s self, scope: &'s Scope<'s, '_>) -> Receiver<Result<Ready, FitError>> {
+        self.ahead(scope, Self::send_in_order)
+    }
+
+    fn ahead<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        send: impl FnOnce(&Self, &SyncSender<Result<Ready, FitError>>) + Send + 's,
+    ) -> Receiver<Result<Ready, FitError>> {
+        let (sender, receiver) = sync_channel(1);
+        threads::spawn_alone(scope, move || send(self, &sender));
+        receiver
+    }
+
+    fn send_shuffled(&self, wanted: Shuffle<'_>, batches: &SyncSender<Result<Ready, FitError>>) {
+        let Shuffle { recipe, epoch, from } = wanted;
         let (augmentation, seed) = (&recipe.augmentation, recipe.seed);
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         // its own stream beside those of the images
@@ -107,8 +137,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         }
     }
 
-    /// All images in their own order and unchanged, cut into batches.
-    pub fn in_order(&self, batches: &SyncSender<Result<Ready, FitError>>) {
+    fn send_in_order(&self, batches: &SyncSender<Result<Ready, FitError>>) {
         let order: Vec<usize> = (0..self.samples.len()).collect();
         for indices in order.chunks(self.batch.max(1)) {
             let one = |index: &usize| Ok((self.normalise)(&*self.samples.images[*index].plane()?));
@@ -123,7 +152,12 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
         indices: &[usize],
         one: impl Fn(&usize) -> Result<Tensor, CacheError> + Send + Sync,
     ) -> Result<Batch, CacheError> {
-        let tensors: Vec<Tensor> = indices.par_iter().map(one).collect::<Result<_, _>>()?;
+        let all = || indices.par_iter().map(one).collect();
+        let tensors: Result<Vec<Tensor>, CacheError> = match self.pool {
+            Some(pool) => pool.install(all),
+            None => all(),
+        };
+        let tensors = tensors?;
         let targets = indices
             .iter()
             .flat_map(|index| self.heads.targets(&self.samples.labels[*index]))

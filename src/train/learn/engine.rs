@@ -13,6 +13,7 @@ mod optimizer;
 mod parameters;
 mod plan;
 mod replicas;
+pub(super) mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};
 

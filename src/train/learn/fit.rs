@@ -6,9 +6,9 @@
 
 mod error;
 
-use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
+use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use super::super::data::Samples;
@@ -101,7 +101,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         let (graph, heads) = (recipe.graph()?, recipe.heads());
         let replicas = self.replicas(weights, &heads)?;
         let pool = self.pool()?;
-        let loader = self.loader(&heads, &replicas);
+        let loader = self.loader(&heads, &replicas, &pool);
         let steps_of_epoch = loader.batches().max(1);
         let mut trainer = Trainer::new(recipe, replicas, steps_of_epoch)?;
         let mut keeper = checkpoints.map(|checkpoints| Keeper {
@@ -128,10 +128,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
                 from: trainer.course.step,
             };
             let train_loss = std::thread::scope(|scope| {
-                let (sender, receiver) = sync_channel(1);
-                let (pool, loader) = (&pool, &loader);
-                scope.spawn(move || pool.install(|| loader.shuffled(&shuffle, &sender)));
-                trainer.epoch(receiver, keeper.as_mut(), progress)
+                trainer.epoch(loader.shuffled(scope, shuffle), keeper.as_mut(), progress)
             })?;
             let images = trainer.course.images - before;
             let seconds = started.elapsed().as_secs_f64().max(1e-9);
@@ -196,19 +193,25 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
     }
 
     /// Threads that read and augment images.
-    pub(super) fn pool(&self) -> Result<rayon::ThreadPool, FitError> {
+    pub(super) fn pool(&self) -> Result<ThreadPool, FitError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.recipe.threads);
         pool.build().map_err(|error| FitError::Threads(error.to_string()))
     }
 
     /// How the training images become batches.
-    pub(super) fn loader<'b>(&'b self, heads: &'b Heads, replicas: &Replicas) -> Loader<'b, N> {
+    pub(super) fn loader<'b>(
+        &'b self,
+        heads: &'b Heads,
+        replicas: &Replicas,
+        pool: &'b ThreadPool,
+    ) -> Loader<'b, N> {
         Loader {
             samples: self.train,
             heads,
             normalise: self.normalise,
             placers: replicas.placers(),
             batch: self.recipe.batch,
+            pool: Some(pool),
         }
     }
 
@@ -298,12 +301,11 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         normalise,
         placers: vec![engine.placer()],
         batch,
+        pool: None,
     };
     let mut predictions = Predictions::default();
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(1);
-        scope.spawn(move || loader.in_order(&sender));
-        for batch in receiver {
+        for batch in loader.in_order(scope) {
             let batch = batch?;
             for images in &batch.shares {
                 let outputs = engine.answers(images)?;

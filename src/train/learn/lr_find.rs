@@ -2,8 +2,6 @@
 //!
 //! The loss is smoothed, and the suggestions are read off, as fastai 2.7 does.
 
-use std::sync::mpsc::sync_channel;
-
 use serde::{Deserialize, Serialize};
 
 use super::super::network::Weights;
@@ -51,9 +49,9 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         };
         let heads = recipe.heads();
         let replicas = self.replicas(weights, &heads)?;
-        let loader = self.loader(&heads, &replicas);
-        let mut trainer = Trainer::new(&recipe, replicas, loader.batches().max(1))?;
         let pool = self.pool()?;
+        let loader = self.loader(&heads, &replicas, &pool);
+        let mut trainer = Trainer::new(&recipe, replicas, loader.batches().max(1))?;
         let mut curve = Curve::default();
         for epoch in 0.. {
             let shuffle = Shuffle {
@@ -62,10 +60,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
                 from: 0,
             };
             let ended = std::thread::scope(|scope| {
-                let (sender, receiver) = sync_channel(1);
-                let (pool, loader) = (&pool, &loader);
-                scope.spawn(move || pool.install(|| loader.shuffled(&shuffle, &sender)));
-                for batch in receiver {
+                for batch in loader.shuffled(scope, shuffle) {
                     trainer.learning_rate = range.rate(curve.points.len());
                     match trainer.step(&batch?) {
                         Ok(loss) => curve.push(trainer.learning_rate, loss),

@@ -3,6 +3,7 @@
 //! One file without scripts that needs no other. What is wrong comes first; then labels, body parts with pictures, what was mapped to
 //! what, and copies side by side.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -14,7 +15,7 @@ use super::assemble::Assembly;
 use super::sameness::Duplicate;
 use super::sheet::{Choice, Shown, sheet};
 use super::summary::Summary;
-use super::tally::{BODY_PART, LEAST_PATIENTS, Mapping};
+use super::tally::{AGE, BODY_PART, LEAST_PATIENTS, Mapping};
 
 /// Pairs of copies that are shown.
 const PAIRS: usize = 12;
@@ -144,9 +145,7 @@ impl Report<'_> {
             .filter(|(column, _)| **column != BODY_PART)
         {
             let _ = writeln!(html, "<table><tr><th>{column}<th>images</tr>");
-            let mut values: Vec<_> = values.iter().collect();
-            values.sort_by_key(|(value, count)| (std::cmp::Reverse(**count), (*value).clone()));
-            for (value, count) in values.iter().take(LINES) {
+            for (value, count) in ordered(column, values).into_iter().take(LINES) {
                 let _ = writeln!(
                     html,
                     "<tr><td>{}<td class=n>{count}</tr>",
@@ -239,6 +238,20 @@ fn picture(html: &mut String, png: Option<Vec<u8>>) {
     }
 }
 
+/// The most frequent first; ages by age, those that nobody knows last.
+fn ordered<'a>(column: &str, values: &'a BTreeMap<String, u64>) -> Vec<(&'a str, u64)> {
+    let mut values: Vec<_> = values
+        .iter()
+        .map(|(value, count)| (value.as_str(), *count))
+        .collect();
+    if column == AGE {
+        values.sort_by_key(|(value, _)| value.is_empty());
+    } else {
+        values.sort_by_key(|(_, count)| Reverse(*count));
+    }
+    values
+}
+
 fn or(text: &str, otherwise: &str) -> String {
     if text.is_empty() { otherwise } else { text }.to_owned()
 }
@@ -253,6 +266,20 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frequent_values_come_first_and_ages_in_their_order() {
+        let counts = [("", 9), ("50 to 59", 1), ("60 to 69", 4), ("90 or more", 3)];
+        let counts: BTreeMap<String, u64> = counts.map(|(value, count)| (value.to_owned(), count)).into();
+        let shown = |column| {
+            ordered(column, &counts)
+                .iter()
+                .map(|(_, count)| *count)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(AGE), [1, 4, 3, 9]);
+        assert_eq!(shown("view"), [9, 4, 3, 1]);
+    }
 
     #[test]
     fn what_headers_say_is_no_markup() {

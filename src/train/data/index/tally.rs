@@ -12,6 +12,8 @@ use crate::train::data::anatomy::{Mapped, Origin};
 
 /// The column whose words are told with what they were not understood to mean.
 pub(super) const BODY_PART: &str = "body part";
+/// The column of decades, which have an order.
+pub(super) const AGE: &str = "age";
 /// So many patients have words that are told.
 pub const LEAST_PATIENTS: usize = 3;
 /// More different words, or values of a label, are not told apart.
@@ -122,7 +124,7 @@ impl Tally {
             ("view", row.view),
             ("side", row.laterality),
             ("sex", row.sex.as_str()),
-            ("age", decade.as_str()),
+            (AGE, decade.as_str()),
             ("site", row.site.as_str()),
             ("scanner", row.scanner.as_str()),
             ("text in the pixels", row.burned_in.name()),
