@@ -75,7 +75,7 @@ model: ## Train the bundled model again, by its documented, seeded command
 	@scripts/fetch-libtorch > /dev/null
 	scripts/train-bundled-model
 
-bench: bench-workflow ## Measure the workflow, and against a Python server (PEERS=folder); a benchmark is never part of the tests
+bench: bench-workflow ## Measure the workflow, and against five other servers (whose launchers are in PEERS=folder); a benchmark is never part of the tests
 	@scripts/fetch-onnxruntime > /dev/null
 	cargo build --release --locked --bin osteon --example decode_times
 	scripts/bench
