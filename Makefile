@@ -13,7 +13,7 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults interop deny chart model bench bench-workflow bench-train clean
+.PHONY: help run test faults interop deny chart reload model bench bench-workflow bench-train clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -69,6 +69,10 @@ deny: ## Check licences, banned crates and sources of all dependencies, where ca
 
 chart: ## Check the Helm chart and the Dockerfile
 	scripts/check-chart
+
+reload: ## Publish and take away versions of a model a thousand times under load: no request fails, memory stays (ten minutes)
+	@scripts/fetch-onnxruntime > /dev/null
+	cargo run --release --locked --example reload_check -- models/spine-osteoporosis-phantom/1
 
 model: ## Train the bundled model again, by its documented, seeded command
 	@scripts/fetch-onnxruntime > /dev/null
