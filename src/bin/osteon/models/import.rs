@@ -11,7 +11,7 @@ use osteon::dicom::CodedValue;
 use osteon::finding::{IntendedUse, Label, StudyRule, Task};
 use osteon::model::import::Network;
 use osteon::model::manifest::MANIFEST_VERSION;
-use osteon::model::package::{GOLDENS, MODEL, sha256};
+use osteon::model::package::{GOLDENS, MODEL, Staged, sha256};
 use osteon::model::{Activation, Head, ModelManifest, Package, RECIPES, Recipe};
 use osteon::runtime::{Device, Runtime, proof, record};
 
@@ -124,8 +124,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     files.insert(MODEL.to_owned(), model);
     files.insert(GOLDENS.to_owned(), serde_json::to_vec_pretty(&goldens)?);
-    let package = Package::publish(&arguments.models, manifest, &files, arguments.replace)?;
-    proof::prove(&package, &runtime, 1).map_err(anyhow::Error::msg)?;
+    let staged = Staged::write(&arguments.models, manifest, &files, arguments.replace)?;
+    proof::prove(&Package::open(&staged.folder())?, &runtime, 1).map_err(anyhow::Error::msg)?;
+    let package = staged.publish()?;
 
     println!("{}", package.folder.display());
     let contract = &package.manifest.preprocessing;
