@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reduced_precision::ReducedPrecision;
 use super::signature::SIGNATURE;
-use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
+use crate::finding::{IntendedUse, Label, QualityLimits, Question, StudyRule, Task};
 use crate::image::preprocess::{Layout, Preprocessing};
 
 /// Name of its file in a package.
@@ -210,6 +210,16 @@ impl ModelManifest {
         if self.version == 0 {
             return Err("version must be 1 or more".to_owned());
         }
+    /// What the model is asked about an image.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        let of = |head: &Head| Question {
+            task: head.task,
+            labels: head.labels.clone(),
+        };
+        self.heads.iter().map(of).collect()
+    }
+
         if self.heads.is_empty() {
             return Err("heads must name at least one question that the model answers".to_owned());
         }
@@ -242,6 +252,7 @@ impl ModelManifest {
                 ));
             }
         }
+        self.check_normal()?;
         if self.files.contains_key(MANIFEST) || self.files.contains_key(SIGNATURE) {
             return Err(format!(
                 "files must not list {MANIFEST} or {SIGNATURE}: the manifest vouches for the others, and the signature for it"
@@ -274,5 +285,25 @@ mod tests {
             "no overflow"
         );
         assert!((Activation::Sigmoid.apply(&[0.0])[0] - 0.5).abs() < 1e-7);
+
+    fn check_normal(&self) -> Result<(), String> {
+        let is_class = |head: &&Head| head.task == Task::Multiclass;
+        let classes: Vec<&Head> = self.heads.iter().filter(is_class).collect();
+        let normal = &self.study.normal;
+        for name in normal {
+            let has = |head: &&Head| head.labels.iter().any(|label| label.name == *name);
+            if !classes.iter().any(has) {
+                return Err(format!("study.normal: {name:?} is no label of a multiclass head"));
+            }
+        }
+        let is_all = |head: &&&Head| head.labels.iter().all(|label| normal.contains(&label.name));
+        match classes.iter().find(is_all) {
+            Some(head) => Err(format!(
+                "study.normal names every label of head {}: one at least must stand for something found",
+                head.name
+            )),
+            None => Ok(()),
+        }
+    }
     }
 }
