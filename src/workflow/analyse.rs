@@ -46,8 +46,7 @@ pub trait Score: Send + Sync {
 
 impl Score for Inference {
     fn model(&self) -> Option<Chosen> {
-        let name = self.default_model()?.name;
-        let served = self.catalog().find(&name, None).ok()?;
+        let served = self.study_model().ok()?;
         Some(Chosen {
             model: served.reference(),
             questions: served.manifest.questions(),

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use super::fingerprint::look;
 use super::shelf::{Candidate, Shelf};
 use super::state::State;
+use super::study_model::StudyModel;
 use super::versions::{Versions, Wanted};
 use super::{Catalog, Contents, Settings};
 use crate::fault::{Fault, FaultKind};
@@ -29,6 +30,8 @@ pub struct RepositorySettings {
     pub pins: BTreeMap<String, BTreeSet<u32>>,
     /// What a package has to be.
     pub policy: Policy,
+    /// The model that scores stored studies, where it is named.
+    pub study_model: Option<String>,
 }
 
 impl From<&Path> for RepositorySettings {
@@ -63,6 +66,10 @@ struct Inside {
     draining: Vec<(String, u32, Weak<ServedModel>)>,
     fault: Option<String>,
     loaded: bool,
+    /// Models of which a version has served.
+    served: BTreeSet<String>,
+    was_ready: bool,
+    study_model: Option<StudyModel>,
 }
 
 /// Whether what is new is tried at once, or when the next look finds it the same.
@@ -95,6 +102,9 @@ impl Repository {
                 draining: Vec::new(),
                 fault: None,
                 loaded: false,
+                served: BTreeSet::new(),
+                was_ready: false,
+                study_model: None,
             }),
         }
     }
@@ -237,14 +247,38 @@ impl Repository {
         served
     }
 
+    /// Which model scores stored studies, said where it is another than before.
+    fn choose(&self, inside: &mut Inside) {
+        let named = self.settings.study_model.as_deref();
+        let before = inside.study_model.take();
+        let chosen = StudyModel::choose(named, &inside.shelf.models(), before.as_ref());
+        if chosen != before
+            && let Some(chosen) = &chosen
+        {
+            match chosen.doubt() {
+                Some(reason) => tracing::warn!(model = chosen.name, reason, "models.study_model"),
+                None => tracing::info!(model = chosen.name, "models.study_model"),
+            }
+        }
+        inside.study_model = chosen;
+    }
+
     /// Exchanges what requests see.
     fn show(&self, inside: &mut Inside) {
+        self.choose(inside);
+        let models = inside.shelf.serving();
+        let known = inside.shelf.models();
+        inside.served.extend(models.keys().cloned());
+        inside.served.retain(|name| known.contains(name));
         let contents = Contents {
             loaded: inside.loaded,
             fault: inside.fault.clone(),
-            models: inside.shelf.serving(),
+            models,
             packages: inside.shelf.index(),
+            waited_for: inside.was_ready.then(|| inside.served.clone()),
+            study_model: inside.study_model.clone(),
         };
+        inside.was_ready |= contents.not_ready().is_none();
         let before = self.catalog.all();
         let states: Vec<(String, u32, &'static str)> = contents
             .packages
