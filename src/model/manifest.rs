@@ -104,6 +104,24 @@ impl Head {
         }
     }
 
+    /// The values that follow from one image's logits before temperature; `None` for grades whose probabilities the network makes in a
+    /// way of its own.
+    #[must_use]
+    pub fn follows(&self, logits: &[f32]) -> Option<Vec<f32>> {
+        let activation = match (self.task, self.activation) {
+            (Task::Ordinal, Activation::None) => return None,
+            (Task::Binary | Task::Multilabel, Activation::None) => Activation::Sigmoid,
+            (Task::Multiclass, Activation::None) => Activation::Softmax,
+            (_, own) => own,
+        };
+        let labels = self.labels.iter();
+        let calibrated = logits
+            .iter()
+            .zip(labels)
+            .map(|(logit, label)| logit / label.temperature);
+        Some(activation.apply(&calibrated.collect::<Vec<_>>()))
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
@@ -192,6 +210,16 @@ impl ModelManifest {
         self.heads.iter().flat_map(|head| &head.labels)
     }
 
+    /// What the model is asked about an image.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        let of = |head: &Head| Question {
+            task: head.task,
+            labels: head.labels.clone(),
+        };
+        self.heads.iter().map(of).collect()
+    }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
@@ -210,16 +238,6 @@ impl ModelManifest {
         if self.version == 0 {
             return Err("version must be 1 or more".to_owned());
         }
-    /// What the model is asked about an image.
-    #[must_use]
-    pub fn questions(&self) -> Vec<Question> {
-        let of = |head: &Head| Question {
-            task: head.task,
-            labels: head.labels.clone(),
-        };
-        self.heads.iter().map(of).collect()
-    }
-
         if self.heads.is_empty() {
             return Err("heads must name at least one question that the model answers".to_owned());
         }
@@ -234,6 +252,7 @@ impl ModelManifest {
         if let Some(twice) = self.labels().find(|label| !names.insert(&label.name)) {
             return Err(format!("label {} stands twice", twice.name));
         }
+        self.check_normal()?;
         self.intended_use.check()?;
         if let Some(quality) = self.quality {
             quality.check()?;
@@ -252,7 +271,6 @@ impl ModelManifest {
                 ));
             }
         }
-        self.check_normal()?;
         if self.files.contains_key(MANIFEST) || self.files.contains_key(SIGNATURE) {
             return Err(format!(
                 "files must not list {MANIFEST} or {SIGNATURE}: the manifest vouches for the others, and the signature for it"
@@ -267,24 +285,6 @@ impl ModelManifest {
         }
         self.preprocessing.check().map_err(|error| error.to_string())
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `scipy.special.softmax([1, 2, 3])` = 0.09003057, 0.24472847, 0.66524096.
-    #[test]
-    fn softmax_and_sigmoid() {
-        let softmax = Activation::Softmax.apply(&[1.0, 2.0, 3.0]);
-        for (found, expected) in softmax.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96]) {
-            assert!((found - expected).abs() < 1e-6);
-        }
-        assert!(
-            Activation::Softmax.apply(&[1000.0, 0.0])[0] > 0.999,
-            "no overflow"
-        );
-        assert!((Activation::Sigmoid.apply(&[0.0])[0] - 0.5).abs() < 1e-7);
 
     fn check_normal(&self) -> Result<(), String> {
         let is_class = |head: &&Head| head.task == Task::Multiclass;
@@ -305,5 +305,23 @@ mod tests {
             None => Ok(()),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.special.softmax([1, 2, 3])` = 0.09003057, 0.24472847, 0.66524096.
+    #[test]
+    fn softmax_and_sigmoid() {
+        let softmax = Activation::Softmax.apply(&[1.0, 2.0, 3.0]);
+        for (found, expected) in softmax.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96]) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+        assert!(
+            Activation::Softmax.apply(&[1000.0, 0.0])[0] > 0.999,
+            "no overflow"
+        );
+        assert!((Activation::Sigmoid.apply(&[0.0])[0] - 0.5).abs() < 1e-7);
     }
 }

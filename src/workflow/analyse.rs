@@ -49,8 +49,8 @@ impl Score for Inference {
         let served = self.study_model().ok()?;
         Some(Chosen {
             model: served.reference(),
-            questions: served.manifest.questions(),
             rule: served.manifest.study.clone(),
+            questions: served.manifest.questions(),
         })
     }
 

@@ -175,8 +175,9 @@ async fn of_tensors(
         inferred.push(result.map_err(|fault| of_image(index, fault))?);
     }
     let device = named(inferred.iter().map(|inferred| inferred.device.to_string()));
-    let columns = columns(asked, |source| {
-        let row = |(index, inferred)| of_tensor(inferred, source).map_err(|fault| of_image(index, fault));
+    let columns = columns(asked, |source, name| {
+        let row =
+            |(index, inferred)| of_tensor(inferred, source, name).map_err(|fault| of_image(index, fault));
         inferred.iter().enumerate().map(row).collect()
     })?;
     Ok((device, columns))
@@ -217,7 +218,7 @@ async fn of_files(
     } else {
         "met"
     };
-    let columns = columns(asked, |source| {
+    let columns = columns(asked, |source, _| {
         let Source::Head(head) = source else {
             return Err(broken().into());
         };
@@ -230,11 +231,14 @@ async fn of_files(
 
 fn columns(
     asked: Vec<(Asked, Source)>,
-    rows: impl Fn(Source) -> Result<Vec<Row>, ProtocolError>,
+    rows: impl Fn(Source, &str) -> Result<Vec<Row>, ProtocolError>,
 ) -> Result<Vec<Column>, ProtocolError> {
     asked
         .into_iter()
-        .map(|(asked, source)| Ok(Column::of(asked.name, asked.binary, rows(source)?)))
+        .map(|(asked, source)| {
+            let rows = rows(source, &asked.name)?;
+            Ok(Column::of(asked.name, asked.binary, rows))
+        })
         .collect()
 }
 
