@@ -154,6 +154,12 @@ impl Inference {
         Err(Fault::new(FaultKind::Unavailable, "not-ready", reason))
     }
 
+    /// How many images one client may have waiting for a model: a request with more can never be answered.
+    #[must_use]
+    pub fn most_of_a_client(&self) -> usize {
+        line::share(self.settings.queue)
+    }
+
     /// How many images wait for a model.
     #[must_use]
     pub fn waiting(&self, model: &ServedModel) -> usize {

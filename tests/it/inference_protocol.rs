@@ -162,6 +162,29 @@ async fn a_batch_in_binary_comes_back_in_its_order() {
     server.stop().await;
 }
 
+/// A client may have six images of a queue of eight waiting: more can never be answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_is_one_that_the_queue_takes() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("tiny", 1).publish(models.path());
+    let given = Given {
+        queue: Some(8),
+        ..Given::default()
+    };
+    let server = TestServer::with(models.path().to_owned(), given).await;
+    let (_, config) = server.get("/v2/models/tiny/config").await;
+    assert_eq!(config["max_batch_size"], 6, "{config}");
+    let batch = |images: usize| {
+        let shape = json!([images, 1, SIDE, SIDE]);
+        let data = constant(&vec![0.5; images]);
+        json!({ "inputs": [{ "name": "image", "datatype": "FP32", "shape": shape, "data": data }] })
+            .to_string()
+    };
+    let infer = |images| server.post("/v2/models/tiny/infer", "application/json", batch(images).into());
+    assert_eq!(infer(6).await.0, StatusCode::OK);
+    server.stop().await;
+}
+
 /// Triton's statistics: what each version did, whichever door the images came by; refused ones apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_count_every_image_and_every_run() {

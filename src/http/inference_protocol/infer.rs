@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -37,14 +38,9 @@ pub(super) async fn infer(
     body: Body,
 ) -> Result<Response, ProtocolError> {
     // first of all: whoever is refused while still sending does not hear why; how urgent it is stands in the body
-    let body = body::read(
-        &headers,
-        body,
-        app.limits.body_bytes,
-        &app.intake,
-        Priority::Routine,
-    )
-    .await?;
+    let began = Instant::now();
+    let intake = app.intake.of(&caller.0);
+    let body = body::read(&headers, body, app.limits.body_bytes, &intake, Priority::Routine).await?;
     let json = header_length(&headers)?;
     let model = address.find(&app)?;
     let mut request = parse(&model, body, json).await?;
@@ -53,7 +49,7 @@ pub(super) async fn infer(
     let call = Call {
         priority: request.priority,
         client: caller.0,
-        deadline: request.timeout,
+        deadline: request.timeout.map(|all| all.saturating_sub(began.elapsed())),
     };
     let (intended_use, device, columns) = match request.input {
         Input::Tensors(tensors) => {
