@@ -209,36 +209,60 @@ impl Package {
     /// # Errors
     /// [`PackageError::File`] where `models` cannot be read.
     pub fn folders(models: &Path) -> Result<Vec<PathBuf>, PackageError> {
-        let list = |folder: &Path| -> Result<Vec<PathBuf>, PackageError> {
-            let failed = |source| PackageError::File {
-                file: folder.display().to_string(),
-                verb: "read",
-                source,
-            };
-            let mut entries = Vec::new();
-            for entry in fs::read_dir(folder).map_err(failed)? {
-                let path = entry.map_err(failed)?.path();
-                // every volume of its own has a `lost+found`, which nobody may read
-                let hidden = path
-                    .file_name()
-                    .is_none_or(|name| name.to_string_lossy().starts_with('.') || name == "lost+found");
-                if path.is_dir() && !hidden {
-                    entries.push(path);
-                }
-            }
-            entries.sort();
-            Ok(entries)
+        let mut folders = Vec::new();
+        for model in subfolders(models)? {
+            let versions = subfolders(&model)?.into_iter();
+            folders.extend(versions.filter(|version| version.join(MANIFEST).is_file()));
+        }
+        Ok(folders)
+    }
+
+    /// The folders of versions with an ONNX file and without a manifest, as other servers have them: they are no packages.
+    ///
+    /// # Errors
+    /// [`PackageError::File`] where `models` cannot be read.
+    pub fn undescribed(models: &Path) -> Result<Vec<PathBuf>, PackageError> {
+        let holds_network = |folder: &PathBuf| {
+            let network = |entry: fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "onnx");
+            fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(network)))
         };
         let mut folders = Vec::new();
-        for model in list(models)? {
+        for model in subfolders(models)? {
+            let versions = subfolders(&model)?.into_iter();
             folders.extend(
-                list(&model)?
-                    .into_iter()
-                    .filter(|version| version.join(MANIFEST).is_file()),
+                versions
+                    .filter(|version| !version.join(MANIFEST).exists())
+                    .filter(holds_network),
             );
         }
         Ok(folders)
     }
+}
+
+/// What is said of a folder without a manifest.
+pub const UNDESCRIBED: &str =
+    "there is no manifest.json: make a package of the network with `osteon models import`";
+
+/// The folders in a folder, in the order of their names, but for hidden ones.
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, PackageError> {
+    let failed = |source| PackageError::File {
+        file: folder.display().to_string(),
+        verb: "read",
+        source,
+    };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        // every volume of its own has a `lost+found`, which nobody may read
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.') || name == "lost+found");
+        if path.is_dir() && !hidden {
+            entries.push(path);
+        }
+    }
+    entries.sort();
+    Ok(entries)
 }
 
 fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, PackageError> {

@@ -9,6 +9,8 @@ use osteon::model::Stage;
 use osteon::model::package::{GOLDENS, MODEL};
 
 use crate::broken_models::{loaded, put, put_files, under};
+use prost::Message;
+
 use crate::tiny::Tiny;
 
 #[test]
@@ -161,6 +163,40 @@ async fn another_model_never_scores_studies_in_place_of_the_one_that_does() {
     assert_eq!(warning(&named), None);
     let missing = name(&loaded(set("hip"))).unwrap_err();
     assert!(missing.message.contains("no such model"), "{missing:?}");
+}
+
+/// As other servers have them: `config.pbtxt` and `1/model.onnx`.
+#[test]
+fn a_network_without_a_manifest_is_said_and_holds_nobody_up() {
+    let models = tempfile::tempdir().unwrap();
+    let folder = models.path().join("triton");
+    fs::create_dir_all(folder.join("1")).unwrap();
+    fs::write(folder.join("config.pbtxt"), "name: \"triton\"").unwrap();
+    fs::write(
+        folder.join("1").join(MODEL),
+        Tiny::new("m", 1).network().encode_to_vec(),
+    )
+    .unwrap();
+    let alone = loaded(under(models.path()));
+    let reason = alone.catalog().not_ready().unwrap();
+    assert!(reason.contains("triton/1: there is no manifest.json"), "{reason}");
+
+    Tiny::new("m", 1).publish(models.path());
+    let inference = loaded(under(models.path()));
+    let catalog = inference.catalog();
+    let rejected = catalog.rejected();
+    let said: Vec<_> = rejected.iter().map(|one| one.package.as_str()).collect();
+    assert_eq!(said, ["triton/1"]);
+    assert!(
+        rejected[0].reason.contains("osteon models import"),
+        "{rejected:?}"
+    );
+    assert_eq!(catalog.not_ready(), None);
+    assert_eq!(inference.study_model().unwrap().manifest.name, "m");
+
+    fs::remove_dir_all(folder).unwrap();
+    inference.look();
+    assert_eq!(catalog.rejected(), []);
 }
 
 #[test]

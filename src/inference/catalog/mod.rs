@@ -45,6 +45,8 @@ struct Contents {
     loaded: bool,
     /// Why the folder cannot be looked at.
     fault: Option<String>,
+    /// Networks that are no packages.
+    undescribed: Vec<Rejected>,
     models: Served,
     packages: Vec<Indexed>,
     /// Once the server was ready: the models that have served. A new one that fails makes those wait for nothing.
@@ -89,7 +91,14 @@ impl Contents {
         }
         if self.models.is_empty() {
             let reason = "there is no model: put a package into <models>/<name>/<version>/, or load one that was unloaded";
-            return Some(self.fault.clone().unwrap_or_else(|| reason.to_owned()));
+            let undescribed = self.undescribed.first();
+            let undescribed = undescribed.map(|one| format!("{}: {}", one.package, one.reason));
+            return Some(
+                self.fault
+                    .clone()
+                    .or(undescribed)
+                    .unwrap_or_else(|| reason.to_owned()),
+            );
         }
         None
     }
@@ -174,6 +183,7 @@ impl Catalog {
                 since: None,
             });
             folder
+                .chain(contents.undescribed.iter().cloned())
                 .chain(contents.packages.iter().filter_map(Indexed::rejected))
                 .collect()
         })

@@ -8,12 +8,13 @@ use std::time::{Instant, SystemTime};
 
 use super::fingerprint::look;
 use super::shelf::{Candidate, Shelf};
-use super::state::State;
+use super::state::{Rejected, State};
 use super::study_model::StudyModel;
 use super::versions::{Versions, Wanted};
 use super::{Catalog, Contents, Settings};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::served::ServedModel;
+use crate::model::package::UNDESCRIBED;
 use crate::model::{Package, Policy, Stage};
 use crate::runtime::Runtime;
 use crate::runtime::proof::{Unproven, prove_on};
@@ -65,6 +66,8 @@ struct Inside {
     /// What was served, and may still be answering.
     draining: Vec<(String, u32, Weak<ServedModel>)>,
     fault: Option<String>,
+    /// Networks that are no packages, and what is wrong with them.
+    undescribed: Vec<Rejected>,
     loaded: bool,
     /// Models of which a version has served.
     served: BTreeSet<String>,
@@ -101,6 +104,7 @@ impl Repository {
                 shelf: Shelf::new(wanted),
                 draining: Vec::new(),
                 fault: None,
+                undescribed: Vec::new(),
                 loaded: false,
                 served: BTreeSet::new(),
                 was_ready: false,
@@ -181,11 +185,39 @@ impl Repository {
             }
             Err(error) => Some(error.to_string()),
         };
+        if fault.is_none() {
+            self.see_undescribed(inside);
+        }
         if fault != inside.fault {
             if let Some(reason) = &fault {
                 tracing::error!(reason, "models.unreadable");
             }
             inside.fault = fault;
+        }
+    }
+
+    /// What lies there as for another server is said once: nobody would know why it is not served.
+    fn see_undescribed(&self, inside: &mut Inside) {
+        let models = &self.settings.models;
+        // the folder was read a moment ago
+        let folders = Package::undescribed(models).unwrap_or_default();
+        let seen = folders.iter().map(|folder| {
+            let place = folder.strip_prefix(models).unwrap_or(folder);
+            place.display().to_string()
+        });
+        let before: Vec<Rejected> = std::mem::take(&mut inside.undescribed);
+        for package in seen {
+            let known = before.iter().find(|known| known.package == package);
+            let rejected = known.cloned().unwrap_or_else(|| {
+                tracing::warn!(package, reason = UNDESCRIBED, "model.undescribed");
+                Rejected {
+                    package,
+                    stage: Some(Stage::Digest),
+                    reason: UNDESCRIBED.to_owned(),
+                    since: Some(SystemTime::now()),
+                }
+            });
+            inside.undescribed.push(rejected);
         }
     }
 
@@ -273,6 +305,7 @@ impl Repository {
         let contents = Contents {
             loaded: inside.loaded,
             fault: inside.fault.clone(),
+            undescribed: inside.undescribed.clone(),
             models,
             packages: inside.shelf.index(),
             waited_for: inside.was_ready.then(|| inside.served.clone()),
