@@ -22,6 +22,7 @@ mod files;
 mod publish;
 
 use files::{identity, read};
+pub use publish::Staged;
 
 /// Name of the network.
 pub const MODEL: &str = "model.onnx";

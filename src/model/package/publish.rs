@@ -3,19 +3,28 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{MANIFEST, Package, PackageError, sha256};
 use crate::model::manifest::ModelManifest;
 
-impl Package {
-    /// Writes `files` and a manifest that vouches for them to `models/<name>/<version>/`, whole or not at all. One that is replaced
-    /// is exchanged in one step where the file system can (it was seen to be old or new, never missing), and otherwise moved away
-    /// a moment before.
+/// A package that is written whole and not published: it lies in a hidden folder of the models folder, where nobody takes it for one,
+/// and can be opened and proven there. It goes when it is dropped.
+#[derive(Debug)]
+pub struct Staged {
+    models: PathBuf,
+    hidden: PathBuf,
+    /// `<name>/<version>`, in the hidden folder as in that of the models.
+    place: PathBuf,
+    replace: bool,
+}
+
+impl Staged {
+    /// Writes `files` and a manifest that vouches for them.
     ///
     /// # Errors
-    /// [`PackageError`]; a package of that name and version that is already there is not touched unless `replace`.
-    pub fn publish(
+    /// [`PackageError`]; one of that name and version that is already published is refused unless `replace`.
+    pub fn write(
         models: &Path,
         mut manifest: ModelManifest,
         files: &BTreeMap<String, Vec<u8>>,
@@ -27,47 +36,97 @@ impl Package {
             .collect();
         // names become paths: nothing is written before they are known to be plain
         manifest.check().map_err(PackageError::Contradiction)?;
-        let parent = models.join(&manifest.name);
-        let folder = parent.join(manifest.version.to_string());
-        if folder.exists() && !replace {
-            return Err(PackageError::Contradiction(format!(
-                "version {} of {} is already there: choose another version, or replace it on purpose",
-                manifest.version, manifest.name
-            )));
-        }
-        let write = |file: &str, result: io::Result<()>| {
-            result.map_err(|source| PackageError::File {
-                file: file.to_owned(),
-                verb: "written",
-                source,
-            })
+        let (name, version) = (&manifest.name, manifest.version.to_string());
+        let staged = Self {
+            models: models.to_owned(),
+            // a name cannot begin with a dot, so what is staged is never taken for a model
+            hidden: models.join(format!(".{name}-{version}.partial")),
+            place: Path::new(name).join(&version),
+            replace,
         };
-        // a version's name cannot begin with a dot, so a half-written package is never taken for one
-        let staging = parent.join(format!(".{}.partial", manifest.version));
-        let _ = fs::remove_dir_all(&staging);
-        write(&manifest.name, fs::create_dir_all(&staging))?;
+        staged.check_free()?;
+        let _ = fs::remove_dir_all(&staged.hidden);
+        let folder = staged.folder();
+        written(name, fs::create_dir_all(&folder))?;
         for (name, content) in files {
-            write(name, write_file(&staging.join(name), content))?;
+            written(name, write_file(&folder.join(name), content))?;
         }
         let mut text = serde_json::to_vec_pretty(&manifest).map_err(|error| PackageError::Json {
             file: MANIFEST,
             cause: error.to_string(),
         })?;
         text.push(b'\n');
-        write(MANIFEST, write_file(&staging.join(MANIFEST), &text))?;
-        write(&manifest.name, synchronise(&staging))?;
-        let placed = if folder.exists() {
-            exchange(&staging, &folder)
-        } else {
-            fs::rename(&staging, &folder)
-        };
-        write(&manifest.name, placed)?;
-        write(&manifest.name, synchronise(&parent))?;
-        write(&manifest.name, synchronise(models))?;
-        // what was replaced; a rest of it is hidden, and goes with the next publication
-        let _ = fs::remove_dir_all(&staging);
-        Self::open(&folder)
+        written(MANIFEST, write_file(&folder.join(MANIFEST), &text))?;
+        written(name, synchronise(&folder))?;
+        Ok(staged)
     }
+
+    /// Where it lies, to be opened.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.hidden.join(&self.place)
+    }
+
+    /// Puts it in its place, in one step where the file system can exchange folders (one that is replaced was seen to be old or new,
+    /// never missing); otherwise what is replaced is moved away a moment before.
+    ///
+    /// # Errors
+    /// [`PackageError`]
+    pub fn publish(self) -> Result<Package, PackageError> {
+        self.check_free()?;
+        let (folder, name) = (self.models.join(&self.place), self.place.display().to_string());
+        let parent = folder.parent().unwrap_or(&self.models);
+        written(&name, fs::create_dir_all(parent))?;
+        let placed = if folder.exists() {
+            exchange(&self.folder(), &folder)
+        } else {
+            fs::rename(self.folder(), &folder)
+        };
+        written(&name, placed)?;
+        written(&name, synchronise(parent))?;
+        written(&name, synchronise(&self.models))?;
+        Package::open(&folder)
+    }
+
+    fn check_free(&self) -> Result<(), PackageError> {
+        if self.replace || !self.models.join(&self.place).exists() {
+            return Ok(());
+        }
+        Err(PackageError::Contradiction(format!(
+            "{} is already there: choose another version, or replace it on purpose",
+            self.place.display()
+        )))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // what was replaced lies there, too; a rest is hidden, and goes with the next publication
+        let _ = fs::remove_dir_all(&self.hidden);
+    }
+}
+
+impl Package {
+    /// Writes `files` and a manifest that vouches for them to `models/<name>/<version>/`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`PackageError`]; a package of that name and version that is already there is not touched unless `replace`.
+    pub fn publish(
+        models: &Path,
+        manifest: ModelManifest,
+        files: &BTreeMap<String, Vec<u8>>,
+        replace: bool,
+    ) -> Result<Self, PackageError> {
+        Staged::write(models, manifest, files, replace)?.publish()
+    }
+}
+
+fn written(file: &str, result: io::Result<()>) -> Result<(), PackageError> {
+    result.map_err(|source| PackageError::File {
+        file: file.to_owned(),
+        verb: "written",
+        source,
+    })
 }
 
 /// Puts `new` in the place of `old`, which lies at `new` afterwards.
