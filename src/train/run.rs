@@ -23,7 +23,7 @@ use super::durable;
 use super::learn::checkpoint::CheckpointError;
 use super::learn::engine::device::Devices;
 use super::learn::fit::Predictions;
-use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, Origin, Recipe, Start};
+use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, ORIGIN, Origin, Recipe, Start};
 use super::network::Weights;
 use crate::image::preprocess::Preprocessing;
 
@@ -157,7 +157,6 @@ const RECIPE: &str = "recipe.json";
 const PREPROCESSING: &str = "preprocessing.json";
 const SOURCE: &str = "source.json";
 const LOG: &str = "log.jsonl";
-const ORIGIN: &str = "initial-weights.json";
 const INITIAL: &str = "initial-weights.safetensors";
 const RECORD: &str = "record.json";
 const WEIGHTS: &str = "weights.safetensors";

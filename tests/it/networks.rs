@@ -8,6 +8,7 @@ use std::time::Instant;
 use osteon::dicom::Instance;
 use osteon::image::phantom::{Recipe as Phantom, to_dicom};
 use osteon::image::preprocess::Preprocessing;
+use osteon::model::package::sha256;
 use osteon::model::{GoldenInput, Package};
 use osteon::runtime::{Device, Runtime};
 use osteon::train::export::Answering;
@@ -254,7 +255,7 @@ fn run(
         devices: Device::Cpu.into(),
     };
     let data = DataRecord {
-        labels_sha256: String::new(),
+        labels_sha256: sha256(b"labels.csv"),
         training_images: 4,
         validation_images: 8,
         unreadable_images: 0,

@@ -5,9 +5,12 @@ use std::process::{Command, Output};
 
 use osteon::config::Given;
 use osteon::model::Package;
+use osteon::model::onnx_format::ModelProto;
 use osteon::runtime::Runtime;
 use osteon::train::export::verify::{Unmet, verify};
+use prost::Message;
 use reqwest::StatusCode;
+use serde_json::Value;
 
 use crate::gates::picture;
 use crate::server::{TestServer, bundled_models, bytes, sample};
@@ -39,16 +42,21 @@ const RECIPE: &str = r#"{
                    "blocks": [1, 1], "pooling": "average", "dropout": 0.0}
 }"#;
 
-/// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
-pub(crate) fn make(folder: &Path) {
-    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+/// Writes what people say of the package into `folder`.
+fn describe(folder: &Path) {
     let description =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
     let text = std::fs::read_to_string(description)
         .unwrap()
         .replace("spine-osteoporosis-phantom", "tiny");
     std::fs::write(folder.join("package.json"), text).unwrap();
+}
+
+/// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
+pub(crate) fn make(folder: &Path) {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+    describe(folder);
     done(&[
         "phantom",
         "--out",
@@ -169,6 +177,125 @@ async fn unlike_the_training(server: &TestServer) {
     assert_eq!(refused, 2);
 }
 
+/// What a server may pick up has passed its gates; what has not is not there, and what was there before still is.
+#[test]
+fn nothing_is_published_that_does_not_pass_its_gates() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let files = || {
+        let mut names: Vec<_> = std::fs::read_dir(folder.join("models"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        (
+            names,
+            std::fs::read(folder.join("models/tiny/1/manifest.json")).unwrap(),
+        )
+    };
+    let before = files();
+    // no radiograph at all
+    let noise = |row: usize, column: usize| (row * 7919 + column * 104_729 + row * column * 31) as u16 % 4096;
+    std::fs::write(folder.join("noise.dcm"), bytes(&picture(noise))).unwrap();
+    let golden = format!("noise.dcm={}", folder.join("noise.dcm").display());
+    let refused = export(folder, "models", &["--golden", &golden, "--replace"]);
+    let (table, said) = (
+        String::from_utf8_lossy(&refused.stdout),
+        String::from_utf8_lossy(&refused.stderr),
+    );
+    assert!(!refused.status.success(), "{table} {said}");
+    assert!(table.contains("FAIL  statistics of the embedding"), "{table}");
+    assert!(
+        said.contains("nothing is published") && said.contains("golden case noise.dcm"),
+        "{said}"
+    );
+    assert!(files() == before, "{:?}", files().0);
+    // the gates that need the run are among those of an export
+    let exported = export(folder, "models", &["--replace"]);
+    succeeded(&exported);
+    let table = String::from_utf8_lossy(&exported.stdout);
+    for gate in [
+        "pass  golden cases reproduced",
+        "pass  test set, fracture",
+        "0 failed, 0 skipped",
+    ] {
+        assert!(table.contains(gate), "{table}");
+    }
+    // the first export had a test set for its card
+    assert!(files().0 == before.0 && files().1 != before.1);
+}
+
+/// The table of an index has other columns than that of the phantoms, and no test set has all that could be asked of it.
+#[test]
+fn the_table_of_an_index_is_a_test_set_and_what_it_cannot_answer_is_said() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    // of two sites
+    let labels = std::fs::read_to_string(folder.join("images/labels.csv")).unwrap();
+    let mut lines = labels.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let [file, site] = ["file", "site"].map(|name| header.iter().position(|own| *own == name).unwrap());
+    std::fs::create_dir(folder.join("two-sites")).unwrap();
+    let mut images = 0;
+    for cells in lines.map(|line| line.split(',').collect::<Vec<_>>()) {
+        if matches!(cells[site], "0" | "1") {
+            let from = folder.join("images").join(cells[file]);
+            std::fs::copy(from, folder.join("two-sites").join(cells[file])).unwrap();
+            images += 1;
+        }
+    }
+    let [from, labels, key, out] =
+        ["two-sites", "images/labels.csv", "secret.key", "index"].map(|name| path(name));
+    let told = ["--in", &from, "--labels", &labels, "--out", &out];
+    done(&[&["index"][..], &told, &["--key-file", &key, "--new-key"]].concat());
+    let table = std::fs::read_to_string(folder.join("index/images.csv")).unwrap();
+    let header: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let [age, sex, site, fracture] =
+        ["age", "sex", "site", "fracture"].map(|name| header.iter().position(|own| *own == name).unwrap());
+    let mut sites = std::collections::BTreeSet::new();
+    let mut lines = vec![header.join(",")];
+    for (row, line) in table.lines().skip(1).enumerate() {
+        let mut cells: Vec<&str> = line.split(',').collect();
+        sites.insert(cells[site]);
+        assert!(matches!(cells[sex], "M" | "F"), "{line}");
+        // nobody has one finding, and of one patient the age is not known
+        cells[fracture] = "0";
+        if row == 0 {
+            cells[age] = "";
+        }
+        lines.push(cells.join(","));
+    }
+    assert!(
+        sites.len() == 2 && sites.iter().all(|site| site.starts_with('S')),
+        "{sites:?}"
+    );
+    std::fs::write(folder.join("index/test.csv"), lines.join("\n")).unwrap();
+    let test = path("index/test.csv");
+    let exported = export(
+        folder,
+        "tested",
+        &["--test", &test, "--test-description", "phantoms of two sites"],
+    );
+    succeeded(&exported);
+    let card = std::fs::read_to_string(folder.join("tested/tiny/1/model-card.md")).unwrap();
+    let line = |begins: &str| card.lines().find(|line| line.starts_with(begins)).unwrap();
+    for column in ["age", "sex", "site"] {
+        let named = format!(" {column} from the header |");
+        assert!(
+            line("| finding | AUROC | corners blanked").contains(&named),
+            "{card}"
+        );
+    }
+    assert!(card.contains(" (1 images do not say) |"), "{card}");
+    let missing = format!("- Nothing is known of fracture: 0 positive and {images} negative cases");
+    assert!(card.contains(&missing), "{card}");
+    let said = String::from_utf8_lossy(&exported.stderr);
+    assert!(said.contains("fracture: nothing is known: 0 positive"), "{said}");
+}
+
 /// The statistics of the embedding are of the run's own images; without them a package says so.
 #[test]
 fn an_export_whose_images_are_gone_says_so_and_can_do_without_statistics() {
@@ -272,7 +399,7 @@ fn the_bundled_model_passes_every_gate() {
         &[],
         &runtime,
     );
-    assert_eq!(gates.len(), 11);
+    assert_eq!(gates.len(), 12);
     for gate in gates {
         // it was made before networks gave their embedding
         let lacks = matches!(&gate.result, Err(Unmet::Lacks(what)) if what.contains("no embedding"));
@@ -364,6 +491,49 @@ fn what_a_lower_resolution_does_to_the_scores_is_bounded() {
     assert!(reason.starts_with("2 radiographs, halved up to "), "{reason}");
 }
 
+/// What is said alike inside the file and beside it may be wrong all the same.
+#[test]
+fn a_contract_that_agrees_with_itself_has_to_be_the_networks() {
+    let runtime = Runtime::open(None, osteon::runtime::Device::Cpu).unwrap();
+    let failed = |change: &dyn Fn(&mut Value)| -> Vec<String> {
+        let (_folder, package) = copy_of_the_bundled_model();
+        let file = package.join("manifest.json");
+        let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        change(&mut manifest);
+        let mut model =
+            ModelProto::decode(std::fs::read(package.join("model.onnx")).unwrap().as_slice()).unwrap();
+        let labels = &manifest["heads"][0]["labels"];
+        for (key, value) in [
+            ("osteon.labels", labels),
+            ("osteon.lineage", &manifest["lineage"]),
+        ] {
+            let entry = model.metadata_props.iter_mut().find(|entry| entry.key == key);
+            entry.unwrap().value = value.to_string();
+        }
+        let model = model.encode_to_vec();
+        manifest["files"]["model.onnx"] = osteon::model::package::sha256(&model).into();
+        std::fs::write(package.join("model.onnx"), model).unwrap();
+        std::fs::write(&file, manifest.to_string()).unwrap();
+        verify(&package, &[], &runtime)
+            .into_iter()
+            .filter(osteon::train::export::verify::Gate::fails)
+            .map(|gate| gate.name)
+            .collect()
+    };
+    assert_eq!(failed(&|_| {}), Vec::<String>::new());
+    assert_eq!(
+        failed(&|manifest| manifest["heads"][0]["labels"][1]["temperature"] = 1.6.into()),
+        ["temperatures as the manifest says"]
+    );
+    for digest in ["labels sha256", "recipe sha256", "weights sha256"] {
+        let without = |manifest: &mut Value| {
+            manifest["lineage"].as_object_mut().unwrap().remove(digest);
+        };
+        // labels can be swapped no more where the contract is off already
+        assert_eq!(failed(&without)[0], "contract inside the file", "{digest}");
+    }
+}
+
 #[test]
 fn a_mutated_export_is_refused() {
     let (_folder, to) = copy_of_the_bundled_model();
@@ -430,6 +600,29 @@ fn a_training_starts_from_an_earlier_one_and_says_what_it_took() {
     assert_eq!(
         origin["report"]["random"][0]["why"],
         "stage 2 is not among the chosen stages"
+    );
+
+    // the third of a line knows the first by its digest, and says so in its package
+    let run = fit("run", &["--init", &path("second")]);
+    succeeded(&run);
+    let digest = |run: &str| {
+        let weights = std::fs::read(path(&format!("{run}/weights.safetensors"))).unwrap();
+        osteon::model::package::sha256(&weights)
+    };
+    let before = &json("run/initial-weights.json")["before"];
+    assert_eq!(before[0]["sha256"], digest("first"), "{before}");
+    describe(folder.path());
+    succeeded(&export(folder.path(), "models", &[]));
+    let lineage = &json("models/tiny/1/manifest.json")["lineage"]["initial weights"];
+    let lineage = lineage.as_str().unwrap();
+    let line = format!("37 of 37 parameters from second (sha256 {})", digest("second"));
+    let line_before = format!(
+        "before that 20 of 37 parameters from first (sha256 {})",
+        digest("first")
+    );
+    assert!(
+        lineage.starts_with(&line) && lineage.ends_with(&line_before),
+        "{lineage}"
     );
 
     std::fs::write(path("broken.pth"), b"PK\x03\x04").unwrap();

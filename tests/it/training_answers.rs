@@ -194,6 +194,58 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
     server.stop().await;
 }
 
+/// Two questions of one label each, on three channels, from random weights on purpose.
+#[test]
+fn findings_of_their_own_are_trained_from_scratch_on_three_channels() {
+    let mut three = architecture();
+    three["channels"] = json!(3);
+    let stage = Stage::new(&json!({
+        "heads": [
+            {"name": "bone", "task": "binary", "labels": ["osteoporosis"]},
+            {"name": "break", "task": "binary", "labels": ["fracture"]},
+        ],
+        "epochs": 2, "batch": 8, "threads": 1, "architecture": three,
+    }));
+    let (run, again) = (stage.text("run"), stage.text("again"));
+    let scratch = ["--regime", "scratch", "--validation", "0.5"];
+    stage.with_images(&["fit"], &[&["--out", &run][..], &scratch].concat());
+    let (labels, recipe) = (stage.text("images/labels.csv"), stage.text("recipe.json"));
+    let told = ["fit", "--labels", &labels, "--recipe", &recipe, "--out", &again];
+    let refused = trainer(&[&told[..], &scratch, &["--init", &run]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("scratch"), "{said}");
+
+    stage.export(
+        &["run"],
+        &[("osteoporosis", Some(0.9)), ("fracture", Some(0.9))],
+        &[],
+    );
+    let manifest = stage.json("models/tiny/1/manifest.json");
+    assert_eq!(manifest["preprocessing"]["channels"], 3);
+    for (place, name) in ["bone", "break"].into_iter().enumerate() {
+        let head = &manifest["heads"][place];
+        assert_eq!((&head["name"], &head["task"]), (&json!(name), &json!("binary")));
+        let label = &head["labels"][0];
+        assert!(
+            label["threshold"].is_f64() && label["temperature"].is_f64(),
+            "{label}"
+        );
+    }
+    let gates = stage.run(&["package", "verify", &stage.text("models/tiny/1")]);
+    // labels of one head each can be swapped, too
+    let caught = gates
+        .lines()
+        .find(|line| line.contains("swapped labels are caught"));
+    assert!(
+        caught.unwrap().contains("osteon.labels in the ONNX file"),
+        "{gates}"
+    );
+    assert!(
+        gates.contains("pass  temperatures as the manifest says"),
+        "{gates}"
+    );
+}
+
 #[test]
 fn folds_are_summed_up_and_answer_together_with_mirror_images() {
     let stage = Stage::new(&json!({

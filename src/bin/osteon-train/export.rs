@@ -1,29 +1,30 @@
-//! `osteon-train export`: a run becomes a package in the models folder.
+//! `osteon-train export`: a run becomes a package, and a package that passes its gates appears in the models folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
-use osteon::model::package::MODEL;
+use osteon::model::package::{MODEL, Staged};
 use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
-use osteon::train::assess::{Assessment, assess, card::card};
+use osteon::train::assess::{Assessment, assess, card::card, header};
 use osteon::train::data::index::{load, test_rows};
 use osteon::train::export::Answering;
 use osteon::train::export::description::read_description;
 use osteon::train::export::features;
 use osteon::train::export::package::{Draft, draft};
 use osteon::train::export::reduced;
+use osteon::train::export::samples::samples;
+use osteon::train::export::verify::{Gate, Unmet, verify};
 use osteon::train::run::{RunFolder, RunImages};
 
+use crate::gates::{on_held_out, print};
 use crate::progress::bar;
-
-/// Columns of a test set's CSV that a guess from the header could use.
-const COVARIATES: [&str; 3] = ["age", "female", "site"];
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm --golden inverted.dcm=phantoms/000009.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'\n  osteon-train export --run runs/first --description package.json --precision int8 --golden a.dcm=a.dcm --golden b.dcm=b.dcm"
+    after_help = "Examples:\n  osteon-train export --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models \\\n      --golden sample.dcm=phantoms/000000.dcm \\\n      --test test-phantoms/labels.csv --test-description '1,000 unseen phantoms, seed 2'\n  osteon-train export --run runs/first --description package.json --precision int8 --golden a.dcm=a.dcm --golden b.dcm=b.png\n\nThe description (docs/training.md has all fields):\n  { \"name\": \"hip-fracture\", \"version\": 1, \"title\": \"Fracture of the hip\", \"notice\": \"For research only.\", \"licence\": \"Apache-2.0\",\n    \"intended_use\": { \"statement\": \"Frontal radiographs of the pelvis or hip of adults.\", \"clinical\": false,\n                      \"modalities\": [\"DX\", \"CR\"], \"body_parts\": [\"HIP\", \"PELVIS\"], \"views\": [\"AP\", \"PA\"], \"age_years\": [18, 120] },\n    \"labels\": [{ \"name\": \"fracture\", \"code\": { \"scheme\": \"SCT\", \"value\": \"5913000\", \"meaning\": \"Fracture of neck of femur\" },\n                 \"sensitivity\": 0.95 }] }"
 )]
 pub(crate) struct Arguments {
     /// Folder of the run; several answer together, with the mean of their answers
@@ -41,7 +42,8 @@ pub(crate) struct Arguments {
     /// Folder of models
     #[arg(long, default_value = "models", value_name = "DIR")]
     models: PathBuf,
-    /// DICOM files that go into the package as golden cases; one of each polarity at least
+    /// Images that go into the package as golden cases: DICOM, of which a copy that names nobody is made, PNG or JPEG. Pixels are not
+    /// looked at: see that nothing is written in them
     #[arg(long = "golden", required = true, value_name = "NAME=FILE", value_parser = named_file)]
     goldens: Vec<(String, PathBuf)>,
     /// CSV of a test set that training never saw, for the model card
@@ -54,6 +56,10 @@ pub(crate) struct Arguments {
     /// held-out patients too far
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     precision: Precision,
+    /// DICOM radiographs of the usual size, for a contract that allows lower resolutions of JPEG 2000: what those do to their scores
+    /// is measured
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    images: Vec<PathBuf>,
     /// Leave out embedding.json, by which a server refuses images unlike those of the training; for a run whose images are gone
     #[arg(long)]
     without_statistics: bool,
@@ -84,14 +90,15 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), file.into()))
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), Device::Cpu)?;
     let description = read_description(&arguments.description).map_err(anyhow::Error::msg)?;
-    let mut goldens = BTreeMap::new();
+    let mut images = BTreeMap::new();
     for (name, file) in &arguments.goldens {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        goldens.insert(name.clone(), bytes);
+        images.insert(name.clone(), bytes);
     }
+    let goldens = samples(&images).map_err(anyhow::Error::msg)?;
     let run = |path: &PathBuf| RunFolder { path: path.clone() };
     let runs: Vec<RunFolder> = arguments.runs.iter().map(run).collect();
     let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
@@ -119,14 +126,47 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.test_description.as_deref().unwrap_or_default(),
     );
     draft.files.insert("model-card.md".to_owned(), card.into_bytes());
-    let package = Package::publish(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
+    let staged = Staged::write(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
+    let gates = proven(&staged, &answering, arguments, &runtime)?;
+    print(&gates);
+    let failed: Vec<&Gate> = gates.iter().filter(|gate| gate.fails()).collect();
+    if !failed.is_empty() {
+        eprintln!("nothing is published, as the package does not pass its gates:");
+        for gate in failed {
+            if let Err(unmet) = &gate.result {
+                eprintln!("  {}: {unmet}", gate.name);
+            }
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let package = staged.publish()?;
     eprintln!(
         "{} holds the package, digest {}",
         package.folder.display(),
         package.digest
     );
-    eprintln!("next: osteon-train package verify {}", package.folder.display());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The gates of `package verify`, and the comparison with the run where its held-out images can be had.
+fn proven(
+    staged: &Staged,
+    answering: &Answering,
+    arguments: &Arguments,
+    runtime: &Runtime,
+) -> anyhow::Result<Vec<Gate>> {
+    let mut gates = verify(&staged.folder(), &arguments.images, runtime);
+    let package = Package::open(&staged.folder())?;
+    let moved = arguments.labels.as_deref();
+    match on_held_out(answering, &package, moved, runtime) {
+        Ok(more) => gates.extend(more),
+        // of a cross-validation no image was held out by all, and images may be gone
+        Err(reason) => gates.push(Gate {
+            name: "test set".to_owned(),
+            result: Err(Unmet::Lacks(format!("{reason:#}"))),
+        }),
+    }
+    Ok(gates)
 }
 
 /// Puts the weights into fewer bits, if the held-out patients allow it.
@@ -178,7 +218,7 @@ fn assessed(
     runtime: &Runtime,
 ) -> anyhow::Result<Assessment> {
     let heads = answering.first().recipe.heads();
-    let rows = test_rows(csv, &heads.columns(), &COVARIATES)?;
+    let rows = test_rows(csv, &heads.columns(), &header::COLUMNS)?;
     let contract = &draft.manifest.preprocessing;
     let reading = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || reading.inc(1))?;
@@ -187,7 +227,7 @@ fn assessed(
     let mut engine = Engine::load(runtime, model, &draft.manifest)?;
     let scoring = bar("scoring", labelled.samples.len() as u64);
     let heads = &draft.manifest.heads;
-    let assessment = assess(&mut engine, contract, heads, &labelled, &COVARIATES, || {
+    let assessment = assess(&mut engine, contract, heads, &labelled, &header::COLUMNS, || {
         scoring.inc(1);
     })
     .map_err(anyhow::Error::msg)?;
@@ -198,6 +238,9 @@ fn assessed(
             "{}: AUROC {:.3} [{:.3}, {:.3}] on {} images",
             assessed.label, area.value, area.lower, area.upper, assessed.images
         );
+    }
+    for (label, reason) in &assessment.left_out {
+        eprintln!("{label}: nothing is known: {reason}");
     }
     Ok(assessment)
 }

@@ -6,6 +6,7 @@ mod deidentify;
 mod device;
 mod export;
 mod fit;
+mod gates;
 mod index;
 mod lr_find;
 mod package;
@@ -52,7 +53,7 @@ enum Command {
         /// Folder of the run
         run: PathBuf,
     },
-    /// Put a run into a model package: ONNX, goldens, card, manifest
+    /// Put a run into a model package (ONNX, goldens, card, manifest), and publish it if it passes its gates
     Export(export::Arguments),
     /// Prove a package, whoever made it
     #[command(subcommand)]
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
         Command::CrossValidate(arguments) => cross_validate::run(&arguments).map(done),
         Command::Augment(arguments) => augment::run(&arguments).map(done),
         Command::Plot { run } => plot::run(&run).map(done),
-        Command::Export(arguments) => export::run(&arguments).map(done),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Package(command) => package::run(&command),
         Command::Deidentify(arguments) => deidentify::run(&arguments),
         Command::Describe { recipe } => table(recipe.as_deref()).map(done),

@@ -9,9 +9,10 @@ use osteon::model::Package;
 use osteon::runtime::{Device, Runtime};
 use osteon::train::data::index::{test_rows, visit};
 use osteon::train::export::comparison::Comparison;
-use osteon::train::export::verify::{Gate, Unmet, made_of, test_set, verify};
-use osteon::train::run::{RunFolder, Wanted};
+use osteon::train::export::verify::{Gate, made_of, test_set, verify};
+use osteon::train::run::RunFolder;
 
+use crate::gates::{on_held_out, print};
 use crate::progress::bar;
 
 #[derive(Subcommand)]
@@ -72,72 +73,28 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         .map(|path| RunFolder { path: path.clone() })
         .collect();
     let answering = made_of(package, &runs).map_err(anyhow::Error::msg)?;
-    let first = answering.first();
-    let contract = &package.manifest.preprocessing;
-    let begin = |images| Comparison::new(&answering, runtime, &package.model, &package.manifest, images);
-    let comparison = if let Some(csv) = &arguments.labels {
-        let rows = test_rows(csv, &first.recipe.heads().columns(), &[])?;
-        let mut comparison = begin(rows.len()).map_err(anyhow::Error::msg)?;
-        let progress = bar("comparing", rows.len() as u64);
-        let mut unreadable = 0;
-        visit(
-            csv,
-            rows,
-            contract,
-            || progress.inc(1),
-            |labelled| {
-                unreadable += labelled.unreadable.len();
-                comparison.add(&labelled.samples).map_err(anyhow::Error::msg)
-            },
-        )?;
-        progress.finish_and_clear();
-        if unreadable > 0 {
-            eprintln!("{unreadable} images of the test set could not be read and were left out");
-        }
-        comparison
-    } else {
-        let images = answering
-            .images(arguments.run_labels.as_deref())
-            .map_err(anyhow::Error::msg)
-            .context("there are no held-out patients: name a test set by --labels")?;
-        let mut comparison = begin(images.len(Wanted::HELD_OUT)).map_err(anyhow::Error::msg)?;
-        let progress = bar("comparing", images.len(Wanted::HELD_OUT) as u64);
-        images
-            .visit(
-                Wanted::HELD_OUT,
-                contract,
-                || progress.inc(1),
-                |samples, _| comparison.add(samples),
-            )
-            .map_err(anyhow::Error::msg)?;
-        progress.finish_and_clear();
-        comparison
+    let Some(csv) = &arguments.labels else {
+        return on_held_out(&answering, package, arguments.run_labels.as_deref(), runtime)
+            .context("there are no held-out patients: name a test set by --labels");
     };
-    Ok(test_set(package, &comparison, runtime))
-}
-
-#[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
-fn print(gates: &[Gate]) {
-    let width = gates.iter().map(|gate| gate.name.len()).max().unwrap_or(0);
-    let (mut passed, mut failed) = (0, 0);
-    for gate in gates {
-        let mark = match &gate.result {
-            Ok(_) => {
-                passed += 1;
-                "pass"
-            }
-            Err(Unmet::Fails(_)) => {
-                failed += 1;
-                "FAIL"
-            }
-            Err(Unmet::Lacks(_)) => "skip",
-        };
-        let said = match &gate.result {
-            Ok(figure) => figure.clone(),
-            Err(unmet) => unmet.to_string(),
-        };
-        println!("{mark}  {:<width$}  {said}", gate.name);
+    let rows = test_rows(csv, &answering.first().recipe.heads().columns(), &[])?;
+    let mut comparison = Comparison::new(&answering, runtime, &package.model, &package.manifest, rows.len())
+        .map_err(anyhow::Error::msg)?;
+    let progress = bar("comparing", rows.len() as u64);
+    let mut unreadable = 0;
+    visit(
+        csv,
+        rows,
+        &package.manifest.preprocessing,
+        || progress.inc(1),
+        |labelled| {
+            unreadable += labelled.unreadable.len();
+            comparison.add(&labelled.samples).map_err(anyhow::Error::msg)
+        },
+    )?;
+    progress.finish_and_clear();
+    if unreadable > 0 {
+        eprintln!("{unreadable} images of the test set could not be read and were left out");
     }
-    let skipped = gates.len() - passed - failed;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(test_set(package, &comparison, runtime))
 }

@@ -58,7 +58,7 @@ fn write(
             reduced.decisions_changed * 100.0
         )?;
     }
-    if !assessment.labels.is_empty() || !assessment.numbers.is_empty() {
+    if *assessment != Assessment::default() {
         test_set(text, assessment, data)?;
     }
     if !assessment.labels.is_empty() {
@@ -120,22 +120,24 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
         }
         writeln!(text)?;
     }
+    for (label, reason) in &assessment.left_out {
+        writeln!(text, "- Nothing is known of {label}: {reason}.")?;
+    }
+    if !assessment.left_out.is_empty() {
+        writeln!(text)?;
+    }
     Ok(())
 }
 
 fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {
     writeln!(
         text,
-        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach; the network never sees them.\n"
+        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach (sex and site by the share of images with the finding); the network never sees them.\n"
     )?;
-    let header: Vec<&str> = assessments[0]
-        .auroc_of_header
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let header = &assessments[0].of_header;
     write!(text, "| finding | AUROC | corners blanked | corners only |")?;
-    for name in &header {
-        write!(text, " {name} from the header |")?;
+    for own in header {
+        write!(text, " {} from the header |", own.column)?;
     }
     writeln!(text, "\n|---|---|---|---|{}", "---|".repeat(header.len()))?;
     for assessed in assessments {
@@ -144,8 +146,15 @@ fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Re
             "| {} | {:.3} | {:.3} | {:.3} |",
             assessed.label, assessed.auroc.value, assessed.auroc_without_corners, assessed.auroc_corners_only
         )?;
-        for (_, area) in &assessed.auroc_of_header {
-            write!(text, " {area:.3} |")?;
+        for own in &assessed.of_header {
+            match own.area {
+                Some(area) => write!(text, " {area:.3}")?,
+                None => write!(text, " -")?,
+            }
+            if own.unknown > 0 {
+                write!(text, " ({} images do not say)", own.unknown)?;
+            }
+            write!(text, " |")?;
         }
         writeln!(text)?;
     }

@@ -7,10 +7,13 @@ pub mod ablate;
 pub mod agreement;
 pub mod card;
 pub mod folds;
+pub mod header;
 
 use serde::{Deserialize, Serialize};
 
+use self::header::{FromHeader, says_something};
 use super::data::index::Labelled;
+use crate::evaluation::EvaluationError;
 use crate::evaluation::calibration::expected_calibration_error;
 use crate::evaluation::interval::{
     Bootstrap, Estimate, auprc_interval, auroc_interval, determination_interval,
@@ -50,8 +53,8 @@ pub struct LabelAssessment {
     pub auroc_without_corners: f64,
     /// Area with everything but the corners blanked.
     pub auroc_corners_only: f64,
-    /// Area that each number of the header would give by itself, in the better direction.
-    pub auroc_of_header: Vec<(String, f64)>,
+    /// What each column of the header would give by itself.
+    pub of_header: Vec<FromHeader>,
 }
 
 /// The result for one number.
@@ -76,6 +79,8 @@ pub struct Assessment {
     pub labels: Vec<LabelAssessment>,
     /// Numbers.
     pub numbers: Vec<NumberAssessment>,
+    /// Of which of them the test set says nothing, and why.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// A yes or no that the network answers with a probability.
@@ -117,10 +122,11 @@ fn questions(head: &Head, values: usize, labels: usize) -> Vec<Question> {
     }
 }
 
-/// Scores a labelled folder with an exported network.
+/// Scores a labelled folder with an exported network; `covariates` are the columns whose cells are with its images. A question that the
+/// images cannot answer, for example because none of them has the finding, is left out with the reason.
 ///
 /// # Errors
-/// What ONNX Runtime or the evaluation said.
+/// What ONNX Runtime said.
 pub fn assess(
     engine: &mut Engine,
     contract: &Preprocessing,
@@ -152,19 +158,21 @@ pub fn assess(
     for head in heads {
         for question in questions(head, values, labels) {
             let answers = [&whole, &without, &only];
-            assessment
-                .labels
-                .push(one(&question, labelled, covariates, answers)?);
+            match one(&question, labelled, covariates, answers) {
+                Ok(assessed) => assessment.labels.push(assessed),
+                Err(error) => assessment.left_out.push((question.name, error.to_string())),
+            }
         }
         if head.task == Task::Regression {
             for place in 0..head.labels.len() {
-                assessment.numbers.push(number(
-                    head,
-                    place,
-                    [values + place, labels + place],
-                    labelled,
-                    &whole,
-                )?);
+                let places = [values + place, labels + place];
+                match number(head, place, places, labelled, &whole) {
+                    Ok(assessed) => assessment.numbers.push(assessed),
+                    Err(reason) => {
+                        let name = head.labels[place].name.clone();
+                        assessment.left_out.push((name, reason));
+                    }
+                }
             }
         }
         values += head.width();
@@ -182,7 +190,7 @@ fn number(
 ) -> Result<NumberAssessment, String> {
     let (label, samples) = (&head.labels[place], &labelled.samples);
     let quantity = label.quantity.as_ref();
-    let quantity = quantity.ok_or_else(|| format!("{} has no quantity", label.name))?;
+    let quantity = quantity.ok_or("it has no quantity")?;
     let known: Vec<usize> = (0..samples.len())
         .filter(|case| !samples.labels[*case][column].is_nan())
         .collect();
@@ -203,7 +211,7 @@ fn number(
         images: known.len(),
         mean_error: errors.sum::<f64>() / known.len().max(1) as f64,
         determination: determination_interval(&predicted, &truth, &patients, Bootstrap::default())
-            .map_err(|error| format!("{}: {error}", label.name))?,
+            .map_err(|error| error.to_string())?,
     })
 }
 
@@ -212,9 +220,8 @@ fn one(
     labelled: &Labelled,
     covariates: &[&str],
     [whole, without, only]: [&Vec<Vec<f32>>; 3],
-) -> Result<LabelAssessment, String> {
+) -> Result<LabelAssessment, EvaluationError> {
     let samples = &labelled.samples;
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", question.name);
     let known: Vec<usize> = (0..samples.len())
         .filter(|case| !samples.labels[*case][question.labels.start].is_nan())
         .collect();
@@ -242,35 +249,31 @@ fn one(
             .count();
         right as f64 / cases().count().max(1) as f64
     };
-    let header = covariates
+    let of_header = covariates
         .iter()
         .enumerate()
+        .filter(|(column, _)| says_something(&labelled.covariates, *column))
         .map(|(column, name)| {
-            let values: Vec<f64> = known
+            let cells = known
                 .iter()
-                .map(|case| labelled.covariates[*case][column])
-                .collect();
-            let area = auroc(&values, &truth).map_err(|error| failed(&error))?;
-            Ok(((*name).to_owned(), area.max(1.0 - area)))
+                .map(|case| labelled.covariates[*case][column].as_str());
+            header::of_column(name, &cells.collect::<Vec<_>>(), &truth)
         })
-        .collect::<Result<_, String>>()?;
+        .collect();
     let bootstrap = Bootstrap::default();
     Ok(LabelAssessment {
         label: question.name.clone(),
         threshold: question.threshold,
         images: known.len(),
         positive: truth.iter().filter(|present| **present).count(),
-        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)
-            .map_err(|error| failed(&error))?,
-        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap)
-            .map_err(|error| failed(&error))?,
-        calibration_error: expected_calibration_error(&probabilities, &truth, 10)
-            .map_err(|error| failed(&error))?,
+        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)?,
+        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap)?,
+        calibration_error: expected_calibration_error(&probabilities, &truth, 10)?,
         sensitivity: share(true, true),
         specificity: share(false, false),
-        auroc_without_corners: auroc(&of(without), &truth).map_err(|error| failed(&error))?,
-        auroc_corners_only: auroc(&of(only), &truth).map_err(|error| failed(&error))?,
-        auroc_of_header: header,
+        auroc_without_corners: auroc(&of(without), &truth)?,
+        auroc_corners_only: auroc(&of(only), &truth)?,
+        of_header,
     })
 }
 

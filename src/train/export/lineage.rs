@@ -12,6 +12,10 @@ pub const PROGRAM: &str = "program";
 pub const VIEWS: &str = "views";
 /// The end of the entries with the digests of weights, one for each network.
 pub const WEIGHTS: &str = "weights sha256";
+/// The end of the entries with the digests of recipes.
+pub const RECIPE: &str = "recipe sha256";
+/// The end of the entries with the digests of the tables of images with their labels.
+pub const LABELS: &str = "labels sha256";
 
 /// The lineage of networks that answer together.
 ///
@@ -45,8 +49,8 @@ fn entries(one: &Trained) -> Result<[(&'static str, String); 7], String> {
     let (recipe, record) = (&one.recipe, &one.record);
     let recipe = serde_json::to_string(recipe).map_err(|error| error.to_string())?;
     Ok([
-        ("recipe sha256", sha256(recipe.as_bytes())),
-        ("labels sha256", record.data.labels_sha256.clone()),
+        (RECIPE, sha256(recipe.as_bytes())),
+        (LABELS, record.data.labels_sha256.clone()),
         (WEIGHTS, one.weights_sha256.clone()),
         ("training images", record.data.training_images.to_string()),
         ("held-out images", record.data.validation_images.to_string()),
@@ -62,11 +66,20 @@ fn initial_weights(origin: Option<&Origin>) -> String {
     let random = "random, from the recipe's seed";
     match origin {
         None => random.to_owned(),
-        Some(origin) => format!(
-            "{} parameters from {} (sha256 {}), the others {random}",
-            origin.report.share(),
-            origin.file,
-            origin.sha256
-        ),
+        Some(origin) => {
+            let mut text = format!(
+                "{} parameters from {} (sha256 {}), the others {random}",
+                origin.report.share(),
+                origin.file,
+                origin.sha256
+            );
+            for before in &origin.before {
+                text = format!(
+                    "{text}; before that {} parameters from {} (sha256 {})",
+                    before.share, before.file, before.sha256
+                );
+            }
+            text
+        }
     }
 }

@@ -15,8 +15,10 @@ pub mod heads;
 pub mod lineage;
 pub mod onnx;
 pub mod package;
+mod polarity;
 mod ranges;
 pub mod reduced;
+pub mod samples;
 mod served;
 pub mod verify;
 

@@ -29,4 +29,5 @@ pub use log::Log;
 pub use precision::Precision;
 pub use progress::{EpochReport, Progress, Silent, StepReport, TerminalProgress};
 pub use recipe::{Recipe, RecipeError};
-pub use start::{Initial, Origin, Start, start};
+pub(in crate::train) use start::ORIGIN;
+pub use start::{Ancestor, Initial, Origin, Start, start};

@@ -11,6 +11,9 @@ use super::super::network::{
 use super::recipe::{Recipe, RecipeError};
 use crate::model::package::sha256;
 
+/// The file of a run that says where its first weights came from.
+pub(in crate::train) const ORIGIN: &str = "initial-weights.json";
+
 /// Where a training's weights come from, as a recipe says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +46,20 @@ pub struct Origin {
     pub sha256: String,
     /// What was taken from it.
     pub report: Report,
+    /// Where it is an earlier run: what that one started from, and so on, the last one before first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Ancestor>,
+}
+
+/// Weights that an earlier training started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// The file's name, without its folder.
+    pub file: String,
+    /// Its digest.
+    pub sha256: String,
+    /// How much of it was taken, as `20 of 37`.
+    pub share: String,
 }
 
 /// Why a training cannot start from what its recipe names.
@@ -88,7 +105,12 @@ pub fn start(recipe: &Recipe) -> Result<Start, StartError> {
     };
     let taken = fill(&graph, &mut weights, initial).map_err(&failed)?;
     let (sha256, report) = taken;
-    let origin = Some(Origin { file, sha256, report });
+    let origin = Some(Origin {
+        file,
+        sha256,
+        report,
+        before: ancestors(&initial.file),
+    });
     Ok(Start { weights, origin })
 }
 
@@ -115,6 +137,24 @@ fn fill(graph: &Graph, weights: &mut Weights, initial: &Initial) -> Result<(Stri
     };
     let report = transfer(graph, weights, &source, selection)?;
     Ok((found, report))
+}
+
+/// What the training in `run`, if it is one, started from, and those before it, as far as it knows.
+fn ancestors(run: &Path) -> Vec<Ancestor> {
+    let text = |file: &str| std::fs::read_to_string(run.join(file)).ok();
+    let recipe: Option<Recipe> = text("recipe.json").and_then(|text| serde_json::from_str(&text).ok());
+    let origin: Option<Origin> = recipe
+        .and_then(|recipe| recipe.initial)
+        .and_then(|_| serde_json::from_str(&text(ORIGIN)?).ok());
+    let Some(origin) = origin else {
+        return Vec::new();
+    };
+    let last = Ancestor {
+        share: origin.report.share(),
+        file: origin.file,
+        sha256: origin.sha256,
+    };
+    std::iter::once(last).chain(origin.before).collect()
 }
 
 /// The parameters of an earlier run's network as they run; its weights file keeps no order.

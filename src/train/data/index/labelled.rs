@@ -42,8 +42,8 @@ pub struct LabelledRow {
     pub body_part: Option<Arc<str>>,
     /// Those of the columns that were asked for, NaN where unknown.
     pub labels: Vec<f32>,
-    /// Numbers of further columns that were asked for, NaN where there is none.
-    pub covariates: Vec<f64>,
+    /// Cells of further columns that were asked for, empty where the table has no such column.
+    pub covariates: Vec<String>,
 }
 
 /// A labelled folder in memory.
@@ -52,7 +52,7 @@ pub struct Labelled {
     /// Images with labels.
     pub samples: Samples,
     /// For each image its covariates.
-    pub covariates: Vec<Vec<f64>>,
+    pub covariates: Vec<Vec<String>>,
     /// For each image the group that belongs on one side of a split.
     pub groups: Vec<String>,
     /// For each image the part of a split that was given.
@@ -152,10 +152,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
         .iter()
         .map(|label| column(&label.name))
         .collect::<Result<Vec<_>, _>>()?;
-    let covariate_columns = covariates
-        .iter()
-        .map(|name| column(name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let covariate_columns: Vec<Option<usize>> = covariates.iter().map(|name| optional(name)).collect();
     let folder = csv.parent().unwrap_or(Path::new("."));
 
     let mut rows = Vec::new();
@@ -204,7 +201,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                 .concat(),
             covariates: covariate_columns
                 .iter()
-                .map(|column| cell(*column).parse().unwrap_or(f64::NAN))
+                .map(|column| column.map(cell).unwrap_or_default().to_owned())
                 .collect(),
         });
     }
@@ -382,10 +379,11 @@ mod tests {
     fn an_empty_cell_is_unknown_and_anything_else_an_error_with_its_line() {
         let labels = [finding("fracture")];
         let (_folder, path) = csv("file,patient,fracture,age\na.dcm,P1,1,70\nb.dcm,P2,,x\n");
-        let rows = rows(&path, &labels, &["age"]).unwrap();
+        let rows = rows(&path, &labels, &["age", "sex"]).unwrap();
         assert_eq!(rows[0].labels, [1.0]);
-        assert!(rows[1].labels[0].is_nan() && rows[1].covariates[0].is_nan());
-        assert_eq!(rows[0].covariates, [70.0]);
+        assert!(rows[1].labels[0].is_nan());
+        assert_eq!(rows[0].covariates, ["70", ""]);
+        assert_eq!(rows[1].covariates, ["x", ""]);
 
         let (_folder, path) = csv("file,patient,fracture\na.dcm,P1,yes\n");
         let error = super::rows(&path, &labels, &[]).unwrap_err().to_string();

@@ -45,6 +45,7 @@ pub use facts::{BurnedIn, Facts};
 pub use labelled::{Labelled, LabelledError, LabelledRow, load, plane, rows};
 use log::WorkLog;
 pub use near::Form;
+pub(crate) use reading::is_picture;
 pub use reading::{LeftOut, Outcome};
 pub use row::{COLUMNS, Row};
 pub use sameness::Sameness;

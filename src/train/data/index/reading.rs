@@ -140,7 +140,7 @@ impl Reader<'_> {
 }
 
 /// PNG or JPEG, by its first bytes.
-pub(super) fn is_picture(bytes: &[u8]) -> bool {
+pub(crate) fn is_picture(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xFF\xD8\xFF")
 }
 

@@ -2,11 +2,15 @@
 
 use prost::Message;
 
-use super::Unmet;
+use super::{Unmet, is_own};
 use crate::image::preprocess::METADATA_KEY;
 use crate::model::onnx_format::ModelProto;
 use crate::model::{ModelManifest, Package};
+use crate::train::export::lineage::{LABELS, RECIPE, WEIGHTS};
 use crate::train::export::package::{INTENDED_USE_KEY, LABELS_KEY, LINEAGE_KEY};
+
+/// What the lineage of a package of `osteon-train` holds, of each network.
+const DIGESTS: [&str; 3] = [RECIPE, LABELS, WEIGHTS];
 
 /// Compares the file of `package` with `manifest`, which is its own but for the self-tests.
 pub(super) fn contract(package: &Package, manifest: &ModelManifest) -> Result<String, Unmet> {
@@ -39,6 +43,18 @@ pub(super) fn contract(package: &Package, manifest: &ModelManifest) -> Result<St
             return Err(Unmet::Fails(format!(
                 "{key} in the ONNX file is not what the manifest says"
             )));
+        }
+    }
+    if is_own(manifest) {
+        for what in DIGESTS {
+            let named = manifest.lineage.iter().find(|(entry, _)| entry.ends_with(what));
+            let is_digest =
+                |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !named.is_some_and(|(_, digest)| is_digest(digest)) {
+                return Err(Unmet::Fails(format!(
+                    "the lineage does not name the {what}, so that nobody can tell what the model was made of: export it again from its run"
+                )));
+            }
         }
     }
     Ok("preprocessing, labels, intended use and lineage agree with the manifest".to_owned())

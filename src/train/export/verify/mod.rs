@@ -4,6 +4,7 @@
 //! them notice. A package from elsewhere may not hold what a gate looks at: such a gate is skipped and says what it would need. What
 //! `osteon-train` made holds all of it but the statistics of an embedding that it may not have, or fails.
 
+mod calibration;
 mod contract;
 mod features;
 mod network;
@@ -14,7 +15,7 @@ mod test_set;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::model::Package;
+use crate::model::{ModelManifest, Package};
 use crate::runtime::{Engine, Runtime};
 use crate::train::export::lineage::PROGRAM;
 pub use test_set::{bounds, made_of, test_set};
@@ -72,11 +73,7 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
             }];
         }
     };
-    let own = package
-        .manifest
-        .lineage
-        .get(PROGRAM)
-        .is_some_and(|program| program.starts_with("osteon-train "));
+    let own = is_own(&package.manifest);
     let plain = |name: &str, result| Gate {
         name: name.to_owned(),
         result,
@@ -104,6 +101,11 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
             "contract inside the file",
             contract::contract(&package, &package.manifest),
         ),
+        // several networks together have no logits
+        plain(
+            "temperatures as the manifest says",
+            calibration::temperatures(&package, runtime),
+        ),
         // an ensemble has none, nor has a package whose images were gone
         plain(
             "statistics of the embedding",
@@ -120,6 +122,12 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
             self_test::left_out_inversion(&package, runtime),
         ),
     ]
+}
+
+/// Whether `osteon-train` made the package.
+fn is_own(manifest: &ModelManifest) -> bool {
+    let program = manifest.lineage.get(PROGRAM);
+    program.is_some_and(|program| program.starts_with("osteon-train "))
 }
 
 const STRUCTURE: &str = "structure and digests";

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use super::{Unmet, distance, engine};
 use crate::dicom::Instance;
 use crate::image::decode::decode;
-use crate::image::grey::{Modality, Voi, VoiFunction};
 use crate::image::preprocess::ReducedResolution;
 use crate::image::reduce::low_band;
-use crate::image::{Codes, StoredImage};
 use crate::model::{GoldenInput, Package};
 use crate::runtime::Runtime;
 use crate::runtime::proof::{golden_inputs, reproduce};
+use crate::train::export::polarity::other_polarity;
 
 /// The same picture as the other photometric interpretation must score alike.
 pub(super) fn polarity(package: &Package, runtime: &Runtime) -> Result<String, Unmet> {
@@ -33,29 +32,6 @@ pub(super) fn polarity(package: &Package, runtime: &Runtime) -> Result<String, U
     Ok(format!(
         "{files} files and their inverted copies, at most {worst:.1e} off"
     ))
-}
-
-/// Stored values, window and photometric interpretation all turned round: another file of the same picture.
-fn other_polarity(mut image: StoredImage) -> StoredImage {
-    let top = (image.code_count() - 1) as u16;
-    let mut codes = image.codes.words(image.rows * image.columns);
-    for code in &mut codes {
-        *code = top - *code;
-    }
-    image.codes = Codes::Words(codes);
-    image.transform.inverted = !image.transform.inverted;
-    if let (Some(Voi::Window { center, function, .. }), Modality::Linear { slope, intercept }) =
-        (&mut image.transform.voi, &image.transform.modality)
-    {
-        // the modality value v becomes slope * top + 2 * intercept - v; LINEAR is centred on center - 0.5
-        let half = if *function == VoiFunction::Linear {
-            0.5
-        } else {
-            0.0
-        };
-        *center = slope * f64::from(top) + 2.0 * intercept - (*center - half) + half;
-    }
-    image
 }
 
 /// What it does to the scores that JPEG 2000 is decoded at a lower resolution, if the contract allows it. Images in other

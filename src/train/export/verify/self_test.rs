@@ -91,10 +91,13 @@ fn first_weights(graph: &mut GraphProto) -> Option<&mut TensorProto> {
 
 pub(super) fn swapped_labels(package: &Package) -> Result<String, Unmet> {
     let mut manifest = package.manifest.clone();
-    let Some(head) = manifest.heads.iter_mut().find(|head| head.labels.len() > 1) else {
+    if let Some(head) = manifest.heads.iter_mut().find(|head| head.labels.len() > 1) {
+        head.labels.swap(0, 1);
+    } else if let [one, other, ..] = manifest.heads.as_mut_slice() {
+        std::mem::swap(&mut one.labels, &mut other.labels);
+    } else {
         return Ok("there is only one label".to_owned());
-    };
-    head.labels.swap(0, 1);
+    }
     caught(contract(package, &manifest))
 }
 
