@@ -54,6 +54,9 @@ pub struct DataRecord {
     pub validation_images: usize,
     /// Images that could not be read and were left out.
     pub unreadable_images: usize,
+    /// Images without any label of the recipe, which were left out; trainings before this was kept took them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlabelled_images: Option<usize>,
 }
 
 /// Answers on the held-out patients.
@@ -65,7 +68,7 @@ pub struct Validation {
     pub logits: Vec<Vec<f64>>,
     /// For each image its patient.
     pub patients: Vec<String>,
-    /// For each image its place among all that could be read.
+    /// For each image its place among all with a label that could be read.
     #[serde(default)]
     pub places: Vec<usize>,
     /// The logits of the mirror images, where the recipe allows them.

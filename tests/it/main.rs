@@ -47,3 +47,4 @@ mod tiny;
 mod trainer;
 mod training;
 mod training_answers;
+mod training_table;

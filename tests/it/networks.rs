@@ -258,6 +258,7 @@ fn run(
         training_images: 4,
         validation_images: 8,
         unreadable_images: 0,
+        unlabelled_images: Some(0),
     };
     let truth = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0];
     let validation = Validation {

@@ -9,7 +9,8 @@ use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
 use osteon::runtime::Device;
 use osteon::train::assess::folds::{Answered, Fold, by_group, by_site, others, summary};
-use osteon::train::data::index::{Labelled, rows};
+use osteon::train::data::delimited::delimited;
+use osteon::train::data::index::Labelled;
 use osteon::train::data::{Fractions, Split};
 use osteon::train::export::temperatures;
 use osteon::train::learn::fit::predict;
@@ -17,7 +18,7 @@ use osteon::train::learn::{Engine, Recipe, Start};
 use osteon::train::run::{RunFolder, Source};
 
 use crate::device;
-use crate::fit::{Parts, Told, contract, read, read_recipe, started, train};
+use crate::fit::{Parts, Table, Told, contract, read, read_recipe, started, train};
 
 #[derive(clap::Args)]
 #[command(
@@ -55,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
-    let labelled = read(&arguments.labels, &recipe, &contract)?;
+    let Table { labelled, unlabelled } = read(&arguments.labels, &recipe, &contract)?;
     let samples = &labelled.samples;
     let folds = match &arguments.by {
         Some(column) => {
@@ -88,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if !told.run.is_finished() {
             train(
                 &told,
-                parts(&labelled, fold, &told)?,
+                parts(&labelled, unlabelled, fold, &told)?,
                 &devices,
                 Duration::from_mins(5),
             )?;
@@ -143,7 +144,7 @@ fn told(
     })
 }
 
-fn parts(labelled: &Labelled, fold: &Fold, told: &Told) -> anyhow::Result<Parts> {
+fn parts(labelled: &Labelled, unlabelled: usize, fold: &Fold, told: &Told) -> anyhow::Result<Parts> {
     let rest = others(fold, labelled.samples.len());
     let own = labelled.samples.select(&rest);
     let fractions = Fractions {
@@ -158,6 +159,7 @@ fn parts(labelled: &Labelled, fold: &Fold, told: &Told) -> anyhow::Result<Parts>
         validation: own.select(&split.validation),
         places: split.validation.iter().map(|place| rest[*place]).collect(),
         unreadable_images: labelled.unreadable.len(),
+        unlabelled_images: unlabelled,
     })
 }
 
@@ -190,20 +192,20 @@ fn answers(told: &Told, labelled: &Labelled, fold: &Fold, device: Device) -> any
 
 /// The cells of a column for the images that could be read.
 fn values(csv: &Path, column: &str, labelled: &Labelled) -> anyhow::Result<Vec<String>> {
-    let mut reader = csv::Reader::from_path(csv)?;
+    let mut reader = delimited(csv)?.from_path(csv)?;
     let header = reader.headers()?.clone();
     let place = |name: &str| {
-        let place = header.iter().position(|present| present == name);
+        let place = header.iter().position(|present| present.trim() == name);
         place.with_context(|| format!("{} has no column {name}", csv.display()))
     };
     let wanted = place(column)?;
     let mut cells = HashMap::new();
-    for (record, row) in reader.records().zip(rows(csv, &[], &[])?) {
+    for record in reader.records() {
         let record = record?;
-        let cell = record.get(wanted).unwrap_or_default().trim();
-        cells.insert(row.file, cell.to_owned());
+        let line = record.position().map_or(0, csv::Position::line);
+        cells.insert(line, record.get(wanted).unwrap_or_default().trim().to_owned());
     }
-    let of = |file: &PathBuf| cells.get(file).cloned().filter(|cell| !cell.is_empty());
-    let known: Option<Vec<String>> = labelled.files.iter().map(of).collect();
+    let of = |line: &u64| cells.get(line).cloned().filter(|cell| !cell.is_empty());
+    let known: Option<Vec<String>> = labelled.lines.iter().map(of).collect();
     known.with_context(|| format!("{column} is empty for some images: each must have one"))
 }

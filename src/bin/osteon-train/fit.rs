@@ -9,7 +9,7 @@ use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
 use osteon::train::data::augment::mirrored;
 use osteon::train::data::columns::Kind;
-use osteon::train::data::index::{Labelled, load, rows};
+use osteon::train::data::index::{Labelled, labelled_rows, load};
 use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::engine::device::Devices;
 use osteon::train::learn::fit::predict;
@@ -199,6 +199,7 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         validation,
         places,
         unreadable_images,
+        unlabelled_images,
     } = parts;
     eprintln!(
         "{} images for training, {} of other patients held out",
@@ -240,6 +241,7 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         training_images: train.len(),
         validation_images: validation.len(),
         unreadable_images,
+        unlabelled_images: Some(unlabelled_images),
     };
     run.finish(
         &outcome,
@@ -263,11 +265,13 @@ pub(crate) struct Parts {
     pub(crate) places: Vec<usize>,
     /// How many could not be read.
     pub(crate) unreadable_images: usize,
+    /// How many have no label of the recipe.
+    pub(crate) unlabelled_images: usize,
 }
 
 /// Reads the images and holds patients out.
 pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Parts> {
-    let labelled = read(&source.labels, recipe, contract)?;
+    let Table { labelled, unlabelled } = read(&source.labels, recipe, contract)?;
     let samples = &labelled.samples;
     let columns = recipe.heads().columns();
     let findings = columns.iter().all(|column| column.kind == Kind::Finding);
@@ -276,6 +280,12 @@ pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessin
         let (name, class) = (&recipe.labels[label], u8::from(present));
         eprintln!(
             "label {name}: one patient alone has the value {class}, which cannot be in training and in validation"
+        );
+    }
+    let elsewhere = labelled.splits.iter().filter(|part| part.is_none()).count();
+    if elsewhere > 0 && elsewhere < samples.len() {
+        eprintln!(
+            "{elsewhere} images are of patients of whom the column split says nothing: they are for training"
         );
     }
     let split = Split::given(
@@ -290,6 +300,7 @@ pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessin
         validation: samples.select(&split.validation),
         places: split.validation,
         unreadable_images: labelled.unreadable.len(),
+        unlabelled_images: unlabelled,
     })
 }
 
@@ -318,9 +329,30 @@ pub(crate) fn contract(recipe: &Recipe, path: Option<&Path>) -> anyhow::Result<P
     Ok(contract)
 }
 
-/// Reads a labelled folder with a bar, and says what could not be read.
-pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Labelled> {
-    let rows = rows(csv, &recipe.heads().columns(), &[])?;
+/// What a recipe's training has of a table.
+pub(crate) struct Table {
+    /// The images with a label of the recipe.
+    pub(crate) labelled: Labelled,
+    /// How many have none, and were not read.
+    pub(crate) unlabelled: usize,
+}
+
+/// Reads those images of a table that have a label of the recipe, with a bar, and says what is left out.
+pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Table> {
+    let (rows, unlabelled) = labelled_rows(csv, &recipe.heads().columns())?;
+    if unlabelled > 0 {
+        eprintln!(
+            "{} of {} images have a label of this recipe: the others are left out",
+            rows.len(),
+            rows.len() + unlabelled
+        );
+    }
+    let alone = rows.iter().filter(|row| row.without_patient).count();
+    if alone > 0 {
+        eprintln!(
+            "{alone} images have no patient: each counts as a patient of its own, and one patient's images may come to stand on both sides of the split; fill the column patient"
+        );
+    }
     let progress = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || progress.inc(1))?;
     progress.finish_and_clear();
@@ -328,7 +360,7 @@ pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> any
         eprintln!("left out: {}: {cause}", file.display());
     }
     check_parts(csv, recipe, &labelled.samples)?;
-    Ok(labelled)
+    Ok(Table { labelled, unlabelled })
 }
 
 /// Where flips are by body part, the table has to say what images show.
