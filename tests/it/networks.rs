@@ -230,6 +230,7 @@ fn run(
         labels: PathBuf::from("labels.csv"),
         labels_sha256: String::new(),
         validation: 0.5,
+        fold: None,
     };
     let start = Start {
         weights: weights.clone(),

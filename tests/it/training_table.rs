@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::process::Output;
 
+use osteon::train::learn::regime::Regime;
 use osteon::train::network::Weights;
 use osteon::train::run::{RunFolder, RunImages, Wanted};
 
 use crate::index::{index, said, stage, table};
 use crate::trainer::{succeeded, trainer};
 
-const RECIPE: &str = r#"{
+pub(crate) const RECIPE: &str = r#"{
   "labels": ["fracture"], "epochs": 1, "batch": 8, "threads": 1,
   "architecture": {"family": "residual", "channels": 1, "rows": 32, "columns": 24, "stem": 4, "widths": [8],
                    "blocks": [1], "pooling": "average", "dropout": 0.0}
 }"#;
 
 /// Runs a command of the trainer on a table of `folder`, by its recipe, into `out`.
-fn on(folder: &Path, command: &[&str], labels: &str, out: &str, more: &[&str]) -> Output {
+pub(crate) fn on(folder: &Path, command: &[&str], labels: &str, out: &str, more: &[&str]) -> Output {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (labels, recipe, out) = (path(labels), path("recipe.json"), path(out));
     let told = ["--labels", &labels, "--recipe", &recipe, "--out", &out];
@@ -24,7 +25,12 @@ fn on(folder: &Path, command: &[&str], labels: &str, out: &str, more: &[&str]) -
 }
 
 /// A table of phantoms in `in`, with the columns of `header` behind the file.
-fn write_table(folder: &Path, name: &str, header: &str, lines: impl Iterator<Item = (u32, String)>) {
+pub(crate) fn write_table(
+    folder: &Path,
+    name: &str,
+    header: &str,
+    lines: impl Iterator<Item = (u32, String)>,
+) {
     let lines: String = lines
         .map(|(patient, cells)| format!("in/{patient:03}.dcm,{cells}\n"))
         .collect();
@@ -147,4 +153,123 @@ fn an_image_that_the_split_does_not_name_is_in_its_patients_part() {
             "{words}"
         );
     }
+}
+
+#[test]
+fn what_could_be_no_package_is_told_before_the_first_step() {
+    let stage = stage(16);
+    let folder = stage.path();
+    let recipe = RECIPE.replace(
+        "\"labels\": [\"fracture\"]",
+        "\"heads\": [{\"name\": \"fracture\", \"task\": \"binary\", \"labels\": [\"fracture\"]},
+                     {\"name\": \"grade\", \"task\": \"ordinal\", \"labels\": [\"none\", \"mild\", \"severe\"]}]",
+    );
+    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    let table = |name: &str, ill: u32| {
+        let cells = (0..16).map(|patient| {
+            let part = if patient < 6 { "validation" } else { "train" };
+            let grade = if patient == 9 {
+                "severe"
+            } else {
+                ["none", "mild"][patient as usize % 2]
+            };
+            (
+                patient,
+                format!("p{patient},{part},{},{grade}", u8::from(patient % 6 >= ill)),
+            )
+        });
+        write_table(folder, name, "patient,split,fracture,grade", cells);
+    };
+    table("healthy.csv", 6);
+    let refused = on(folder, &["fit"], "healthy.csv", "run", &[]);
+    let words = said(&refused);
+    assert!(
+        !refused.status.success() && words.contains("because no held-out image has fracture 1"),
+        "{words}"
+    );
+    assert!(!folder.join("run").exists());
+    let recipe = std::fs::read_to_string(folder.join("recipe.json")).unwrap();
+    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+    let refused = on(
+        folder,
+        &["augment", "ablate"],
+        "healthy.csv",
+        "ablation.json",
+        &[],
+    );
+    let words = said(&refused);
+    assert!(
+        words.contains("no label has both classes") && !words.contains("validation 0."),
+        "{words}"
+    );
+    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    table("both.csv", 3);
+    let trained = on(folder, &["fit"], "both.csv", "run", &[]);
+    succeeded(&trained);
+    let words = said(&trained);
+    assert!(
+        words.contains("label grade: one patient alone has the value severe"),
+        "{words}"
+    );
+    let cells: Vec<Vec<&str>> = words
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    for row in [
+        ["fracture", "1", "4", "4", "3", "3"],
+        ["grade", "severe", "1", "1", "0", "0"],
+    ] {
+        assert!(cells.iter().any(|cells| cells[..] == row), "{row:?} in {words}");
+    }
+}
+
+#[test]
+fn a_run_that_stopped_before_its_first_checkpoint_is_not_overwritten() {
+    let stage = stage(16);
+    let folder = stage.path();
+    let recipe = RECIPE.replace(
+        "\"epochs\": 1",
+        "\"epochs\": 1, \"schedule\": {\"peak\": 1e30, \"start_divisor\": 1}",
+    );
+    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    let cells = |patient: u32| (patient, format!("p{patient},{}", patient % 2));
+    write_table(folder, "labels.csv", "patient,fracture", (0..16).map(cells));
+    let fit = || on(folder, &["fit"], "labels.csv", "run", &["--validation", "0.5"]);
+    let diverged = fit();
+    assert!(
+        said(&diverged).contains("lower the peak rate"),
+        "{}",
+        said(&diverged)
+    );
+    let log = std::fs::read(folder.join("run/log.jsonl")).unwrap();
+    assert!(!log.is_empty() && !folder.join("run/checkpoint.json").exists());
+    let again = fit();
+    assert!(
+        said(&again).contains("holds a stopped training: go on with it by --resume"),
+        "{}",
+        said(&again)
+    );
+    assert!(std::fs::read(folder.join("run/log.jsonl")).unwrap() == log);
+}
+
+#[test]
+fn a_training_ends_when_its_patience_is_over_and_by_the_regime_of_the_command_line() {
+    let stage = stage(16);
+    let folder = stage.path();
+    let recipe = RECIPE.replace(
+        "\"epochs\": 1",
+        "\"epochs\": 40, \"patience\": 2, \"weight_average\": null, \"schedule\": {\"peak\": 1e-9}",
+    );
+    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    let cells = |patient: u32| (patient, format!("p{patient},{}", patient % 2));
+    write_table(folder, "labels.csv", "patient,fracture", (0..16).map(cells));
+    let told = ["--validation", "0.5", "--regime", "scratch"];
+    succeeded(&on(folder, &["fit"], "labels.csv", "run", &told));
+    let run = RunFolder {
+        path: folder.join("run"),
+    };
+    let ((recipe, _), (record, _)) = (run.told().unwrap(), run.outcome().unwrap());
+    assert_eq!(recipe.regime, Regime::Scratch {});
+    assert_eq!(record.history.len(), record.best_epoch + 1 + 2);
+    assert!(record.history.len() < 40);
 }

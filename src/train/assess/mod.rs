@@ -7,6 +7,7 @@ pub mod ablate;
 pub mod agreement;
 pub mod card;
 pub mod folds;
+pub mod presence;
 
 use serde::{Deserialize, Serialize};
 

@@ -80,6 +80,24 @@ pub struct Labelled {
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
+impl Labelled {
+    /// Those at `places`, in that order.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        fn of<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
+            places.iter().map(|place| all[*place].clone()).collect()
+        }
+        Self {
+            samples: self.samples.select(places),
+            covariates: of(&self.covariates, places),
+            groups: of(&self.groups, places),
+            splits: of(&self.splits, places),
+            lines: of(&self.lines, places),
+            unreadable: self.unreadable.clone(),
+        }
+    }
+}
+
 /// Why a labelled folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelledError {
@@ -211,11 +229,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
             })?),
         };
         let (own_file, stated) = (cell(file), cell(patient));
-        let patient = match stated {
-            // rows of one file are one patient's
-            "" => format!("unknown-{}", hex(&digest_of(own_file.as_bytes())[..8])),
-            pseudonym => pseudonym.to_owned(),
-        };
+        let patient = or(stated, || of_nobody(own_file));
         rows.push(LabelledRow {
             line,
             file: match &places {
@@ -223,10 +237,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                 None => folder.join(own_file),
             },
             digest: digest.and_then(|column| unhex(cell(column))),
-            group: match group.map(cell).unwrap_or_default() {
-                "" => patient.clone(),
-                group => group.to_owned(),
-            },
+            group: or(group.map(cell).unwrap_or_default(), || patient.clone()),
             patient,
             without_patient: stated.is_empty(),
             split,
@@ -251,13 +262,27 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                 .collect(),
         });
     }
+    complete_split(&mut rows);
+    Ok(rows)
+}
+
+/// An image without a part of the split is in that of its group.
+fn complete_split(rows: &mut [LabelledRow]) {
     let given: Vec<Option<Part>> = rows.iter().map(|row| row.split).collect();
     let groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
     let parts = with_their_groups(&given, &groups);
     for (row, part) in rows.iter_mut().zip(parts) {
         row.split = part;
     }
-    Ok(rows)
+}
+
+fn or(cell: &str, other: impl FnOnce() -> String) -> String {
+    if cell.is_empty() { other() } else { cell.to_owned() }
+}
+
+/// The patient of the images of a file of which nobody says whose they are. It does not show the file's name, which may be a person's.
+fn of_nobody(file: &str) -> String {
+    format!("unknown-{}", hex(&digest_of(file.as_bytes())[..8]))
 }
 
 /// The rows with a known label, of which alone something can be learned, and how many others there are.
@@ -368,11 +393,14 @@ fn from_cache(
     contract: &Preprocessing,
     step: impl Fn() + Sync,
 ) -> Result<Vec<Result<Image, String>>, LabelledError> {
-    let cache = PlaneCache::open(folder, contract)?;
+    let known = PlaneCache::open(folder, contract)?;
     let digest = |row: &LabelledRow| row.digest.unwrap_or_default();
     let missing: Vec<&LabelledRow> = rows
         .iter()
-        .filter(|row| cache.record(&digest(row)).is_none())
+        .filter(|row| {
+            let record = known.as_ref().and_then(|cache| cache.record(&digest(row)));
+            record.is_none()
+        })
         .collect();
     let mut failed: HashMap<Digest, String> = HashMap::new();
     (missing.len()..rows.len()).for_each(|_| step());
@@ -398,12 +426,17 @@ fn from_cache(
             failed.extend(causes);
         }
     }
-    let cache = Arc::new(PlaneCache::open(folder, contract)?);
-    let image = |row: &LabelledRow| match cache.record(&digest(row)) {
-        Some(record) => Ok(Image::Cached(cache.clone(), record)),
+    let cache = PlaneCache::open(folder, contract)?.map(Arc::new);
+    let image = |row: &LabelledRow| match cached(cache.as_ref(), &digest(row)) {
+        Some(image) => Ok(image),
         None => Err(failed.get(&digest(row)).cloned().unwrap_or_default()),
     };
     Ok(rows.iter().map(image).collect())
+}
+
+fn cached(cache: Option<&Arc<PlaneCache>>, digest: &Digest) -> Option<Image> {
+    let cache = cache?;
+    Some(Image::Cached(cache.clone(), cache.record(digest)?))
 }
 
 /// One image through decoding and the first half of the contract.
