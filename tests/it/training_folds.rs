@@ -20,7 +20,7 @@ fn the_test_part_of_a_split_takes_part_in_no_fold_and_a_stopped_fold_goes_on_as_
     let stage = stage(32);
     let folder = stage.path();
     std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
-    let is_test = |patient: u32| patient % 4 == 3 || patient % 8 == 0;
+    let is_test = |patient: u32| patient % 4 == 3 || patient.is_multiple_of(8);
     write_table(
         folder,
         "labels.csv",
