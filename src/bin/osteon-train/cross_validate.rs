@@ -61,7 +61,7 @@ struct Plan {
     /// How many images have no label of the recipe.
     unlabelled: usize,
     folds: Vec<Fold>,
-    /// Of each fold the images that are in no test set of it.
+    /// For each of them how the images that are not in its test set are dealt out.
     splits: Vec<Split>,
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// What one fold's numbers came to, which says nothing of the other folds; all else stops them, too.
 fn diverged(error: anyhow::Error) -> anyhow::Result<String> {
     match error.downcast_ref() {
-        Some(FitError::Diverged { .. }) => Ok(error.to_string()),
+        Some(FitError::Diverged { .. } | FitError::NothingToValidate) => Ok(error.to_string()),
         _ => Err(error),
     }
 }
