@@ -28,6 +28,7 @@ mod import;
 mod index;
 mod index_archive;
 mod inference_protocol;
+mod left_out;
 mod model_commands;
 mod models;
 mod networks;

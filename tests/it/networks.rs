@@ -86,15 +86,13 @@ fn difference(engine: &Engine, images: &TensorF32, expected: &TensorF32) -> f32 
 fn logits_are_those_of_torchvision_and_timm() {
     let folder = tempfile::tempdir().unwrap();
     let Some(cases) = references(folder.path()) else {
-        eprintln!("SKIPPED: there is no python3, so no network was compared with its package");
+        crate::left_out::python("there is no python3, so no network was compared with its package");
         return;
     };
     for case in cases {
         let family = case["family"].as_str().unwrap();
         if let Some(missing) = case.get("missing") {
-            eprintln!(
-                "SKIPPED: {family} was not compared: {missing} (PYTHONPATH=\"$(scripts/fetch-python-tests)\")"
-            );
+            crate::left_out::python(&format!("{family} was not compared: {missing}"));
             continue;
         }
         let started = Instant::now();

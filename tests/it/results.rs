@@ -97,7 +97,7 @@ async fn a_report_and_a_heat_map_are_instances_of_the_study_and_without_error() 
         assert_eq!(object.study, image.study);
         assert_ne!(object.series, image.series);
         let Ok(output) = Command::new("dciodvfy").arg(&file).output() else {
-            eprintln!("SKIPPED: dciodvfy is not installed, so it read no object");
+            crate::left_out::program("dciodvfy is not installed, so it read no object");
             continue;
         };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -178,7 +178,7 @@ fn a_validator_finds_no_error_in_a_heat_map_of_any_part_and_side() {
             let object = secondary_capture(&map, &identity, &header).unwrap();
             object.write_to_file(&file).unwrap();
             let Ok(output) = Command::new("dciodvfy").arg(&file).output() else {
-                eprintln!("SKIPPED: dciodvfy is not installed, so it read no heat map");
+                crate::left_out::program("dciodvfy is not installed, so it read no heat map");
                 return;
             };
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -223,7 +223,7 @@ async fn what_was_refused_has_its_report_and_both_outcomes_are_valid_fhir() {
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers/read_fhir.py");
     let Ok(output) = Command::new("python3").arg(script).args(&files).output() else {
-        eprintln!("SKIPPED: python3 is not installed, so it read no Bundle");
+        crate::left_out::python("python3 is not installed, so it read no Bundle");
         return;
     };
     assert!(
@@ -233,7 +233,7 @@ async fn what_was_refused_has_its_report_and_both_outcomes_are_valid_fhir() {
     );
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     if let Some(missing) = read.get("missing") {
-        eprintln!("SKIPPED: no Bundle was read: {missing} (PYTHONPATH=\"$(scripts/fetch-python-tests)\")");
+        crate::left_out::python(&format!("no Bundle was read: {missing}"));
         return;
     }
     assert_eq!(

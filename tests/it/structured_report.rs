@@ -168,7 +168,7 @@ fn told(program: &str, arguments: &[&Path]) -> Option<Output> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => Some(output),
         Err(_) => {
-            eprintln!("SKIPPED: {program} is not installed, so it read no report");
+            crate::left_out::program(&format!("{program} is not installed, so it read no report"));
             None
         }
     }
@@ -229,7 +229,7 @@ fn highdicom_finds_the_measurement_groups() {
     );
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     if let Some(missing) = read.get("missing") {
-        eprintln!("SKIPPED: no report was read: {missing} (PYTHONPATH=\"$(scripts/fetch-python-tests)\")");
+        crate::left_out::python(&format!("no report was read: {missing}"));
         return;
     }
     let probability = |identifier: &str, value: f64, presence: &str| {
