@@ -11,7 +11,7 @@ use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card, header};
 use osteon::train::data::index::{load, test_rows};
 use osteon::train::export::Answering;
-use osteon::train::export::description::read_description;
+use osteon::train::export::description::{Description, read_description};
 use osteon::train::export::features;
 use osteon::train::export::package::{Draft, draft};
 use osteon::train::export::reduced;
@@ -93,16 +93,21 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), Device::Cpu)?;
     let description = read_description(&arguments.description).map_err(anyhow::Error::msg)?;
+    let Description { name, version, .. } = &description;
+    Staged::check_free(&arguments.models, name, *version, arguments.replace)?;
     let mut images = BTreeMap::new();
     for (name, file) in &arguments.goldens {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
         images.insert(name.clone(), bytes);
     }
     let goldens = samples(&images).map_err(anyhow::Error::msg)?;
+    for warning in &goldens.warnings {
+        eprintln!("{warning}: look at it before the package leaves the house");
+    }
     let run = |path: &PathBuf| RunFolder { path: path.clone() };
     let runs: Vec<RunFolder> = arguments.runs.iter().map(run).collect();
     let answering = Answering::read(&runs, arguments.mirror).map_err(anyhow::Error::msg)?;
-    let mut draft = draft(&answering, &description, &goldens).map_err(anyhow::Error::msg)?;
+    let mut draft = draft(&answering, &description, &goldens.files).map_err(anyhow::Error::msg)?;
 
     let moved = arguments.labels.as_deref();
     let format = match arguments.precision {
