@@ -367,7 +367,14 @@ fn an_export_whose_images_are_gone_says_so_and_can_do_without_statistics() {
         );
         std::fs::write(&image, &bytes).unwrap();
     }
-    succeeded(&export(folder, "without", &["--without-statistics"]));
+    let without = export(folder, "without", &["--without-statistics"]);
+    succeeded(&without);
+    let gates = String::from_utf8_lossy(&without.stdout);
+    // nor can the run be asked about its held-out patients
+    assert!(
+        gates.contains("skip  test set ") && gates.contains("the table of the run's images, cannot be read"),
+        "{gates}"
+    );
     let package = Package::open(&folder.join("without/tiny/1")).unwrap();
     assert!(package.manifest.distribution.is_none() && package.manifest.embedding.is_some());
     let verified = trainer(&["package", "verify", &package.folder.to_string_lossy()]);

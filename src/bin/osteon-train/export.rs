@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     );
     draft.files.insert("model-card.md".to_owned(), card.into_bytes());
     let staged = Staged::write(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
-    let gates = proven(&staged, &answering, arguments, &runtime)?;
+    let gates = proven(&staged, &answering, arguments, &runtime);
     print(&gates);
     let failed: Vec<&Gate> = gates.iter().filter(|gate| gate.fails()).collect();
     if !failed.is_empty() {
@@ -154,24 +154,27 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The gates of `package verify`, and the comparison with the run where its held-out images can be had.
-fn proven(
-    staged: &Staged,
-    answering: &Answering,
-    arguments: &Arguments,
-    runtime: &Runtime,
-) -> anyhow::Result<Vec<Gate>> {
+fn proven(staged: &Staged, answering: &Answering, arguments: &Arguments, runtime: &Runtime) -> Vec<Gate> {
     let mut gates = verify(&staged.folder(), &arguments.images, runtime);
-    let package = Package::open(&staged.folder())?;
+    // what cannot be opened is a gate that failed
+    let Ok(package) = Package::open(&staged.folder()) else {
+        return gates;
+    };
     let moved = arguments.labels.as_deref();
+    // of a cross-validation no image was held out by all, and images may be gone
+    let may_lack = arguments.without_statistics || answering.images(moved).is_err();
     match on_held_out(answering, &package, moved, runtime) {
         Ok(more) => gates.extend(more),
-        // of a cross-validation no image was held out by all, and images may be gone
         Err(reason) => gates.push(Gate {
             name: "test set".to_owned(),
-            result: Err(Unmet::Lacks(format!("{reason:#}"))),
+            result: Err(if may_lack {
+                Unmet::Lacks(format!("{reason:#}"))
+            } else {
+                Unmet::Fails(format!("{reason:#}"))
+            }),
         }),
     }
-    Ok(gates)
+    gates
 }
 
 /// Puts the weights into fewer bits, if the held-out patients allow it.
