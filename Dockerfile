@@ -31,7 +31,7 @@ FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="osteon" \
-      org.opencontainers.image.description="Inference server for spine radiographs: DICOM in, a score or a coded refusal out" \
+      org.opencontainers.image.description="Inference server for radiographs: DICOM in, a score or a coded refusal out" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="The osteon authors" \
       org.opencontainers.image.version="${VERSION}" \

@@ -13,7 +13,7 @@ DEVICE ?= cpu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults interop deny chart model bench bench-workflow bench-train clean
+.PHONY: help run test faults interop deny chart reload model bench bench-workflow bench-train clean
 # cargo uses all cores by itself, and locks its folder: steps side by side would only wait for each other.
 .NOTPARALLEL:
 
@@ -70,12 +70,16 @@ deny: ## Check licences, banned crates and sources of all dependencies, where ca
 chart: ## Check the Helm chart and the Dockerfile
 	scripts/check-chart
 
+reload: ## Publish and take away versions of a model a thousand times under load: no request fails, memory stays (ten minutes)
+	@scripts/fetch-onnxruntime > /dev/null
+	cargo run --release --locked --example reload_check -- models/spine-osteoporosis-phantom/1
+
 model: ## Train the bundled model again, by its documented, seeded command
 	@scripts/fetch-onnxruntime > /dev/null
 	@scripts/fetch-libtorch > /dev/null
 	scripts/train-bundled-model
 
-bench: bench-workflow ## Measure the workflow, and against a Python server (PEERS=folder); a benchmark is never part of the tests
+bench: bench-workflow ## Measure the workflow, and against five other servers (whose launchers are in PEERS=folder); a benchmark is never part of the tests
 	@scripts/fetch-onnxruntime > /dev/null
 	cargo build --release --locked --bin osteon --example decode_times
 	scripts/bench

@@ -1,5 +1,5 @@
 //! Publishes, replaces and takes away versions of a model under load, a thousand times: no request may fail, each answer names the
-//! package that it is of, and the memory stays where it was.
+//! package that it is of, and the memory stays where it was. `make reload`; the exit status is 1 where one of these does not hold.
 //!
 //! `cargo run --release --example reload_check -- models/spine-osteoporosis-phantom/1`
 
@@ -15,6 +15,11 @@ use clap::Parser;
 use osteon::app::Server;
 use osteon::config::{Config, Given};
 use osteon::model::{ModelManifest, Package};
+
+/// Rounds after which the memory has found its level.
+const SETTLED: u32 = 100;
+/// KiB that it may grow by from then on: less than one copy of the smallest network in a thousand rounds.
+const MAY_GROW: u64 = 4 << 10;
 
 #[derive(Parser)]
 struct Arguments {
@@ -80,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
 
     let started = Instant::now();
     let mut version = 1;
+    let (mut settled, mut resident) = (None, 0);
     for round in 1..=arguments.rounds {
         // in turn a new version, and another package in the place of the one that serves
         if round % 2 == 0 {
@@ -105,8 +111,11 @@ async fn main() -> anyhow::Result<()> {
         if round % 2 == 0 {
             std::fs::remove_dir_all(models.join(&name).join((version - 1).to_string()))?;
         }
-        if round == 1 || round == 100 || round % 500 == 0 || round == arguments.rounds {
-            report(&load, round, started.elapsed())?;
+        if [1, SETTLED, arguments.rounds].contains(&round) || round % 500 == 0 {
+            resident = report(&load, round, started.elapsed())?;
+        }
+        if round == SETTLED {
+            settled = Some(resident);
         }
     }
     load.going.store(false, Ordering::Relaxed);
@@ -117,6 +126,12 @@ async fn main() -> anyhow::Result<()> {
     server.stopping.cancel();
     server.stopped().await?;
     anyhow::ensure!(failed == 0, "{failed} requests failed");
+    if let Some(settled) = settled {
+        anyhow::ensure!(
+            resident <= settled + MAY_GROW,
+            "the memory grew from {settled} kB after {SETTLED} rounds to {resident} kB"
+        );
+    }
     Ok(())
 }
 
@@ -177,19 +192,20 @@ async fn once(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says how it stands, and gives the resident memory in KiB.
 #[expect(clippy::print_stdout, reason = "the figures are what the program is run for")]
-fn report(load: &Load, round: u32, since: Duration) -> anyhow::Result<()> {
+fn report(load: &Load, round: u32, since: Duration) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let resident = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"))
+        .and_then(|size| size.trim().parse().ok())
         .context("the system does not tell the resident memory")?;
     println!(
-        "round {round}: {} requests, {} failed, {} resident, {} s",
+        "round {round}: {} requests, {} failed, {resident} kB resident, {} s",
         load.answered.load(Ordering::Relaxed),
         load.failed.load(Ordering::Relaxed),
-        resident.trim(),
         since.as_secs()
     );
-    Ok(())
+    Ok(resident)
 }

@@ -186,7 +186,7 @@ fn noise(folder: &Path, contract: &Preprocessing) -> anyhow::Result<PlaneCache> 
     };
     let images: Vec<_> = (0..IMAGES).map(|seed| ([seed as u8; 32], plane(seed))).collect();
     CacheWriter::open(folder, contract)?.add(&images)?;
-    Ok(PlaneCache::open(folder, contract)?)
+    PlaneCache::open(folder, contract)?.context("the cache that was made is gone")
 }
 
 /// Tells the time of every `steps` steps.

@@ -54,6 +54,7 @@ fn repository(config: &Config) -> anyhow::Result<RepositorySettings> {
         models: config.models.clone(),
         versions: config.versions,
         pins: config.pins.clone(),
+        study_model: config.study_model.clone(),
         policy: Policy {
             trusted,
             require_signature: config.require_signature,

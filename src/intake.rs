@@ -2,7 +2,7 @@
 //!
 //! A body is read when there is room for it, and gives its room back when the last that looks at it is done. So a hundred
 //! senders at once cost no more memory than a few, and the bytes that are worked on next are still in the caches. Urgent
-//! requests have room of their own.
+//! requests have room of their own. One client's bodies begin in at most three quarters of it, so that others find some.
 //!
 //! Invariants: one body never takes more than a quarter of the room that all bodies begin in; what it needs beyond that comes from room
 //! for large bodies, all at once, when that much of it is there. Whoever waits for the latter holds none of it, so those who hold some
@@ -10,11 +10,12 @@
 
 mod pace;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Fault, FaultKind};
 use crate::inference::Priority;
@@ -24,6 +25,8 @@ pub(crate) use pace::Pace;
 const UNIT: usize = 64 << 10;
 /// The most that a body begins with: most radiographs need no more.
 const FIRST: usize = 16 << 20;
+/// From so many clients on, those that have no body here are forgotten.
+const MANY_CLIENTS: usize = 256;
 
 /// Room for bodies; clones share it.
 #[derive(Clone)]
@@ -44,12 +47,20 @@ struct Pool {
     large: Arc<Semaphore>,
     /// All of it, in units.
     most: u32,
+    /// The most of `begun` that one client has, in units.
+    share: usize,
+    /// What each client may still have of it.
+    shares: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    /// The same of the client that is asking, where that is known.
+    own: Option<Arc<Semaphore>>,
 }
 
 /// Room that one body has.
 pub(crate) struct Room {
     pool: Pool,
     begun: OwnedSemaphorePermit,
+    /// As much of its client's share.
+    own: Option<OwnedSemaphorePermit>,
     large: Option<OwnedSemaphorePermit>,
     patience: Duration,
 }
@@ -67,6 +78,26 @@ impl Pool {
             first: (begun / 4).clamp(1, units(FIRST)),
             large: Arc::new(Semaphore::new(most as usize)),
             most,
+            share: (begun as usize * 3).div_ceil(4),
+            shares: Arc::default(),
+            own: None,
+        }
+    }
+
+    fn of(&self, client: &str) -> Self {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if shares.len() > MANY_CLIENTS {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let known = shares.get(client).and_then(Weak::upgrade);
+        let own = known.unwrap_or_else(|| {
+            let own = Arc::new(Semaphore::new(self.share));
+            shares.insert(client.to_owned(), Arc::downgrade(&own));
+            own
+        });
+        Self {
+            own: Some(own),
+            ..self.clone()
         }
     }
 }
@@ -83,6 +114,26 @@ impl Intake {
         }
     }
 
+    /// The same room, for one client's body; of a client without a name nobody knows what it has.
+    pub(crate) fn of(&self, client: &str) -> Self {
+        if client.is_empty() {
+            return self.clone();
+        }
+        Self {
+            routine: self.routine.of(client),
+            urgent: self.urgent.of(client),
+            patience: self.patience,
+        }
+    }
+
+    /// The same room, for whoever waits no longer than that.
+    pub(crate) fn within(&self, patience: Option<Duration>) -> Self {
+        Self {
+            patience: patience.map_or(self.patience, |patience| patience.min(self.patience)),
+            ..self.clone()
+        }
+    }
+
     /// Waits until a body of `declared` bytes, or of unknown length, may begin. Before more than a little of it is in memory, it has to
     /// [`grow`](Room::grow).
     ///
@@ -94,8 +145,18 @@ impl Intake {
             Priority::Stat => &self.urgent,
         };
         let first = declared.map_or(pool.first, units).min(pool.first);
+        // whoever has had its share waits apart from the others, who would stand behind it otherwise
+        let taking = async {
+            let own = match &pool.own {
+                Some(own) => Some(take(own, first).await?),
+                None => None,
+            };
+            Ok((take(&pool.begun, first).await?, own))
+        };
+        let (begun, own) = in_time(self.patience, taking).await?;
         Ok(Room {
-            begun: take(&pool.begun, first, self.patience).await?,
+            begun,
+            own,
             large: None,
             pool: pool.clone(),
             patience: self.patience,
@@ -131,8 +192,8 @@ impl Room {
             return Ok(());
         }
         let beyond = units(whole.max(bytes)) - begun;
-        let large = take(&self.pool.large, beyond.min(self.pool.most), self.patience).await?;
-        self.large = Some(large);
+        let large = take(&self.pool.large, beyond.min(self.pool.most));
+        self.large = Some(in_time(self.patience, large).await?);
         Ok(())
     }
 
@@ -146,6 +207,9 @@ impl Room {
         let needed = units(bytes.len()) as usize;
         let begun = self.begun.num_permits();
         drop(self.begun.split(begun.saturating_sub(needed)));
+        if let Some(own) = &mut self.own {
+            drop(own.split(begun.saturating_sub(needed)));
+        }
         self.large = self.large.take().and_then(|mut large| {
             let beyond = needed.saturating_sub(begun);
             drop(large.split(large.num_permits().saturating_sub(beyond)));
@@ -170,10 +234,16 @@ fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX / 8)
 }
 
-async fn take(of: &Arc<Semaphore>, units: u32, patience: Duration) -> Result<OwnedSemaphorePermit, Fault> {
-    let taking = Arc::clone(of).acquire_many_owned(units);
+async fn take(of: &Arc<Semaphore>, units: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+    Arc::clone(of).acquire_many_owned(units).await
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    taking: impl Future<Output = Result<T, AcquireError>>,
+) -> Result<T, Fault> {
     match tokio::time::timeout(patience, taking).await {
-        Ok(Ok(permit)) => Ok(permit),
+        Ok(Ok(taken)) => Ok(taken),
         Ok(Err(_)) | Err(_) => Err(Fault::new(
             FaultKind::Overloaded,
             "overloaded",
@@ -215,6 +285,40 @@ mod tests {
         let short = room.hold(Bytes::from_static(b"a body that was shorter than declared"));
         assert!(is_there_room(&intake, 5).await);
         drop(short);
+    }
+
+    #[tokio::test]
+    async fn one_client_leaves_room_for_others_and_nobody_waits_behind_it() {
+        let intake = Intake::new(16 << 20, Duration::from_secs(30));
+        let (one, other) = (intake.of("192.0.2.1"), intake.of("192.0.2.2"));
+        let brief = Some(Duration::from_millis(20));
+        let take = async |intake: &Intake| intake.within(brief).whole(2 << 20, Priority::Routine).await;
+        let mut held = Vec::new();
+        while let Ok(room) = take(&one).await {
+            held.push(room);
+        }
+        assert_eq!(held.len(), 3, "three quarters of 9 MiB");
+        // more of its bodies wait, and the other's goes before them
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let one = one.clone();
+                tokio::spawn(async move { one.whole(2 << 20, Priority::Routine).await.map(drop) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(take(&other).await.is_ok());
+        let small = held.remove(0).hold(Bytes::from_static(b"shorter than declared"));
+        for waiting in waiting {
+            assert!(waiting.await.unwrap().is_ok(), "its turn comes");
+        }
+        drop(small);
+        drop(held);
+        drop((one, other));
+        // without a body here a client is forgotten, when there are many
+        for client in 0..2 * MANY_CLIENTS {
+            intake.of(&client.to_string());
+        }
+        assert!(intake.routine.shares.lock().unwrap().len() <= MANY_CLIENTS + 2);
     }
 
     #[tokio::test]

@@ -39,6 +39,9 @@ pub struct Given {
     #[arg(skip)]
     #[serde(default)]
     pub pins: BTreeMap<String, BTreeSet<u32>>,
+    /// The model that scores stored studies; without it the only one there is, or the first by name
+    #[arg(long, env = "OSTEON_STUDY_MODEL", value_name = "NAME")]
+    pub study_model: Option<String>,
     /// Seconds between two looks at the models folder; 0 looks only once [default: 5]
     #[arg(long, env = "OSTEON_WATCH_SECONDS", value_name = "SECONDS")]
     pub watch_seconds: Option<u64>,

@@ -35,6 +35,8 @@ pub struct Config {
     pub versions: Versions,
     /// The versions of some models.
     pub pins: BTreeMap<String, BTreeSet<u32>>,
+    /// The model that scores stored studies, where it is named.
+    pub study_model: Option<String>,
     /// Time between two looks at the models folder, if there is more than one.
     pub watch: Option<Duration>,
     /// Public keys of those who may sign packages.
@@ -158,6 +160,7 @@ impl Config {
                 let given = given.pin.into_iter().map(|pin| (pin.name, pin.versions));
                 file.pins.into_iter().chain(given).collect()
             },
+            study_model: given.study_model.or(file.study_model),
             watch: match given.watch_seconds.or(file.watch_seconds).unwrap_or(5) {
                 0 => None,
                 seconds => Some(Duration::from_secs(seconds)),

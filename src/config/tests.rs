@@ -11,13 +11,14 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn what_was_given_wins_over_the_file_and_that_over_the_default() {
-    let (_folder, path) = file("queue = 7\nmodels = \"elsewhere\"\n");
+    let (_folder, path) = file("queue = 7\nmodels = \"elsewhere\"\nstudy-model = \"spine\"\n");
     let given = Given {
         queue: Some(9),
         ..Given::default()
     };
     let config = Config::resolve(given, Some(&path)).unwrap();
     assert_eq!(config.queue, 9);
+    assert_eq!(config.study_model.as_deref(), Some("spine"));
     assert_eq!(config.models, Path::new("elsewhere"));
     assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
 }

@@ -84,13 +84,39 @@ impl Label {
                     scale,
                     offset,
                     ..
-                }) if low < high && scale.is_finite() && offset.is_finite() => Ok(()),
+                }) if low < high && [low, high, scale, offset].iter().all(|value| value.is_finite()) => {
+                    Ok(())
+                }
                 Some(_) => Err(format!(
-                    "the quantity of label {name} needs a finite scale and offset, and a range from low to high"
+                    "the quantity of label {name} needs a finite scale and offset, and a range of finite numbers from low to high"
                 )),
                 None => Err(format!("label {name} needs its quantity: unit and range")),
             },
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::label;
+    use super::*;
+
+    #[test]
+    fn a_quantity_has_bounds() {
+        let of = |range: &str| {
+            let text = format!(r#"{{"unit": "a", "range": {range}}}"#);
+            let quantity = serde_json::from_str(&text).unwrap();
+            let label = Label {
+                quantity: Some(quantity),
+                ..label("age", None)
+            };
+            label.check(Task::Regression)
+        };
+        assert_eq!(of("[0, 120]"), Ok(()));
+        // more than 32 bits can say
+        for range in ["[0, 1e39]", "[-1e39, 0]", "[120, 0]"] {
+            assert!(of(range).unwrap_err().contains("finite"), "{range}");
         }
     }
 }

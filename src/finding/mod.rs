@@ -20,7 +20,7 @@ pub use gate::{Gate, Overrides, Verdict};
 pub use intended_use::{ImageSize, IntendedUse, Violation};
 pub use label::Label;
 pub use quality::{QualityCheck, QualityLimits};
-pub use study::{Aggregation, StudyResult, StudyRule};
+pub use study::{Aggregation, Question, StudyResult, StudyRule};
 pub use task::{NotAScore, Task, interpret};
 
 /// What became of an instance or a study.

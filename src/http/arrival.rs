@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::caller::Caller;
 use super::error::HttpError;
 use super::studies::StudyBody;
 use super::{App, body};
@@ -16,17 +17,12 @@ use crate::workflow::Submission;
 /// Answers when the file is durable, with the study that it belongs to and, in Location, where its result will be.
 pub(super) async fn arrive(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let bytes = body::read(
-        &headers,
-        body,
-        app.limits.body_bytes,
-        &app.intake,
-        Priority::Routine,
-    )
-    .await?;
+    let intake = app.intake.of(&caller.0);
+    let bytes = body::read(&headers, body, app.limits.body_bytes, &intake, Priority::Routine).await?;
     let submission = Submission::read(bytes).await?;
     app.workflow.accept(&submission).await?;
     let study = submission.study();

@@ -62,14 +62,12 @@ pub(super) async fn stored(
     })?;
     let overrides = overrides(query.overridden.as_deref())?;
     let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
-    let model = query
-        .model
-        .or_else(|| app.inference.default_model().map(|model| model.name));
+    let model = match query.model {
+        Some(model) => model,
+        None => app.inference.study_model()?.manifest.name.clone(),
+    };
     let request = ScoreRequest {
-        model: model.ok_or_else(|| {
-            let message = "no model is ready: wait until one is loaded";
-            Fault::new(FaultKind::Unavailable, "no-model", message)
-        })?,
+        model,
         version: query.version,
         call: Call {
             client: caller.0,

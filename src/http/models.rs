@@ -13,7 +13,20 @@ use crate::inference::ServedModel;
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     let catalog = app.inference.catalog();
     let models: Vec<Value> = catalog.all().iter().map(|model| summary(&app, model)).collect();
-    Json(json!({ "models": models, "rejected": catalog.rejected(), "packages": catalog.index() }))
+    let study_model = catalog.study_model().map(|chosen| {
+        json!({
+            "name": chosen.name,
+            "basis": chosen.basis,
+            "served": app.inference.study_model().is_ok(),
+            "warning": chosen.doubt(),
+        })
+    });
+    Json(json!({
+        "models": models,
+        "rejected": catalog.rejected(),
+        "packages": catalog.index(),
+        "study_model": study_model,
+    }))
 }
 
 /// `GET /v1/models/{model}`: the newest version, or the one that the path names, with its manifest.

@@ -1,6 +1,6 @@
 //! `POST /v1/models/{model}/score` and `POST /v1/models/{model}/versions/{version}/score`: one image in, its outcome out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -80,12 +80,15 @@ pub(super) async fn request<E>(
         )
     })?;
     let overrides = overrides(query.overridden.as_deref())?;
-    let call = Call {
+    let asked = Instant::now();
+    let mut call = Call {
         priority: query.priority.map_or(Priority::Routine, Priority::from),
         client: caller.0,
         deadline: query.deadline_ms.map(Duration::from_millis),
     };
-    let body = body::read(headers, body, app.limits.body_bytes, &app.intake, call.priority).await?;
+    let intake = app.intake.of(&call.client).within(call.deadline);
+    let body = body::read(headers, body, app.limits.body_bytes, &intake, call.priority).await?;
+    call.deadline = call.deadline.map(|all| all.saturating_sub(asked.elapsed()));
     let image = body::image(headers, body).await?;
     Ok((
         ScoreRequest {

@@ -3,7 +3,8 @@
 //! A plain struct without clock, lock or thread: `now` is an argument. What holds:
 //! - urgent work goes first; routine work that has waited for [`PATIENCE`] takes turns with it, so neither starves;
 //! - among equals, clients take turns, however much one of them sends (start-time fair queueing, Goyal 1996);
-//! - one client's routine work can take [three quarters](Line::push) of the places, so that others and urgent work find some;
+//! - one client's routine work can take [three quarters](share) of the places, and with its urgent work all but an eighth, so that others
+//!   and urgent work find some;
 //! - work that is late, or that nobody waits for any more, is dropped before it costs anything, and holds no place.
 
 use std::collections::{HashMap, HashSet};
@@ -70,8 +71,8 @@ impl<T: Wanted> Line<T> {
         }
     }
 
-    /// Puts work in the line. The routine work of one client gets at most three quarters of the places, rounded up: the rest is for
-    /// others, and for what is urgent.
+    /// Puts work in the line. The routine work of one client gets at most its [`share`] of the places, and with what is urgent all but an
+    /// eighth: the rest is for others.
     ///
     /// # Errors
     /// Which bound was reached.
@@ -82,9 +83,12 @@ impl<T: Wanted> Line<T> {
         if self.waiting.len() >= self.capacity {
             return Err(Full::Line);
         }
-        let share = (self.capacity * 3).div_ceil(4);
+        let share = match place.priority {
+            Priority::Routine => share(self.capacity),
+            Priority::Stat => self.capacity - self.capacity / 8,
+        };
         // counted only where it can matter
-        let bounded = place.priority == Priority::Routine && self.waiting.len() >= share;
+        let bounded = self.waiting.len() >= share;
         if bounded && self.of_client(&place.client) >= share {
             self.clear(now);
             if self.of_client(&place.client) >= share {
@@ -180,6 +184,11 @@ impl<T: Wanted> Line<T> {
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
+}
+
+/// How many places of so many one client's routine work gets: three quarters, rounded up.
+pub(super) fn share(capacity: usize) -> usize {
+    (capacity * 3).div_ceil(4)
 }
 
 fn is_aged(place: &Place, now: Instant) -> bool {
@@ -313,6 +322,18 @@ mod tests {
         // all are late now
         rehearsal.push("c3", "c", Routine, 31).unwrap();
         assert_eq!(rehearsal.all(31), ["c3"]);
+    }
+
+    #[test]
+    fn what_one_client_calls_urgent_leaves_places_for_others() {
+        let mut rehearsal = Rehearsal::new(16);
+        for _ in 0..14 {
+            rehearsal.push("a", "a", Stat, 0).unwrap();
+        }
+        assert_eq!(rehearsal.push("a", "a", Stat, 0), Err(Full::Share));
+        rehearsal.push("b1", "b", Stat, 0).unwrap();
+        rehearsal.push("b2", "b", Routine, 0).unwrap();
+        assert_eq!(rehearsal.push("b3", "b", Stat, 0), Err(Full::Line));
     }
 
     #[test]

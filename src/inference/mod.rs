@@ -17,15 +17,15 @@ mod workers;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, Versions};
-use catalog::{Patience, Repository};
+use catalog::{Basis, Patience, Repository};
+pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
 pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
 pub use statistics::{Batches, Spent, Statistics};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{Finding, InstanceResult, ModelReference, Timings};
+use crate::finding::{Finding, InstanceResult, Timings};
 use crate::image::Tensor;
 use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
@@ -132,10 +132,32 @@ impl Inference {
         &self.catalog
     }
 
-    /// The model that scores stored studies: the first by name.
+    /// The newest version that is served of the model that scores stored studies; never another model.
+    ///
+    /// # Errors
+    /// `not-ready`, and what there is to do.
+    pub fn study_model(&self) -> Result<Arc<ServedModel>, Fault> {
+        let chosen = self.catalog.study_model();
+        let of = |name: &str| self.catalog.find(name, None).ok();
+        if let Some(served) = chosen.as_ref().and_then(|chosen| of(&chosen.name)) {
+            return Ok(served);
+        }
+        let reason = match chosen {
+            Some(chosen) => chosen.doubt().filter(|_| chosen.basis == Basis::Missing).unwrap_or_else(|| {
+                format!(
+                    "the model {} scores stored studies and is not served: GET /v1/models says why, and which model scores them is set with --study-model",
+                    chosen.name
+                )
+            }),
+            None => self.catalog.not_ready().unwrap_or_default(),
+        };
+        Err(Fault::new(FaultKind::Unavailable, "not-ready", reason))
+    }
+
+    /// How many images one client may have waiting for a model: a request with more can never be answered.
     #[must_use]
-    pub fn default_model(&self) -> Option<ModelReference> {
-        self.catalog.all().first().map(|model| model.reference())
+    pub fn most_of_a_client(&self) -> usize {
+        line::share(self.settings.queue)
     }
 
     /// How many images wait for a model.

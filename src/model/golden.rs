@@ -77,21 +77,26 @@ impl GoldenCase {
     /// The largest difference between `scores` and what is expected; infinite where one is missing or not a number.
     #[must_use]
     pub fn difference(&self, scores: &[f32]) -> f32 {
-        if scores.len() != self.scores.len() {
-            return f32::INFINITY;
-        }
-        self.scores
-            .iter()
-            .zip(scores)
-            .map(|(expected, found)| (expected - found).abs())
-            .fold(0.0, |worst, difference| {
-                if difference.is_nan() {
-                    f32::INFINITY
-                } else {
-                    f32::max(worst, difference)
-                }
-            })
+        difference(&self.scores, scores)
     }
+}
+
+/// The largest difference of two rows of numbers; infinite where one is missing or not a number.
+pub(crate) fn difference(expected: &[f32], found: &[f32]) -> f32 {
+    if expected.len() != found.len() {
+        return f32::INFINITY;
+    }
+    expected
+        .iter()
+        .zip(found)
+        .map(|(expected, found)| (expected - found).abs())
+        .fold(0.0, |worst, difference| {
+            if difference.is_nan() {
+                f32::INFINITY
+            } else {
+                f32::max(worst, difference)
+            }
+        })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reduced_precision::ReducedPrecision;
 use super::signature::SIGNATURE;
-use crate::finding::{IntendedUse, Label, QualityLimits, StudyRule, Task};
+use crate::finding::{IntendedUse, Label, QualityLimits, Question, StudyRule, Task};
 use crate::image::preprocess::{Layout, Preprocessing};
 
 /// Name of its file in a package.
@@ -104,6 +104,24 @@ impl Head {
         }
     }
 
+    /// The values that follow from one image's logits before temperature; `None` for grades whose probabilities the network makes in a
+    /// way of its own.
+    #[must_use]
+    pub fn follows(&self, logits: &[f32]) -> Option<Vec<f32>> {
+        let activation = match (self.task, self.activation) {
+            (Task::Ordinal, Activation::None) => return None,
+            (Task::Binary | Task::Multilabel, Activation::None) => Activation::Sigmoid,
+            (Task::Multiclass, Activation::None) => Activation::Softmax,
+            (_, own) => own,
+        };
+        let labels = self.labels.iter();
+        let calibrated = logits
+            .iter()
+            .zip(labels)
+            .map(|(logit, label)| logit / label.temperature);
+        Some(activation.apply(&calibrated.collect::<Vec<_>>()))
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
@@ -192,6 +210,16 @@ impl ModelManifest {
         self.heads.iter().flat_map(|head| &head.labels)
     }
 
+    /// What the model is asked about an image.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        let of = |head: &Head| Question {
+            task: head.task,
+            labels: head.labels.clone(),
+        };
+        self.heads.iter().map(of).collect()
+    }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
@@ -224,6 +252,7 @@ impl ModelManifest {
         if let Some(twice) = self.labels().find(|label| !names.insert(&label.name)) {
             return Err(format!("label {} stands twice", twice.name));
         }
+        self.check_normal()?;
         self.intended_use.check()?;
         if let Some(quality) = self.quality {
             quality.check()?;
@@ -255,6 +284,26 @@ impl ModelManifest {
             );
         }
         self.preprocessing.check().map_err(|error| error.to_string())
+    }
+
+    fn check_normal(&self) -> Result<(), String> {
+        let is_class = |head: &&Head| head.task == Task::Multiclass;
+        let classes: Vec<&Head> = self.heads.iter().filter(is_class).collect();
+        let normal = &self.study.normal;
+        for name in normal {
+            let has = |head: &&Head| head.labels.iter().any(|label| label.name == *name);
+            if !classes.iter().any(has) {
+                return Err(format!("study.normal: {name:?} is no label of a multiclass head"));
+            }
+        }
+        let is_all = |head: &&&Head| head.labels.iter().all(|label| normal.contains(&label.name));
+        match classes.iter().find(is_all) {
+            Some(head) => Err(format!(
+                "study.normal names every label of head {}: one at least must stand for something found",
+                head.name
+            )),
+            None => Ok(()),
+        }
     }
 }
 

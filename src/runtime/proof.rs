@@ -2,9 +2,13 @@
 
 use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
-use crate::model::{GoldenInput, NumberFormat, Package, Stage};
+use crate::model::golden::difference;
+use crate::model::{GoldenCase, GoldenInput, NumberFormat, Package, Stage};
 
-use super::{Device, Engine, Network, Runtime, RuntimeError};
+use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError};
+
+/// What a logistic function or a softmax may be off by, whoever computes it.
+const ROUNDING: f32 = 1e-5;
 
 /// Engines that proved themselves.
 pub struct Proven {
@@ -209,6 +213,53 @@ pub fn reproduce_in_batches(
     Ok(worst)
 }
 
+/// Whether what is served beside the numbers of the goldens holds: values that follow from the expected logits, and an embedding and
+/// maps of finite numbers.
+fn serves(package: &Package, case: &GoldenCase, answer: &Prediction) -> Result<(), String> {
+    let manifest = &package.manifest;
+    let mut expected = case.scores.as_slice();
+    for (head, found) in manifest.heads.iter().zip(&answer.heads) {
+        let (own, others) = expected.split_at_checked(head.width()).unwrap_or_default();
+        expected = others;
+        if let Some(values) = head.logits.as_ref().and_then(|_| head.follows(own)) {
+            let least = head
+                .labels
+                .iter()
+                .map(|label| label.temperature)
+                .fold(1.0, f32::min);
+            let (off, allowed) = (
+                difference(&values, &found.values),
+                package.goldens.tolerance / least + ROUNDING,
+            );
+            if off > allowed {
+                return Err(format!(
+                    "the scores of head {} ({}) are off by {off:e} from what follows from its logits, temperature and activation, more than the {allowed:e} that is allowed",
+                    head.name, head.scores
+                ));
+            }
+        }
+        let maps = &found.activation_maps;
+        let finite = || {
+            maps.iter()
+                .flat_map(|map| &map.values)
+                .all(|value| value.is_finite())
+        };
+        if head.activation_map.is_some() && (maps.len() != head.labels.len() || !finite()) {
+            return Err(format!(
+                "the activation map of head {} is not one of finite numbers for each label",
+                head.name
+            ));
+        }
+    }
+    let embedding = answer.embedding.as_deref().unwrap_or_default();
+    if manifest.embedding.is_some()
+        && (embedding.is_empty() || embedding.iter().any(|value| !value.is_finite()))
+    {
+        return Err("the embedding is no row of finite numbers".to_owned());
+    }
+    Ok(())
+}
+
 /// Runs one batch of golden cases, named by their indices, and gives the largest difference.
 fn reproduce_batch(
     package: &Package,
@@ -248,6 +299,10 @@ fn reproduce_batch(
                 case.name,
                 place(index)
             ));
+        }
+        if let Some(answer) = answers.get(index) {
+            serves(package, case, answer)
+                .map_err(|what| format!("golden case {}{}: {what}", case.name, place(index)))?;
         }
         if let (Some(statistics), Some(answer)) = (&package.distribution, answers.get(index)) {
             // a file about other features than the network's would refuse everything, or worse, nothing

@@ -17,7 +17,7 @@ mod images;
 mod source;
 
 pub use images::{RunImages, Wanted};
-pub use source::{Source, TableError};
+pub use source::{FoldOf, Source, TableError};
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
@@ -54,6 +54,9 @@ pub struct DataRecord {
     pub validation_images: usize,
     /// Images that could not be read and were left out.
     pub unreadable_images: usize,
+    /// Images without any label of the recipe, which were left out; trainings before this was kept took them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlabelled_images: Option<usize>,
 }
 
 /// Answers on the held-out patients.
@@ -65,7 +68,7 @@ pub struct Validation {
     pub logits: Vec<Vec<f64>>,
     /// For each image its patient.
     pub patients: Vec<String>,
-    /// For each image its place among all that could be read.
+    /// For each image its place among all with a label that could be read.
     #[serde(default)]
     pub places: Vec<usize>,
     /// The logits of the mirror images, where the recipe allows them.
@@ -174,22 +177,13 @@ impl RunFolder {
         source: &Source,
         start: &Start,
     ) -> Result<(Self, RunLock), RunError> {
+        Self::vacant(path)?;
         let run = Self {
             path: path.to_owned(),
         };
-        let taken = |state, remedy| RunError::Taken {
-            path: path.to_owned(),
-            state,
-            remedy,
-        };
-        if run.is_finished() {
-            return Err(taken("finished", "remove it"));
-        }
         std::fs::create_dir_all(path).map_err(|error| written(LOCK, &error))?;
         let lock = run.lock()?;
-        if run.checkpoints(Duration::ZERO).standing()?.is_some() {
-            return Err(taken("stopped", "go on with it by --resume"));
-        }
+        run.is_new()?;
         if let Some(origin) = &start.origin {
             run.write_json(ORIGIN, origin)?;
             run.write_weights(INITIAL, &start.weights)?;
@@ -198,6 +192,40 @@ impl RunFolder {
         run.write_json(PREPROCESSING, contract)?;
         run.write_json(SOURCE, source)?;
         Ok((run, lock))
+    }
+
+    /// Refuses a folder that holds a training: finished, stopped after its first step, or under way. What has not made a step is none.
+    ///
+    /// # Errors
+    /// [`RunError::Taken`], [`RunError::Busy`].
+    pub fn vacant(path: &Path) -> Result<(), RunError> {
+        let run = Self {
+            path: path.to_owned(),
+        };
+        if run.is_finished() {
+            return Err(run.taken("finished", "remove it"));
+        }
+        if !path.is_dir() {
+            return Ok(());
+        }
+        let _lock = run.lock()?;
+        run.is_new()
+    }
+
+    fn is_new(&self) -> Result<(), RunError> {
+        let steps = std::fs::metadata(self.log_path()).is_ok_and(|log| log.len() > 0);
+        if steps || self.checkpoints(Duration::ZERO).standing()?.is_some() {
+            return Err(self.taken("stopped", "go on with it by --resume"));
+        }
+        Ok(())
+    }
+
+    fn taken(&self, state: &'static str, remedy: &'static str) -> RunError {
+        RunError::Taken {
+            path: self.path.clone(),
+            state,
+            remedy,
+        }
     }
 
     /// Keeps other processes from training in the folder.

@@ -150,6 +150,7 @@ mod tests {
         let result = StudyResult::of(
             vec![InstanceResult::unscored(&fault, None)],
             &StudyRule::default(),
+            &[],
         );
         let settled = matches!(
             state,

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::lease::Lease;
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, StudyResult, StudyRule};
+use crate::finding::{InstanceResult, ModelReference, Outcome, Overrides, Question, StudyResult, StudyRule};
 use crate::inference::{Call, Explained, ImageBytes, Inference, Priority, ScoreRequest};
 use crate::store::{Input, InstanceRow, Job, NewResult, ResultKey, Store, StoreError, input_digest};
 
@@ -26,6 +26,8 @@ pub struct Chosen {
     pub model: ModelReference,
     /// How its findings on the images of a study become one.
     pub rule: StudyRule,
+    /// What it is asked about an image.
+    pub questions: Vec<Question>,
 }
 
 /// The picture that a [`Score`] is working on.
@@ -44,11 +46,11 @@ pub trait Score: Send + Sync {
 
 impl Score for Inference {
     fn model(&self) -> Option<Chosen> {
-        let name = self.default_model()?.name;
-        let served = self.catalog().find(&name, None).ok()?;
+        let served = self.study_model().ok()?;
         Some(Chosen {
             model: served.reference(),
             rule: served.manifest.study.clone(),
+            questions: served.manifest.questions(),
         })
     }
 
@@ -143,7 +145,8 @@ pub(super) async fn analyse(
         .map_err(StoreError::from)?;
     let failed = results.iter().any(|result| result.outcome == Outcome::Failed);
     let key = if failed { job.failure(model, &input) } else { key };
-    Ok(of(key, StudyResult::of(results, &chosen.rule)))
+    let body = StudyResult::of(results, &chosen.rule, &chosen.questions);
+    Ok(of(key, body))
 }
 
 fn input_of(row: &InstanceRow) -> Input {

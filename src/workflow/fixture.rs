@@ -171,6 +171,7 @@ impl Score for Rehearsed {
                 notice: String::new(),
             },
             rule: StudyRule::default(),
+            questions: Vec::new(),
         })
     }
 

@@ -72,7 +72,8 @@ pub async fn replay(
             }
         });
     }
-    Ok(compare(&row.body, StudyResult::of(instances, &chosen.rule)))
+    let now = StudyResult::of(instances, &chosen.rule, &chosen.questions);
+    Ok(compare(&row.body, now))
 }
 
 fn compare(then: &StudyResult, now: StudyResult) -> Replay {

@@ -308,6 +308,7 @@ fn result(kind: Option<FaultKind>) -> StudyResult {
     let mut result = StudyResult::of(
         vec![InstanceResult::unscored(&fault, None)],
         &StudyRule::default(),
+        &[],
     );
     if kind.is_none() {
         result.outcome = Outcome::Scored;

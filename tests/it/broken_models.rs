@@ -429,7 +429,7 @@ fn networks_that_compute_something_else() {
         put_files(models.path(), 1, |_, files| {
             files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
         });
-        let stage = if goldens.cases.is_empty() || goldens.tolerance > 1.0 {
+        let stage = if goldens.cases.is_empty() || goldens.tolerance > 0.05 {
             Stage::Digest
         } else {
             Stage::Goldens
@@ -444,7 +444,10 @@ fn networks_that_compute_something_else() {
         &|goldens| goldens.cases.clear(),
         "a model without proof is not served",
     );
-    goldens(&|goldens| goldens.tolerance = 50.0, "allows a difference of 50");
+    for tolerance in [0.2, 50.0] {
+        let expected = format!("allows a difference of {tolerance}");
+        goldens(&|goldens| goldens.tolerance = tolerance, &expected);
+    }
     // NaN: the square root of a mean below zero
     let models = tempfile::tempdir().unwrap();
     let mut network = Tiny::new("m", 1).network();
@@ -461,4 +464,47 @@ fn networks_that_compute_something_else() {
     );
     put(models.path(), 1, &network.encode_to_vec());
     refused(under(models.path()), Stage::Goldens, "gives what is no number");
+}
+
+#[test]
+fn outputs_that_no_golden_holds() {
+    type Change = fn(&mut serde_json::Value, &mut ModelProto);
+    let breaks: [(Change, &str); 4] = [
+        (
+            |_, network| graph(network).node[4].op_type = "Tanh".into(),
+            "the scores of head findings (probabilities) are off by",
+        ),
+        (
+            |manifest, _| manifest["heads"][0]["activation"] = "sigmoid".into(),
+            "from what follows from its logits, temperature and activation",
+        ),
+        (
+            |manifest, _| manifest["heads"][0]["labels"][0]["temperature"] = 2.0.into(),
+            "from what follows from its logits",
+        ),
+        (
+            |_, network| {
+                let root = NodeProto {
+                    op_type: "Sqrt".into(),
+                    input: vec!["features-before".into()],
+                    output: vec!["embedding".into()],
+                    ..NodeProto::default()
+                };
+                let graph = graph(network);
+                graph.node[2].output[0] = "features-before".into();
+                graph.node[3].input[0] = "features-before".into();
+                graph.node.push(root);
+            },
+            "the embedding is no row of finite numbers",
+        ),
+    ];
+    for (change, expected) in breaks {
+        let models = tempfile::tempdir().unwrap();
+        let mut network = Tiny::new("m", 1).network();
+        put_files(models.path(), 1, |manifest, files| {
+            change(manifest, &mut network);
+            files.insert(MODEL.into(), network.encode_to_vec());
+        });
+        refused(under(models.path()), Stage::Goldens, expected);
+    }
 }

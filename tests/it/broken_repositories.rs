@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use osteon::inference::{RepositorySettings, State};
+use osteon::fault::Fault;
+use osteon::inference::{Inference, RepositorySettings, State};
 use osteon::model::Stage;
 use osteon::model::package::{GOLDENS, MODEL};
 
 use crate::broken_models::{loaded, put, put_files, under};
+use prost::Message;
+
 use crate::tiny::Tiny;
 
 #[test]
@@ -80,6 +83,120 @@ fn a_broken_new_version_leaves_the_old_one_serving_and_says_why() {
         assert_eq!(catalog.find("m", None).unwrap().manifest.version, 2);
         assert_eq!(catalog.rejected(), []);
     }
+}
+
+/// As `m`'s package, with a golden that its network does not reproduce.
+fn put_unproven(models: &Path) {
+    put_files(models, 1, |_, files| {
+        let mut goldens = Tiny::new("m", 1).goldens();
+        goldens.cases[0].scores[0] += 1.0;
+        files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
+    });
+}
+
+#[test]
+fn a_new_model_that_fails_makes_only_a_server_that_starts_wait() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("other", 1).publish(models.path());
+    let inference = loaded(under(models.path()));
+    let catalog = inference.catalog();
+    put_unproven(models.path());
+    for _ in 0..2 {
+        inference.look();
+    }
+    assert_eq!(catalog.index()[0].state, State::Failed);
+    assert_eq!(catalog.rejected().len(), 1);
+    assert_eq!(catalog.not_ready(), None, "it takes nothing away");
+    let started = loaded(under(models.path()));
+    let reason = started.catalog().not_ready().unwrap();
+    assert!(reason.contains("m/1 is not served"), "{reason}");
+
+    // one that served is waited for
+    fs::remove_dir_all(models.path().join("m")).unwrap();
+    Tiny::new("m", 1).publish(models.path());
+    for _ in 0..2 {
+        inference.look();
+    }
+    assert!(catalog.find("m", None).is_ok());
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(inference.unload_model("m"))
+        .unwrap();
+    fs::write(models.path().join("m/1").join(MODEL), "half").unwrap();
+    let failed = tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(inference.load_model("m"));
+    assert_eq!(failed.unwrap_err().code, "model-failed");
+    let reason = catalog.not_ready().unwrap();
+    assert!(reason.contains("m/1 is not served"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_never_scores_studies_in_place_of_the_one_that_does() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("spine", 1).publish(models.path());
+    let inference = loaded(under(models.path()));
+    let name = |inference: &Inference| Ok(inference.study_model()?.manifest.name.clone());
+    let warning = |inference: &Inference| inference.catalog().study_model().unwrap().doubt();
+    assert_eq!(name(&inference), Ok::<_, Fault>("spine".to_owned()));
+    assert_eq!(warning(&inference), None);
+
+    Tiny::new("ankle", 1).publish(models.path());
+    for _ in 0..2 {
+        inference.look();
+    }
+    assert!(inference.catalog().find("ankle", None).is_ok());
+    assert_eq!(name(&inference), Ok("spine".to_owned()));
+    assert!(warning(&inference).unwrap().contains("--study-model"));
+    inference.unload_model("spine").await.unwrap();
+    let waits = name(&inference).unwrap_err();
+    assert_eq!(waits.code, "not-ready");
+    assert!(waits.message.contains("the model spine scores stored studies"));
+    assert_eq!(osteon::workflow::Score::model(&inference), None);
+
+    let set = |name: &str| RepositorySettings {
+        study_model: Some(name.to_owned()),
+        ..under(models.path())
+    };
+    let named = loaded(set("spine"));
+    assert_eq!(name(&named), Ok("spine".to_owned()));
+    assert_eq!(warning(&named), None);
+    let missing = name(&loaded(set("hip"))).unwrap_err();
+    assert!(missing.message.contains("no such model"), "{missing:?}");
+}
+
+/// As other servers have them: `config.pbtxt` and `1/model.onnx`.
+#[test]
+fn a_network_without_a_manifest_is_said_and_holds_nobody_up() {
+    let models = tempfile::tempdir().unwrap();
+    let folder = models.path().join("triton");
+    fs::create_dir_all(folder.join("1")).unwrap();
+    fs::write(folder.join("config.pbtxt"), "name: \"triton\"").unwrap();
+    fs::write(
+        folder.join("1").join(MODEL),
+        Tiny::new("m", 1).network().encode_to_vec(),
+    )
+    .unwrap();
+    let alone = loaded(under(models.path()));
+    let reason = alone.catalog().not_ready().unwrap();
+    assert!(reason.contains("triton/1: there is no manifest.json"), "{reason}");
+
+    Tiny::new("m", 1).publish(models.path());
+    let inference = loaded(under(models.path()));
+    let catalog = inference.catalog();
+    let rejected = catalog.rejected();
+    let said: Vec<_> = rejected.iter().map(|one| one.package.as_str()).collect();
+    assert_eq!(said, ["triton/1"]);
+    assert!(
+        rejected[0].reason.contains("osteon models import"),
+        "{rejected:?}"
+    );
+    assert_eq!(catalog.not_ready(), None);
+    assert_eq!(inference.study_model().unwrap().manifest.name, "m");
+
+    fs::remove_dir_all(folder).unwrap();
+    inference.look();
+    assert_eq!(catalog.rejected(), []);
 }
 
 #[test]

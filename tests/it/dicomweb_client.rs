@@ -39,6 +39,7 @@ impl Score for Always {
                 notice: String::new(),
             },
             rule: StudyRule::default(),
+            questions: Vec::new(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Networks from elsewhere: real exports of five families, imported by their recipes, answer as in their own packages.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -8,6 +9,10 @@ use osteon::dicom::Instance;
 use osteon::image::decode::decode;
 use osteon::image::phantom::{Recipe, to_dicom};
 use osteon::model::Package;
+use osteon::model::onnx_format::{
+    AttributeProto, AttributeType, GraphProto, ModelProto, NodeProto, TensorProto, type_proto,
+};
+use osteon::model::package::{MODEL, Staged};
 use prost::Message;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -164,7 +169,7 @@ async fn real_exports_of_each_family_answer_as_in_their_own_packages() {
 }
 
 /// A file with the tiny network, changed.
-fn network(folder: &Path, change: impl FnOnce(&mut osteon::model::onnx_format::ModelProto)) -> PathBuf {
+fn network(folder: &Path, change: impl FnOnce(&mut ModelProto)) -> PathBuf {
     let mut network = Tiny::new("tiny", 1).network();
     change(&mut network);
     let path = folder.join("tiny.onnx");
@@ -221,6 +226,91 @@ fn what_cannot_be_imported_is_refused_with_what_to_do() {
     );
     assert!(said(&refused).contains("opset_version"), "{}", said(&refused));
     assert!(!folder.path().join("tiny").exists(), "nothing was published");
+}
+
+/// Adds a branch whose value nobody reads.
+fn branch(network: &mut ModelProto) {
+    let graph = network.graph.as_mut().unwrap();
+    graph.initializer.push(TensorProto {
+        name: "condition".into(),
+        data_type: 9,
+        raw_data: vec![1],
+        ..TensorProto::default()
+    });
+    let one = TensorProto {
+        name: "one".into(),
+        data_type: 1,
+        raw_data: 1.0_f32.to_le_bytes().to_vec(),
+        ..TensorProto::default()
+    };
+    let mut output = graph.output[0].clone();
+    output.name = "one".into();
+    if let Some(type_proto::Value::TensorType(tensor)) = &mut output.r#type.as_mut().unwrap().value {
+        tensor.shape.as_mut().unwrap().dim.clear();
+    }
+    let way = |name: &str| AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Graph as i32,
+        g: Some(GraphProto {
+            name: name.into(),
+            initializer: vec![one.clone()],
+            output: vec![output.clone()],
+            ..GraphProto::default()
+        }),
+        ..AttributeProto::default()
+    };
+    graph.node.push(NodeProto {
+        op_type: "If".into(),
+        input: vec!["condition".into()],
+        output: vec!["branched".into()],
+        attribute: vec![way("then_branch"), way("else_branch")],
+        ..NodeProto::default()
+    });
+}
+
+#[test]
+fn a_replacement_that_cannot_be_served_leaves_the_package_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = [
+        "--recipe",
+        "monai",
+        "--scores",
+        "probabilities",
+        "--label",
+        "bright",
+        "--replace",
+    ];
+    let good = network(folder.path(), |_| {});
+    let done = import(&good, folder.path(), "tiny", &options);
+    assert!(done.status.success(), "{}", said(&done));
+    let before = Package::open(&folder.path().join("tiny/1")).unwrap();
+
+    // ONNX Runtime runs it; the server does not serve what holds a graph
+    let branching = network(folder.path(), branch);
+    let refused = import(&branching, folder.path(), "tiny", &options);
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("If"), "{}", said(&refused));
+    let after = Package::open(&folder.path().join("tiny/1")).unwrap();
+    assert_eq!(after.digest, before.digest);
+
+    // nor what is written and then not published, or no package
+    let files = before.manifest.files.keys();
+    let mut files: BTreeMap<_, _> = files
+        .map(|name| (name.clone(), before.file(name).unwrap()))
+        .collect();
+    let stage = |files: &BTreeMap<String, Vec<u8>>| {
+        Staged::write(folder.path(), before.manifest.clone(), files, true).unwrap()
+    };
+    assert!(Package::open(&stage(&files).folder()).is_ok());
+    files.insert(MODEL.to_owned(), b"half".to_vec());
+    assert!(stage(&files).publish().is_err());
+    let after = Package::open(&folder.path().join("tiny/1")).unwrap();
+    assert_eq!(after.digest, before.digest);
+    let hidden = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().file_name().to_string_lossy().starts_with('.')
+    };
+    let mut left = std::fs::read_dir(folder.path()).unwrap();
+    assert!(!left.any(hidden), "nothing half-made is left");
 }
 
 #[test]

@@ -363,6 +363,57 @@ fn a_patient_on_both_sides_and_a_class_of_one_are_said_before_training() {
     assert!(words.contains("one patient alone has the value 1"), "{words}");
 }
 
+#[test]
+fn two_parts_that_a_third_patient_ties_together_are_said_as_fit_sees_them() {
+    let stage = stage(6);
+    let folder = stage.path();
+    let input = folder.join("in");
+    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+    // one patient, of whom the split says nothing, has the picture of a training image and that of a test image
+    jpeg(&input, 0, "first.jpg");
+    jpeg(&input, 1, "second.jpg");
+    let lines: String = (0..6)
+        .map(|patient| {
+            let split = if patient % 2 == 0 { "train" } else { "test" };
+            format!("{patient:03}.dcm,p{patient},{split},{}\n", patient / 2 % 2)
+        })
+        .collect();
+    std::fs::write(
+        folder.join("labels.csv"),
+        format!("file,patient,split,fracture\n{lines}first.jpg,x,,0\nsecond.jpg,x,,1\n"),
+    )
+    .unwrap();
+    let output = index(folder, "out", &["--labels", "{}/labels.csv"]);
+    let words = said(&output);
+    assert!(
+        !output.status.success()
+            && words.contains("error: 1 pairs of the same picture stand in two parts of the split"),
+        "{words}"
+    );
+    let leaks = table(&folder.join("out/leaks.csv"));
+    assert_eq!(leaks.len(), 1);
+    assert_eq!(
+        (leaks[0]["first_part"].as_str(), leaks[0]["second_part"].as_str()),
+        ("train", "test")
+    );
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (labels, recipe) = (path("out/images.csv"), path("recipe.json"));
+    let fit = trainer(&[
+        "fit",
+        "--labels",
+        &labels,
+        "--recipe",
+        &recipe,
+        "--out",
+        &path("run"),
+    ]);
+    assert!(
+        said(&fit).contains("has images in two parts of the split"),
+        "{}",
+        said(&fit)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_becomes_the_same_table_as_its_files() {
     let server = TestServer::with(crate::server::bundled_models(), Given::default()).await;

@@ -4,6 +4,8 @@
 use std::io::Write;
 
 use osteon::config::Given;
+use osteon::model::package::{GOLDENS, MODEL as MODEL_FILE};
+use prost::Message;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -160,6 +162,29 @@ async fn a_batch_in_binary_comes_back_in_its_order() {
     server.stop().await;
 }
 
+/// A client may have six images of a queue of eight waiting: more can never be answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_is_one_that_the_queue_takes() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("tiny", 1).publish(models.path());
+    let given = Given {
+        queue: Some(8),
+        ..Given::default()
+    };
+    let server = TestServer::with(models.path().to_owned(), given).await;
+    let (_, config) = server.get("/v2/models/tiny/config").await;
+    assert_eq!(config["max_batch_size"], 6, "{config}");
+    let batch = |images: usize| {
+        let shape = json!([images, 1, SIDE, SIDE]);
+        let data = constant(&vec![0.5; images]);
+        json!({ "inputs": [{ "name": "image", "datatype": "FP32", "shape": shape, "data": data }] })
+            .to_string()
+    };
+    let infer = |images| server.post("/v2/models/tiny/infer", "application/json", batch(images).into());
+    assert_eq!(infer(6).await.0, StatusCode::OK);
+    server.stop().await;
+}
+
 /// Triton's statistics: what each version did, whichever door the images came by; refused ones apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_count_every_image_and_every_run() {
@@ -246,6 +271,50 @@ async fn statistics_count_every_image_and_every_run() {
     assert_eq!(server.get("/v2/models/stats/versions/1").await.1["name"], "stats");
     for path in ["/v2/models/none/stats", "/v2/models/tiny/versions/3/stats"] {
         assert_eq!(server.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    server.stop().await;
+}
+
+/// Logits that are the square root of the mean: what is no number goes out under no name, in no form.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_number_is_an_error_that_names_the_output() {
+    let models = tempfile::tempdir().unwrap();
+    let tiny = Tiny::new("root", 1);
+    let mut network = tiny.network();
+    let graph = network.graph.as_mut().unwrap();
+    graph.node[3].output[0] = "before".into();
+    let mut root = graph.node[4].clone();
+    (root.op_type, root.name) = ("Sqrt".into(), "root".into());
+    (root.input[0], root.output[0]) = ("before".into(), "logits".into());
+    graph.node.insert(4, root);
+    let mut goldens = tiny.goldens();
+    goldens.cases.remove(0);
+    goldens.cases[0].scores = vec![0.5];
+    tiny.publish_with(models.path(), |_, files| {
+        files.insert(MODEL_FILE.into(), network.encode_to_vec());
+        files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
+    });
+    let server = TestServer::with(models.path().to_owned(), Given::default()).await;
+    let asked = |mean: f32, output: &str, binary: bool| {
+        json!({
+            "inputs": [{ "name": "image", "datatype": "FP32", "shape": [1, 1, SIDE, SIDE], "data": constant(&[mean]) }],
+            "outputs": [{ "name": output, "parameters": { "binary_data": binary } }],
+        })
+        .to_string()
+    };
+    let infer = |body: String| server.post("/v2/models/root/infer", "application/json", body.into());
+    let (status, answer) = infer(asked(0.25, "logits", false)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for output in ["logits", "probabilities"] {
+        for binary in [false, true] {
+            let (status, answer) = infer(asked(-1.0, output, binary)).await;
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{answer}");
+            let said = answer["error"].as_str().unwrap();
+            assert!(
+                said.contains(output) && said.contains("no finite number"),
+                "{said}"
+            );
+        }
     }
     server.stop().await;
 }

@@ -47,3 +47,5 @@ mod tiny;
 mod trainer;
 mod training;
 mod training_answers;
+mod training_folds;
+mod training_table;

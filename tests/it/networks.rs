@@ -231,6 +231,7 @@ fn run(
         labels: PathBuf::from("labels.csv"),
         labels_sha256: String::new(),
         validation: 0.5,
+        fold: None,
     };
     let start = Start {
         weights: weights.clone(),
@@ -259,6 +260,7 @@ fn run(
         training_images: 4,
         validation_images: 8,
         unreadable_images: 0,
+        unlabelled_images: Some(0),
     };
     let truth = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0];
     let validation = Validation {

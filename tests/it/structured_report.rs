@@ -148,7 +148,7 @@ fn reports(folder: &Path) -> Vec<PathBuf> {
     cases
         .into_iter()
         .map(|(name, instances)| {
-            let result = StudyResult::of(instances, &StudyRule::default());
+            let result = StudyResult::of(instances, &StudyRule::default(), &[]);
             let (key, former) = (format!("{name:0>64}"), "f".repeat(64));
             let identity = Identity {
                 key: &key,

@@ -437,7 +437,7 @@ fn the_bundled_model_passes_every_gate() {
         &[],
         &runtime,
     );
-    assert_eq!(gates.len(), 12);
+    assert_eq!(gates.len(), 11);
     for gate in gates {
         // it was made before networks gave their embedding
         let lacks = matches!(&gate.result, Err(Unmet::Lacks(what)) if what.contains("no embedding"));
@@ -559,10 +559,8 @@ fn a_contract_that_agrees_with_itself_has_to_be_the_networks() {
             .collect()
     };
     assert_eq!(failed(&|_| {}), Vec::<String>::new());
-    assert_eq!(
-        failed(&|manifest| manifest["heads"][0]["labels"][1]["temperature"] = 1.6.into()),
-        ["temperatures as the manifest says"]
-    );
+    let hot = failed(&|manifest| manifest["heads"][0]["labels"][1]["temperature"] = 1.6.into());
+    assert_eq!(hot[0], "golden cases reproduced");
     for digest in ["labels sha256", "recipe sha256", "weights sha256"] {
         let without = |manifest: &mut Value| {
             manifest["lineage"].as_object_mut().unwrap().remove(digest);

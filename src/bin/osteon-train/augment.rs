@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use osteon::train::assess::ablate::{ablate, table};
+use osteon::train::assess::ablate::{Arm, Watch, ablate, table};
 use osteon::train::data::augment::sheet::{Shown, sheet};
-use osteon::train::learn::Training;
+use osteon::train::learn::{Progress, Recipe, TerminalProgress, Training};
 use osteon::train::run::Source;
 
 use crate::device;
-use crate::fit::{Parts, contract, held_out, read_recipe};
+use crate::fit::{Parts, contract, held_out, read_recipe, said_parts};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -43,7 +43,7 @@ enum Command {
     Ablate {
         #[command(flatten)]
         told: Told,
-        /// The figures
+        /// The figures, written after each training
         #[arg(long, value_name = "JSON")]
         out: PathBuf,
         #[command(flatten)]
@@ -117,8 +117,40 @@ fn explain(recipe: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps the figures of each training as soon as there are any.
+struct Kept<'a> {
+    file: &'a Path,
+    recipe: &'a Recipe,
+}
+
+impl Watch for Kept<'_> {
+    fn begin(&mut self, without: Option<&str>, number: usize, all: usize) -> Box<dyn Progress> {
+        match without {
+            Some(name) => eprintln!("training {number} of {all}: without {name}"),
+            None => eprintln!("training {number} of {all}: by the whole recipe"),
+        }
+        Box::new(TerminalProgress::new(self.recipe))
+    }
+
+    fn done(&mut self, arms: &[Arm]) -> std::io::Result<()> {
+        std::fs::write(self.file, serde_json::to_vec_pretty(arms)?)
+    }
+}
+
+/// That figures can be kept in `file` is known before the first of them.
+fn check_writable(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let opened = std::fs::create_dir_all(folder).and_then(|()| {
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true).open(file)
+    });
+    opened.with_context(|| format!("{} cannot be written", file.display()))?;
+    Ok(())
+}
+
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
+    check_writable(out)?;
     let recipe = read_recipe(&told.recipe)?;
     let devices = device.chosen(&recipe)?;
     let contract = contract(&recipe, told.preprocessing.as_deref())?;
@@ -131,12 +163,14 @@ fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
         normalise: &normalise,
         devices: &devices,
     };
-    let arms = ablate(&training, |without| match without {
-        Some(name) => eprintln!("training without {name}"),
-        None => eprintln!("training by the whole recipe"),
-    })?;
-    std::fs::write(out, serde_json::to_vec_pretty(&arms)?)
-        .with_context(|| format!("{} cannot be written", out.display()))?;
+    said_parts(&recipe, &parts);
+    let arms = ablate(
+        &training,
+        &mut Kept {
+            file: out,
+            recipe: &recipe,
+        },
+    )?;
     print!("{}", table(&arms, &recipe.labels));
     Ok(())
 }

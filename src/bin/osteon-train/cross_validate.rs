@@ -9,19 +9,22 @@ use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
 use osteon::runtime::Device;
 use osteon::train::assess::folds::{Answered, Fold, by_group, by_site, others, summary};
-use osteon::train::data::index::{Labelled, rows};
-use osteon::train::data::{Fractions, Split};
+use osteon::train::assess::presence::Presence;
+use osteon::train::data::delimited::delimited;
+use osteon::train::data::index::Labelled;
+use osteon::train::data::labels::Part;
+use osteon::train::data::{Fractions, Split, SplitError};
 use osteon::train::export::temperatures;
 use osteon::train::learn::fit::predict;
-use osteon::train::learn::{Engine, Recipe, Start};
-use osteon::train::run::{RunFolder, Source};
+use osteon::train::learn::{Engine, FitError, Recipe, Start};
+use osteon::train::run::{FoldOf, RunFolder, Source};
 
 use crate::device;
-use crate::fit::{Parts, Told, contract, read, read_recipe, started, train};
+use crate::fit::{Parts, Table, Told, contract, read, read_recipe, started, train};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  osteon-train cross-validate --labels images.csv --recipe fit.json --out runs/folds --folds 5\n  osteon-train cross-validate --labels images.csv --recipe fit.json --out runs/sites --by site\n\nEach fold is a run of its own in --out. Stopped, by whatever it was, the same command goes on. The runs can answer together: export --run runs/folds/1 --run runs/folds/2 ..."
+    after_help = "Examples:\n  osteon-train cross-validate --labels images.csv --recipe fit.json --out runs/folds --folds 5\n  osteon-train cross-validate --labels images.csv --recipe fit.json --out runs/sites --by site\n\nEach fold is a run of its own in --out; the test part of a column split takes part in none. Stopped, by whatever it was, the same command goes on. The runs can answer together: export --run runs/folds/1 --run runs/folds/2 ..."
 )]
 pub(crate) struct Arguments {
     /// The CSV; image files are relative to it
@@ -49,62 +52,85 @@ pub(crate) struct Arguments {
     device: device::On,
 }
 
+/// The images that take part, and who is held out in which fold.
+struct Plan {
+    /// All but the table's test part.
+    labelled: Labelled,
+    /// For each of them its place among all that could be read.
+    places: Vec<usize>,
+    /// How many images have no label of the recipe.
+    unlabelled: usize,
+    folds: Vec<Fold>,
+    /// For each of them how the images that are not in its test set are dealt out.
+    splits: Vec<Split>,
+}
+
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut recipe = read_recipe(&arguments.recipe)?;
     let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
-    let labelled = read(&arguments.labels, &recipe, &contract)?;
-    let samples = &labelled.samples;
-    let folds = match &arguments.by {
-        Some(column) => {
-            let sites = values(&arguments.labels, column, &labelled)?;
-            by_site(&labelled.groups, &sites).map_err(anyhow::Error::msg)?
-        }
-        None => by_group(
-            samples,
-            &labelled.groups,
-            usize::from(arguments.folds),
-            recipe.seed,
-        )?,
-    };
+    let all = Plan::of(arguments, &recipe, &contract)?;
     let source = Source::of(&arguments.labels, arguments.validation)?;
     let mut answered = Vec::new();
-    for (place, fold) in folds.iter().enumerate() {
+    for (place, fold) in all.folds.iter().enumerate() {
         eprintln!(
             "fold {} of {}: {} images left out",
             place + 1,
-            folds.len(),
+            all.folds.len(),
             fold.test.len()
         );
-        let told = told(
-            &arguments.out.join((place + 1).to_string()),
-            &recipe,
-            &contract,
-            &source,
-            &start,
-        )?;
-        if !told.run.is_finished() {
-            train(
-                &told,
-                parts(&labelled, fold, &told)?,
-                &devices,
-                Duration::from_mins(5),
-            )?;
+        let own = Source {
+            fold: Some(FoldOf {
+                number: place + 1,
+                folds: all.folds.len(),
+                by: arguments.by.clone(),
+            }),
+            ..source.clone()
+        };
+        let folder = arguments.out.join((place + 1).to_string());
+        let told = told(&folder, &recipe, &contract, &own, &start)?;
+        let logits = if told.run.is_finished() {
+            all.answers(&told, fold, devices.first)?
+        } else {
+            match train(&told, all.parts(place), &devices, Duration::from_mins(5)) {
+                Ok(()) => all.answers(&told, fold, devices.first)?,
+                Err(error) => Err(diverged(error)?),
+            }
+        };
+        if let Err(reason) = &logits {
+            eprintln!("fold {} has no figures: {reason}", place + 1);
         }
-        answered.push(answers(&told, &labelled, fold, devices.first)?);
+        answered.push(Answered {
+            fold: fold.clone(),
+            logits,
+        });
     }
     let bootstrap = Bootstrap {
         seed: recipe.seed,
         ..Bootstrap::default()
     };
-    let summary = summary(&recipe.heads(), samples, &answered, bootstrap);
+    let summary = summary(&recipe.heads(), &all.labelled.samples, &answered, bootstrap);
     let path = arguments.out.join("summary.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&summary)?)
         .with_context(|| format!("{} cannot be written", path.display()))?;
     print!("{}", summary.table());
+    let without = summary.problems().len();
+    ensure!(
+        without == 0,
+        "{without} of {} folds have no figures",
+        answered.len()
+    );
     Ok(())
+}
+
+/// What one fold's numbers came to, which says nothing of the other folds; all else stops them, too.
+fn diverged(error: anyhow::Error) -> anyhow::Result<String> {
+    match error.downcast_ref() {
+        Some(FitError::Diverged { .. } | FitError::NothingToValidate) => Ok(error.to_string()),
+        _ => Err(error),
+    }
 }
 
 /// A new run, or the one that is there already and was told the same.
@@ -143,67 +169,165 @@ fn told(
     })
 }
 
-fn parts(labelled: &Labelled, fold: &Fold, told: &Told) -> anyhow::Result<Parts> {
-    let rest = others(fold, labelled.samples.len());
-    let own = labelled.samples.select(&rest);
-    let fractions = Fractions {
-        train: 1.0 - told.source.validation,
-        validation: told.source.validation,
-        test: 0.0,
-    };
-    let groups: Vec<String> = rest.iter().map(|place| labelled.groups[*place].clone()).collect();
-    let split = Split::new(&groups, &own.labels, fractions, told.recipe.seed)?;
-    Ok(Parts {
-        train: own.select(&split.train),
-        validation: own.select(&split.validation),
-        places: split.validation.iter().map(|place| rest[*place]).collect(),
-        unreadable_images: labelled.unreadable.len(),
-    })
+impl Plan {
+    /// Reads the images, and looks whether each fold can have figures before the first of them trains.
+    fn of(arguments: &Arguments, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Self> {
+        let Table { labelled, unlabelled } = read(&arguments.labels, recipe, contract)?;
+        let is_test = |place: &usize| labelled.splits[*place] == Some(Part::Test);
+        let (test, places): (Vec<usize>, Vec<usize>) = (0..labelled.samples.len()).partition(is_test);
+        let parts = Split {
+            train: places.clone(),
+            validation: Vec::new(),
+            test,
+        };
+        parts.check(&labelled.groups)?;
+        let labelled = match parts.test.len() {
+            0 => labelled,
+            test => {
+                eprintln!("{test} images are the test part of the table's split: they take part in no fold");
+                labelled.select(&places)
+            }
+        };
+        let folds = match &arguments.by {
+            Some(column) => {
+                let sites = values(&arguments.labels, column, &labelled)?;
+                by_site(&labelled.groups, &sites).map_err(anyhow::Error::msg)?
+            }
+            None => by_group(
+                &labelled.samples,
+                &labelled.groups,
+                usize::from(arguments.folds),
+                recipe.seed,
+            )?,
+        };
+        let splits = folds
+            .iter()
+            .map(|fold| split(&labelled, fold, arguments.validation, recipe.seed))
+            .collect::<Result<_, _>>()?;
+        let all = Self {
+            labelled,
+            places,
+            unlabelled,
+            folds,
+            splits,
+        };
+        let problems = all.problems(recipe);
+        ensure!(
+            problems.is_empty(),
+            "not every fold can have figures: {}: choose fewer folds, hold more out in each (--validation), or find more such images",
+            problems.join("; ")
+        );
+        Ok(all)
+    }
+
+    /// Why folds could have no figures, however their trainings end.
+    fn problems(&self, recipe: &Recipe) -> Vec<String> {
+        let samples = &self.labelled.samples;
+        let mut problems = Vec::new();
+        for (fold, split) in self.folds.iter().zip(&self.splits) {
+            let mut said = |reason: &str| problems.push(format!("fold {}: {reason}", fold.name));
+            if fold.test.is_empty() {
+                said("no patient is left for its test set");
+            }
+            let cases = split.validation.iter();
+            let cases = cases.map(|place| {
+                (
+                    samples.labels[*place].as_slice(),
+                    samples.patients[*place].as_str(),
+                )
+            });
+            for reason in Presence::of(&recipe.heads(), &cases).uncalibrated() {
+                said(&reason);
+            }
+        }
+        problems
+    }
+
+    /// The images of the training of the fold at `place`.
+    fn parts(&self, place: usize) -> Parts {
+        let (split, samples) = (&self.splits[place], &self.labelled.samples);
+        Parts {
+            train: samples.select(&split.train),
+            validation: samples.select(&split.validation),
+            places: split.validation.iter().map(|place| self.places[*place]).collect(),
+            unreadable_images: self.labelled.unreadable.len(),
+            unlabelled_images: self.unlabelled,
+        }
+    }
+
+    /// What a fold's network says of the images that it never saw, on the scale of calibrated probabilities; or why that scale is unknown.
+    fn answers(
+        &self,
+        told: &Told,
+        fold: &Fold,
+        device: Device,
+    ) -> anyhow::Result<Result<Vec<Vec<f64>>, String>> {
+        let Told {
+            run,
+            recipe,
+            contract,
+            ..
+        } = told;
+        let (record, weights) = run.outcome()?;
+        let heads = recipe.heads();
+        let temperatures = match temperatures(&heads, &record.validation) {
+            Ok(temperatures) => temperatures,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let engine = Engine::on(device, &recipe.graph()?, &weights, recipe.threads)?;
+        let normalise = |plane: &_| contract.tensor(plane);
+        let test = self.labelled.samples.select(&fold.test);
+        let answers = predict(&engine, &heads, &test, &normalise, recipe.batch)?;
+        let scaled = |row: &Vec<f64>| {
+            row.iter()
+                .zip(&temperatures)
+                .map(|(logit, own)| logit / own)
+                .collect()
+        };
+        Ok(Ok(answers.logits.iter().map(scaled).collect()))
+    }
 }
 
-/// What a fold's network says of the images that it never saw, on the scale of calibrated probabilities.
-fn answers(told: &Told, labelled: &Labelled, fold: &Fold, device: Device) -> anyhow::Result<Answered> {
-    let Told {
-        run,
-        recipe,
-        contract,
-        ..
-    } = told;
-    let (record, weights) = run.outcome()?;
-    let heads = recipe.heads();
-    let engine = Engine::on(device, &recipe.graph()?, &weights, recipe.threads)?;
-    let normalise = |plane: &_| contract.tensor(plane);
-    let test = labelled.samples.select(&fold.test);
-    let answers = predict(&engine, &heads, &test, &normalise, recipe.batch)?;
-    let temperatures = temperatures(&heads, &record.validation).map_err(anyhow::Error::msg)?;
-    let scaled = |row: &Vec<f64>| {
-        row.iter()
-            .zip(&temperatures)
-            .map(|(logit, own)| logit / own)
-            .collect()
+/// Deals out what is in no test set of `fold`: for the gradient, and for the choice of the epoch.
+fn split(labelled: &Labelled, fold: &Fold, validation: f64, seed: u64) -> Result<Split, SplitError> {
+    let rest = others(fold, labelled.samples.len());
+    let fractions = Fractions {
+        train: 1.0 - validation,
+        validation,
+        test: 0.0,
     };
-    Ok(Answered {
-        fold: fold.clone(),
-        logits: answers.logits.iter().map(scaled).collect(),
+    let own = |place: &usize| {
+        (
+            labelled.groups[*place].clone(),
+            labelled.samples.labels[*place].clone(),
+        )
+    };
+    let (groups, labels): (Vec<String>, Vec<Vec<f32>>) = rest.iter().map(own).unzip();
+    let split = Split::new(&groups, &labels, fractions, seed)?;
+    let among_all = |places: Vec<usize>| places.into_iter().map(|place| rest[place]).collect();
+    Ok(Split {
+        train: among_all(split.train),
+        validation: among_all(split.validation),
+        test: Vec::new(),
     })
 }
 
 /// The cells of a column for the images that could be read.
 fn values(csv: &Path, column: &str, labelled: &Labelled) -> anyhow::Result<Vec<String>> {
-    let mut reader = csv::Reader::from_path(csv)?;
+    let mut reader = delimited(csv)?.from_path(csv)?;
     let header = reader.headers()?.clone();
     let place = |name: &str| {
-        let place = header.iter().position(|present| present == name);
+        let place = header.iter().position(|present| present.trim() == name);
         place.with_context(|| format!("{} has no column {name}", csv.display()))
     };
     let wanted = place(column)?;
     let mut cells = HashMap::new();
-    for (record, row) in reader.records().zip(rows(csv, &[], &[])?) {
+    for record in reader.records() {
         let record = record?;
-        let cell = record.get(wanted).unwrap_or_default().trim();
-        cells.insert(row.file, cell.to_owned());
+        let line = record.position().map_or(0, csv::Position::line);
+        cells.insert(line, record.get(wanted).unwrap_or_default().trim().to_owned());
     }
-    let of = |file: &PathBuf| cells.get(file).cloned().filter(|cell| !cell.is_empty());
-    let known: Option<Vec<String>> = labelled.files.iter().map(of).collect();
+    let of = |line: &u64| cells.get(line).cloned().filter(|cell| !cell.is_empty());
+    let known: Option<Vec<String>> = labelled.lines.iter().map(of).collect();
     known.with_context(|| format!("{column} is empty for some images: each must have one"))
 }

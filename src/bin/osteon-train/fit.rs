@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use osteon::finding::Task;
 use osteon::image::Plane;
 use osteon::image::preprocess::Preprocessing;
+use osteon::train::assess::presence::Presence;
 use osteon::train::data::augment::mirrored;
-use osteon::train::data::columns::Kind;
-use osteon::train::data::index::{Labelled, load, rows};
+use osteon::train::data::index::{Labelled, labelled_rows, load};
 use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::engine::device::Devices;
 use osteon::train::learn::fit::predict;
@@ -88,12 +89,11 @@ fn matching(text: &str) -> Result<Matching, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (told, devices) = if arguments.resume {
+    let (told, parts, devices) = if arguments.resume {
         resumed(arguments)?
     } else {
         begun(arguments)?
     };
-    let parts = held_out(&told.source, &told.recipe, &told.contract)?;
     train(
         &told,
         parts,
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
+fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Parts, Devices)> {
     let (Some(labels), Some(path)) = (&arguments.labels, &arguments.recipe) else {
         bail!("--labels and --recipe are needed");
     };
@@ -122,10 +122,21 @@ fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
         });
     }
     recipe.check()?;
+    RunFolder::vacant(&arguments.out)?;
     let devices = arguments.device.chosen(&recipe)?;
     let start = started(&mut recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
     let source = Source::of(labels, arguments.validation)?;
+    // a table that cannot be used leaves no folder behind
+    let parts = held_out(&source, &recipe, &contract)?;
+    let lacking = Presence::of_samples(&recipe.heads(), &parts.validation).uncalibrated();
+    if !lacking.is_empty() {
+        said_parts(&recipe, &parts);
+        bail!(
+            "no package could come of it, because {}: hold more patients out (--validation), find more such images, or leave the question out of the recipe",
+            lacking.join("; ")
+        );
+    }
     let (run, lock) = RunFolder::begin(&arguments.out, &recipe, &contract, &source, &start)?;
     let told = Told {
         run,
@@ -134,7 +145,7 @@ fn begun(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
         contract,
         source,
     };
-    Ok((told, devices))
+    Ok((told, parts, devices))
 }
 
 /// Where a training by `recipe` starts. The recipe keeps the file's name and digest only: what is written down names no folder of this
@@ -149,7 +160,7 @@ pub(crate) fn started(recipe: &mut Recipe) -> anyhow::Result<Start> {
     Ok(start)
 }
 
-fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
+fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Parts, Devices)> {
     let (out, moved) = (&arguments.out, arguments.labels.as_deref());
     let run = RunFolder { path: out.to_owned() };
     ensure!(
@@ -158,10 +169,20 @@ fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
         out.display()
     );
     let (recipe, contract) = run.told().context("there is nothing to go on with")?;
+    let source = run.source()?;
+    if let Some(fold) = &source.fold {
+        bail!(
+            "{} is a fold of a cross-validation, and its patients are others than those that fit would hold out: go on by the command that began it, osteon-train cross-validate {} with its --labels, --recipe and --out",
+            out.display(),
+            match &fold.by {
+                Some(column) => format!("--by {column}"),
+                None => format!("--folds {}", fold.folds),
+            }
+        );
+    }
     let devices = arguments.device.chosen(&recipe)?;
     let lock = run.lock()?;
-    let source = run
-        .source()?
+    let source = source
         .found(moved)
         .context("the training cannot go on (--labels says where its table was moved to)")?;
     if moved.is_some() {
@@ -175,6 +196,7 @@ fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
         ),
         None => eprintln!("stopped before its first checkpoint: from the beginning"),
     }
+    let parts = held_out(&source, &recipe, &contract)?;
     let told = Told {
         run,
         _lock: lock,
@@ -182,7 +204,7 @@ fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Devices)> {
         contract,
         source,
     };
-    Ok((told, devices))
+    Ok((told, parts, devices))
 }
 
 /// Trains, or goes on with what was trained before, and puts what came of it into the run.
@@ -194,17 +216,14 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         source,
         ..
     } = told;
+    said_parts(recipe, &parts);
     let Parts {
         train,
         validation,
         places,
         unreadable_images,
+        unlabelled_images,
     } = parts;
-    eprintln!(
-        "{} images for training, {} of other patients held out",
-        train.len(),
-        validation.len()
-    );
     let normalise = |plane: &_| contract.tensor(plane);
     let mut log = run.log()?;
     let mut progress = (TerminalProgress::new(recipe), &mut log);
@@ -240,6 +259,7 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         training_images: train.len(),
         validation_images: validation.len(),
         unreadable_images,
+        unlabelled_images: Some(unlabelled_images),
     };
     run.finish(
         &outcome,
@@ -253,6 +273,21 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
     Ok(())
 }
 
+/// Says how many images and patients of each answer train and are held out.
+pub(crate) fn said_parts(recipe: &Recipe, parts: &Parts) {
+    let (train, held_out) = (&parts.train, &parts.validation);
+    eprintln!(
+        "{} images for training, {} of other patients held out",
+        train.len(),
+        held_out.len()
+    );
+    let [train, held_out] = [train, held_out].map(|part| Presence::of_samples(&recipe.heads(), part));
+    eprint!(
+        "{}",
+        Presence::table(&[("training", &train), ("held out", &held_out)])
+    );
+}
+
 /// The images of a training.
 pub(crate) struct Parts {
     /// For the gradient.
@@ -263,19 +298,32 @@ pub(crate) struct Parts {
     pub(crate) places: Vec<usize>,
     /// How many could not be read.
     pub(crate) unreadable_images: usize,
+    /// How many have no label of the recipe.
+    pub(crate) unlabelled_images: usize,
 }
 
 /// Reads the images and holds patients out.
 pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Parts> {
-    let labelled = read(&source.labels, recipe, contract)?;
+    let Table { labelled, unlabelled } = read(&source.labels, recipe, contract)?;
     let samples = &labelled.samples;
-    let columns = recipe.heads().columns();
-    let findings = columns.iter().all(|column| column.kind == Kind::Finding);
-    let lone = lone_classes(&labelled.groups, &samples.labels);
-    for LoneClass { label, present } in lone.into_iter().filter(|_| findings) {
-        let (name, class) = (&recipe.labels[label], u8::from(present));
+    for LoneClass { label, present } in lone_classes(&labelled.groups, &samples.labels) {
+        let heads = recipe.heads();
+        let Some(placed) = heads.placed().find(|placed| placed.labels.contains(&label)) else {
+            continue;
+        };
+        let (name, value) = match placed.head.task {
+            Task::Binary | Task::Multilabel => (&recipe.labels[label], u8::from(present).to_string()),
+            Task::Multiclass | Task::Ordinal if present => (&placed.head.name, recipe.labels[label].clone()),
+            _ => continue,
+        };
         eprintln!(
-            "label {name}: one patient alone has the value {class}, which cannot be in training and in validation"
+            "label {name}: one patient alone has the value {value}, which cannot be in training and in validation"
+        );
+    }
+    let elsewhere = labelled.splits.iter().filter(|part| part.is_none()).count();
+    if elsewhere > 0 && elsewhere < samples.len() {
+        eprintln!(
+            "{elsewhere} images are of patients of whom the column split says nothing: they are for training"
         );
     }
     let split = Split::given(
@@ -290,6 +338,7 @@ pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessin
         validation: samples.select(&split.validation),
         places: split.validation,
         unreadable_images: labelled.unreadable.len(),
+        unlabelled_images: unlabelled,
     })
 }
 
@@ -318,9 +367,30 @@ pub(crate) fn contract(recipe: &Recipe, path: Option<&Path>) -> anyhow::Result<P
     Ok(contract)
 }
 
-/// Reads a labelled folder with a bar, and says what could not be read.
-pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Labelled> {
-    let rows = rows(csv, &recipe.heads().columns(), &[])?;
+/// What a recipe's training has of a table.
+pub(crate) struct Table {
+    /// The images with a label of the recipe.
+    pub(crate) labelled: Labelled,
+    /// How many have none, and were not read.
+    pub(crate) unlabelled: usize,
+}
+
+/// Reads those images of a table that have a label of the recipe, with a bar, and says what is left out.
+pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> anyhow::Result<Table> {
+    let (rows, unlabelled) = labelled_rows(csv, &recipe.heads().columns())?;
+    if unlabelled > 0 {
+        eprintln!(
+            "{} of {} images have a label of this recipe: the others are left out",
+            rows.len(),
+            rows.len() + unlabelled
+        );
+    }
+    let alone = rows.iter().filter(|row| row.without_patient).count();
+    if alone > 0 {
+        eprintln!(
+            "{alone} images have no patient: each counts as a patient of its own, and one patient's images may come to stand on both sides of the split; fill the column patient"
+        );
+    }
     let progress = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || progress.inc(1))?;
     progress.finish_and_clear();
@@ -328,7 +398,7 @@ pub(crate) fn read(csv: &Path, recipe: &Recipe, contract: &Preprocessing) -> any
         eprintln!("left out: {}: {cause}", file.display());
     }
     check_parts(csv, recipe, &labelled.samples)?;
-    Ok(labelled)
+    Ok(Table { labelled, unlabelled })
 }
 
 /// Where flips are by body part, the table has to say what images show.

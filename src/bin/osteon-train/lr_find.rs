@@ -47,6 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.lowest > 0.0 && arguments.lowest < arguments.highest && arguments.highest.is_finite(),
         "--lowest and --highest must be above 0, the lower one first"
     );
+    let folder = &arguments.out;
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let recipe = read_recipe(&arguments.recipe)?;
     let devices = arguments.device.chosen(&recipe)?;
     let contract = contract(&recipe, arguments.preprocessing.as_deref())?;
@@ -66,8 +68,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         steps: usize::from(arguments.steps),
     };
     let curve = training.find_rate(None, range)?;
-    let folder = &arguments.out;
-    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     std::fs::write(folder.join("lr-find.json"), serde_json::to_vec_pretty(&curve)?)?;
     draw(&[curve.chart()], &folder.join("lr-find.svg"))?;
     for (name, rate) in [("valley", curve.valley), ("steepest", curve.steepest)] {

@@ -73,6 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let chosen = Chosen {
         model: model.reference(),
         rule: model.manifest.study.clone(),
+        questions: model.manifest.questions(),
     };
     let replay = replay(&store, &inference, &chosen, &row).await?;
     say(&row, &chosen, &replay, arguments.tolerance);

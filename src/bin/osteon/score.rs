@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use osteon::finding::{Gate, InstanceResult, IntendedUseCheck, Outcome, Reading, Verdict};
 use osteon::image::heatmap::Explanation;
+use osteon::inference::catalog::Basis;
 use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, Settings};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
     /// DICOM, PNG or JPEG files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The model [default: the first of the folder]
+    /// The model [default: the only one of the folder]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Folder of models
@@ -56,10 +57,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let inference = Inference::new(settings, Metrics::new()?)?;
     inference.load(&arguments.models, &runtime);
-    let model = match (&arguments.model, inference.default_model()) {
-        (Some(name), _) => name.clone(),
-        (None, Some(model)) => model.name,
-        (None, None) => anyhow::bail!(inference.catalog().not_ready().unwrap_or_default()),
+    let model = match &arguments.model {
+        Some(name) => name.clone(),
+        None => only_model(&inference)?,
     };
 
     let mut all_scored = true;
@@ -95,6 +95,29 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(2)
     })
+}
+
+/// The model, where there is no choice to make.
+fn only_model(inference: &Inference) -> anyhow::Result<String> {
+    if let Some(chosen) = inference.catalog().study_model()
+        && chosen.basis == Basis::Unset
+    {
+        let mut names: Vec<String> = inference
+            .catalog()
+            .index()
+            .into_iter()
+            .map(|package| package.name)
+            .collect();
+        names.dedup();
+        anyhow::bail!(
+            "there are several models: name one with --model ({})",
+            names.join(", ")
+        );
+    }
+    let served = inference
+        .study_model()
+        .map_err(|fault| anyhow::anyhow!(fault.message))?;
+    Ok(served.manifest.name.clone())
 }
 
 /// `heat.png` for `a/image.dcm` is `image-heat.png` in the heat map's folder.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -37,14 +38,9 @@ pub(super) async fn infer(
     body: Body,
 ) -> Result<Response, ProtocolError> {
     // first of all: whoever is refused while still sending does not hear why; how urgent it is stands in the body
-    let body = body::read(
-        &headers,
-        body,
-        app.limits.body_bytes,
-        &app.intake,
-        Priority::Routine,
-    )
-    .await?;
+    let began = Instant::now();
+    let intake = app.intake.of(&caller.0);
+    let body = body::read(&headers, body, app.limits.body_bytes, &intake, Priority::Routine).await?;
     let json = header_length(&headers)?;
     let model = address.find(&app)?;
     let mut request = parse(&model, body, json).await?;
@@ -53,7 +49,7 @@ pub(super) async fn infer(
     let call = Call {
         priority: request.priority,
         client: caller.0,
-        deadline: request.timeout,
+        deadline: request.timeout.map(|all| all.saturating_sub(began.elapsed())),
     };
     let (intended_use, device, columns) = match request.input {
         Input::Tensors(tensors) => {
@@ -175,8 +171,9 @@ async fn of_tensors(
         inferred.push(result.map_err(|fault| of_image(index, fault))?);
     }
     let device = named(inferred.iter().map(|inferred| inferred.device.to_string()));
-    let columns = columns(asked, |source| {
-        let row = |(index, inferred)| of_tensor(inferred, source).map_err(|fault| of_image(index, fault));
+    let columns = columns(asked, |source, name| {
+        let row =
+            |(index, inferred)| of_tensor(inferred, source, name).map_err(|fault| of_image(index, fault));
         inferred.iter().enumerate().map(row).collect()
     })?;
     Ok((device, columns))
@@ -217,7 +214,7 @@ async fn of_files(
     } else {
         "met"
     };
-    let columns = columns(asked, |source| {
+    let columns = columns(asked, |source, _| {
         let Source::Head(head) = source else {
             return Err(broken().into());
         };
@@ -230,11 +227,14 @@ async fn of_files(
 
 fn columns(
     asked: Vec<(Asked, Source)>,
-    rows: impl Fn(Source) -> Result<Vec<Row>, ProtocolError>,
+    rows: impl Fn(Source, &str) -> Result<Vec<Row>, ProtocolError>,
 ) -> Result<Vec<Column>, ProtocolError> {
     asked
         .into_iter()
-        .map(|(asked, source)| Ok(Column::of(asked.name, asked.binary, rows(source)?)))
+        .map(|(asked, source)| {
+            let rows = rows(source, &asked.name)?;
+            Ok(Column::of(asked.name, asked.binary, rows))
+        })
         .collect()
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn config(State(app): State<App>, At(address): At) -> Result<Js
         "name": model.manifest.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
-        "max_batch_size": MOST_IMAGES,
+        "max_batch_size": MOST_IMAGES.min(app.inference.most_of_a_client()),
         "input": [
             { "name": contract.tensor, "data_type": "TYPE_FP32", "dims": contract.input_shape(), "optional": true },
             { "name": DICOM, "data_type": "TYPE_STRING", "dims": [1], "optional": true },

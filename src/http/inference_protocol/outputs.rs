@@ -105,8 +105,19 @@ impl Row {
 /// What a network said of one image, for one output.
 ///
 /// # Errors
-/// `not-a-probability` or `out-of-range` where a head's numbers are no answer: such a number is never a score.
-pub(super) fn of_tensor(inferred: &Inferred, source: Source) -> Result<Row, Fault> {
+/// `not-a-probability` or `out-of-range` where a head's numbers are no answer, and `not-finite` where the network's own are none: such a
+/// number is never a score.
+pub(super) fn of_tensor(inferred: &Inferred, source: Source, name: &str) -> Result<Row, Fault> {
+    let row = row(inferred, source)?;
+    if row.values.iter().all(|value| value.is_finite()) {
+        return Ok(row);
+    }
+    let message =
+        format!("the network's output {name} holds what is no finite number, so there is no answer");
+    Err(Fault::new(FaultKind::Internal, "not-finite", message))
+}
+
+fn row(inferred: &Inferred, source: Source) -> Result<Row, Fault> {
     let head = |index: usize| inferred.prediction.heads.get(index).ok_or_else(missing);
     Ok(match source {
         Source::Head(index) => {

@@ -7,15 +7,17 @@ mod fingerprint;
 mod repository;
 mod shelf;
 mod state;
+mod study_model;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use repository::RepositorySettings;
 pub(super) use repository::{Patience, Repository};
 pub use state::{Indexed, Rejected, State};
+pub use study_model::{Basis, StudyModel};
 pub use versions::Versions;
 
 use super::served::ServedModel;
@@ -43,8 +45,13 @@ struct Contents {
     loaded: bool,
     /// Why the folder cannot be looked at.
     fault: Option<String>,
+    /// Networks that are no packages.
+    undescribed: Vec<Rejected>,
     models: Served,
     packages: Vec<Indexed>,
+    /// Once the server was ready: the models that have served. A new one that fails makes those wait for nothing.
+    waited_for: Option<BTreeSet<String>>,
+    study_model: Option<StudyModel>,
 }
 
 impl Contents {
@@ -56,6 +63,10 @@ impl Contents {
                 .iter()
                 .rev()
                 .filter(|package| !self.models.contains_key(&package.name))
+                .filter(|package| {
+                    let waited_for = self.waited_for.as_ref();
+                    waited_for.is_none_or(|served| served.contains(&package.name))
+                })
         };
         if let Some(package) = unserved().find(|package| package.state == State::Failed) {
             let reason = package.reason.as_deref().unwrap_or_default();
@@ -69,6 +80,27 @@ impl Contents {
                 package.name
             )
         })
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        if !self.loaded {
+            return Some("the models are being loaded and proven".to_owned());
+        }
+        if let Some(reason) = self.missing() {
+            return Some(reason);
+        }
+        if self.models.is_empty() {
+            let reason = "there is no model: put a package into <models>/<name>/<version>/, or load one that was unloaded";
+            let undescribed = self.undescribed.first();
+            let undescribed = undescribed.map(|one| format!("{}: {}", one.package, one.reason));
+            return Some(
+                self.fault
+                    .clone()
+                    .or(undescribed)
+                    .unwrap_or_else(|| reason.to_owned()),
+            );
+        }
+        None
     }
 }
 
@@ -151,29 +183,23 @@ impl Catalog {
                 since: None,
             });
             folder
+                .chain(contents.undescribed.iter().cloned())
                 .chain(contents.packages.iter().filter_map(Indexed::rejected))
                 .collect()
         })
     }
 
+    /// The model that scores stored studies, whether it is served or not.
+    #[must_use]
+    pub fn study_model(&self) -> Option<StudyModel> {
+        self.read(|contents| contents.study_model.clone())
+    }
+
     /// Why requests cannot be served yet, or at all; `None` when every model that has packages has one that serves, and there is
-    /// one. A new version that fails takes nothing away while an older one serves.
+    /// one. A new version that fails takes nothing away while an older one serves, nor does a new model once the server was ready.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        self.read(|contents| {
-            if !contents.loaded {
-                return Some("the models are being loaded and proven".to_owned());
-            }
-            if let Some(reason) = contents.missing() {
-                return Some(reason);
-            }
-            if contents.models.is_empty() {
-                let reason =
-                    "there is no model: put a package into <models>/<name>/<version>/, or load one that was unloaded";
-                return Some(contents.fault.clone().unwrap_or_else(|| reason.to_owned()));
-            }
-            None
-        })
+        self.read(Contents::not_ready)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {

@@ -8,11 +8,13 @@ use std::time::{Instant, SystemTime};
 
 use super::fingerprint::look;
 use super::shelf::{Candidate, Shelf};
-use super::state::State;
+use super::state::{Rejected, State};
+use super::study_model::StudyModel;
 use super::versions::{Versions, Wanted};
 use super::{Catalog, Contents, Settings};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::served::ServedModel;
+use crate::model::package::UNDESCRIBED;
 use crate::model::{Package, Policy, Stage};
 use crate::runtime::Runtime;
 use crate::runtime::proof::{Unproven, prove_on};
@@ -29,6 +31,8 @@ pub struct RepositorySettings {
     pub pins: BTreeMap<String, BTreeSet<u32>>,
     /// What a package has to be.
     pub policy: Policy,
+    /// The model that scores stored studies, where it is named.
+    pub study_model: Option<String>,
 }
 
 impl From<&Path> for RepositorySettings {
@@ -62,7 +66,13 @@ struct Inside {
     /// What was served, and may still be answering.
     draining: Vec<(String, u32, Weak<ServedModel>)>,
     fault: Option<String>,
+    /// Networks that are no packages, and what is wrong with them.
+    undescribed: Vec<Rejected>,
     loaded: bool,
+    /// Models of which a version has served.
+    served: BTreeSet<String>,
+    was_ready: bool,
+    study_model: Option<StudyModel>,
 }
 
 /// Whether what is new is tried at once, or when the next look finds it the same.
@@ -94,7 +104,11 @@ impl Repository {
                 shelf: Shelf::new(wanted),
                 draining: Vec::new(),
                 fault: None,
+                undescribed: Vec::new(),
                 loaded: false,
+                served: BTreeSet::new(),
+                was_ready: false,
+                study_model: None,
             }),
         }
     }
@@ -171,11 +185,39 @@ impl Repository {
             }
             Err(error) => Some(error.to_string()),
         };
+        if fault.is_none() {
+            self.see_undescribed(inside);
+        }
         if fault != inside.fault {
             if let Some(reason) = &fault {
                 tracing::error!(reason, "models.unreadable");
             }
             inside.fault = fault;
+        }
+    }
+
+    /// What lies there as for another server is said once: nobody would know why it is not served.
+    fn see_undescribed(&self, inside: &mut Inside) {
+        let models = &self.settings.models;
+        // the folder was read a moment ago
+        let folders = Package::undescribed(models).unwrap_or_default();
+        let seen = folders.iter().map(|folder| {
+            let place = folder.strip_prefix(models).unwrap_or(folder);
+            place.display().to_string()
+        });
+        let before: Vec<Rejected> = std::mem::take(&mut inside.undescribed);
+        for package in seen {
+            let known = before.iter().find(|known| known.package == package);
+            let rejected = known.cloned().unwrap_or_else(|| {
+                tracing::warn!(package, reason = UNDESCRIBED, "model.undescribed");
+                Rejected {
+                    package,
+                    stage: Some(Stage::Digest),
+                    reason: UNDESCRIBED.to_owned(),
+                    since: Some(SystemTime::now()),
+                }
+            });
+            inside.undescribed.push(rejected);
         }
     }
 
@@ -237,14 +279,39 @@ impl Repository {
         served
     }
 
+    /// Which model scores stored studies, said where it is another than before.
+    fn choose(&self, inside: &mut Inside) {
+        let named = self.settings.study_model.as_deref();
+        let before = inside.study_model.take();
+        let chosen = StudyModel::choose(named, &inside.shelf.models(), before.as_ref());
+        if chosen != before
+            && let Some(chosen) = &chosen
+        {
+            match chosen.doubt() {
+                Some(reason) => tracing::warn!(model = chosen.name, reason, "models.study_model"),
+                None => tracing::info!(model = chosen.name, "models.study_model"),
+            }
+        }
+        inside.study_model = chosen;
+    }
+
     /// Exchanges what requests see.
     fn show(&self, inside: &mut Inside) {
+        self.choose(inside);
+        let models = inside.shelf.serving();
+        let known = inside.shelf.models();
+        inside.served.extend(models.keys().cloned());
+        inside.served.retain(|name| known.contains(name));
         let contents = Contents {
             loaded: inside.loaded,
             fault: inside.fault.clone(),
-            models: inside.shelf.serving(),
+            undescribed: inside.undescribed.clone(),
+            models,
             packages: inside.shelf.index(),
+            waited_for: inside.was_ready.then(|| inside.served.clone()),
+            study_model: inside.study_model.clone(),
         };
+        inside.was_ready |= contents.not_ready().is_none();
         let before = self.catalog.all();
         let states: Vec<(String, u32, &'static str)> = contents
             .packages

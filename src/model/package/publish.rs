@@ -72,13 +72,14 @@ impl Staged {
         folder.join(&self.name).join(self.version.to_string())
     }
 
-    /// Puts it in its place, in one step where the file system can exchange folders (one that is replaced was seen to be old or new,
-    /// never missing); otherwise what is replaced is moved away a moment before.
+    /// Checks all of it where it lies, and puts it in its place: in one step where the file system can exchange folders (one that is
+    /// replaced was seen to be old or new, never missing); otherwise what is replaced is moved away a moment before.
     ///
     /// # Errors
-    /// [`PackageError`]; what is there stays then.
+    /// [`PackageError`]; then what was published before is untouched.
     pub fn publish(self) -> Result<Package, PackageError> {
         Self::check_free(&self.models, &self.name, self.version, self.replace)?;
+        let mut package = Package::open(&self.folder())?;
         let (folder, name) = (self.within(&self.models), &self.name);
         let parent = self.models.join(name);
         written(name, fs::create_dir_all(&parent))?;
@@ -90,7 +91,8 @@ impl Staged {
         written(name, placed)?;
         written(name, synchronise(&parent))?;
         written(name, synchronise(&self.models))?;
-        Package::open(&folder)
+        package.folder = folder;
+        Ok(package)
     }
 
     /// Whether a package may be published so: what is known before any work is done.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn bundle(instances: Vec<InstanceResult>, headers: &[InMemDicomObject]) -> Value {
-    let result = StudyResult::of(instances, &StudyRule::default());
+    let result = StudyResult::of(instances, &StudyRule::default(), &[]);
     fhir_bundle(&result, &identity(KEY), &sources(headers), &headers[0]).unwrap()
 }
 
@@ -235,6 +235,7 @@ fn who_is_not_stated_is_not_made_up_and_what_is_no_number_is_refused() {
     let result = StudyResult::of(
         vec![scored(&source, vec![osteoporosis(f32::NAN)])],
         &StudyRule::default(),
+        &[],
     );
     let none = fhir_bundle(&result, &identity(KEY), &[source], &headers[0]);
     assert_eq!(none.unwrap_err(), ReportError::NotFinite);

@@ -44,6 +44,7 @@ fn the_same_result_is_the_same_file_and_another_key_another_object() {
         let result = StudyResult::of(
             vec![scored(&sources[0], vec![osteoporosis(0.75)])],
             &StudyRule::default(),
+            &[],
         );
         let object = structured_report(&result, &identity(key), &sources, &headers[0]).unwrap();
         let mut file = Vec::new();
@@ -63,7 +64,7 @@ fn the_same_result_is_the_same_file_and_another_key_another_object() {
 fn a_report_names_the_one_whose_place_it_takes() {
     let headers = headers();
     let sources = sources(&headers);
-    let result = StudyResult::of(vec![refused(&sources[0])], &StudyRule::default());
+    let result = StudyResult::of(vec![refused(&sources[0])], &StudyRule::default(), &[]);
     let former = "0".repeat(64);
     let identity = Identity {
         supersedes: Some(&former),
@@ -131,7 +132,7 @@ fn what_is_no_result_gets_no_report() {
     );
     let not_a_number = report(one(vec![osteoporosis(f32::NAN)]), &headers);
     assert_eq!(not_a_number.unwrap_err(), ReportError::NotFinite);
-    let result = StudyResult::of(Vec::new(), &StudyRule::default());
+    let result = StudyResult::of(Vec::new(), &StudyRule::default(), &[]);
     let none = structured_report(&result, &identity(KEY), &[], &headers[0]);
     assert_eq!(none.unwrap_err(), ReportError::NoSource);
     let nameless = InMemDicomObject::new_empty();

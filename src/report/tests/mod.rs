@@ -89,7 +89,7 @@ fn refused(source: &SourceInstance) -> InstanceResult {
 }
 
 fn report(instances: Vec<InstanceResult>, headers: &[InMemDicomObject]) -> Result<Object, ReportError> {
-    let result = StudyResult::of(instances, &StudyRule::default());
+    let result = StudyResult::of(instances, &StudyRule::default(), &[]);
     structured_report(&result, &identity(KEY), &sources(headers), &headers[0])
 }
 

@@ -12,7 +12,7 @@ use crate::image::{Plane, Tensor};
 use crate::train::data::Samples;
 use crate::train::learn::fit::predict;
 use crate::train::learn::measure::measure;
-use crate::train::learn::{Engine, FitError, Heads, Recipe, Silent, Training};
+use crate::train::learn::{Engine, FitError, Heads, Progress, Recipe, Training};
 
 /// One training of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,38 +25,65 @@ pub struct Arm {
     pub worth: Vec<Option<Estimate>>,
 }
 
-/// Trains by the whole recipe, then without each setting in turn that is on; `told` is called before each training.
+/// Whoever watches a comparison, which may take days.
+pub trait Watch {
+    /// Before a training, the `number`th of `all`, from 1, without a setting or by the whole recipe; what it says tells how it goes.
+    fn begin(&mut self, without: Option<&str>, number: usize, all: usize) -> Box<dyn Progress>;
+    /// After each training, with all that there are until then.
+    fn done(&mut self, arms: &[Arm]) -> std::io::Result<()>;
+}
+
+/// Why there is no comparison; what was told before stays true.
+#[derive(Debug, thiserror::Error)]
+pub enum AblationError {
+    /// A training.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The watcher could not keep the figures.
+    #[error("the figures cannot be kept: {0}")]
+    Kept(#[from] std::io::Error),
+}
+
+/// Trains by the whole recipe, then without each setting in turn that is on.
 pub fn ablate<N: Fn(&Plane) -> Tensor + Sync>(
     training: &Training<'_, N>,
-    mut told: impl FnMut(Option<&str>),
-) -> Result<Vec<Arm>, FitError> {
+    watch: &mut dyn Watch,
+) -> Result<Vec<Arm>, AblationError> {
     let heads = training.recipe.heads();
     let bootstrap = Bootstrap {
         seed: training.recipe.seed,
         ..Bootstrap::default()
     };
-    told(None);
-    let whole = answers(training, training.recipe, &heads)?;
+    let settings = training.recipe.augmentation.explain().into_iter();
+    let without: Vec<_> = settings
+        .filter_map(|(name, _)| Some((name, training.recipe.augmentation.without(name)?)))
+        .collect();
+    let all = 1 + without.len();
+    let whole = answers(
+        training,
+        training.recipe,
+        &heads,
+        watch.begin(None, 1, all).as_mut(),
+    )?;
     let mut arms = vec![Arm {
         without: None,
         measures: measure(&heads, &whole, training.validation, bootstrap).of_labels,
         worth: Vec::new(),
     }];
-    for (name, _) in training.recipe.augmentation.explain() {
-        let Some(augmentation) = training.recipe.augmentation.without(name) else {
-            continue;
-        };
-        told(Some(name));
+    watch.done(&arms)?;
+    for (place, (name, augmentation)) in without.into_iter().enumerate() {
         let recipe = Recipe {
             augmentation,
             ..training.recipe.clone()
         };
-        let without = answers(training, &recipe, &heads)?;
+        let mut progress = watch.begin(Some(name), place + 2, all);
+        let without = answers(training, &recipe, &heads, progress.as_mut())?;
         arms.push(Arm {
             without: Some(name.to_owned()),
             measures: measure(&heads, &without, training.validation, bootstrap).of_labels,
             worth: worth(&heads, &whole, &without, training.validation, bootstrap),
         });
+        watch.done(&arms)?;
     }
     Ok(arms)
 }
@@ -65,9 +92,10 @@ fn answers<N: Fn(&Plane) -> Tensor + Sync>(
     training: &Training<'_, N>,
     recipe: &Recipe,
     heads: &Heads,
+    progress: &mut dyn Progress,
 ) -> Result<Vec<Vec<f64>>, FitError> {
     let training = Training { recipe, ..*training };
-    let outcome = training.run(None, None, &mut Silent)?;
+    let outcome = training.run(None, None, progress)?;
     let engine = Engine::on(
         training.devices.first,
         &outcome.graph,

@@ -90,8 +90,8 @@ pub fn others(fold: &Fold, images: usize) -> Vec<usize> {
 pub struct Answered {
     /// The fold.
     pub fold: Fold,
-    /// For each image of it the logits of all heads, divided by the temperatures of the network.
-    pub logits: Vec<Vec<f64>>,
+    /// For each image of it the logits of all heads, divided by the temperatures of the network; or why there are none.
+    pub logits: Result<Vec<Vec<f64>>, String>,
 }
 
 /// How good the networks of all folds are on those that they never saw.
@@ -116,6 +116,9 @@ pub struct FoldMeasures {
     pub images: usize,
     /// For each label its measure with a patient-level interval; none where it has no value.
     pub measures: Vec<Option<Estimate>>,
+    /// Why it has none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Sums up the answers of all folds.
@@ -125,10 +128,15 @@ pub fn summary(heads: &Heads, samples: &Samples, answered: &[Answered], bootstra
         .iter()
         .map(|answered| {
             let own = samples.select(&answered.fold.test);
+            let (measures, problem) = match &answered.logits {
+                Ok(logits) => (measure(heads, logits, &own, bootstrap).of_labels, None),
+                Err(reason) => (vec![None; heads.labels().count()], Some(reason.clone())),
+            };
             FoldMeasures {
                 name: answered.fold.name.clone(),
                 images: own.len(),
-                measures: measure(heads, &answered.logits, &own, bootstrap).of_labels,
+                measures,
+                problem,
             }
         })
         .collect();
@@ -145,14 +153,13 @@ pub fn summary(heads: &Heads, samples: &Samples, answered: &[Answered], bootstra
             (values.len() > 1).then(|| [mean, spread.sqrt()])
         })
         .collect();
-    let places: Vec<usize> = answered
-        .iter()
-        .flat_map(|answered| answered.fold.test.clone())
-        .collect();
-    let logits: Vec<Vec<f64>> = answered
-        .iter()
-        .flat_map(|answered| answered.logits.clone())
-        .collect();
+    let (mut places, mut logits) = (Vec::new(), Vec::new());
+    for Answered { fold, logits: own } in answered {
+        if let Ok(own) = own {
+            places.extend_from_slice(&fold.test);
+            logits.extend_from_slice(own);
+        }
+    }
     Summary {
         pooled: measure(heads, &logits, &samples.select(&places), bootstrap).of_labels,
         labels,
@@ -162,6 +169,13 @@ pub fn summary(heads: &Heads, samples: &Samples, answered: &[Answered], bootstra
 }
 
 impl Summary {
+    /// Why folds have no figures, a line for each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let of = |fold: &FoldMeasures| Some(format!("fold {}: {}\n", fold.name, fold.problem.as_ref()?));
+        self.folds.iter().filter_map(of).collect()
+    }
+
     /// As a table for people.
     #[must_use]
     pub fn table(&self) -> String {
@@ -175,7 +189,8 @@ impl Summary {
             row.extend(fold.measures.iter().map(cell));
             rows.push(row);
         }
-        let images: usize = self.folds.iter().map(|fold| fold.images).sum();
+        let answered = self.folds.iter().filter(|fold| fold.problem.is_none());
+        let images: usize = answered.map(|fold| fold.images).sum();
         let mut row = vec!["mean, deviation".to_owned(), String::new()];
         row.extend(
             self.mean
@@ -186,7 +201,7 @@ impl Summary {
         let mut row = vec!["all together".to_owned(), images.to_string()];
         row.extend(self.pooled.iter().map(cell));
         rows.push(row);
-        aligned(&rows)
+        aligned(&rows) + &self.problems().concat()
     }
 }
 
@@ -302,11 +317,11 @@ mod tests {
         let heads = Heads::new(&[], &["finding".to_owned()]);
         let answer = |fold: &Fold, right: f64| Answered {
             fold: fold.clone(),
-            logits: fold
+            logits: Ok(fold
                 .test
                 .iter()
                 .map(|place| vec![right * f64::from(samples.labels[*place][0])])
-                .collect(),
+                .collect()),
         };
         // two folds are always right, one always wrong
         let answered = [
@@ -328,6 +343,22 @@ mod tests {
         assert!(
             table.contains("all together") && table.contains("0.667, 0.577"),
             "{table}"
+        );
+
+        // one without answers leaves the others their figures
+        let [first, second, third] = answered;
+        let lost = Answered {
+            logits: Err("the loss is NaN".to_owned()),
+            ..second
+        };
+        let summary = super::summary(&heads, &samples, &[first, lost, third], Bootstrap::default());
+        let mean = summary.mean[0].unwrap();
+        assert!((mean[0] - 0.5).abs() < 1e-12, "{mean:?}");
+        assert_eq!(summary.folds[1].measures, [None]);
+        assert!(
+            summary.table().ends_with("\nfold 2: the loss is NaN\n"),
+            "{}",
+            summary.table()
         );
     }
 }

@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod card;
 pub mod folds;
 pub mod header;
+pub mod presence;
 
 use serde::{Deserialize, Serialize};
 

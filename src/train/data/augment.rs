@@ -321,6 +321,38 @@ mod tests {
     }
 
     #[test]
+    fn one_rectangle_is_cut_out_within_its_size() {
+        let recipe = Augmentation {
+            cutout_probability: 1.0,
+            cutout_size: 0.5,
+            ..Augmentation::none()
+        };
+        let nothing = Augmentation {
+            cutout_size: 0.0,
+            ..recipe.clone()
+        };
+        let mut largest = 0;
+        for sample in 0..50 {
+            let before = nothing.apply(&ramp(), None, &mut random_for(1, 0, sample));
+            let sum: u64 = before.values.iter().map(|value| u64::from(*value)).sum();
+            let mean = (sum / 2000) as u16;
+            let after = recipe.apply(&ramp(), None, &mut random_for(1, 0, sample));
+            let changed = (0..2000).filter(|pixel| after.values[*pixel] != before.values[*pixel]);
+            let (rows, columns): (Vec<usize>, Vec<usize>) =
+                changed.map(|pixel| (pixel / 40, pixel % 40)).unzip();
+            let ends = |places: &[usize]| Some((*places.iter().min()?, *places.iter().max()?));
+            let (Some((top, bottom)), Some((left, right))) = (ends(&rows), ends(&columns)) else {
+                continue;
+            };
+            assert!(bottom - top < 25 && right - left < 20);
+            let inside = (top..=bottom).flat_map(|row| (left..=right).map(move |column| row * 40 + column));
+            assert!(inside.clone().all(|pixel| after.values[pixel] == mean));
+            largest = largest.max(inside.count());
+        }
+        assert!(largest > 200, "{largest}");
+    }
+
+    #[test]
     fn a_flip_mirrors_and_twice_restores() {
         let geometry = Geometry {
             across: [-1.0, 0.0],

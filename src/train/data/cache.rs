@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -91,26 +91,37 @@ pub struct PlaneCache {
 pub struct CacheWriter(PlaneCache);
 
 impl PlaneCache {
-    /// The cache for `contract` in `folder`, made where there is none.
+    /// The cache for `contract` in `folder`, to be read: nothing is made, and there may be none, which has no images.
     ///
     /// # Errors
     /// [`CacheError`], which names the file.
-    pub fn open(folder: &Path, contract: &Preprocessing) -> Result<Self, CacheError> {
+    pub fn open(folder: &Path, contract: &Preprocessing) -> Result<Option<Self>, CacheError> {
+        let mut options = OpenOptions::new();
+        match Self::open_by(options.read(true), folder, contract) {
+            Err(CacheError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// The same, to be written: made where there is none.
+    fn make(folder: &Path, contract: &Preprocessing) -> Result<Self, CacheError> {
+        let place = folder.join(name(contract));
+        std::fs::create_dir_all(&place).map_err(|cause| CacheError::Io {
+            file: place,
+            verb: "made",
+            cause,
+        })?;
+        let mut options = OpenOptions::new();
+        Self::open_by(options.create(true).read(true).append(true), folder, contract)
+    }
+
+    fn open_by(options: &OpenOptions, folder: &Path, contract: &Preprocessing) -> Result<Self, CacheError> {
         let folder = folder.join(name(contract));
         let failed = |file: &str, verb| {
             let file = folder.join(file);
             move |cause| CacheError::Io { file, verb, cause }
         };
-        std::fs::create_dir_all(&folder).map_err(failed("", "made"))?;
-        let open = |file: &'static str| {
-            let mut options = OpenOptions::new();
-            let opened = options
-                .create(true)
-                .read(true)
-                .append(true)
-                .open(folder.join(file));
-            opened.map_err(failed(file, "opened"))
-        };
+        let open = |file: &'static str| options.open(folder.join(file)).map_err(failed(file, "opened"));
         let (planes, mut digests) = (open(PLANES)?, open(DIGESTS)?);
         let size = [contract.rows, contract.columns];
         let bytes = (2 * size[0] * size[1]).max(1) as u64;
@@ -188,7 +199,7 @@ impl CacheWriter {
     /// # Errors
     /// [`CacheError`]: another process writes, for example.
     pub fn open(folder: &Path, contract: &Preprocessing) -> Result<Self, CacheError> {
-        let lock = PlaneCache::open(folder, contract)?;
+        let lock = PlaneCache::make(folder, contract)?;
         match lock.digests.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(CacheError::Busy(lock.folder)),
@@ -197,7 +208,7 @@ impl CacheWriter {
         // read again, now that nobody else writes
         let writer = Self(PlaneCache {
             digests: lock.digests,
-            ..PlaneCache::open(folder, contract)?
+            ..PlaneCache::make(folder, contract)?
         });
         writer
             .cut()
@@ -309,11 +320,27 @@ mod tests {
         cache.add(&images).unwrap();
         cache.add(&[([2; 32], plane(9))]).unwrap();
         assert!(matches!(open(folder.path()), Err(CacheError::Busy(_))));
-        let cache = PlaneCache::open(folder.path(), &Preprocessing::grey(3, 2)).unwrap();
+        let cache = PlaneCache::open(folder.path(), &Preprocessing::grey(3, 2))
+            .unwrap()
+            .unwrap();
         assert_eq!(cache.len(), 2);
         let read = |digest| cache.read(cache.record(&digest).unwrap()).unwrap();
         assert_eq!([read([1; 32]), read([2; 32])], [plane(1000), plane(2000)]);
         assert_eq!(cache.record(&[3; 32]), None);
+    }
+
+    #[test]
+    fn to_read_a_cache_neither_makes_nor_changes_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let contract = Preprocessing::grey(3, 2);
+        let none = folder.path().join("none");
+        assert!(PlaneCache::open(&none, &contract).unwrap().is_none() && !none.exists());
+        let mut writer = open(folder.path()).unwrap();
+        writer.add(&[([1; 32], plane(1000))]).unwrap();
+        // root may write anything, so what was opened is asked and not the system
+        let cache = PlaneCache::open(folder.path(), &contract).unwrap().unwrap();
+        assert!((&cache.planes).write_all(&[0]).is_err() && (&cache.digests).write_all(&[0]).is_err());
+        assert_eq!(cache.read(0).unwrap(), plane(1000));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod augment;
 pub mod cache;
 pub mod columns;
+pub mod delimited;
 pub mod index;
 pub mod labels;
 pub mod layouts;

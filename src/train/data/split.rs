@@ -3,7 +3,8 @@
 //! Invariants: all images of a patient are in one part; parts have about the wanted shares of images within each
 //! combination of labels; one seed gives one split, whatever the order of patients was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -58,6 +59,24 @@ pub enum SplitError {
         /// The pseudonym.
         patient: String,
     },
+}
+
+/// The given parts, where an image without one is in that of its group. It stays without where its group has none, or has several, which
+/// [`Split::check`] refuses.
+pub(super) fn with_their_groups<G: Eq + Hash + Copy>(
+    given: &[Option<Part>],
+    groups: &[G],
+) -> Vec<Option<Part>> {
+    let mut of_group: HashMap<G, Option<Part>> = HashMap::new();
+    let parts = given.iter().zip(groups);
+    for (part, group) in parts.clone().filter(|(part, _)| part.is_some()) {
+        let known = of_group.entry(*group).or_insert(*part);
+        if known != part {
+            *known = None;
+        }
+    }
+    let of = |group| of_group.get(group).copied().flatten();
+    parts.map(|(part, group)| part.or_else(|| of(group))).collect()
 }
 
 /// A class of a label that one patient alone has, so that it can be in one part only.

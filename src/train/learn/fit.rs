@@ -99,6 +99,7 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         self.check()?;
         let recipe = self.recipe;
         let (graph, heads) = (recipe.graph()?, recipe.heads());
+        self.check_measures(&heads)?;
         let replicas = self.replicas(weights, &heads)?;
         let pool = self.pool()?;
         let loader = self.loader(&heads, &replicas, &pool);
@@ -226,11 +227,30 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
     /// How good a network is on the held-out images.
     fn assess(&self, engine: &Engine, heads: &Heads) -> Result<Measured, FitError> {
         let predictions = predict(engine, heads, self.validation, self.normalise, self.recipe.batch)?;
-        let bootstrap = Bootstrap {
+        Ok(measure(
+            heads,
+            &predictions.logits,
+            self.validation,
+            self.bootstrap(),
+        ))
+    }
+
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap {
             seed: self.recipe.seed,
             ..Bootstrap::default()
-        };
-        Ok(measure(heads, &predictions.logits, self.validation, bootstrap))
+        }
+    }
+
+    /// Whether epochs can be told apart is known before the first of them: it does not depend on the answers.
+    fn check_measures(&self, heads: &Heads) -> Result<(), FitError> {
+        let answers = vec![vec![0.0; heads.width()]; self.validation.len()];
+        let mean = measure(heads, &answers, self.validation, self.bootstrap()).mean;
+        if mean.is_finite() {
+            Ok(())
+        } else {
+            Err(FitError::NothingToValidate)
+        }
     }
 
     /// SHA-256 of recipe, patients, body parts and labels. The images themselves are left out: to digest an archive takes as long as to read it.

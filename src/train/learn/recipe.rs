@@ -53,7 +53,8 @@ pub struct Recipe {
     pub patience: Option<usize>,
     /// Makes the initial weights, the order, the augmentation and the dropout.
     pub seed: u64,
-    /// Threads of libtorch and of augmentation.
+    /// Threads of libtorch and of augmentation; as many as there are cores where a recipe does not say. They decide the result with the
+    /// rest, so a run keeps the number that it had.
     pub threads: usize,
 }
 
@@ -82,9 +83,14 @@ impl Default for Recipe {
             weight_average: Some(0.99),
             patience: None,
             seed: 1,
-            threads: 2,
+            threads: cores(),
         }
     }
+}
+
+/// How many threads run at once here.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS))
 }
 
 /// Why a recipe cannot be followed.
@@ -249,6 +255,13 @@ mod tests {
         };
         assert_eq!(Recipe::from_json(&recipe.to_json().unwrap()).unwrap(), recipe);
         assert_eq!(Recipe::from_json(r#"{"epochs": 3}"#).unwrap(), recipe);
+        // what was used is written down: the next machine may have more cores
+        assert!(
+            recipe
+                .to_json()
+                .unwrap()
+                .contains(&format!("\"threads\": {}", cores()))
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The images of a finished run, found again by its table.
 //!
-//! A run knows which images it held out by their places among all that could be read, so the table has to be the same, and the same
+//! A run knows which images it held out by their places among all with a label that could be read, so the table has to be the same, and the same
 //! images have to be readable. They are visited a few at a time.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Record, RunFolder};
 use crate::image::preprocess::Preprocessing;
 use crate::train::data::Samples;
-use crate::train::data::index::{LabelledError, LabelledRow, rows, visit};
+use crate::train::data::index::{LabelledError, LabelledRow, labelled_rows, rows, visit};
 use crate::train::data::labels::Part;
 use crate::train::learn::Recipe;
 
@@ -68,8 +68,13 @@ impl RunImages {
         if record.validation.places.len() != record.validation.labels.len() {
             return Err("the run does not say which images it held out: train it again".to_owned());
         }
+        let columns = recipe.heads().columns();
+        let rows = match record.data.unlabelled_images {
+            Some(_) => labelled_rows(&csv, &columns).map(|(rows, _)| rows),
+            None => rows(&csv, &columns, &[]),
+        };
         Ok(Self {
-            rows: rows(&csv, &recipe.heads().columns(), &[]).map_err(|error| error.to_string())?,
+            rows: rows.map_err(|error| error.to_string())?,
             csv,
             held_out: record.validation.places.iter().copied().collect(),
             unreadable: record.data.unreadable_images,

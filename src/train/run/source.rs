@@ -22,6 +22,22 @@ pub struct Source {
     pub labels_sha256: String,
     /// Share of the patients that is held out.
     pub validation: f64,
+    /// Which fold of a cross-validation it is, if it is one: its patients are others than those of the table's own split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldOf>,
+}
+
+/// A fold of a cross-validation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FoldOf {
+    /// From 1.
+    pub number: usize,
+    /// How many there are.
+    pub folds: usize,
+    /// The column of which each leaves one value out; none where folds are of patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// Why a table cannot be used.
@@ -58,6 +74,7 @@ impl Source {
             labels_sha256: digest(&labels)?,
             labels,
             validation,
+            fold: None,
         })
     }
 

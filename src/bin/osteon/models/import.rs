@@ -11,7 +11,7 @@ use osteon::dicom::CodedValue;
 use osteon::finding::{IntendedUse, Label, StudyRule, Task};
 use osteon::model::import::Network;
 use osteon::model::manifest::MANIFEST_VERSION;
-use osteon::model::package::{GOLDENS, MODEL, sha256};
+use osteon::model::package::{GOLDENS, MODEL, Staged, sha256};
 use osteon::model::{Activation, Head, ModelManifest, Package, RECIPES, Recipe};
 use osteon::runtime::{Device, Runtime, proof, record};
 
@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// The same as a JSON file, a list of labels as in a manifest: with codes and thresholds
     #[arg(long, value_name = "FILE.json")]
     labels: Option<PathBuf>,
+    /// A label that stands for nothing found, where labels exclude each other: a study is then as bad as its worst image
+    #[arg(long, value_name = "NAME")]
+    normal: Option<String>,
     /// Values of Modality that the model is for
     #[arg(long, value_name = "VALUE", default_values = ["DX", "CR"])]
     modality: Vec<String>,
@@ -124,8 +127,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     files.insert(MODEL.to_owned(), model);
     files.insert(GOLDENS.to_owned(), serde_json::to_vec_pretty(&goldens)?);
-    let package = Package::publish(&arguments.models, manifest, &files, arguments.replace)?;
-    proof::prove(&package, &runtime, 1).map_err(anyhow::Error::msg)?;
+    let staged = Staged::write(&arguments.models, manifest, &files, arguments.replace)?;
+    proof::prove(&Package::open(&staged.folder())?, &runtime, 1).map_err(anyhow::Error::msg)?;
+    let package = staged.publish()?;
 
     println!("{}", package.folder.display());
     let contract = &package.manifest.preprocessing;
@@ -213,7 +217,10 @@ fn manifest(
         },
         quality: None,
         distribution: None,
-        study: StudyRule::default(),
+        study: StudyRule {
+            normal: arguments.normal.iter().map(|label| name_of(label)).collect(),
+            ..StudyRule::default()
+        },
         preprocessing,
         heads: vec![Head {
             name: "findings".to_owned(),
@@ -242,7 +249,7 @@ fn labels(arguments: &Arguments) -> anyhow::Result<Vec<Label>> {
         .label
         .iter()
         .map(|name| Label {
-            name: name.to_lowercase().replace([' ', '_'], "-"),
+            name: name_of(name),
             code: CodedValue {
                 scheme: "99IMPORTED".to_owned(),
                 value: name.clone(),
@@ -254,6 +261,11 @@ fn labels(arguments: &Arguments) -> anyhow::Result<Vec<Label>> {
             quantity: None,
         })
         .collect())
+}
+
+/// A label's name as manifests write it.
+fn name_of(label: &str) -> String {
+    label.to_lowercase().replace([' ', '_'], "-")
 }
 
 fn activation(
@@ -302,5 +314,5 @@ fn recipes() -> String {
         }
         let _ = writeln!(text, "  {:<16}   source: {}", "", recipe.source);
     }
-    text + "\nExamples:\n  osteon models import chest.onnx --recipe torchvision --name chest --label pneumonia --body-part CHEST --view PA --view AP\n  osteon models import net.onnx --recipe timm --crop-pct 0.95 --name net --label normal --label fracture --activation softmax --body-part HAND --view PA\n  osteon models import densenet.onnx --recipe torchxrayvision --name densenet --labels labels.json --body-part CHEST --view PA --image one.dcm"
+    text + "\nExamples:\n  osteon models import chest.onnx --recipe torchvision --name chest --label pneumonia --body-part CHEST --view PA --view AP\n  osteon models import net.onnx --recipe timm --crop-pct 0.95 --name net --label normal --label fracture --normal normal --activation softmax --body-part HAND --view PA\n  osteon models import densenet.onnx --recipe torchxrayvision --name densenet --labels labels.json --body-part CHEST --view PA --image one.dcm"
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use osteon::model::package::UNDESCRIBED;
 use osteon::model::{Package, PackageError, Policy, Signed};
 
 use super::{Trust, mebibytes};
@@ -33,6 +34,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(row) => rows.push(row),
             Err(error) => refused.push(format!("{}: {error}", folder.display())),
         }
+    }
+    for folder in Package::undescribed(&arguments.models)? {
+        refused.push(format!("{}: {UNDESCRIBED}", folder.display()));
     }
     let widths = [0, 1, 2, 3, 4, 5, 6, 7].map(|column: usize| {
         let lengths = rows

@@ -4,7 +4,7 @@
 //! each. Nothing else grows with the number of images.
 
 use std::collections::hash_map::{DefaultHasher, Entry as Slot};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use super::facts::Facts;
@@ -19,6 +19,7 @@ use super::{IndexError, Run};
 use crate::train::data::anatomy::{Names, PARTS, SIDES, Said, VIEWS};
 use crate::train::data::cache::{Digest, unhex};
 use crate::train::data::labels::{Joined, Known, Part, Stated};
+use crate::train::data::split::with_their_groups;
 
 /// Codes of a site and of a machine, with the names behind them.
 pub(super) type CodeNames = [Option<(String, String)>; 2];
@@ -28,6 +29,7 @@ struct Light {
     /// Its place in the list of places.
     place: u32,
     patient: u32,
+    /// As it was given; once groups are known, that of its patient or group where none was given for it.
     split: Option<Part>,
     instance: u64,
 }
@@ -117,7 +119,23 @@ impl<'a> Assembly<'a> {
         assembly.patients = patients.len();
         assembly.contradictions = assembly.said.contradictions();
         assembly.tie(&pictures);
+        assembly.complete_split();
         Ok(assembly)
+    }
+
+    /// An image without a part of the split is in that of its patient, or of its group.
+    fn complete_split(&mut self) {
+        let patients: Vec<u32> = self.light.iter().map(|light| light.patient).collect();
+        let groups: Vec<u32> = (0..self.light.len())
+            .map(|image| self.groups.first(image) as u32)
+            .collect();
+        for owners in [patients, groups] {
+            let given: Vec<Option<Part>> = self.light.iter().map(|light| light.split).collect();
+            let parts = with_their_groups(&given, &owners);
+            for (light, part) in self.light.iter_mut().zip(parts) {
+                light.split = part;
+            }
+        }
     }
 
     fn tie(&mut self, pictures: &Pictures) {
@@ -157,7 +175,7 @@ impl<'a> Assembly<'a> {
         &self.run.places[self.light[image].place as usize]
     }
 
-    /// The part of a split that was given for an image.
+    /// The part of the split in which an image is.
     pub(super) fn split(&self, image: usize) -> Option<Part> {
         self.light[image].split
     }
@@ -185,7 +203,8 @@ impl<'a> Assembly<'a> {
             .collect()
     }
 
-    /// What stands in two parts of the split that was given: two images of one patient, and two that are the same under two patients.
+    /// What stands in two parts of the split: two images of one patient; and two that are the same under two patients, or that only a
+    /// third one, which is in no part, ties together.
     pub(super) fn leaks(&mut self) -> (Vec<[usize; 2]>, Vec<[usize; 2]>) {
         let mut first_of: HashMap<u32, usize> = HashMap::new();
         let mut leaks: BTreeMap<u32, [usize; 2]> = BTreeMap::new();
@@ -209,9 +228,28 @@ impl<'a> Assembly<'a> {
                 copies.push([pair.first, pair.second]);
             }
         }
+        copies.extend(self.tied_by_others(leaks.values().chain(&copies)));
         let mut patients: Vec<[usize; 2]> = leaks.into_values().collect();
         patients.sort_unstable();
         (patients, copies)
+    }
+
+    /// Of each group in two parts that no pair of `known` is of, two images in them.
+    fn tied_by_others<'p>(&mut self, known: impl Iterator<Item = &'p [usize; 2]>) -> Vec<[usize; 2]> {
+        let mut done: HashSet<usize> = known.map(|pair| self.groups.first(pair[0])).collect();
+        let mut first_of: HashMap<usize, usize> = HashMap::new();
+        let mut pairs = Vec::new();
+        for image in 0..self.light.len() {
+            if self.light[image].split.is_none() {
+                continue;
+            }
+            let group = self.groups.first(image);
+            let first = *first_of.entry(group).or_insert(image);
+            if self.light[first].split != self.light[image].split && done.insert(group) {
+                pairs.push([first, image]);
+            }
+        }
+        pairs
     }
 
     /// The row of an image, with the names behind the codes of its site and its machine.
@@ -221,6 +259,7 @@ impl<'a> Assembly<'a> {
         let stated = self.stated(place, &facts)?;
         let mut row = self.described(&facts, stated, tally, self.light[image].patient);
         row.digest = digest;
+        row.split = self.light[image].split;
         row.image = self.name_of(image, &facts);
         if let Some(first) = self.copies.get(&(image as u32)).copied() {
             row.duplicate_of = self.name(first as usize)?;
@@ -309,7 +348,6 @@ impl<'a> Assembly<'a> {
         Row {
             patient: pseudonym,
             study: facts.study.clone().unwrap_or_default(),
-            split: stated.split,
             modality: facts.modality.clone(),
             body_part: named(BODY_PART, &PARTS, stated.body_part.as_deref(), part),
             view: named("view", &VIEWS, stated.view.as_deref(), view),

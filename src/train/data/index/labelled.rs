@@ -1,5 +1,6 @@
 //! A table of images becomes samples: `images.csv` of an index, or a CSV of the user's with the columns `file` (relative to it) and
-//! `patient`; beside them the columns of the labels ([`Column`]), empty for unknown.
+//! `patient`; beside them the columns of the labels ([`Column`]), empty for unknown. An image of which nobody says whose it is counts as
+//! a patient of its own. An image without a part of a split that was given is in that of its group.
 //!
 //! Every image goes through the contract that serving will use. Those of an index come from its cache; what the cache has not got is
 //! decoded once, on all cores, and put there. What cannot be read is reported with its row, and the rest is kept.
@@ -18,9 +19,13 @@ use crate::image::Plane;
 use crate::image::decode::decode_picture;
 use crate::image::preprocess::Preprocessing;
 use crate::train::data::Column;
-use crate::train::data::cache::{CacheError, CacheWriter, Digest, PlaneCache, unhex};
+use crate::train::data::cache::{
+    CacheError, CacheWriter, Digest, PlaneCache, digest as digest_of, hex, unhex,
+};
+use crate::train::data::delimited::delimited;
 use crate::train::data::labels::Part;
 use crate::train::data::samples::{Image, Samples};
+use crate::train::data::split::with_their_groups;
 
 /// Images that are decoded before they are put into the cache together.
 const TOGETHER: usize = 64;
@@ -28,15 +33,19 @@ const TOGETHER: usize = 64;
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledRow {
+    /// Its line in the table, from 1.
+    pub line: u64,
     /// The image's path; in an index, where it was when it was indexed.
     pub file: PathBuf,
     /// By which an index's cache has it.
     pub digest: Option<Digest>,
-    /// A pseudonym.
+    /// A pseudonym; where nobody says whose it is, one for this file alone.
     pub patient: String,
+    /// Whether nobody says whose it is.
+    pub without_patient: bool,
     /// Images of one group belong on one side of a split; the patient, where nothing else is said.
     pub group: String,
-    /// The part of a split that was given.
+    /// The part of a split that was given, for the image or for others of its group.
     pub split: Option<Part>,
     /// What the image shows, where the table has the column `body_part` and says so.
     pub body_part: Option<Arc<str>>,
@@ -44,6 +53,14 @@ pub struct LabelledRow {
     pub labels: Vec<f32>,
     /// Cells of further columns that were asked for, empty where the table has no such column.
     pub covariates: Vec<String>,
+}
+
+impl LabelledRow {
+    /// Whether any of the labels that were asked for is known.
+    #[must_use]
+    pub fn is_labelled(&self) -> bool {
+        self.labels.iter().any(|label| !label.is_nan())
+    }
 }
 
 /// A labelled folder in memory.
@@ -57,10 +74,28 @@ pub struct Labelled {
     pub groups: Vec<String>,
     /// For each image the part of a split that was given.
     pub splits: Vec<Option<Part>>,
-    /// For each image its path.
-    pub files: Vec<PathBuf>,
+    /// For each image its line in the table, from 1.
+    pub lines: Vec<u64>,
     /// What could not be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
+}
+
+impl Labelled {
+    /// Those at `places`, in that order.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        fn of<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
+            places.iter().map(|place| all[*place].clone()).collect()
+        }
+        Self {
+            samples: self.samples.select(places),
+            covariates: of(&self.covariates, places),
+            groups: of(&self.groups, places),
+            splits: of(&self.splits, places),
+            lines: of(&self.lines, places),
+            unreadable: self.unreadable.clone(),
+        }
+    }
 }
 
 /// Why a labelled folder cannot be used.
@@ -104,6 +139,18 @@ pub enum LabelledError {
         /// Its line, from 1.
         line: u64,
     },
+    /// No image has a label.
+    #[error(
+        "none of the {images} images of {file} has a label of the recipe: {columns} are empty in every line"
+    )]
+    Unlabelled {
+        /// The CSV.
+        file: PathBuf,
+        /// How many there are.
+        images: usize,
+        /// Where a label was looked for.
+        columns: String,
+    },
     /// No image could be read.
     #[error("none of the {0} images could be read; the first: {1}")]
     Nothing(usize, String),
@@ -121,19 +168,22 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
         file: csv.to_owned(),
         cause: cause.to_string(),
     };
-    let mut reader = csv::Reader::from_path(csv).map_err(|error| failed(&error))?;
+    let mut reader = delimited(csv)
+        .map_err(|error| failed(&error))?
+        .from_path(csv)
+        .map_err(|error| failed(&error))?;
     let header = reader.headers().map_err(|error| failed(&error))?.clone();
     let column = |name: &str| {
         header
             .iter()
-            .position(|present| present == name)
+            .position(|present| present.trim() == name)
             .ok_or_else(|| LabelledError::Column {
                 file: csv.to_owned(),
                 column: name.to_owned(),
                 present: header.iter().collect::<Vec<_>>().join(", "),
             })
     };
-    let optional = |name: &str| header.iter().position(|present| present == name);
+    let optional = |name: &str| header.iter().position(|present| present.trim() == name);
     let (digest, group, split) = (optional("digest"), optional("group"), optional("split"));
     let body_part = optional("body_part");
     // one copy of each word, not one for each image
@@ -175,14 +225,18 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                 line,
             })?),
         };
+        let (own_file, stated) = (cell(file), cell(patient));
+        let patient = or(stated, || of_nobody(own_file));
         rows.push(LabelledRow {
+            line,
             file: match &places {
-                Some(places) => places.get(cell(file)).cloned().unwrap_or_default(),
-                None => folder.join(cell(file)),
+                Some(places) => places.get(own_file).cloned().unwrap_or_default(),
+                None => folder.join(own_file),
             },
             digest: digest.and_then(|column| unhex(cell(column))),
-            patient: cell(patient).to_owned(),
-            group: cell(group.unwrap_or(patient)).to_owned(),
+            group: or(group.map(cell).unwrap_or_default(), || patient.clone()),
+            patient,
+            without_patient: stated.is_empty(),
             split,
             body_part: match body_part.map(cell).unwrap_or_default() {
                 "" => None,
@@ -205,7 +259,47 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                 .collect(),
         });
     }
+    complete_split(&mut rows);
     Ok(rows)
+}
+
+/// An image without a part of the split is in that of its group.
+fn complete_split(rows: &mut [LabelledRow]) {
+    let given: Vec<Option<Part>> = rows.iter().map(|row| row.split).collect();
+    let groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
+    let parts = with_their_groups(&given, &groups);
+    for (row, part) in rows.iter_mut().zip(parts) {
+        row.split = part;
+    }
+}
+
+fn or(cell: &str, other: impl FnOnce() -> String) -> String {
+    if cell.is_empty() { other() } else { cell.to_owned() }
+}
+
+/// The patient of the images of a file of which nobody says whose they are. It does not show the file's name, which may be a person's.
+fn of_nobody(file: &str) -> String {
+    format!("unknown-{}", hex(&digest_of(file.as_bytes())[..8]))
+}
+
+/// The rows with a known label, of which alone something can be learned, and how many others there are.
+///
+/// # Errors
+/// As [`rows`], and [`LabelledError::Unlabelled`].
+pub fn labelled_rows(csv: &Path, labels: &[Column]) -> Result<(Vec<LabelledRow>, usize), LabelledError> {
+    let mut rows = rows(csv, labels, &[])?;
+    let images = rows.len();
+    rows.retain(LabelledRow::is_labelled);
+    if rows.is_empty() && images > 0 {
+        let names: Vec<&str> = labels.iter().map(|column| column.name.as_str()).collect();
+        return Err(LabelledError::Unlabelled {
+            file: csv.to_owned(),
+            images,
+            columns: names.join(", "),
+        });
+    }
+    let others = images - rows.len();
+    Ok((rows, others))
 }
 
 /// Where the images of an index are, by their names.
@@ -281,7 +375,7 @@ pub(super) fn read(
                 labelled.covariates.push(row.covariates);
                 labelled.groups.push(row.group);
                 labelled.splits.push(row.split);
-                labelled.files.push(row.file);
+                labelled.lines.push(row.line);
             }
             Err(cause) => labelled.unreadable.push((row.file, cause)),
         }
@@ -296,11 +390,14 @@ fn from_cache(
     contract: &Preprocessing,
     step: impl Fn() + Sync,
 ) -> Result<Vec<Result<Image, String>>, LabelledError> {
-    let cache = PlaneCache::open(folder, contract)?;
+    let known = PlaneCache::open(folder, contract)?;
     let digest = |row: &LabelledRow| row.digest.unwrap_or_default();
     let missing: Vec<&LabelledRow> = rows
         .iter()
-        .filter(|row| cache.record(&digest(row)).is_none())
+        .filter(|row| {
+            let record = known.as_ref().and_then(|cache| cache.record(&digest(row)));
+            record.is_none()
+        })
         .collect();
     let mut failed: HashMap<Digest, String> = HashMap::new();
     (missing.len()..rows.len()).for_each(|_| step());
@@ -326,12 +423,17 @@ fn from_cache(
             failed.extend(causes);
         }
     }
-    let cache = Arc::new(PlaneCache::open(folder, contract)?);
-    let image = |row: &LabelledRow| match cache.record(&digest(row)) {
-        Some(record) => Ok(Image::Cached(cache.clone(), record)),
+    let cache = PlaneCache::open(folder, contract)?.map(Arc::new);
+    let image = |row: &LabelledRow| match cached(cache.as_ref(), &digest(row)) {
+        Some(image) => Ok(image),
         None => Err(failed.get(&digest(row)).cloned().unwrap_or_default()),
     };
     Ok(rows.iter().map(image).collect())
+}
+
+fn cached(cache: Option<&Arc<PlaneCache>>, digest: &Digest) -> Option<Image> {
+    let cache = cache?;
+    Some(Image::Cached(cache.clone(), cache.record(digest)?))
 }
 
 /// One image through decoding and the first half of the contract.
@@ -392,6 +494,59 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("no column age"), "{error}");
+    }
+
+    #[test]
+    fn images_without_any_label_of_the_recipe_are_left_out() {
+        let both = [finding("fracture"), finding("implant")];
+        let (_folder, path) = csv("file,patient,fracture,implant\na,P1,,1\nb,P2,,\nc,P3,0,\n");
+        let (rows, others) = labelled_rows(&path, &both).unwrap();
+        assert_eq!(
+            (rows.iter().map(|row| row.line).collect::<Vec<_>>(), others),
+            (vec![2, 4], 1)
+        );
+        let (_folder, path) = csv("file,patient,fracture,implant\na,P1,,\n");
+        let error = labelled_rows(&path, &both).unwrap_err().to_string();
+        assert!(
+            error.contains("none of the 1 images") && error.contains("fracture, implant"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn semicolons_and_tabs_are_read_as_commas_are() {
+        for delimiter in [";", "\t"] {
+            let text = "file,patient,fracture\na.dcm,P1,1\n".replace(',', delimiter);
+            let (_folder, path) = csv(&text);
+            assert_eq!(rows(&path, &[finding("fracture")], &[]).unwrap()[0].labels, [1.0]);
+        }
+    }
+
+    #[test]
+    fn an_image_of_nobody_is_a_patient_of_its_own() {
+        let (_folder, path) = csv("file,patient\na.dcm,\nb.dcm, \na.dcm,\nc.dcm,P1\n");
+        let rows = rows(&path, &[], &[]).unwrap();
+        assert_ne!(rows[0].patient, rows[1].patient);
+        assert_eq!(rows[0].patient, rows[2].patient);
+        assert!(
+            rows.iter()
+                .all(|row| row.group == row.patient && !row.patient.contains(".dcm"))
+        );
+        let without: Vec<bool> = rows.iter().map(|row| row.without_patient).collect();
+        assert_eq!(without, [true, true, true, false]);
+    }
+
+    #[test]
+    fn an_image_without_a_part_is_in_that_of_its_patient() {
+        let (_folder, path) =
+            csv("file,patient,split\na,P1,test\nb,P1,\nc,P2,\nd,P3,train\ne,P3,test\nf,P3,\n");
+        let parts: Vec<Option<Part>> = rows(&path, &[], &[])
+            .unwrap()
+            .iter()
+            .map(|row| row.split)
+            .collect();
+        let (train, test) = (Some(Part::Train), Some(Part::Test));
+        assert_eq!(parts, [test, test, None, train, test, None]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::deidentify::Key;
 use crate::image::preprocess::Preprocessing;
 use collect::NotNow;
 pub use facts::{BurnedIn, Facts};
-pub use labelled::{Labelled, LabelledError, LabelledRow, load, plane, rows};
+pub use labelled::{Labelled, LabelledError, LabelledRow, labelled_rows, load, plane, rows};
 use log::WorkLog;
 pub use near::Form;
 pub(crate) use reading::is_picture;

@@ -134,7 +134,7 @@ impl Summary {
         }
         if self.leaks.copies > 0 {
             said.push(format!(
-                "{} pairs of the same picture stand in two parts of the split: leaks.csv names them: give both one part, or, where they are not the same picture, use --keep-pictures-apart",
+                "{} pairs of the same picture stand in two parts of the split: leaks.csv names them, duplicates.csv the copies that tie them: give both one part, or, where they are not the same picture, use --keep-pictures-apart",
                 self.leaks.copies
             ));
         }

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, Position, Reader, ReaderBuilder, StringRecord};
+use csv::{ByteRecord, Position, Reader, StringRecord};
 
 use super::{LabelError, Unused};
+use crate::train::data::delimited::delimited;
 
 /// How many unused lines are named.
 const NAMED: usize = 10;
@@ -61,21 +62,8 @@ impl Table {
             file: file.to_owned(),
             cause: cause.to_string(),
         };
-        let first = {
-            use std::io::BufRead;
-            let opened = File::open(file).map_err(|error| failed(&error))?;
-            let mut line = Vec::new();
-            let read = std::io::BufReader::new(opened).read_until(b'\n', &mut line);
-            read.map_err(|error| failed(&error))?;
-            line
-        };
-        let count = |byte: u8| memchr::memchr_iter(byte, &first).count();
-        let delimiter = [b',', b';', b'\t']
-            .into_iter()
-            .rev()
-            .max_by_key(|byte| count(*byte));
-        let mut reader = ReaderBuilder::new()
-            .delimiter(delimiter.unwrap_or(b','))
+        let mut reader = delimited(file)
+            .map_err(|error| failed(&error))?
             .flexible(true)
             .from_path(file)
             .map_err(|error| failed(&error))?;

@@ -195,7 +195,8 @@ fn write_png(file: &Path, pixels: &[u8], [rows, columns]: [usize; 2]) -> Result<
 fn labels(header: &Header, bytes: &mut dyn Read) -> Result<(usize, Vec<i64>), String> {
     let count: usize = header.shape.iter().product();
     let width = header.shape.iter().skip(1).product();
-    let size = match header.number.trim_start_matches(['|', '<', '=']) {
+    let number = header.number.trim_start_matches(['|', '<', '=']);
+    let size = match number {
         "u1" | "i1" | "b1" => 1,
         "u2" | "i2" => 2,
         "u4" | "i4" => 4,
@@ -209,13 +210,17 @@ fn labels(header: &Header, bytes: &mut dyn Read) -> Result<(usize, Vec<i64>), St
     bytes
         .read_exact(&mut all)
         .map_err(|_| "the labels break off".to_owned())?;
-    let number = |bytes: &[u8]| {
+    let is_signed = number.starts_with('i');
+    let whole = |bytes: &[u8]| {
+        // what is above the highest byte of a negative number is ones
+        let sign = bytes.last().is_some_and(|byte| is_signed && *byte > 0x7F);
+        let start = if sign { -1 } else { 0 };
         bytes
             .iter()
             .rev()
-            .fold(0, |number, byte| number << 8 | i64::from(*byte))
+            .fold(start, |number, byte| number << 8 | i64::from(*byte))
     };
-    Ok((width, all.chunks(size).map(number).collect()))
+    Ok((width, all.chunks(size).map(whole).collect()))
 }
 
 /// The header of an array (NEP 1).

@@ -264,3 +264,29 @@ fn a_packed_set_that_is_none_says_why() {
     let folder = set(&[("a.npz", "no zip")]);
     assert!(medmnist::unpack(&folder.path().join("a.npz"), folder.path()).is_err());
 }
+
+#[test]
+fn negative_labels_stay_negative() {
+    let wide = |bytes: &[u8]| [vec![0xFF; 2], bytes.to_vec()].concat();
+    for (kind, bytes, said) in [
+        ("|i1", vec![0xFF, 1], ["-1", "1"]),
+        ("<i2", vec![0xFE, 0xFF, 0, 1], ["-2", "256"]),
+        ("<i4", vec![0xFD, 0xFF, 0xFF, 0xFF, 3, 0, 0, 0], ["-3", "3"]),
+        ("<u2", wide(&[1, 0]), ["65535", "1"]),
+        ("|b1", vec![1, 0], ["1", "0"]),
+    ] {
+        let arrays = [
+            ("train_images", array("|u1", "2, 1, 1", &[7, 8])),
+            ("train_labels", array(kind, "2, 1", &bytes)),
+        ];
+        let (folder, file) = packed(&arrays, false);
+        let unpacked = medmnist::unpack(&file, folder.path()).unwrap();
+        let table = std::fs::read_to_string(unpacked.join("labels.csv")).unwrap();
+        let labels: Vec<&str> = table
+            .lines()
+            .skip(1)
+            .map(|line| line.rsplit(',').next().unwrap())
+            .collect();
+        assert_eq!(labels, said, "{kind}");
+    }
+}

@@ -50,7 +50,9 @@ pub enum FitError {
         needed: [usize; 3],
     },
     /// Nothing can be measured on the validation images, so no epoch is better than another.
-    #[error("no label has both classes among the validation images; more are needed")]
+    #[error(
+        "no label has both classes, or two numbers, among the validation images: hold out more patients, or find more"
+    )]
     NothingToValidate,
     /// Weights were given to a training that must start without.
     #[error("the regime is scratch, which starts from random weights: leave the weights out, or choose full")]
