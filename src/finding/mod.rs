@@ -3,6 +3,7 @@
 //! There is no score without a finding it belongs to, and no study without an outcome: scored, refused with a coded
 //! reason, or failed with the cause. These types are what REST answers and what the store keeps.
 
+pub mod codes;
 mod distribution;
 mod gate;
 pub mod intended_use;
@@ -178,7 +179,7 @@ pub struct InstanceResult {
     /// SOP Instance UID, where the image has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sop_instance_uid: Option<String>,
-    /// Its view, where the header says it in text.
+    /// Its view: View Position, or the code where the header says it by code only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub view: Option<String>,
     /// One for each label of the model; empty where it was not scored.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, InstanceResult, Label, Outcome, Reading, Reason, Task, interpret};
+use super::{Finding, InstanceResult, Label, Outcome, Reading, Reason, Task, codes, interpret};
 
 /// How the images of a study make one result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -12,7 +12,7 @@ pub struct StudyRule {
     /// How the findings of several images become one.
     #[serde(default)]
     pub aggregation: Aggregation,
-    /// Values of View Position (0018,5101), the best first: only images of the first of them that was scored count. Empty: all
+    /// Values of View Position (0018,5101), which stand for their codes too, or codes of View Code Sequence, the best first: only images of the first of them that was scored count. Empty: all
     /// scored images count.
     #[serde(default)]
     pub preferred_views: Vec<String>,
@@ -117,12 +117,16 @@ fn findings(instances: &[InstanceResult], rule: &StudyRule, questions: &[Questio
             .iter()
             .filter(|instance| instance.outcome == Outcome::Scored)
     };
+    let shows = |instance: &InstanceResult, view: &str| {
+        let said = instance.view.as_deref();
+        said.is_some_and(|said| said == view || codes::of_view(view).contains(&said))
+    };
     let view = rule
         .preferred_views
         .iter()
-        .find(|view| scored().any(|instance| instance.view.as_ref() == Some(view)));
+        .find(|view| scored().any(|instance| shows(instance, view)));
     let counted: Vec<&InstanceResult> = scored()
-        .filter(|instance| view.is_none() || instance.view.as_ref() == view)
+        .filter(|instance| view.is_none_or(|view| shows(instance, view)))
         .collect();
     let mut labels: Vec<Vec<&Finding>> = Vec::new();
     for instance in &counted {
@@ -342,6 +346,9 @@ mod tests {
         };
         let two = vec![scored("AP", &[0.9, 0.9]), scored("LL", &[0.1, 0.2])];
         assert_eq!(probabilities(two, &rule), [0.1, 0.2]);
+        // by code only
+        let coded = vec![scored("AP", &[0.9, 0.9]), scored("399173006", &[0.1, 0.2])];
+        assert_eq!(probabilities(coded, &rule), [0.1, 0.2]);
         // none of them is there: better all than nothing
         let other = vec![scored("AP", &[0.9, 0.9])];
         assert_eq!(probabilities(other, &rule), [0.9, 0.9]);

@@ -118,6 +118,7 @@ pub fn router(app: App) -> Router {
         request_limit: app.limits.stow_bytes,
         public_url: public_url.clone(),
         intake: app.intake.clone(),
+        proxies: app.proxies.clone(),
     };
     let worklist = WorklistSettings {
         public_url: public_url.clone(),

@@ -105,7 +105,7 @@ pub(super) fn prepare(
             let attributes = Attributes::of(&instance);
             seen.observed.site = metrics.site(attributes.institution.as_deref());
             let met = gates.header(&attributes);
-            seen.view = attributes.view_position;
+            seen.view = attributes.view_position.or(attributes.view_code);
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
             contract
                 .decode(&instance)

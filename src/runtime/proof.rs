@@ -1,12 +1,17 @@
 //! Proof before serving: an engine is good only if it reproduces the package's golden cases here, on this device.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
 use crate::dicom::Instance;
 use crate::image::{StoredImage, Tensor};
 use crate::model::golden::difference;
 use crate::model::{GoldenCase, GoldenInput, NumberFormat, Package, Stage};
 
-use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError};
+use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop};
 
+/// How long one batch of golden cases may take: other models wait for the proof to end.
+const LONGEST: Duration = Duration::from_mins(5);
 /// What a logistic function or a softmax may be off by, whoever computes it.
 const ROUNDING: f32 = 1e-5;
 
@@ -213,6 +218,28 @@ pub fn reproduce_in_batches(
     Ok(worst)
 }
 
+/// Runs a batch, which is stopped after a time where the device can be.
+fn run_within(
+    limit: Duration,
+    engine: &mut Engine,
+    batch: &[&Tensor],
+) -> Result<Vec<Prediction>, RuntimeError> {
+    let stop = &Stop::default();
+    std::thread::scope(|scope| {
+        let (ended, end) = channel::<()>();
+        let watch = move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                stop.stop();
+            }
+        };
+        // without a thread for it nobody watches
+        let _ = std::thread::Builder::new().spawn_scoped(scope, watch);
+        let answers = engine.run_until(batch, stop);
+        drop(ended);
+        answers
+    })
+}
+
 /// Whether what is served beside the numbers of the goldens holds: values that follow from the expected logits, and an embedding and
 /// maps of finite numbers.
 fn serves(package: &Package, case: &GoldenCase, answer: &Prediction) -> Result<(), String> {
@@ -277,9 +304,13 @@ fn reproduce_batch(
         1 => String::new(),
         size => format!(" at place {} of a batch of {size}", place + 1),
     };
-    let answers = engine.run(&tensors).map_err(|error| {
+    let answers = run_within(LONGEST, engine, &tensors).map_err(|error| {
         let name = cases.first().map_or("", |case| case.name.as_str());
-        format!("golden case {name}{}: {error}", place(0))
+        let why = match error {
+            RuntimeError::Stopped => format!("no answer came within {} minutes", LONGEST.as_secs() / 60),
+            error => error.to_string(),
+        };
+        format!("golden case {name}{}: {why}", place(0))
     })?;
     let mut worst: f32 = 0.0;
     for (index, case) in cases.iter().enumerate() {
@@ -313,4 +344,28 @@ fn reproduce_batch(
         worst = worst.max(difference);
     }
     Ok(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_golden_case_that_takes_too_long_is_stopped() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let package = Package::open(&models.join("spine-osteoporosis-phantom/1")).unwrap();
+        let runtime = Runtime::open(None, Device::Cpu).unwrap();
+        let mut engine = Engine::load(&runtime, &package.model, &package.manifest).unwrap();
+        let input = GoldenInput::Noise { seed: 1 };
+        let input = input
+            .tensor(package.manifest.preprocessing.input_shape())
+            .unwrap();
+        // some hundred times what one takes
+        let batch = vec![&input; 256];
+        let stopped = run_within(Duration::ZERO, &mut engine, &batch);
+        assert!(matches!(stopped, Err(RuntimeError::Stopped)));
+        assert_eq!(run_within(LONGEST, &mut engine, &batch[..1]).unwrap().len(), 1);
+    }
 }

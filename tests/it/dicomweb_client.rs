@@ -141,6 +141,7 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
         request_limit: 8 << 20,
         public_url: None,
         intake: Intake::new(16 << 20, Duration::from_secs(5)),
+        proxies: osteon::http::Proxies::default(),
     };
     let service = Service {
         public_url: None,

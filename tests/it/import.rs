@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use osteon::config::Given;
-use osteon::dicom::Instance;
+use osteon::dicom::{Attributes, Instance};
 use osteon::image::decode::decode;
 use osteon::image::phantom::{Recipe, to_dicom};
 use osteon::model::Package;
@@ -266,6 +266,47 @@ fn branch(network: &mut ModelProto) {
         attribute: vec![way("then_branch"), way("else_branch")],
         ..NodeProto::default()
     });
+}
+
+#[test]
+fn images_that_name_part_and_view_by_code_too_are_admitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = network(folder.path(), |_| {});
+    let done = Command::new(env!("CARGO_BIN_EXE_osteon"))
+        .args(["models", "import"])
+        .arg(plain)
+        .args([
+            "--recipe",
+            "monai",
+            "--scores",
+            "probabilities",
+            "--label",
+            "bright",
+        ])
+        .args(["--name", "tiny", "--body-part", "lspine", "--view", "LL"])
+        .arg("--models")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let package = Package::open(&folder.path().join("tiny/1")).unwrap();
+    let attributes = |view: &str, code: &str| Attributes {
+        modality: Some("DX".into()),
+        body_part: Some("LSPINE".into()),
+        region_code: Some("122496007".into()),
+        view_position: Some(view.into()),
+        view_code: Some(code.into()),
+        age_years: Some(60),
+        ..Attributes::default()
+    };
+    let codes = |attributes: Attributes| -> Vec<String> {
+        let violations = package.manifest.intended_use.violations(&attributes);
+        violations.into_iter().map(|violation| violation.code).collect()
+    };
+    assert!(codes(attributes("LL", "399173006")).is_empty());
+    // the other side, and a header that contradicts itself
+    assert_eq!(codes(attributes("RL", "399198007")), ["view"]);
+    assert_eq!(codes(attributes("LL", "399198007")), ["view"]);
 }
 
 #[test]

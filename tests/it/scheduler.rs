@@ -347,3 +347,35 @@ async fn clients_behind_a_trusted_proxy_are_told_apart_and_nobody_else_is_believ
     let together = statuses("10.0.0.0/8", [24, 24]).await;
     assert!(together.contains(&429), "{together:?}");
 }
+
+/// Bodies that never come hold their client's share of the room: a request that waits behind them is told so when its own deadline
+/// is over, and not when the server's is.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_room_waits_no_longer_than_it_said() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("tiny", 1).publish(models.path());
+    let given = Given {
+        body_memory_mib: Some(1),
+        ..Given::default()
+    };
+    let server = TestServer::with(models.path().to_owned(), given).await;
+    let address = server.url.trim_start_matches("http://");
+    let mut holding = Vec::new();
+    for _ in 0..4 {
+        let mut one = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = "POST /v1/models/tiny/score HTTP/1.1\r\nHost: h\r\nContent-Type: application/dicom\r\nTransfer-Encoding: chunked\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut one, head.as_bytes())
+            .await
+            .unwrap();
+        holding.push(one);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = Instant::now();
+    let path = "/v1/models/tiny/score?deadline_ms=300";
+    let (status, answer) = server.post(path, "application/dicom", bytes(&phantom(1))).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    assert_eq!(answer["reason"]["code"], "overloaded", "{answer}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    drop(holding);
+    server.stop().await;
+}

@@ -19,6 +19,7 @@ use super::stow::{self, StowSettings};
 use super::workitems::{self, WorklistSettings};
 use super::{Service, routes};
 use crate::dicom::media_type::MediaType;
+use crate::http::Proxies;
 use crate::http::studies;
 use crate::intake::Intake;
 use crate::store::{
@@ -50,7 +51,7 @@ pub(in crate::http) struct TestServer {
     pub(in crate::http) doors: Doors,
     /// Room for what is decoded.
     pub(in crate::http) decoded: Intake,
-    router: Router,
+    pub(in crate::http) router: Router,
 }
 
 impl TestServer {
@@ -73,6 +74,7 @@ impl TestServer {
             request_limit: 200_000,
             public_url: None,
             intake: Intake::new(1 << 20, Duration::from_secs(1)),
+            proxies: Proxies::default(),
         };
         let worklist = WorklistSettings {
             public_url: None,

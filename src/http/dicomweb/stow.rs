@@ -3,11 +3,12 @@
 //! Invariants: an instance is in the answer as stored only when it is durable; parts are read and stored one after the
 //! other, and the body is read no faster than that; whether something can be scored is not asked here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, FromRef, Path, State};
+use axum::extract::{ConnectInfo, Extension, FromRef, Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
@@ -21,9 +22,9 @@ use crate::dicom::StudyUid;
 use crate::dicom::media_type::MediaType;
 use crate::dicom::multipart::{MultipartError, MultipartReader, Step};
 use crate::fault::{Fault, FaultKind};
-use crate::http::App;
 use crate::http::body::{self, next_frame};
 use crate::http::error::HttpError;
+use crate::http::{App, Proxies};
 use crate::inference::Priority;
 use crate::intake::{Intake, Pace, Room};
 use crate::workflow::{Submission, Workflow};
@@ -42,6 +43,21 @@ pub struct StowSettings {
     pub public_url: Option<String>,
     /// Room for what is read.
     pub intake: Intake,
+    /// Reverse proxies before the server.
+    pub proxies: Proxies,
+}
+
+impl StowSettings {
+    /// Room for what one client sends.
+    fn intake_of(&self, peer: Peer, headers: &HeaderMap) -> Intake {
+        match peer {
+            Some(Extension(ConnectInfo(peer))) => {
+                let client = self.proxies.client(peer.ip(), headers);
+                self.intake.of(&client.to_string())
+            }
+            None => self.intake.clone(),
+        }
+    }
 }
 
 impl FromRef<App> for Workflow {
@@ -63,15 +79,18 @@ where
 }
 
 type Settings = Extension<Arc<StowSettings>>;
+type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
 async fn store_instances(
     State(workflow): State<Workflow>,
     Extension(settings): Settings,
+    peer: Peer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, HttpError> {
     Request {
         workflow,
+        intake: settings.intake_of(peer, &headers),
         settings,
         study: None,
     }
@@ -83,6 +102,7 @@ async fn store_instances(
 async fn store_instances_of(
     State(workflow): State<Workflow>,
     Extension(settings): Settings,
+    peer: Peer,
     Path(study): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -91,6 +111,7 @@ async fn store_instances_of(
         .map_err(|error| HttpError(Fault::new(FaultKind::Invalid, "study-uid", error.to_string())))?;
     Request {
         workflow,
+        intake: settings.intake_of(peer, &headers),
         settings,
         study: Some(study),
     }
@@ -102,6 +123,8 @@ async fn store_instances_of(
 struct Request {
     workflow: Workflow,
     settings: Arc<StowSettings>,
+    /// Room for what its client sends.
+    intake: Intake,
     /// The study that the request names.
     study: Option<StudyUid>,
 }
@@ -120,8 +143,7 @@ impl Request {
         }
         let answer = match kind {
             ContentKind::Single => {
-                let bytes =
-                    body::read(headers, body, limit, &self.settings.intake, Priority::Routine).await?;
+                let bytes = body::read(headers, body, limit, &self.intake, Priority::Routine).await?;
                 if bytes.is_empty() {
                     let message = "the body is empty: send the bytes of one DICOM file";
                     return Err(Fault::new(FaultKind::Invalid, "empty", message));
@@ -133,7 +155,7 @@ impl Request {
             ContentKind::Multipart { boundary } => {
                 // no more than one instance is held at a time, by the reader and while it is stored, and what of the next has arrived
                 let declared = content_length(headers).map(|length| 2 * length as usize);
-                let room = self.settings.intake.room(declared, Priority::Routine).await?;
+                let room = self.intake.room(declared, Priority::Routine).await?;
                 let body = Body::new(Limited::new(body, limit));
                 self.store_parts(&boundary, body, room).await?
             }

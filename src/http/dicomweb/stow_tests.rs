@@ -1,12 +1,17 @@
 //! STOW-RS as clients meet it, through the router, with a real store.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt;
 
 use super::fixture::{TestServer, code};
 use crate::dicom::StudyUid;
@@ -37,6 +42,31 @@ fn failures(body: &Value) -> Vec<u64> {
         .into_iter()
         .map(|reason| reason.as_u64().unwrap())
         .collect()
+}
+
+/// Its parts never come: such a request holds its room, or waits for it.
+#[tokio::test]
+async fn a_client_that_keeps_its_room_leaves_some_for_others() {
+    let server = TestServer::new().await;
+    let from = |client: [u8; 4], body: Body| {
+        Request::post("/dicom-web/studies")
+            .header(header::CONTENT_TYPE, TYPE)
+            .extension(ConnectInfo(SocketAddr::from((client, 104))))
+            .body(body)
+            .unwrap()
+    };
+    let slow = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let one = server.router.clone().oneshot(from([192, 0, 2, 1], slow()));
+            AbortOnDropHandle::new(tokio::spawn(one))
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let file = parts(&[&dicom("1.2", "1.2.1", "a")]);
+    let (status, body) = server.send(from([192, 0, 2, 2], file.into())).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    drop(asking);
 }
 
 #[tokio::test]

@@ -287,9 +287,10 @@ impl Repository {
         if chosen != before
             && let Some(chosen) = &chosen
         {
-            match chosen.doubt() {
-                Some(reason) => tracing::warn!(model = chosen.name, reason, "models.study_model"),
-                None => tracing::info!(model = chosen.name, "models.study_model"),
+            if let Some(reason) = chosen.doubt() {
+                tracing::warn!(model = chosen.name, reason, "models.study_model");
+            } else {
+                tracing::info!(model = chosen.name, "models.study_model");
             }
         }
         inside.study_model = chosen;

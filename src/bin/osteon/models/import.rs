@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use osteon::dicom::CodedValue;
-use osteon::finding::{IntendedUse, Label, StudyRule, Task};
+use osteon::finding::{IntendedUse, Label, StudyRule, Task, codes};
 use osteon::model::import::Network;
 use osteon::model::manifest::MANIFEST_VERSION;
 use osteon::model::package::{GOLDENS, MODEL, Staged, sha256};
@@ -50,10 +50,10 @@ pub(crate) struct Arguments {
     /// Values of Modality that the model is for
     #[arg(long, value_name = "VALUE", default_values = ["DX", "CR"])]
     modality: Vec<String>,
-    /// Values of Body Part Examined, or codes of the region, that it is for
+    /// Values of Body Part Examined, each with its usual codes, or codes of the region, that it is for
     #[arg(long, value_name = "VALUE", required = true)]
     body_part: Vec<String>,
-    /// Values of View Position, or codes of the view, that it is for
+    /// Values of View Position, each with its usual codes, or codes of the view, that it is for
     #[arg(long, value_name = "VALUE", required = true)]
     view: Vec<String>,
     /// Side of the input, where the network does not say [default: the recipe's]
@@ -209,8 +209,8 @@ fn manifest(
             statement: "What its makers say; the values here were given when it was imported.".to_owned(),
             clinical: false,
             modalities: arguments.modality.clone(),
-            body_parts: arguments.body_part.clone(),
-            views: arguments.view.clone(),
+            body_parts: with_codes(&arguments.body_part, codes::of_body_part),
+            views: with_codes(&arguments.view, codes::of_view),
             age_years: [0, 130],
             laterality: Vec::new(),
             image_size: None,
@@ -261,6 +261,22 @@ fn labels(arguments: &Arguments) -> anyhow::Result<Vec<Label>> {
             quantity: None,
         })
         .collect())
+}
+
+/// Values and then the codes that say the same: an image may bring both, and then both must be allowed.
+fn with_codes(values: &[String], codes: fn(&str) -> &'static [&'static str]) -> Vec<String> {
+    let mut all: Vec<String> = values.iter().map(|value| value.to_uppercase()).collect();
+    let same = all
+        .iter()
+        .flat_map(|value| codes(value))
+        .copied()
+        .map(String::from);
+    for code in same.collect::<Vec<_>>() {
+        if !all.contains(&code) {
+            all.push(code);
+        }
+    }
+    all
 }
 
 /// A label's name as manifests write it.
