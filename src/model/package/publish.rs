@@ -14,8 +14,8 @@ use crate::model::manifest::ModelManifest;
 pub struct Staged {
     models: PathBuf,
     hidden: PathBuf,
-    /// `<name>/<version>`, in the hidden folder as in that of the models.
-    place: PathBuf,
+    name: String,
+    version: u32,
     replace: bool,
 }
 
@@ -36,15 +36,16 @@ impl Staged {
             .collect();
         // names become paths: nothing is written before they are known to be plain
         manifest.check().map_err(PackageError::Contradiction)?;
-        let (name, version) = (&manifest.name, manifest.version.to_string());
+        let (name, version) = (&manifest.name, manifest.version);
+        Self::check_free(models, name, version, replace)?;
         let staged = Self {
             models: models.to_owned(),
             // a name cannot begin with a dot, so what is staged is never taken for a model
             hidden: models.join(format!(".{name}-{version}.partial")),
-            place: Path::new(name).join(&version),
+            name: name.clone(),
+            version,
             replace,
         };
-        staged.check_free()?;
         let _ = fs::remove_dir_all(&staged.hidden);
         let folder = staged.folder();
         written(name, fs::create_dir_all(&folder))?;
@@ -64,7 +65,11 @@ impl Staged {
     /// Where it lies, to be opened.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.hidden.join(&self.place)
+        self.within(&self.hidden)
+    }
+
+    fn within(&self, folder: &Path) -> PathBuf {
+        folder.join(&self.name).join(self.version.to_string())
     }
 
     /// Checks all of it where it lies, and puts it in its place: in one step where the file system can exchange folders (one that is
@@ -73,30 +78,33 @@ impl Staged {
     /// # Errors
     /// [`PackageError`]; then what was published before is untouched.
     pub fn publish(self) -> Result<Package, PackageError> {
-        self.check_free()?;
+        Self::check_free(&self.models, &self.name, self.version, self.replace)?;
         let mut package = Package::open(&self.folder())?;
-        let (folder, name) = (self.models.join(&self.place), self.place.display().to_string());
-        let parent = folder.parent().unwrap_or(&self.models);
-        written(&name, fs::create_dir_all(parent))?;
+        let (folder, name) = (self.within(&self.models), &self.name);
+        let parent = self.models.join(name);
+        written(name, fs::create_dir_all(&parent))?;
         let placed = if folder.exists() {
             exchange(&self.folder(), &folder)
         } else {
             fs::rename(self.folder(), &folder)
         };
-        written(&name, placed)?;
-        written(&name, synchronise(parent))?;
-        written(&name, synchronise(&self.models))?;
+        written(name, placed)?;
+        written(name, synchronise(&parent))?;
+        written(name, synchronise(&self.models))?;
         package.folder = folder;
         Ok(package)
     }
 
-    fn check_free(&self) -> Result<(), PackageError> {
-        if self.replace || !self.models.join(&self.place).exists() {
+    /// Whether a package may be published so: what is known before any work is done.
+    ///
+    /// # Errors
+    /// [`PackageError::Contradiction`], where one is there that is not to be replaced.
+    pub fn check_free(models: &Path, name: &str, version: u32, replace: bool) -> Result<(), PackageError> {
+        if replace || !models.join(name).join(version.to_string()).exists() {
             return Ok(());
         }
         Err(PackageError::Contradiction(format!(
-            "{} is already there: choose another version, or replace it on purpose",
-            self.place.display()
+            "version {version} of {name} is already there: choose another version, or replace it on purpose"
         )))
     }
 }

@@ -24,17 +24,28 @@ use crate::train::data::index::is_picture;
 /// What is put behind the name of an inverted copy.
 const INVERTED: &str = "-inverted";
 
+/// Images as they go into a package.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// DICOM files by their names.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What is to be looked at before the package leaves the house, in sentences.
+    pub warnings: Vec<String>,
+}
+
 /// Makes samples of `images`, DICOM, PNG or JPEG, by the names that they will have. Where none is MONOCHROME1, an inverted copy of one
 /// is added, without which nobody would notice that a program leaves the inversion out.
 ///
 /// # Errors
 /// A sentence that names the image.
-pub fn samples(images: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let mut samples = BTreeMap::new();
+pub fn samples(images: &BTreeMap<String, Vec<u8>>) -> Result<Samples, String> {
+    let mut samples = Samples::default();
     let (mut has_inverted, mut copy) = (false, None);
     for (name, image) in images {
         let failed = |error: String| format!("golden image {name}: {error}");
-        let file = sample(image).map_err(failed)?;
+        let (file, warnings) = sample(image).map_err(failed)?;
+        let warnings = warnings.into_iter().map(|warning| failed(warning.to_owned()));
+        samples.warnings.extend(warnings);
         let instance = Instance::parse(file.clone().into()).map_err(|error| failed(error.to_string()))?;
         let shown = decode(&instance).map_err(|error| failed(error.to_string()))?;
         has_inverted |= shown.transform.inverted;
@@ -43,7 +54,7 @@ pub fn samples(images: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Ve
                 .map_err(failed)?
                 .map(|file| (beside(name), file));
         }
-        samples.insert(name.clone(), file);
+        samples.files.insert(name.clone(), file);
     }
     if has_inverted {
         return Ok(samples);
@@ -51,7 +62,7 @@ pub fn samples(images: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Ve
     let (name, file) = copy.ok_or(
         "no golden image is MONOCHROME1, and lookup tables say how they are shown, so that none can be inverted: add one that is",
     )?;
-    if samples.insert(name.clone(), file).is_some() {
+    if samples.files.insert(name.clone(), file).is_some() {
         return Err(format!(
             "golden image {name} is MONOCHROME2 and has the name of an inverted copy: choose another name"
         ));
@@ -67,11 +78,12 @@ fn beside(name: &str) -> String {
     }
 }
 
-/// A DICOM file that names nobody.
-fn sample(image: &[u8]) -> Result<Vec<u8>, String> {
+/// A DICOM file that names nobody, and what it does not say of itself.
+fn sample(image: &[u8]) -> Result<(Vec<u8>, Vec<&'static str>), String> {
     if is_picture(image) {
         let picture = decode_picture(image).map_err(|error| error.to_string())?;
-        return captured(&picture, image);
+        let unknown = "a picture does not say whether there is text in the pixels";
+        return Ok((captured(&picture, image)?, vec![unknown]));
     }
     let options = Options::new([ProfileOption::PatientCharacteristics]).map_err(|error| error.to_string())?;
     // equal files give equal samples, and who has the key has the file
@@ -83,7 +95,7 @@ fn sample(image: &[u8]) -> Result<Vec<u8>, String> {
                 "{refusal}; it would go into the package, so osteon-train deidentify has to make a copy of it first"
             )
         })?;
-    Ok(named_nobody.file)
+    Ok((named_nobody.file, named_nobody.report.warnings))
 }
 
 /// A picture's pixels as a Secondary Capture.

@@ -25,7 +25,7 @@ fn made(images: &[(&str, Vec<u8>)]) -> Result<BTreeMap<String, Vec<u8>>, String>
     let images = images
         .iter()
         .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()));
-    samples(&images.collect())
+    Ok(samples(&images.collect())?.files)
 }
 
 fn names(samples: &BTreeMap<String, Vec<u8>>) -> Vec<&str> {
@@ -109,7 +109,15 @@ fn pictures_are_goldens_with_the_pixels_that_training_saw() {
     }
     let contract = Preprocessing::grey(32, 24);
     for file in files {
-        let samples = made(&[("sample.dcm", file.clone())]).unwrap();
+        let images = BTreeMap::from([("sample.dcm".to_owned(), file.clone())]);
+        let Samples {
+            files: samples,
+            warnings,
+        } = samples(&images).unwrap();
+        assert!(
+            warnings[0].starts_with("golden image sample.dcm: a picture does not say"),
+            "{warnings:?}"
+        );
         assert_eq!(samples.len(), 2);
         let picture = decode_picture(&file).unwrap();
         let trained = contract.apply(&picture).unwrap().0.values;

@@ -4,7 +4,6 @@
 //! them notice. A package from elsewhere may not hold what a gate looks at: such a gate is skipped and says what it would need. What
 //! `osteon-train` made holds all of it but the statistics of an embedding that it may not have, or fails.
 
-mod calibration;
 mod contract;
 mod features;
 mod network;
@@ -100,11 +99,6 @@ pub fn verify(folder: &Path, radiographs: &[PathBuf], runtime: &Runtime) -> Vec<
         gate(
             "contract inside the file",
             contract::contract(&package, &package.manifest),
-        ),
-        // several networks together have no logits
-        plain(
-            "temperatures as the manifest says",
-            calibration::temperatures(&package, runtime),
         ),
         // an ensemble has none, nor has a package whose images were gone
         plain(
