@@ -188,21 +188,6 @@ fn what_could_be_no_package_is_told_before_the_first_step() {
         "{words}"
     );
     assert!(!folder.join("run").exists());
-    let recipe = std::fs::read_to_string(folder.join("recipe.json")).unwrap();
-    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
-    let refused = on(
-        folder,
-        &["augment", "ablate"],
-        "healthy.csv",
-        "ablation.json",
-        &[],
-    );
-    let words = said(&refused);
-    assert!(
-        words.contains("no label has both classes") && !words.contains("validation 0."),
-        "{words}"
-    );
-    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
     table("both.csv", 3);
     let trained = on(folder, &["fit"], "both.csv", "run", &[]);
     succeeded(&trained);

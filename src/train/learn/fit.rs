@@ -339,3 +339,68 @@ pub fn predict<N: Fn(&Plane) -> Tensor + Sync>(
         Ok(predictions)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::network::{Architecture, Residual};
+    use super::super::progress::StepReport;
+    use super::*;
+    use crate::image::preprocess::Preprocessing;
+
+    /// Counts steps.
+    #[derive(Default)]
+    struct Steps(usize);
+
+    impl Progress for Steps {
+        fn step(&mut self, _: &StepReport) {
+            self.0 += 1;
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_told_before_the_first_step() {
+        let residual = Residual {
+            rows: 20,
+            columns: 14,
+            stem: 4,
+            widths: vec![5],
+            blocks: vec![1],
+            ..Residual::default()
+        };
+        let recipe = Recipe {
+            architecture: Architecture::Residual(residual),
+            epochs: 1,
+            batch: 2,
+            threads: 1,
+            ..Recipe::default()
+        };
+        let contract = Preprocessing::grey(20, 14);
+        let samples = |side: &str, label: &dyn Fn(u16) -> f32| {
+            let mut samples = Samples::default();
+            for place in 0..4_u16 {
+                let plane = Plane {
+                    rows: 20,
+                    columns: 14,
+                    values: (0..280).map(|pixel| pixel * 100 + place).collect(),
+                };
+                let labels = vec![label(place), f32::NAN];
+                samples.push(plane, labels, format!("{side}{place}"));
+            }
+            samples
+        };
+        let both = |place: u16| f32::from(place % 2);
+        let normalise = |plane: &Plane| contract.tensor(plane);
+        let run = |validation: &Samples| {
+            let mut steps = Steps::default();
+            let outcome = fit(&recipe, &samples("t", &both), validation, &normalise, &mut steps);
+            (outcome, steps.0)
+        };
+        let (outcome, steps) = run(&samples("v", &|_| 1.0));
+        assert!(
+            matches!(outcome, Err(FitError::NothingToValidate)) && steps == 0,
+            "{steps}"
+        );
+        let (outcome, steps) = run(&samples("v", &both));
+        assert!(outcome.is_ok() && steps == 2, "{steps}");
+    }
+}
