@@ -168,7 +168,11 @@ impl Trained {
             return Err("its preprocessing is another");
         }
         let (one, another) = (&self.record.data, &other.record.data);
-        if one.labels_sha256 != another.labels_sha256 || one.unreadable_images != another.unreadable_images {
+        if one.labels_sha256 != another.labels_sha256
+            || one.unreadable_images != another.unreadable_images
+            // places of images are counted among those that were taken
+            || one.unlabelled_images != another.unlabelled_images
+        {
             return Err("it saw another set of images, so nobody knows which of them neither trained on");
         }
         Ok(())
