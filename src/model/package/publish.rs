@@ -104,7 +104,7 @@ impl Staged {
             return Ok(());
         }
         Err(PackageError::Contradiction(format!(
-            "version {version} of {name} is already there: choose another version, or replace it on purpose"
+            "version {version} of {name} is already there: choose another version, or replace it with --replace"
         )))
     }
 }
