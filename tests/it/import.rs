@@ -20,6 +20,16 @@ use serde_json::Value;
 use crate::server::{TestServer, bytes};
 use crate::tiny::Tiny;
 
+/// Of the network that tells how bright an image is: what its scores are, and its label.
+const BRIGHT: [&str; 6] = [
+    "--recipe",
+    "monai",
+    "--scores",
+    "probabilities",
+    "--label",
+    "bright",
+];
+
 /// Most by which a probability may differ from what PyTorch gives after the family's own transforms.
 const PROBABILITY: f64 = 1e-4;
 /// Most by which a value of the input may differ, as a part of the range that the input spans.
@@ -273,14 +283,7 @@ fn images_that_name_part_and_view_by_code_too_are_admitted() {
     let done = Command::new(env!("CARGO_BIN_EXE_osteon"))
         .args(["models", "import"])
         .arg(plain)
-        .args([
-            "--recipe",
-            "monai",
-            "--scores",
-            "probabilities",
-            "--label",
-            "bright",
-        ])
+        .args(BRIGHT)
         .args(["--name", "tiny", "--body-part", "lspine", "--view", "LL"])
         .arg("--models")
         .arg(folder.path())
@@ -310,15 +313,7 @@ fn images_that_name_part_and_view_by_code_too_are_admitted() {
 #[test]
 fn a_replacement_that_cannot_be_served_leaves_the_package_that_can() {
     let folder = tempfile::tempdir().unwrap();
-    let options = [
-        "--recipe",
-        "monai",
-        "--scores",
-        "probabilities",
-        "--label",
-        "bright",
-        "--replace",
-    ];
+    let options = [&BRIGHT[..], &["--replace"]].concat();
     let good = network(folder.path(), |_| {});
     let done = import(&good, folder.path(), "tiny", &options);
     assert!(done.status.success(), "{}", said(&done));

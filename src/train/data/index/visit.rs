@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::labelled::{Labelled, LabelledError, LabelledRow, read, rows};
+use super::labelled::{LabelledError, LabelledRow, rows};
+use super::loading::{Labelled, read};
 use crate::image::preprocess::Preprocessing;
 use crate::train::data::Column;
 use crate::train::data::labels::Part;
