@@ -94,7 +94,7 @@ pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, 
         let known = door.settings.callers.know(address.ip());
         let places = if known { &connections } else { &strangers };
         let Ok(connected) = Arc::clone(places).try_acquire_owned() else {
-            door.metrics.dicom_association("congestion");
+            door.metrics.dicom.association("congestion");
             continue;
         };
         let visit = Visit {
@@ -127,7 +127,7 @@ impl Door {
     /// A panic costs one association; its words may hold anything and stay out.
     fn report(&self, ended: &Result<(), tokio::task::JoinError>) {
         if ended.is_err() {
-            self.metrics.dicom_association("panic");
+            self.metrics.dicom.association("panic");
             tracing::error!("dimse.panicked");
         }
     }
@@ -180,7 +180,7 @@ impl Visit {
         if let Err(broken) = connection.send(&Pdu::AssociationAC(answer)).await {
             return self.refuse(connection, broken).await;
         }
-        let open = metrics.dicom_association_open();
+        let open = metrics.dicom.association_open();
         let mut association = Association::new(connection, agreed);
         let mut stored = 0;
         let serving = service::serve(&self.door, &mut association, &self.closing, &mut stored);
@@ -188,14 +188,14 @@ impl Visit {
         let why = ended.unwrap_or(Err(Broken::Stopping)).err();
         let how = why.map_or("released", Broken::name);
         drop((open, place));
-        metrics.dicom_association(how);
+        metrics.dicom.association(how);
         tracing::info!(from = %self.address, stored, ended = how, "dimse.association");
         association.end(why).await;
     }
 
     /// Answers a request with a rejection.
     async fn reject(&self, mut connection: Connection, rejection: Pdu, reason: &'static str) {
-        self.door.metrics.dicom_association(reason);
+        self.door.metrics.dicom.association(reason);
         tracing::warn!(from = %self.address, reason, "dimse.refused");
         if connection.send(&rejection).await.is_ok() {
             connection.close().await;
@@ -204,7 +204,7 @@ impl Visit {
 
     /// Ends a connection on which there is no association.
     async fn refuse(&self, connection: Connection, broken: Broken) {
-        self.door.metrics.dicom_association(broken.name());
+        self.door.metrics.dicom.association(broken.name());
         tracing::debug!(from = %self.address, reason = broken.name(), "dimse.no_association");
         connection.abort(broken).await;
     }

@@ -86,7 +86,7 @@ pub(super) async fn serve(
             let status = outcome
                 .as_ref()
                 .map_or_else(|failure| failure.status, |()| SUCCESS);
-            door.metrics.dicom_instance(status);
+            door.metrics.dicom.instance(status);
             let (failure, elapsed_ms) = (outcome.as_ref().err(), began.elapsed().as_millis() as u64);
             let code = failure.map(|failure| failure.code);
             tracing::debug!(

@@ -180,7 +180,7 @@ impl Runner {
             Ok(Ok(predicted)) if predicted.len() == images => {
                 self.shared.ended(self.seat, None);
                 self.counters.executed(images, inferred);
-                self.metrics.device_ran(&device.to_string(), images);
+                self.metrics.devices.ran(&device.to_string(), images);
                 for ((place, work), prediction) in works.into_iter().zip(predicted) {
                     // the caller may have hung up in the meantime: then nobody wants the answer
                     let _ = work.reply.send(Ok(Answer {
@@ -198,7 +198,7 @@ impl Runner {
             Err(_) => RuntimeError::Run("it panicked".to_owned()),
         };
         tracing::error!(%device, images, %error, "device.failed");
-        self.metrics.device_failed(&device.to_string());
+        self.metrics.devices.failed(&device.to_string());
         let lost = self.shared.ended(self.seat, Some(works));
         if lost.is_empty() {
             return;

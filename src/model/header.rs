@@ -9,7 +9,6 @@ use prost::Message;
 
 use super::manifest::ModelManifest;
 use super::onnx_format::{DataType, FunctionProto, ModelProto, NodeProto, ValueInfoProto};
-use super::package::MODEL;
 use super::policy::Policy;
 use crate::image::preprocess::{METADATA_KEY, Preprocessing};
 
@@ -29,12 +28,8 @@ const MAX_NODES: usize = 1_000_000;
 /// Checks the bytes of an ONNX file against the manifest, and gives what was read.
 ///
 /// # Errors
-/// A sentence that begins with the file's name and says what is off and what would be right.
+/// What is off and what would be right, a sentence that wants the file's name before it.
 pub(super) fn check(bytes: &[u8], manifest: &ModelManifest, policy: &Policy) -> Result<ModelProto, String> {
-    read(bytes, manifest, policy).map_err(|what| format!("{MODEL} {what}"))
-}
-
-fn read(bytes: &[u8], manifest: &ModelManifest, policy: &Policy) -> Result<ModelProto, String> {
     let model = ModelProto::decode(bytes)
         .map_err(|_| "is not an ONNX file, or was cut off: export or copy it again".to_owned())?;
     if model.graph.is_none() {

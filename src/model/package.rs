@@ -178,7 +178,8 @@ impl Package {
             )));
         }
         let signed = signed(folder, &bytes, policy)?;
-        header::check(&model, &manifest, policy).map_err(PackageError::Header)?;
+        header::check(&model, &manifest, policy)
+            .map_err(|what| PackageError::Header(format!("{MODEL} {what}")))?;
         let distribution = manifest
             .distribution
             .as_ref()

@@ -2,11 +2,9 @@
 
 use prometheus::{Error, IntCounterVec, Opts, Registry};
 
-use super::metrics::Metrics;
-
 /// Handles to them; clones count together.
 #[derive(Clone)]
-pub(super) struct Devices {
+pub struct Devices {
     images: IntCounterVec,
     failures: IntCounterVec,
 }
@@ -25,19 +23,14 @@ impl Devices {
         registry.register(Box::new(devices.failures.clone()))?;
         Ok(devices)
     }
-}
 
-impl Metrics {
     /// A device ran a batch of so many images.
-    pub fn device_ran(&self, device: &str, images: usize) {
-        self.devices
-            .images
-            .with_label_values(&[device])
-            .inc_by(images as u64);
+    pub fn ran(&self, device: &str, images: usize) {
+        self.images.with_label_values(&[device]).inc_by(images as u64);
     }
 
     /// A batch failed on a device.
-    pub fn device_failed(&self, device: &str) {
-        self.devices.failures.with_label_values(&[device]).inc();
+    pub fn failed(&self, device: &str) {
+        self.failures.with_label_values(&[device]).inc();
     }
 }

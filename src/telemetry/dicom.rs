@@ -2,11 +2,9 @@
 
 use prometheus::{Error, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::metrics::Metrics;
-
 /// Handles to them; clones count together.
 #[derive(Clone)]
-pub(super) struct Dicom {
+pub struct Dicom {
     open: IntGauge,
     associations: IntCounterVec,
     instances: IntCounterVec,
@@ -48,24 +46,22 @@ impl Dicom {
         registry.register(Box::new(dicom.instances.clone()))?;
         Ok(dicom)
     }
-}
 
-impl Metrics {
-    /// A DICOM association was accepted; it counts as open until what is returned is dropped.
+    /// An association was accepted; it counts as open until what is returned is dropped.
     #[must_use]
-    pub fn dicom_association_open(&self) -> OpenAssociation {
-        self.dicom.open.inc();
-        OpenAssociation(self.dicom.open.clone())
+    pub fn association_open(&self) -> OpenAssociation {
+        self.open.inc();
+        OpenAssociation(self.open.clone())
     }
 
-    /// A DICOM association ended or was not accepted; `ended` is one of a few words that say how.
-    pub fn dicom_association(&self, ended: &str) {
-        self.dicom.associations.with_label_values(&[ended]).inc();
+    /// An association ended or was not accepted; `ended` is one of a few words that say how.
+    pub fn association(&self, ended: &str) {
+        self.associations.with_label_values(&[ended]).inc();
     }
 
     /// A C-STORE was answered with `status`.
-    pub fn dicom_instance(&self, status: u16) {
+    pub fn instance(&self, status: u16) {
         let status = format!("{status:04X}");
-        self.dicom.instances.with_label_values(&[status.as_str()]).inc();
+        self.instances.with_label_values(&[status.as_str()]).inc();
     }
 }

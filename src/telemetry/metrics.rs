@@ -37,9 +37,12 @@ pub struct Metrics {
     rejected: IntGauge,
     states: IntGaugeVec,
     loads: IntCounterVec,
-    pub(super) work: Work,
-    pub(super) devices: Devices,
-    pub(super) dicom: Dicom,
+    /// Of studies, jobs, deliveries and fetches.
+    pub work: Work,
+    /// Of GPUs.
+    pub devices: Devices,
+    /// Of the DIMSE door.
+    pub dicom: Dicom,
     sites: Arc<Sites>,
 }
 

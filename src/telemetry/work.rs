@@ -2,12 +2,11 @@
 
 use prometheus::{Error, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::metrics::Metrics;
 use crate::finding::Outcome;
 
 /// Handles to them; clones count together.
 #[derive(Clone)]
-pub(super) struct Work {
+pub struct Work {
     studies: IntCounterVec,
     fenced: IntCounter,
     deliveries: IntCounterVec,
@@ -74,43 +73,38 @@ impl Work {
         registry.register(Box::new(work.reachable.clone()))?;
         Ok(work)
     }
-}
 
-impl Metrics {
     /// A study reached its outcome.
     pub fn study_settled(&self, outcome: Outcome) {
-        self.work.studies.with_label_values(&[outcome.name()]).inc();
+        self.studies.with_label_values(&[outcome.name()]).inc();
     }
 
     /// The result of an attempt was not written, because something had overtaken it.
     pub fn fenced(&self) {
-        self.work.fenced.inc();
+        self.fenced.inc();
     }
 
     /// An attempt to send a result to `destination`, a name of the configuration, ended.
     pub fn delivery(&self, destination: &str, outcome: &str) {
-        self.work
-            .deliveries
-            .with_label_values(&[destination, outcome])
-            .inc();
+        self.deliveries.with_label_values(&[destination, outcome]).inc();
     }
 
     /// An attempt to fetch a study from `peer`, a name of the configuration, ended.
     pub fn fetch(&self, peer: &str, outcome: &str) {
-        self.work.fetches.with_label_values(&[peer, outcome]).inc();
+        self.fetches.with_label_values(&[peer, outcome]).inc();
     }
 
     /// How much work waits, by its kind, how many jobs are dead, and for how many milliseconds the oldest has waited.
     pub fn backlog(&self, waiting: &[(&str, i64)], dead: i64, oldest_ms: i64) {
         for (kind, count) in waiting {
-            self.work.waiting.with_label_values(&[kind]).set(*count);
+            self.waiting.with_label_values(&[kind]).set(*count);
         }
-        self.work.dead.set(dead);
-        self.work.oldest.set(oldest_ms as f64 / 1e3);
+        self.dead.set(dead);
+        self.oldest.set(oldest_ms as f64 / 1e3);
     }
 
     /// Whether database and images can be reached.
     pub fn store_reachable(&self, reachable: bool) {
-        self.work.reachable.set(i64::from(reachable));
+        self.reachable.set(i64::from(reachable));
     }
 }

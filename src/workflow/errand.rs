@@ -259,13 +259,13 @@ fn report(workflow: &Workflow, job: &Job, outcome: &'static str, began: Instant)
     let elapsed_ms = began.elapsed().as_millis() as u64;
     match &job.work {
         Work::Fetch { peer } => {
-            workflow.metrics.fetch(peer, outcome);
+            workflow.metrics.work.fetch(peer, outcome);
             // the study is due now
             workflow.arrival.notify_one();
             tracing::info!(peer, attempt = job.attempt, elapsed_ms, outcome, "workflow.fetch");
         }
         Work::Deliver { destination, .. } => {
-            workflow.metrics.delivery(destination, outcome);
+            workflow.metrics.work.delivery(destination, outcome);
             tracing::info!(
                 destination,
                 attempt = job.attempt,

@@ -41,7 +41,7 @@ async fn keep_counting(workflow: &Workflow) {
             objects = reported(workflow.store.ping().await);
         }
         let database = reported(count(workflow).await);
-        workflow.metrics.store_reachable(database && objects);
+        workflow.metrics.work.store_reachable(database && objects);
         sleep(COUNT).await;
     }
 }
@@ -88,6 +88,7 @@ async fn count(workflow: &Workflow) -> Result<(), StoreError> {
     ];
     workflow
         .metrics
+        .work
         .backlog(&waiting, backlog.dead, backlog.oldest_ms);
     Ok(())
 }

@@ -277,7 +277,7 @@ fn report(workflow: &Workflow, job: &Job, verdict: &Verdict, settled: Settled, b
     let (attempt, elapsed_ms) = (job.attempt, began.elapsed().as_millis() as u64);
     match (settled, verdict) {
         (Settled::Stale, _) | (_, Verdict::Leave) => {
-            workflow.metrics.fenced();
+            workflow.metrics.work.fenced();
             tracing::info!(
                 attempt,
                 elapsed_ms,
@@ -286,7 +286,7 @@ fn report(workflow: &Workflow, job: &Job, verdict: &Verdict, settled: Settled, b
         }
         (_, Verdict::Complete(result) | Verdict::Bury(result)) => {
             let (outcome, instances) = (result.body.outcome, result.body.instances.len());
-            workflow.metrics.study_settled(outcome);
+            workflow.metrics.work.study_settled(outcome);
             tracing::info!(
                 attempt,
                 elapsed_ms,

@@ -29,6 +29,7 @@ mod import;
 mod index;
 mod index_archive;
 mod inference_protocol;
+mod inference_statistics;
 mod left_out;
 mod model_commands;
 mod models;

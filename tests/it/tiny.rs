@@ -19,10 +19,20 @@ use prost::Message;
 
 /// Rows and columns of its input.
 pub(crate) const SIDE: usize = 16;
+const PIXELS: usize = SIDE * SIDE;
+
 /// Side of the matrices that cost time.
 const LARGE: usize = 768;
 /// What each feature of the embedding is of the mean.
 const FEATURES: [f32; 3] = [0.5, 0.25, 0.25];
+
+/// Inputs that are one grey all over, one after the other.
+pub(crate) fn constant(greys: &[f32]) -> Vec<f32> {
+    greys
+        .iter()
+        .flat_map(|grey| std::iter::repeat_n(*grey, PIXELS))
+        .collect()
+}
 
 /// What a tiny model is like; [`Tiny::publish`] makes its package.
 #[derive(Clone)]

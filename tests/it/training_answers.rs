@@ -249,7 +249,7 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
             {"name": "findings", "task": "multilabel", "labels": ["osteoporosis", "fracture"]},
             {"name": "worst", "task": "ordinal", "labels": ["none", "mild", "moderate", "severe"]},
         ],
-        "epochs": 2, "batch": 8, "threads": 1, "architecture": architecture(),
+        "epochs": 2, "batch": 8, "threads": 1, "architecture": architecture(), "augmentation": {"horizontal_flip": true},
     }));
     let folds = || {
         stage.with_images(
@@ -377,7 +377,7 @@ fn flips_by_body_part_need_the_column_that_says_what_images_show() {
 fn rates_and_augmentations_can_be_looked_at_before_training() {
     let stage = Stage::new(&json!({
         "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
-        "augmentation": {"rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
+        "augmentation": {"horizontal_flip": true, "rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
                          "contrast": [1.0, 1.0], "brightness": 0.0, "noise": 0.0, "cutout_probability": 0.0},
     }));
     let rates = stage.with_images(&["lr-find"], &["--out", &stage.text("rates"), "--steps", "30"]);

@@ -25,7 +25,8 @@ pub struct Augmentation {
     pub translation: f32,
     /// Smallest and largest magnification.
     pub scale: [f32; 2],
-    /// Mirror left and right in half of the images; right for lateral spines, wrong where sides have meaning.
+    /// Mirror left and right in half of the images: right for lateral spines, wrong where sides have meaning, and so only where the recipe
+    /// says it.
     pub horizontal_flip: Flip,
     /// Smallest and largest exponent on the values from 0 to 1, drawn evenly on the logarithm.
     pub gamma: [f32; 2],
@@ -47,7 +48,7 @@ impl Default for Augmentation {
             rotation: 10.0,
             translation: 0.05,
             scale: [0.9, 1.1],
-            horizontal_flip: Flip::Every(true),
+            horizontal_flip: Flip::Every(false),
             gamma: [0.75, 1.33],
             contrast: [0.8, 1.2],
             brightness: 0.05,

@@ -120,7 +120,12 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
         }
         let seen = trainer.course.epoch * self.train.len() + trainer.course.images;
         progress.start(recipe.epochs * self.train.len(), seen);
-        while trainer.course.epoch < recipe.epochs && !self.is_patience_over(&trainer) {
+        let is_patience_over = |trainer: &Trainer<'_>| {
+            recipe
+                .patience
+                .is_some_and(|patience| trainer.in_vain() >= patience)
+        };
+        while trainer.course.epoch < recipe.epochs && !is_patience_over(&trainer) {
             trainer.begin_epoch()?;
             let (started, before) = (Instant::now(), trainer.course.images);
             let shuffle = Shuffle {
@@ -214,14 +219,6 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Training<'_, N> {
             batch: self.recipe.batch,
             pool: Some(pool),
         }
-    }
-
-    fn is_patience_over(&self, trainer: &Trainer<'_>) -> bool {
-        let best = trainer.course.best.as_ref().map(|(place, ..)| *place);
-        let waited = best.map_or(0, |best| trainer.course.epoch - 1 - best);
-        self.recipe
-            .patience
-            .is_some_and(|patience| best.is_some() && waited >= patience)
     }
 
     /// How good a network is on the held-out images.

@@ -16,7 +16,8 @@ use crate::model::Activation;
 pub struct Measured {
     /// For each label of all heads its measure.
     pub of_labels: Vec<Option<Estimate>>,
-    /// The mean of those that exist; NaN where none does.
+    /// The mean over heads, by their weights, of the mean of those that exist; below 0 an R squared counts as 0, or one number of which nothing
+    /// is known yet would outweigh all else. NaN where none exists.
     pub mean: f64,
     /// The mean loss over all known targets, without weights: nats, and Huber loss for numbers.
     pub loss: f64,
@@ -36,6 +37,7 @@ pub fn name(task: Task) -> &'static str {
 pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap: Bootstrap) -> Measured {
     let mut of_labels = Vec::new();
     let (mut loss, mut known) = (0.0, 0);
+    let (mut sum, mut weights) = (0.0, 0.0);
     for placed in heads.placed() {
         let answers = Answers {
             placed: &placed,
@@ -43,18 +45,20 @@ pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap:
             samples,
             bootstrap,
         };
-        of_labels.extend(answers.measures());
-        let (sum, count) = answers.loss(heads);
-        loss += sum;
+        let measures = answers.measures();
+        let values: Vec<f64> = measures.iter().flatten().map(|one| one.value.max(0.0)).collect();
+        if !values.is_empty() {
+            let weight = placed.head.weight;
+            sum += weight * values.iter().sum::<f64>() / values.len() as f64;
+            weights += weight;
+        }
+        of_labels.extend(measures);
+        let (own, count) = answers.loss(heads);
+        loss += own;
         known += count;
     }
-    let values: Vec<f64> = of_labels
-        .iter()
-        .flatten()
-        .map(|estimate| estimate.value)
-        .collect();
     Measured {
-        mean: values.iter().sum::<f64>() / values.len() as f64,
+        mean: sum / weights,
         of_labels,
         loss: loss / known.max(1) as f64,
     }
@@ -253,6 +257,33 @@ mod tests {
             .collect();
         assert_eq!(values, [None, Some(1.0), Some(2.0 / 3.0)]);
         assert!((measured.mean - 5.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn heads_count_by_their_weight_and_a_bad_number_is_no_worse_than_none() {
+        let age = Quantity {
+            unit: "a".to_owned(),
+            scale: 10.0,
+            offset: 50.0,
+            range: [0.0, 120.0],
+        };
+        let main = Head {
+            weight: 3.0,
+            ..head("main", Task::Binary, &["fracture"])
+        };
+        let others = head("others", Task::Multilabel, &["a", "b"]);
+        let years = Head {
+            quantities: vec![age],
+            ..head("age", Task::Regression, &["years"])
+        };
+        let heads = Heads::new(&[main, others, years], &[]);
+        let samples = samples(&[&[1., 1., 0., 50.], &[0., 0., 1., 70.]]);
+        // right; wrong and right; ages far off
+        let logits = [[1.0, -1.0, -1.0, 40.0], [0.0, 1.0, 1.0, -40.0]].map(|row| row.to_vec());
+        let measured = measure(&heads, &logits, &samples, Bootstrap::default());
+        assert!(measured.of_labels[3].unwrap().value < -100.0);
+        // (3 * 1 + 1 * (0 + 1) / 2 + 1 * 0) / 5
+        assert!((measured.mean - 0.7).abs() < 1e-12, "{}", measured.mean);
     }
 
     #[test]

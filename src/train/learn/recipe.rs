@@ -190,6 +190,13 @@ impl Recipe {
                 return refuse(setting, format!("{value}; it must be from 1 to {most}"));
             }
         }
+        if self.patience == Some(0) {
+            return refuse(
+                "patience",
+                "0; so many epochs without a better one end the training, so it must be at least 1"
+                    .to_owned(),
+            );
+        }
         let OneCycle {
             peak,
             rise,
@@ -289,6 +296,7 @@ mod tests {
             (r#"{"loss": {"focal": -1}}"#, "loss.focal"),
             (r#"{"mixup": 2}"#, "mixup"),
             (r#"{"epochs": 18446744073709551615}"#, "epochs"),
+            (r#"{"patience": 0}"#, "patience: 0; so many epochs"),
             (r#"{"threads": 0}"#, "threads: 0; it must be from 1 to 1024"),
             (
                 r#"{"regime": {"kind": "scratch"}, "initial": {"file": "a.pth"}}"#,

@@ -173,25 +173,39 @@ impl Depths {
         let head = (0..graph.nodes.len())
             .rev()
             .find(|place| reached[*place] && has_kernel(NodeId(*place)));
+        // what comes after the head, such as its temperature, opens no group, nor does a norm alone
+        let opens = |place: usize| head.is_none_or(|head| place < head) && has_kernel(NodeId(place));
+        let pixels = |place: usize| match shapes.of(NodeId(place)) {
+            Shape::Maps([_, rows, columns]) => rows * columns,
+            Shape::Features(_) => 1,
+        };
+        // what only weighs larger maps that come later, as squeeze-and-excitation does, is as fine as they are
+        let mut finest = vec![0; graph.nodes.len()];
+        let mut later = 0;
+        for place in (0..graph.nodes.len()).rev() {
+            if opens(place) {
+                later = later.max(pixels(place));
+            }
+            finest[place] = later;
+        }
         let mut of_node = BTreeMap::new();
-        let (mut group, mut finest) = (0, None);
+        let (mut group, mut of_group) = (0, None);
         for (place, node) in graph.nodes.iter().enumerate() {
             if node.layer.parameters(&shapes.inputs(node)).is_empty() || Some(place) == head {
                 continue;
             }
-            let pixels = match shapes.of(NodeId(place)) {
-                Shape::Maps([_, rows, columns]) => rows * columns,
-                Shape::Features(_) => 1,
-            };
-            // what comes after the head, such as its temperature, opens no group
-            if head.is_none_or(|head| place < head) && finest.is_some_and(|finest| pixels < finest) {
-                group += 1;
+            if opens(place) {
+                // a border that is lost is no lower resolution
+                if of_group.is_some_and(|pixels| finest[place] * 2 <= pixels) {
+                    group += 1;
+                    of_group = None;
+                }
+                of_group = of_group.or(Some(finest[place]));
             }
-            finest = Some(finest.map_or(pixels, |finest: usize| finest.min(pixels)));
             of_node.insert(node.name.clone(), group);
         }
         if let Some(head) = head {
-            if finest.is_some() {
+            if of_group.is_some() {
                 group += 1;
             }
             of_node.insert(graph.nodes[head].name.clone(), group);
@@ -211,7 +225,7 @@ impl Depths {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::network::Residual;
+    use super::super::super::network::{Architecture, Residual};
     use super::*;
 
     #[test]
@@ -227,6 +241,28 @@ mod tests {
             ("label_map", 4),
         ] {
             assert_eq!(depths.of_node(node), group, "{node}");
+        }
+    }
+
+    /// A group for each resolution that a published network has layers at, by the tables of their papers; then VGG16's and AlexNet's hidden
+    /// layers, and the head.
+    #[test]
+    fn published_networks_have_a_group_for_each_resolution() {
+        for (family, side, groups) in [
+            ("resnet18", 224, 6),
+            ("resnet50", 224, 6),
+            ("densenet121", 224, 6),
+            ("convnext_tiny", 224, 5),
+            ("efficientnet_b0", 224, 6),
+            ("vgg16", 224, 7),
+            ("inception_v3", 299, 6),
+            ("xception", 299, 6),
+            ("alexnet", 224, 5),
+        ] {
+            let told = serde_json::json!({ "family": family, "channels": 1, "rows": side, "columns": side });
+            let architecture: Architecture = serde_json::from_value(told).unwrap();
+            let depths = Depths::of(&architecture.graph("image", 1).unwrap()).unwrap();
+            assert_eq!(depths.groups, groups, "{family}");
         }
     }
 

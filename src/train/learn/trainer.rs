@@ -34,6 +34,21 @@ pub(super) struct Course {
     pub(super) best: Option<(usize, f64, Weights)>,
 }
 
+impl Course {
+    /// Whether this epoch is better than those before. Few held-out images tell few values of a measure apart, so among equals the loss
+    /// on them decides.
+    fn is_best(&self, report: &EpochReport) -> bool {
+        self.best.as_ref().is_none_or(|(place, best, _)| {
+            let loss = self
+                .history
+                .get(*place)
+                .map_or(f64::INFINITY, |best| best.validation_loss);
+            report.mean_measure > *best
+                || (report.mean_measure.to_bits() == best.to_bits() && report.validation_loss < loss)
+        })
+    }
+}
+
 /// Where checkpoints go, and for which training they are.
 pub(super) struct Keeper<'a> {
     pub(super) checkpoints: &'a Checkpoints,
@@ -190,16 +205,19 @@ impl<'a> Trainer<'a> {
         Ok(step.loss)
     }
 
+    /// How many epochs of the last phase have passed since the best one. Those before it do not count: what it sets free had not moved
+    /// yet.
+    pub(super) fn in_vain(&self) -> usize {
+        let first = self.phases.last().map_or(0, |phase| phase.first);
+        let best = self.course.best.as_ref();
+        let from = best.map_or(usize::MAX, |(best, ..)| first.max(best + 1));
+        self.course.epoch.saturating_sub(from)
+    }
+
     /// Ends the epoch with its report; `weights` are the ones that it was measured with.
     pub(super) fn end_epoch(&mut self, report: EpochReport, weights: &Engine) -> Result<(), EngineError> {
-        let (epoch, measure) = (self.course.epoch, report.mean_measure);
-        if self
-            .course
-            .best
-            .as_ref()
-            .is_none_or(|(_, best, _)| measure > *best)
-        {
-            self.course.best = Some((epoch, measure, weights.weights()?));
+        if self.course.is_best(&report) {
+            self.course.best = Some((self.course.epoch, report.mean_measure, weights.weights()?));
         }
         self.course.history.push(report);
         self.course.epoch += 1;

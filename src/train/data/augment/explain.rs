@@ -125,11 +125,15 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Flip;
     use super::*;
 
     #[test]
     fn every_setting_is_named_and_can_be_switched_off() {
-        let recipe = Augmentation::default();
+        let recipe = Augmentation {
+            horizontal_flip: Flip::Every(true),
+            ..Augmentation::default()
+        };
         let explained = recipe.explain();
         assert_eq!(explained.len(), 9);
         assert_eq!(

@@ -61,36 +61,32 @@ fn of_term(
             .map_or(1.0, |positive| positive[place % columns])
     };
     let target = matrix(&|_, target| if target.is_nan() { 0.0 } else { target })?;
+    let known = |place: usize, target: f32, weight: &dyn Fn(usize) -> f32| {
+        if target.is_nan() { 0.0 } else { weight(place) }
+    };
     match term.form {
         Form::Sigmoid => {
-            let weight = matrix(&|place, target| {
-                if target.is_nan() {
-                    0.0
-                } else {
-                    target * positive(place) + (1.0 - target)
-                }
-            })?;
+            let known = matrix(&|place, target| known(place, target, &|_| 1.0))?;
+            // of a soft target, too, only what is true of it weighs more
+            let positive = match &term.positive {
+                Some(positive) => Some(Tensor::f_from_slice(positive)?.f_to_device(logits.device())?),
+                None => None,
+            };
+            let entropy = |positive: Option<&Tensor>, reduction| {
+                logits.f_binary_cross_entropy_with_logits(&target, Some(&known), positive, reduction)
+            };
             if focal > 0.0 {
-                let none = (None::<&Tensor>, None::<&Tensor>);
-                let each =
-                    logits.f_binary_cross_entropy_with_logits(&target, none.0, none.1, Reduction::None)?;
                 // the entropy of a soft target keeps exp(-loss) below 1, which is as sure as one can be of it
-                let right = each.f_neg()?.f_exp()?;
+                let right = entropy(None, Reduction::None)?.f_neg()?.f_exp()?;
                 hard(&right, focal)?
-                    .f_mul(&each)?
-                    .f_mul(&weight)?
+                    .f_mul(&entropy(positive.as_ref(), Reduction::None)?)?
                     .f_sum(Kind::Float)
             } else {
-                logits.f_binary_cross_entropy_with_logits(
-                    &target,
-                    Some(&weight),
-                    None::<&Tensor>,
-                    Reduction::Sum,
-                )
+                entropy(positive.as_ref(), Reduction::Sum)
             }
         }
         Form::Softmax => {
-            let weight = matrix(&|place, target| if target.is_nan() { 0.0 } else { positive(place) })?;
+            let weight = matrix(&|place, target| known(place, target, &positive))?;
             let log = logits.f_log_softmax(1, Kind::Float)?;
             let each = log.f_mul(&target)?.f_mul(&weight)?.f_neg()?;
             let each = if focal > 0.0 {
@@ -101,7 +97,7 @@ fn of_term(
             each.f_sum(Kind::Float)
         }
         Form::Huber => {
-            let weight = matrix(&|_, target| if target.is_nan() { 0.0 } else { 1.0 })?;
+            let weight = matrix(&|place, target| known(place, target, &|_| 1.0))?;
             let each = logits.f_smooth_l1_loss(&target, Reduction::None, 1.0)?;
             each.f_mul(&weight)?.f_sum(Kind::Float)
         }
@@ -171,6 +167,11 @@ mod tests {
         near(
             value(Form::Sigmoid, 0.0, Some(&[5.0]), &logits, &targets, 1),
             weighted,
+        );
+        // torch 2.11 binary_cross_entropy_with_logits(tensor([0.3]), tensor([0.5]), pos_weight=tensor([19.]))
+        near(
+            value(Form::Sigmoid, 0.0, Some(&[19.0]), &[0.3], &[0.5], 1),
+            5.693_552_444_685,
         );
         // Lin 2017: (1 - p)^2 times the entropy, p the probability of what is true
         let focal = each

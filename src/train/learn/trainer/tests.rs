@@ -2,6 +2,7 @@
 
 use super::super::super::network::{Architecture, Residual, initial_weights};
 use super::super::progress::Silent;
+use super::super::regime::Regime;
 use super::*;
 use crate::runtime::Device;
 
@@ -113,4 +114,69 @@ fn how_long_steps_wait_for_their_images_is_known() {
     let at_once = vec![Ok(batch(&trainer))];
     trainer.epoch(at_once, None, &mut Silent).unwrap();
     assert!(trainer.waited < slow, "{:?}", trainer.waited);
+}
+
+fn report(mean_measure: f64, validation_loss: f64) -> EpochReport {
+    EpochReport {
+        epoch: 0,
+        learning_rate: 0.01,
+        train_loss: 1.0,
+        validation_loss,
+        measures: Vec::new(),
+        mean_measure,
+        images_per_second: 1.0,
+        waiting: 0.0,
+    }
+}
+
+/// The best epoch after each of these, and how many were in vain.
+fn course(recipe: &Recipe, epochs: &[(f64, f64)]) -> Vec<(usize, usize)> {
+    let mut trainer = trainer(recipe);
+    let mut seen = Vec::new();
+    for (measure, loss) in epochs {
+        let weights = trainer.averaged().unwrap();
+        trainer.end_epoch(report(*measure, *loss), &weights).unwrap();
+        seen.push((trainer.course.best.as_ref().unwrap().0, trainer.in_vain()));
+    }
+    seen
+}
+
+#[test]
+fn among_equal_measures_the_smaller_loss_is_better() {
+    let epochs = [
+        (0.9, 0.7),
+        (1.0, 0.6),
+        (1.0, 0.6),
+        (1.0, 0.4),
+        (0.99, 0.1),
+        (1.0, 0.5),
+    ];
+    assert_eq!(
+        course(&recipe(), &epochs),
+        [(0, 0), (1, 0), (1, 1), (3, 0), (3, 1), (3, 2)]
+    );
+}
+
+#[test]
+fn patience_begins_with_the_last_phase() {
+    let recipe = Recipe {
+        epochs: 6,
+        regime: Regime::Discriminative {
+            head_epochs: 3,
+            ratio: 100.0,
+        },
+        ..recipe()
+    };
+    let epochs = [
+        (0.9, 0.5),
+        (0.8, 0.5),
+        (0.8, 0.5),
+        (0.8, 0.5),
+        (0.8, 0.5),
+        (0.95, 0.5),
+    ];
+    assert_eq!(
+        course(&recipe, &epochs),
+        [(0, 0), (0, 0), (0, 0), (0, 1), (0, 2), (5, 0)]
+    );
 }
