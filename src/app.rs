@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::dimse;
 use crate::failpoint;
+use crate::http::connections::Bounds;
 use crate::http::{self, App, Limits, Outgoing};
 use crate::inference::{Inference, RepositorySettings, Settings};
 use crate::intake::Intake;
@@ -37,7 +38,7 @@ pub struct Server {
     pub stopping: CancellationToken,
     loading: Option<JoinHandle<()>>,
     grace: Duration,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     associations: JoinHandle<()>,
     workers: JoinHandle<()>,
 }
@@ -184,14 +185,12 @@ impl Server {
             Some(listener) => tokio::spawn(dimse::run(door, listener, closing.clone(), drain)),
             None => tokio::spawn(closing.clone().cancelled_owned()),
         };
-        let serving = tokio::spawn(
-            axum::serve(
-                listener,
-                http::router(app).into_make_service_with_connect_info::<SocketAddr>(),
-            )
-            .with_graceful_shutdown(closing.cancelled_owned())
-            .into_future(),
-        );
+        let serving = tokio::spawn(http::connections::serve(
+            listener,
+            http::router(app),
+            Bounds::default(),
+            closing,
+        ));
 
         let loading = runtimes.map(|runtimes| {
             let inference = inference.clone();
@@ -240,11 +239,11 @@ impl Server {
             tokio::time::sleep(self.grace).await;
         };
         let ended = async {
-            let served = (&mut self.serving).await;
+            let served = (&mut self.serving).await.context("the HTTP door failed");
             self.stopping.cancel();
             (&mut self.associations).await.context("the DICOM door failed")?;
             (&mut self.workers).await.context("a worker failed")?;
-            Ok(served??)
+            served
         };
         tokio::select! {
             ended = ended => ended,

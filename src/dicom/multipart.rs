@@ -2,7 +2,7 @@
 //!
 //! Invariants: never more than one part is held, and of it no more than the limit, in memory that serves one part after the other
 //! (a new one for each would leave as much again behind in the allocator); each byte is searched once, however small the pieces are
-//! in which it comes. (`multer` reads ahead without end while bytes are ready, and searches what
+//! in which it comes. (The crate `multer` reads ahead without end while bytes are ready, and searches what
 //! it holds again with each piece; and a part without a header is an error for it. DICOMweb allows all of these.)
 
 use bytes::Bytes;

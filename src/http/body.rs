@@ -9,6 +9,8 @@ use hyper::body::Frame;
 use tokio::time::{Instant, timeout};
 
 use super::buffer::Buffer;
+use super::form;
+use crate::dicom::media_type::MediaType;
 use crate::fault::{Fault, FaultKind};
 use crate::inference::{ImageBytes, Priority};
 use crate::intake::{Intake, Pace};
@@ -18,7 +20,7 @@ const MOST_DISCARDED: usize = 64 << 20;
 /// How long that may take.
 const DISCARDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a sender may pause.
+/// How long a sender may take to begin, and how long one that has sent much may pause.
 const NEXT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `limit` bytes when there is room for it; nothing is kept of one that is longer.
@@ -36,13 +38,15 @@ pub async fn read(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
-        // a client that asks before it sends need not send at all
-        if !headers.contains_key(header::EXPECT) {
-            discard(body).await;
-        }
+        refuse(headers, body).await;
         return Err(too_large(limit));
     }
     let declared = declared.map(|length| length as usize);
+    // whoever says that it has a body and sends none of it keeps no room from others
+    let mut frame = match timeout(NEXT_WITHIN, body.frame()).await {
+        Ok(frame) => frame,
+        Err(_) => return Err(late()),
+    };
     let mut room = match intake.room(declared, priority).await {
         Ok(room) => room,
         Err(fault) => {
@@ -52,24 +56,39 @@ pub async fn read(
     };
     let mut buffer = Buffer::new(declared);
     let mut pace = Pace::default();
-    while let Some(frame) = next_frame(&mut body, &mut pace).await? {
-        let frame = frame.map_err(|_| {
+    while let Some(next) = frame {
+        let next = next.map_err(|_| {
             Fault::new(
                 FaultKind::Invalid,
                 "incomplete",
                 "the body ended early: send it again",
             )
         })?;
-        let Ok(data) = frame.into_data() else { continue };
-        room.grow(buffer.len() + data.len(), declared.unwrap_or(limit))
-            .await?;
+        let data = next.into_data().unwrap_or_default();
+        if let Err(fault) = room
+            .grow(buffer.len() + data.len(), declared.unwrap_or(limit))
+            .await
+        {
+            drop(buffer);
+            discard(body).await;
+            return Err(fault);
+        }
         if buffer.len() + data.len() > limit || !buffer.push(&data) {
             drop(buffer);
             discard(body).await;
             return Err(too_large(limit));
         }
+        frame = next_frame(&mut body, &mut pace).await?;
     }
     Ok(room.hold(buffer.finish()))
+}
+
+fn late() -> Fault {
+    Fault::new(
+        FaultKind::Invalid,
+        "incomplete",
+        "the body stopped coming, or came too slowly: send it again",
+    )
 }
 
 /// The next frame of a body. A sender that pauses for long, or is slow for long, keeps its room from others.
@@ -80,20 +99,21 @@ pub(super) async fn next_frame(
     body: &mut Body,
     pace: &mut Pace,
 ) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Fault> {
-    let late = || {
-        Fault::new(
-            FaultKind::Invalid,
-            "incomplete",
-            "the body stopped coming, or came too slowly: send it again",
-        )
-    };
     let asked = Instant::now();
-    let frame = timeout(NEXT_WITHIN, body.frame()).await.map_err(|_| late())?;
+    let within = pace.left().min(NEXT_WITHIN);
+    let frame = timeout(within, body.frame()).await.map_err(|_| late())?;
     let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
     if pace.came(data.map_or(0, Bytes::len), asked.elapsed()) || frame.is_none() {
         Ok(frame)
     } else {
         Err(late())
+    }
+}
+
+/// Takes a body that is refused before any of it was read. A client that asks before it sends (`Expect`) need not send at all.
+pub(super) async fn refuse(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(header::EXPECT) {
+        discard(body).await;
     }
 }
 
@@ -131,21 +151,30 @@ pub fn too_large(limit: usize) -> Fault {
 /// of a `multipart/form-data`. What it really is, its first bytes say.
 ///
 /// # Errors
-/// `media-type` for any other type, `form` for a form without a file.
-pub async fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault> {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = media_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match essence.as_str() {
-        "multipart/form-data" => Ok(ImageBytes::recognised(form_file(media_type, body).await?)),
-        "" | "application/dicom" | "application/octet-stream" | "image/png" | "image/jpeg" => {
+/// `media-type` for any other type, `content-encoding` for a compressed body, `form` for a form without a file.
+pub fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(Fault::new(
+            FaultKind::Unsupported,
+            "content-encoding",
+            "the body is compressed: send it as it is, without Content-Encoding (DICOM has transfer syntaxes of its own for that)",
+        ));
+    }
+    let media = MediaType::parse(text(header::CONTENT_TYPE).unwrap_or("application/octet-stream"));
+    match media.as_ref().map(|media| media.essence.as_str()) {
+        Some("multipart/form-data") => {
+            let boundary = media.as_ref().and_then(|media| media.parameter("boundary"));
+            let file = boundary.and_then(|boundary| form::file(boundary, &body));
+            file.map(ImageBytes::recognised).ok_or_else(|| {
+                Fault::new(
+                    FaultKind::Invalid,
+                    "form",
+                    "the form cannot be read or holds no file: send one file, as `curl -F file=@image.dcm` does",
+                )
+            })
+        }
+        Some("application/dicom" | "application/octet-stream" | "image/png" | "image/jpeg") => {
             Ok(ImageBytes::recognised(body))
         }
         _ => Err(Fault::new(
@@ -154,30 +183,6 @@ pub async fn image(headers: &HeaderMap, body: Bytes) -> Result<ImageBytes, Fault
             "send application/dicom, image/png, image/jpeg, or a multipart/form-data with one file",
         )),
     }
-}
-
-async fn form_file(media_type: &str, body: Bytes) -> Result<Bytes, Fault> {
-    let damaged = || {
-        Fault::new(
-            FaultKind::Invalid,
-            "form",
-            "the form cannot be read or holds no file: send one file, as `curl -F file=@image.dcm` does",
-        )
-    };
-    let boundary = multer::parse_boundary(media_type).map_err(|_| damaged())?;
-    let stream = futures_once(body);
-    let mut form = multer::Multipart::new(stream, boundary);
-    while let Some(field) = form.next_field().await.map_err(|_| damaged())? {
-        if field.file_name().is_some() || field.content_type().is_some() {
-            return field.bytes().await.map_err(|_| damaged());
-        }
-    }
-    Err(damaged())
-}
-
-/// A stream of the one chunk that was read.
-fn futures_once(body: Bytes) -> http_body_util::BodyDataStream<http_body_util::Full<Bytes>> {
-    http_body_util::BodyDataStream::new(http_body_util::Full::new(body))
 }
 
 #[cfg(test)]
@@ -198,7 +203,7 @@ mod tests {
         let mut pace = Pace::default();
         assert!(next_frame(&mut body, &mut pace).await.is_ok());
         // as if the first byte had come after all the time that it may take
-        assert!(pace.came(0, Duration::from_secs(30) - Duration::from_millis(20)));
+        assert!(pace.came(0, Duration::from_secs(10) - Duration::from_millis(20)));
         let mut late = None;
         for _ in 0..10 {
             late = next_frame(&mut body, &mut pace).await.err();

@@ -8,9 +8,11 @@ mod arrival;
 pub mod body;
 mod buffer;
 mod caller;
+pub mod connections;
 mod cors;
 pub mod dicomweb;
 pub mod error;
+mod form;
 mod heatmap;
 mod inference_protocol;
 mod models;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -256,9 +259,29 @@ async fn observe(
     let started = std::time::Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16();
-    app.metrics.answered(method.as_str(), &route, status);
-    tracing::debug!(%method, route, status, milliseconds = started.elapsed().as_millis() as u64, "http.answered");
+    app.metrics.answered(known(&method), &route, status);
+    tracing::debug!(
+        method = known(&method),
+        route,
+        status,
+        milliseconds = started.elapsed().as_millis() as u64,
+        "http.answered"
+    );
     response
+}
+
+/// The method as a metric's label: a sender may call one whatever it likes.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::PATCH => method.as_str(),
+        _ => "other",
+    }
 }
 
 /// A panic in a handler is an error of the server and nothing more; its words may hold anything and stay out.

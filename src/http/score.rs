@@ -74,12 +74,14 @@ pub(super) async fn request<E>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(ScoreRequest, Option<String>), Fault> {
-    let query = query.map_err(|_| {
-        invalid(
-            "the query takes override=GATE (intended-use, quality, distribution or several of them with commas), priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
-        )
-    })?;
-    let overrides = overrides(query.overridden.as_deref())?;
+    let (query, overrides, version) = match understood(query, &address) {
+        Ok(understood) => understood,
+        Err(fault) => {
+            // whoever is refused while still sending does not hear why
+            body::refuse(headers, body).await;
+            return Err(fault);
+        }
+    };
     let asked = Instant::now();
     let mut call = Call {
         priority: query.priority.map_or(Priority::Routine, Priority::from),
@@ -89,10 +91,10 @@ pub(super) async fn request<E>(
     let intake = app.intake.of(&call.client).within(call.deadline);
     let body = body::read(headers, body, app.limits.body_bytes, &intake, call.priority).await?;
     call.deadline = call.deadline.map(|all| all.saturating_sub(asked.elapsed()));
-    let image = body::image(headers, body).await?;
+    let image = body::image(headers, body)?;
     Ok((
         ScoreRequest {
-            version: address.version()?,
+            version,
             model: address.model,
             call,
             image,
@@ -100,6 +102,20 @@ pub(super) async fn request<E>(
         },
         query.finding,
     ))
+}
+
+/// All that is said beside the body.
+fn understood<E>(
+    query: Result<Options, E>,
+    address: &Address,
+) -> Result<(Options, Overrides, Option<u32>), Fault> {
+    let query = query.map_err(|_| {
+        invalid(
+            "the query takes override=GATE (intended-use, quality, distribution or several of them with commas), priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
+        )
+    })?;
+    let overrides = overrides(query.overridden.as_deref())?;
+    Ok((query, overrides, address.version()?))
 }
 
 /// The gates that a query sets aside.

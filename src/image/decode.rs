@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 
+use ::image::ImageDecoder as _;
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -317,17 +318,21 @@ pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
     let read = || {
         let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes))
             .with_guessed_format()
-            .ok()?;
+            .map_err(|_| DecodeError::Picture)?;
         let mut limits = ::image::Limits::default();
         limits.max_alloc = Some(8 * MAX_PIXELS as u64);
         reader.limits(limits);
-        reader.decode().ok()
+        let decoder = reader.into_decoder().map_err(|_| DecodeError::Picture)?;
+        // a small file can stand for a very large picture: its header is asked before there is memory for it
+        let (columns, rows) = decoder.dimensions();
+        let (rows, columns) = (rows as usize, columns as usize);
+        if rows.saturating_mul(columns) > MAX_PIXELS {
+            return Err(DecodeError::Size { rows, columns });
+        }
+        ::image::DynamicImage::from_decoder(decoder).map_err(|_| DecodeError::Picture)
     };
-    let picture = catch_unwind(read).ok().flatten().ok_or(DecodeError::Picture)?;
+    let picture = catch_unwind(read).unwrap_or(Err(DecodeError::Picture))?;
     let (rows, columns) = (picture.height() as usize, picture.width() as usize);
-    if rows * columns > MAX_PIXELS {
-        return Err(DecodeError::Size { rows, columns });
-    }
     let (bits_stored, codes) = match picture {
         ::image::DynamicImage::ImageLuma8(grey) => (8, grey.into_raw().into_iter().map(u16::from).collect()),
         ::image::DynamicImage::ImageLuma16(grey) => (16, grey.into_raw()),
@@ -449,5 +454,30 @@ impl Format {
             });
         }
         Ok(layout.stored(bytes.slice(expected - length..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_of_a_very_large_picture_costs_no_memory() {
+        // a PNG that ends after its header: whoever began to decode it would say that it cannot be read
+        let side = 28_000_u32.to_be_bytes();
+        let header = [&b"IHDR"[..], &side, &side, &[8, 0, 0, 0, 0]].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&header);
+        let length = (header.len() as u32 - 4).to_be_bytes();
+        let data = [0, 0, 0, 0, b'I', b'D', b'A', b'T', 0x35, 0xAF, 0x06, 0x1E];
+        let start = b"\x89PNG\r\n\x1A\n";
+        let file = [&start[..], &length, &header, &sum.sum().to_be_bytes(), &data].concat();
+        assert_eq!(
+            decode_picture(&file).unwrap_err(),
+            DecodeError::Size {
+                rows: 28_000,
+                columns: 28_000
+            }
+        );
     }
 }

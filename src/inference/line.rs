@@ -71,16 +71,20 @@ impl<T: Wanted> Line<T> {
         }
     }
 
-    /// Puts work in the line. The routine work of one client gets at most its [`share`] of the places, and with what is urgent all but an
-    /// eighth: the rest is for others.
+    /// Puts work in the line. The routine work of one client gets at most its [`share`] of the places, that of all of them all but an eighth,
+    /// which is for what is urgent; and what one client calls urgent gets no more with all else of it than all but an eighth.
     ///
     /// # Errors
     /// Which bound was reached.
     pub(super) fn push(&mut self, item: T, place: Place, now: Instant) -> Result<(), Full> {
-        if self.waiting.len() >= self.capacity {
+        let most = match place.priority {
+            Priority::Routine => self.capacity - self.capacity / 8,
+            Priority::Stat => self.capacity,
+        };
+        if self.waiting.len() >= most {
             self.clear(now);
         }
-        if self.waiting.len() >= self.capacity {
+        if self.waiting.len() >= most {
             return Err(Full::Line);
         }
         let share = match place.priority {
@@ -331,9 +335,25 @@ mod tests {
             rehearsal.push("a", "a", Stat, 0).unwrap();
         }
         assert_eq!(rehearsal.push("a", "a", Stat, 0), Err(Full::Share));
-        rehearsal.push("b1", "b", Stat, 0).unwrap();
-        rehearsal.push("b2", "b", Routine, 0).unwrap();
-        assert_eq!(rehearsal.push("b3", "b", Stat, 0), Err(Full::Line));
+        assert_eq!(rehearsal.push("b1", "b", Routine, 0), Err(Full::Line));
+        rehearsal.push("b2", "b", Stat, 0).unwrap();
+        rehearsal.push("b3", "b", Stat, 0).unwrap();
+        assert_eq!(rehearsal.push("b4", "b", Stat, 0), Err(Full::Line));
+    }
+
+    #[test]
+    fn routine_work_leaves_places_for_what_is_urgent() {
+        let mut rehearsal = Rehearsal::new(16);
+        for client in ["a", "b"] {
+            for _ in 0..7 {
+                rehearsal.push("r", client, Routine, 0).unwrap();
+            }
+        }
+        assert_eq!(rehearsal.push("r", "c", Routine, 0), Err(Full::Line));
+        rehearsal.push("s1", "c", Stat, 0).unwrap();
+        rehearsal.push("s2", "a", Stat, 0).unwrap();
+        assert_eq!(rehearsal.push("s3", "c", Stat, 0), Err(Full::Line));
+        assert_eq!(rehearsal.next(0), Some("s1"));
     }
 
     #[test]

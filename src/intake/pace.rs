@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What every one may take.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(10);
 /// Bytes a second that come beyond that: half a megabit, less than the slowest line that carries radiographs.
 const SLOWEST: usize = 64 << 10;
 
@@ -19,7 +19,16 @@ impl Pace {
     pub(crate) fn came(&mut self, bytes: usize, time: Duration) -> bool {
         self.bytes += bytes;
         self.time += time;
-        self.time <= GRACE + Duration::from_secs((self.bytes / SLOWEST) as u64)
+        self.time <= self.allowed()
+    }
+
+    /// How long the sender may still say nothing.
+    pub(crate) fn left(&self) -> Duration {
+        self.allowed().saturating_sub(self.time)
+    }
+
+    fn allowed(&self) -> Duration {
+        GRACE + Duration::from_secs((self.bytes / SLOWEST) as u64)
     }
 }
 
@@ -33,11 +42,12 @@ mod tests {
         let mut slow = Pace::default();
         assert!((0..3600).all(|_| slow.came(SLOWEST, second)));
         let mut trickle = Pace::default();
-        assert_eq!((0..3600).take_while(|_| trickle.came(16, second)).count(), 30);
+        assert_eq!((0..3600).take_while(|_| trickle.came(16, second)).count(), 10);
         // a pause after a good beginning, as long as what came allows
         let mut pausing = Pace::default();
         assert!(pausing.came(100 * SLOWEST, second));
-        assert!(pausing.came(1, 129 * second));
+        assert_eq!(pausing.left(), 109 * second);
+        assert!(pausing.came(1, 109 * second));
         assert!(!pausing.came(1, second));
     }
 }

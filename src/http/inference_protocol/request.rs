@@ -138,17 +138,24 @@ impl Request {
                 .filter(|microseconds| *microseconds > 0)
                 .map(Duration::from_micros),
             overridden: parameters.overridden,
-            input: input(expected, document.inputs.0, behind)?,
-            outputs: document
-                .outputs
-                .unwrap_or_default()
-                .0
-                .into_iter()
-                .map(|output| asked(output, binary))
-                .collect::<Result<_, _>>()?,
+            input: input(expected, document.inputs.0, behind, body)?,
+            outputs: outputs(document.outputs.unwrap_or_default().0, binary)?,
             binary,
         })
     }
+}
+
+fn outputs(named: Vec<OutputDocument>, binary: bool) -> Result<Vec<Asked>, Fault> {
+    let mut outputs: Vec<Asked> = Vec::with_capacity(named.len());
+    for output in named {
+        let asked = asked(output, binary)?;
+        // a small request could ask for any amount of the same otherwise
+        if outputs.iter().any(|other| other.name == asked.name) {
+            return Err(invalid("output", "an output is named twice: once is enough"));
+        }
+        outputs.push(asked);
+    }
+    Ok(outputs)
 }
 
 fn asked(output: OutputDocument, binary: bool) -> Result<Asked, Fault> {
@@ -171,6 +178,7 @@ fn input(
     expected: Expected<'_>,
     inputs: Vec<InputDocument<'_>>,
     behind: Option<Bytes>,
+    body: &Bytes,
 ) -> Result<Input, Fault> {
     let tensor = expected.tensor;
     let one = || {
@@ -190,7 +198,7 @@ fn input(
         let files = files(shape)?;
         return Ok(Input::Dicom(match data {
             Data::Bytes(bytes) => strings(bytes, files)?,
-            Data::Values(values) => values.files(files)?,
+            Data::Values(values) => values.files(files, body)?,
         }));
     }
     if input.name != tensor {

@@ -180,6 +180,8 @@ fn what_is_not_served_is_said() {
     assert_eq!(code(&request, None), "classification");
     request["outputs"] = json!([{ "name": "a", "parameters": { "shared_memory_region": "b" } }]);
     assert_eq!(code(&request, None), "shared-memory");
+    request["outputs"] = json!([{ "name": "a" }, { "name": "b" }, { "name": "a" }]);
+    assert_eq!(code(&request, None), "output");
     request["inputs"] = json!([]);
     assert_eq!(code(&request, None), "input");
     request["inputs"] = json!([{ "name": "image" }]);

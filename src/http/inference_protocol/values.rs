@@ -32,8 +32,8 @@ impl Values<'_> {
         Err(invalid("datatype", "the data of this input are numbers"))
     }
 
-    /// As files in base64.
-    pub(super) fn files(self, count: usize) -> Result<Vec<Bytes>, Fault> {
+    /// As files in base64. They are smaller than `body`, which holds room for as long as one of them is there.
+    pub(super) fn files(self, count: usize, body: &Bytes) -> Result<Vec<Bytes>, Fault> {
         if !self.numbers.is_empty() {
             return Err(invalid("datatype", "the data of this input are files in base64"));
         }
@@ -46,10 +46,24 @@ impl Values<'_> {
             let message = || format!("file {} is not base64 as in RFC 4648, with padding", index + 1);
             BASE64_STANDARD
                 .decode(text.as_bytes())
-                .map(Bytes::from)
+                .map(|file| {
+                    let body = body.clone();
+                    Bytes::from_owner(Decoded { file, _body: body })
+                })
                 .map_err(|_| invalid("base64", message()))
         };
         self.strings.iter().enumerate().map(file).collect()
+    }
+}
+
+struct Decoded {
+    file: Vec<u8>,
+    _body: Bytes,
+}
+
+impl AsRef<[u8]> for Decoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.file
     }
 }
 
