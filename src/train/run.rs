@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 mod images;
 mod source;
+mod unseen;
 
 pub use images::{RunImages, Wanted};
 pub use source::{FoldOf, Source, TableError};
+pub use unseen::Seen;
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;

@@ -74,13 +74,21 @@ pub(crate) fn make(folder: &Path) {
         "--validation",
         "0.5",
     ]);
-    let test = path("images/labels.csv");
-    let described = "the training images: this is no test set";
+    let test = unseen(folder);
+    let described = "phantoms of another seed";
     succeeded(&export(
         folder,
         "models",
         &["--test", &test, "--test-description", described],
     ));
+}
+
+/// The table of phantoms of patients that no run in `folder` saw.
+pub(crate) fn unseen(folder: &Path) -> String {
+    let test = folder.join("test");
+    let size = ["--count", "40", "--seed", "4", "--rows", "128", "--columns", "96"];
+    done(&[&["phantom", "--out", &test.to_string_lossy()][..], &size].concat());
+    test.join("labels.csv").to_string_lossy().into_owned()
 }
 
 /// Exports the run in `folder` into a folder of models there.

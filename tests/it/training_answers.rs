@@ -14,30 +14,38 @@ struct Stage {
 }
 
 impl Stage {
-    /// Phantoms, with columns for every kind of head, and a recipe.
+    /// Phantoms and a recipe.
     fn new(recipe: &Value) -> Self {
         let stage = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let images = stage.text("images");
-        stage.run(&[
+        stage.phantoms("images", "3");
+        std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
+        stage
+    }
+
+    /// Forty phantoms in the folder `name`, with columns for every kind of head.
+    fn phantoms(&self, name: &str, seed: &str) {
+        let images = self.text(name);
+        self.run(&[
             "phantom",
             "--out",
             &images,
             "--count",
             "40",
             "--seed",
-            "3",
+            seed,
             "--rows",
             "128",
             "--columns",
             "96",
         ]);
-        let table = std::fs::read_to_string(stage.path("images/labels.csv")).unwrap();
-        let mut lines = table.lines();
+        let table = format!("{name}/labels.csv");
+        let text = std::fs::read_to_string(self.path(&table)).unwrap();
+        let mut lines = text.lines();
         let header: Vec<&str> = lines.next().unwrap().split(',').collect();
         let place = |name: &str| header.iter().position(|column| *column == name).unwrap();
-        let mut text = header.join(",") + ",sex,worst\n";
+        let mut written = header.join(",") + ",sex,worst\n";
         for line in lines {
             let cells: Vec<&str> = line.split(',').collect();
             let worst = ["grade_1", "grade_2", "grade_3"]
@@ -51,11 +59,9 @@ impl Stage {
             } else {
                 "man"
             };
-            text += &format!("{line},{sex},{worst}\n");
+            written += &format!("{line},{sex},{worst}\n");
         }
-        std::fs::write(stage.path("images/labels.csv"), text).unwrap();
-        std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
-        stage
+        std::fs::write(self.path(&table), written).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,8 +90,9 @@ impl Stage {
         self.run(&[command, &told, more].concat())
     }
 
-    /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on all images.
+    /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on other phantoms than theirs.
     fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
+        self.phantoms("test", "4");
         let published =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
         let mut description: Value = serde_json::from_slice(&std::fs::read(published).unwrap()).unwrap();
@@ -116,14 +123,14 @@ impl Stage {
             "--models",
             &self.text("models"),
             "--test",
-            &self.text("images/labels.csv"),
+            &self.text("test/labels.csv"),
             "--test-description",
-            "the training images: this is no test set",
+            "phantoms of another seed",
         ];
         arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
         self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let package = self.path("models/tiny/1");
-        let (folder, images) = (package.to_string_lossy(), self.text("images/labels.csv"));
+        let (folder, images) = (package.to_string_lossy(), self.text("test/labels.csv"));
         let mut verify = vec!["package", "verify", &folder, "--labels", &images];
         let runs: Vec<String> = runs.iter().map(|run| self.text(run)).collect();
         verify.extend(runs.iter().flat_map(|run| ["--run", run]));

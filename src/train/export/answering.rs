@@ -8,8 +8,8 @@ use super::heads::{HeadOutputs, with_heads};
 use crate::image::preprocess::Preprocessing;
 use crate::model::package::sha256;
 use crate::train::learn::{Engine, Origin, Recipe};
-use crate::train::network::Layer;
-use crate::train::run::{Record, RunFolder, RunImages};
+use crate::train::network::{LABEL_MAP, Layer};
+use crate::train::run::{Record, RunFolder, RunImages, Seen};
 
 /// The networks of one run or of several, as one network that answers.
 pub struct Answering {
@@ -115,6 +115,15 @@ impl Answering {
                 self.trained.len()
             ))
         }
+    }
+
+    /// What the trainings saw, whose table is where it was or where it was `moved` to: all have the same.
+    ///
+    /// # Errors
+    /// A sentence that says which file of the run is gone.
+    pub fn seen(&self, moved: Option<&Path>) -> Result<Seen, String> {
+        let first = self.first();
+        Seen::of(&first.run, &first.recipe, &first.record, moved)
     }
 
     /// What each network said of the patients that it held out.
