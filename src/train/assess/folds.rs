@@ -90,7 +90,7 @@ pub fn others(fold: &Fold, images: usize) -> Vec<usize> {
 pub struct Answered {
     /// The fold.
     pub fold: Fold,
-    /// For each image of it the logits of all heads, divided by the temperatures of the network; or why there are none.
+    /// For each image of it the calibrated logits of all heads; or why there are none.
     pub logits: Result<Vec<Vec<f64>>, String>,
 }
 

@@ -23,6 +23,6 @@ mod served;
 pub mod verify;
 
 pub use answering::Answering;
-pub use calibrate::temperatures;
+pub use calibrate::Calibration;
 pub use fold::fold_batch_norms;
 pub use onnx::{ExportError, export_onnx};

@@ -132,7 +132,7 @@ fn labels(
                 threshold: None,
                 // several networks have several
                 temperature: match held_out {
-                    [one] => one.temperatures[logit] as f32,
+                    [one] => one.calibration.temperatures[logit] as f32,
                     _ => 1.0,
                 },
                 operating_point: None,
