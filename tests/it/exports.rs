@@ -52,6 +52,14 @@ fn nothing_is_published_that_does_not_pass_its_gates() {
         "{said}"
     );
     assert!(taken.stdout.is_empty(), "known before anything was proven");
+    // twenty held-out patients show nothing of what fewer bits cost
+    let reduced = export(folder, "models", &["--replace", "--precision", "int8"]);
+    let said = String::from_utf8_lossy(&reduced.stderr);
+    assert!(
+        !reduced.status.success()
+            && said.contains("are too few to show that it is no worse: 25 of each are needed"),
+        "{said}"
+    );
     // the gates that need the run are among those of an export
     let exported = export(folder, "models", &["--replace"]);
     succeeded(&exported);

@@ -47,6 +47,11 @@ fn describe(folder: &Path) {
 
 /// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
 pub(crate) fn make(folder: &Path) {
+    make_of(folder, "40");
+}
+
+/// As [`make`], of so many phantoms, of which half are held out.
+pub(crate) fn make_of(folder: &Path, count: &str) {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
     describe(folder);
@@ -55,7 +60,7 @@ pub(crate) fn make(folder: &Path) {
         "--out",
         &path("images"),
         "--count",
-        "40",
+        count,
         "--seed",
         "3",
         "--rows",
