@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::EvaluationError;
 use super::roc::Ranking;
+use super::{EvaluationError, check};
 
 /// A measure with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +51,35 @@ pub fn auroc_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
-    let ranking = Ranking::new(scores, labels)?;
-    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
-        ranking.weighted_auroc(|case| weights[case])
+    auroc_within_interval(scores, labels, patients, &vec![0; scores.len()], bootstrap)
+}
+
+/// As [`auroc_interval`], of pairs within the same stratum only, all such pairs counting alike: for scores of several networks, which
+/// need no common scale then. `strata` has the number of each case's, from 0; patients are drawn within strata.
+pub fn auroc_within_interval(
+    scores: &[f64],
+    labels: &[bool],
+    patients: &[impl AsRef<str>],
+    strata: &[usize],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    check(scores, labels)?;
+    check_strata(strata, scores.len())?;
+    let rankings = of_strata(strata)
+        .into_iter()
+        .filter_map(|cases| {
+            let scores: Vec<f64> = cases.iter().map(|case| scores[*case]).collect();
+            let labels: Vec<bool> = cases.iter().map(|case| labels[*case]).collect();
+            // a stratum of one class has no pairs
+            Some((Ranking::new(&scores, &labels).ok()?, cases))
+        })
+        .collect::<Vec<_>>();
+    estimate(patients, strata, bootstrap, one_class(labels), |weights| {
+        let [right, pairs] = rankings
+            .iter()
+            .map(|(ranking, cases)| ranking.weighted_pairs(|case| weights[cases[case]]))
+            .fold([0.0; 2], |[a, b], [right, pairs]| [a + right, b + pairs]);
+        (pairs > 0.0).then(|| right / pairs)
     })
 }
 
@@ -65,9 +91,13 @@ pub fn auprc_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let ranking = Ranking::new(scores, labels)?;
-    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
-        ranking.weighted_auprc(|case| weights[case])
-    })
+    estimate(
+        patients,
+        &vec![0; scores.len()],
+        bootstrap,
+        one_class(labels),
+        |weights| ranking.weighted_auprc(|case| weights[case]),
+    )
 }
 
 /// The first area minus the second on the same cases, with a patient-level interval: the same patients are drawn for both, so what
@@ -80,10 +110,16 @@ pub fn auroc_difference_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let (first, second) = (Ranking::new(first, labels)?, Ranking::new(second, labels)?);
-    estimate(patients, labels.len(), bootstrap, one_class(labels), |weights| {
-        let weight = |case: usize| weights[case];
-        Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
-    })
+    estimate(
+        patients,
+        &vec![0; labels.len()],
+        bootstrap,
+        one_class(labels),
+        |weights| {
+            let weight = |case: usize| weights[case];
+            Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
+        },
+    )
 }
 
 /// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than
@@ -94,9 +130,23 @@ pub fn determination_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
+    determination_within_interval(predicted, truth, patients, &vec![0; truth.len()], bootstrap)
+}
+
+/// As [`determination_interval`], beside the mean of each case's own stratum: what the strata's means differ by explains nothing.
+/// `strata` has the number of each case's, from 0; patients are drawn within strata.
+pub fn determination_within_interval(
+    predicted: &[f64],
+    truth: &[f64],
+    patients: &[impl AsRef<str>],
+    strata: &[usize],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
     check_numbers(predicted, truth)?;
-    estimate(patients, truth.len(), bootstrap, constant, |weights| {
-        determination(predicted, truth, weights)
+    check_strata(strata, truth.len())?;
+    let groups = of_strata(strata);
+    estimate(patients, strata, bootstrap, constant, |weights| {
+        determination(predicted, truth, &groups, weights)
     })
 }
 
@@ -111,17 +161,49 @@ pub fn determination_difference_interval(
 ) -> Result<Estimate, EvaluationError> {
     check_numbers(first, truth)?;
     check_numbers(second, truth)?;
-    estimate(patients, truth.len(), bootstrap, constant, |weights| {
-        Some(determination(first, truth, weights)? - determination(second, truth, weights)?)
+    let strata = vec![0; truth.len()];
+    let groups = of_strata(&strata);
+    estimate(patients, &strata, bootstrap, constant, |weights| {
+        let of = |predicted| determination(predicted, truth, &groups, weights);
+        Some(of(first)? - of(second)?)
     })
 }
 
-fn determination(predicted: &[f64], truth: &[f64], weights: &[f64]) -> Option<f64> {
-    let sum =
-        |one: &dyn Fn(usize) -> f64| -> f64 { (0..truth.len()).map(|case| weights[case] * one(case)).sum() };
-    let mean = sum(&|case| truth[case]) / sum(&|_| 1.0);
-    let spread = sum(&|case| (truth[case] - mean).powi(2));
-    (spread > 0.0).then(|| 1.0 - sum(&|case| (truth[case] - predicted[case]).powi(2)) / spread)
+/// R squared, where the spread is around the mean of each of `groups`, the places of their cases.
+fn determination(predicted: &[f64], truth: &[f64], groups: &[Vec<usize>], weights: &[f64]) -> Option<f64> {
+    let (mut missed, mut spread) = (0.0, 0.0);
+    for cases in groups {
+        let sum = |one: &dyn Fn(usize) -> f64| -> f64 {
+            cases.iter().map(|case| weights[*case] * one(*case)).sum()
+        };
+        let weight = sum(&|_| 1.0);
+        if weight > 0.0 {
+            let mean = sum(&|case| truth[case]) / weight;
+            spread += sum(&|case| (truth[case] - mean).powi(2));
+            missed += sum(&|case| (truth[case] - predicted[case]).powi(2));
+        }
+    }
+    (spread > 0.0).then(|| 1.0 - missed / spread)
+}
+
+/// The places of the cases of each stratum.
+fn of_strata(strata: &[usize]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (case, stratum) in strata.iter().enumerate() {
+        groups.entry(*stratum).or_default().push(case);
+    }
+    groups.into_values().collect()
+}
+
+fn check_strata(strata: &[usize], cases: usize) -> Result<(), EvaluationError> {
+    if strata.len() == cases {
+        return Ok(());
+    }
+    Err(EvaluationError::Length {
+        scores: cases,
+        others: strata.len(),
+        what: "strata",
+    })
 }
 
 fn check_numbers(predicted: &[f64], truth: &[f64]) -> Result<(), EvaluationError> {
@@ -153,14 +235,16 @@ fn one_class(labels: &[bool]) -> impl Fn() -> EvaluationError {
     move || EvaluationError::OneClass { positive, negative }
 }
 
-/// Draws patients and measures; draws in which the measure has no value (one class only) are drawn anew.
+/// Draws patients, of each stratum as many as it has, and measures; draws in which the measure has no value (one class only) are drawn
+/// anew. `strata` has one for each case.
 fn estimate(
     patients: &[impl AsRef<str>],
-    cases: usize,
+    strata: &[usize],
     bootstrap: Bootstrap,
     no_value: impl Fn() -> EvaluationError,
     measure: impl Fn(&[f64]) -> Option<f64>,
 ) -> Result<Estimate, EvaluationError> {
+    let cases = strata.len();
     if patients.len() != cases {
         return Err(EvaluationError::Length {
             scores: cases,
@@ -181,18 +265,26 @@ fn estimate(
     }
     let value = measure(&vec![1.0; cases]).ok_or_else(&no_value)?;
     let mut places = BTreeMap::new();
-    for patient in patients {
+    let mut owners = Vec::with_capacity(cases);
+    // the patients of each stratum, by their places
+    let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (patient, stratum) in patients.iter().zip(strata) {
         let next = places.len();
-        places.entry(patient.as_ref()).or_insert(next);
+        let place = *places.entry((stratum, patient.as_ref())).or_insert(next);
+        if place == next {
+            own.entry(*stratum).or_default().push(place);
+        }
+        owners.push(place);
     }
-    let owners: Vec<usize> = patients.iter().map(|patient| places[patient.as_ref()]).collect();
     let mut random = ChaCha8Rng::seed_from_u64(bootstrap.seed);
     let mut measured = Vec::with_capacity(bootstrap.resamples);
     // with one patient of a class among few, about a third of the draws miss it; ten times as many are plenty
     for _ in 0..10 * bootstrap.resamples {
         let mut draws = vec![0.0_f64; places.len()];
-        for _ in 0..places.len() {
-            draws[random.random_range(0..places.len())] += 1.0;
+        for own in own.values() {
+            for _ in 0..own.len() {
+                draws[own[random.random_range(0..own.len())]] += 1.0;
+            }
         }
         let weights: Vec<f64> = owners.iter().map(|owner| draws[*owner]).collect();
         measured.extend(measure(&weights));
@@ -210,6 +302,14 @@ fn estimate(
         lower: quantile(&measured, tail),
         upper: quantile(&measured, 1.0 - tail),
     })
+}
+
+/// Which one of `cases` ascending numbers, counted from 1, is no smaller than a new number of their kind with a probability of `share` or
+/// more: split conformal prediction's (Vovk, Gammerman and Shafer 2005). Beyond `cases` where these are too few for that.
+#[must_use]
+pub fn rank_for(share: f64, cases: usize) -> usize {
+    // 0.9 of 10 is 9, whatever the product rounds to
+    (share * (cases + 1) as f64 - 1e-9).ceil() as usize
 }
 
 /// The quantile of sorted numbers, at least one: linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the
@@ -235,6 +335,21 @@ mod tests {
             .map(|label| random.random::<f64>() + if *label { 0.4 } else { 0.0 })
             .collect();
         (scores, labels, (0..count).map(|case| case.to_string()).collect())
+    }
+
+    #[test]
+    fn the_rank_is_that_of_one_case_more() {
+        // ceil(share (n + 1))
+        for (share, cases, rank) in [
+            (0.99, 99, 99),
+            (0.99, 98, 99),
+            (0.99, 200, 199),
+            (0.9, 9, 9),
+            (0.9, 20, 19),
+            (1.0, 5, 6),
+        ] {
+            assert_eq!(rank_for(share, cases), rank, "{share} of {cases}");
+        }
     }
 
     #[test]
@@ -299,6 +414,53 @@ mod tests {
         let same =
             auroc_difference_interval(&scores, &scores, &labels, &patients, Bootstrap::default()).unwrap();
         assert_eq!([same.lower, same.upper], [0.0, 0.0]);
+    }
+
+    /// Two networks that each know which of their own cases are positive, one of which says 10 more to all.
+    #[test]
+    fn strata_need_no_common_scale() {
+        let (scores, labels, patients) = cases(200);
+        let strata: Vec<usize> = (0..200).map(|case| case % 2).collect();
+        let offset: Vec<f64> = scores
+            .iter()
+            .zip(&strata)
+            .map(|(score, stratum)| score + 10.0 * *stratum as f64)
+            .collect();
+        let within = |scores: &[f64]| {
+            auroc_within_interval(scores, &labels, &patients, &strata, Bootstrap::default()).unwrap()
+        };
+        let plain = auroc_interval(&scores, &labels, &patients, Bootstrap::default()).unwrap();
+        let mixed = auroc_interval(&offset, &labels, &patients, Bootstrap::default()).unwrap();
+        assert_eq!(within(&scores), within(&offset));
+        assert!(mixed.value < plain.value - 0.1 && (within(&offset).value - plain.value).abs() < 0.03);
+        // by the definition, over all pairs of one stratum
+        let (mut right, mut pairs) = (0.0, 0.0);
+        for one in (0..200).filter(|case| labels[*case]) {
+            for other in (0..200).filter(|case| !labels[*case] && strata[*case] == strata[one]) {
+                right += f64::from(u8::from(scores[one] > scores[other]));
+                pairs += 1.0;
+            }
+        }
+        assert!((within(&offset).value - right / pairs).abs() < 1e-12);
+        assert!(
+            auroc_within_interval(&scores, &labels, &patients, &strata[1..], Bootstrap::default()).is_err()
+        );
+    }
+
+    #[test]
+    fn what_only_the_means_of_strata_tell_explains_nothing() {
+        // two sites, ten years apart, and a network that knows the site alone
+        let truth: Vec<f64> = (0..40)
+            .map(|case| f64::from(case % 4) + 10.0 * f64::from(case / 20))
+            .collect();
+        let predicted: Vec<f64> = (0..40).map(|case| 1.5 + 10.0 * f64::from(case / 20)).collect();
+        let patients: Vec<String> = (0..40).map(|case| case.to_string()).collect();
+        let strata: Vec<usize> = (0..40).map(|case| case / 20).collect();
+        let found =
+            determination_within_interval(&predicted, &truth, &patients, &strata, Bootstrap::default());
+        assert!(found.unwrap().value.abs() < 1e-12);
+        let found = determination_interval(&predicted, &truth, &patients, Bootstrap::default());
+        assert!(found.unwrap().value > 0.9);
     }
 
     #[test]

@@ -72,18 +72,23 @@ impl Ranking {
 
     /// The weighted area, or none where one class has no weight.
     pub(super) fn weighted_auroc(&self, weight: impl Fn(usize) -> f64) -> Option<f64> {
+        let [right, pairs] = self.weighted_pairs(weight);
+        (pairs > 0.0).then(|| right / pairs)
+    }
+
+    /// The weight of the pairs of a positive and a negative case that are in order, ties counting half, and of all pairs.
+    pub(super) fn weighted_pairs(&self, weight: impl Fn(usize) -> f64) -> [f64; 2] {
         let steps = self.steps(weight);
-        let last = steps.last()?;
-        if last.true_positive <= 0.0 || last.false_positive <= 0.0 {
-            return None;
-        }
+        let Some(last) = steps.last() else {
+            return [0.0; 2];
+        };
         let mut area = 0.0;
         let (mut hits, mut alarms) = (0.0, 0.0);
         for step in &steps {
             area += (step.false_positive - alarms) * f64::midpoint(step.true_positive, hits);
             (hits, alarms) = (step.true_positive, step.false_positive);
         }
-        Some(area / (last.true_positive * last.false_positive))
+        [area, last.true_positive * last.false_positive]
     }
 
     /// The weighted average precision, or none where no positive case has weight.

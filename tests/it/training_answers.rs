@@ -272,7 +272,7 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
         )
     };
     let table = folds();
-    assert!(table.contains("all together"), "{table}");
+    assert!(table.contains("within folds"), "{table}");
     let summary = stage.json("folds/summary.json");
     assert_eq!(summary["folds"].as_array().unwrap().len(), 2);
     assert_eq!(table, folds(), "what is finished is not trained again");
