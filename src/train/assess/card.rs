@@ -132,7 +132,7 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
 fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {
     writeln!(
         text,
-        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach (sex and site by the share of images with the finding); the network never sees them.\n"
+        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach (sex and site by the share of images with the finding among other patients); the network never sees them. Intervals are as above.\n"
     )?;
     let header = &assessments[0].of_header;
     write!(text, "| finding | AUROC | corners blanked | corners only |")?;
@@ -148,7 +148,9 @@ fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Re
         )?;
         for own in &assessed.of_header {
             match own.area {
-                Some(area) => write!(text, " {area:.3}")?,
+                Some(Estimate { value, lower, upper }) => {
+                    write!(text, " {value:.3} [{lower:.3}, {upper:.3}]")?;
+                }
                 None => write!(text, " -")?,
             }
             if own.unknown > 0 {

@@ -258,7 +258,7 @@ fn one(
             let cells = known
                 .iter()
                 .map(|case| labelled.covariates[*case][column].as_str());
-            header::of_column(name, &cells.collect::<Vec<_>>(), &truth)
+            header::of_column(name, &cells.collect::<Vec<_>>(), &truth, &patients)
         })
         .collect();
     let bootstrap = Bootstrap::default();
