@@ -23,8 +23,8 @@ use crate::evaluation::roc::auroc;
 use crate::finding::Task;
 use crate::image::Plane;
 use crate::image::preprocess::Preprocessing;
-use crate::model::Head;
-use crate::runtime::{Engine, RuntimeError};
+use crate::model::{Activation, Head};
+use crate::runtime::{Engine, Prediction, RuntimeError};
 
 /// Rows and columns of a corner, as a share of the image's.
 const CORNER: f64 = 0.2;
@@ -94,6 +94,35 @@ struct Question {
     labels: std::ops::Range<usize>,
 }
 
+/// What the network says of one image, one number for each value of all heads.
+struct Answer {
+    /// As probabilities, or numbers.
+    values: Vec<f32>,
+    /// In the same order, and apart where probabilities are both 0 or 1 in 32 bits: log-odds where the network gives logits.
+    ranks: Vec<f64>,
+}
+
+impl Answer {
+    fn of(prediction: &Prediction, heads: &[Head]) -> Self {
+        let mut ranks = Vec::new();
+        for (output, head) in prediction.heads.iter().zip(heads) {
+            match (head.task, &output.logits) {
+                (Task::Binary | Task::Multilabel, Some(logits)) => {
+                    ranks.extend(logits.iter().copied().map(f64::from));
+                }
+                (Task::Ordinal, _) if head.activation == Activation::Sigmoid => {
+                    ranks.extend(output.scores.iter().copied().map(f64::from));
+                }
+                _ => ranks.extend(output.values.iter().copied().map(f64::from)),
+            }
+        }
+        Self {
+            values: prediction.values(),
+            ranks,
+        }
+    }
+}
+
 /// The questions of a head whose values and labels begin at these places.
 fn questions(head: &Head, values: usize, labels: usize) -> Vec<Question> {
     let count = head.labels.len();
@@ -141,17 +170,15 @@ pub fn assess(
     let mut only = Vec::new();
     for image in &labelled.samples.images {
         let plane = &*image.plane().map_err(|error| error.to_string())?;
-        let mut scores = |plane: &Plane| -> Result<Vec<f32>, RuntimeError> {
-            let tensor = contract.tensor(plane);
-            Ok(engine
-                .run(&[&tensor])?
-                .pop()
-                .map(|prediction| prediction.values())
-                .unwrap_or_default())
+        let mut answer = |plane: &Plane| -> Result<Answer, String> {
+            let said = engine.run(&[&contract.tensor(plane)]);
+            let said = said.map_err(|error: RuntimeError| error.to_string())?.pop();
+            let said = said.ok_or("the network gave no answer")?;
+            Ok(Answer::of(&said, heads))
         };
-        whole.push(scores(plane).map_err(|error| error.to_string())?);
-        without.push(scores(&blanked(plane, true)).map_err(|error| error.to_string())?);
-        only.push(scores(&blanked(plane, false)).map_err(|error| error.to_string())?);
+        whole.push(answer(plane)?);
+        without.push(answer(&blanked(plane, true))?);
+        only.push(answer(&blanked(plane, false))?);
         step();
     }
     let mut assessment = Assessment::default();
@@ -187,7 +214,7 @@ fn number(
     place: usize,
     [value, column]: [usize; 2],
     labelled: &Labelled,
-    answers: &[Vec<f32>],
+    answers: &[Answer],
 ) -> Result<NumberAssessment, String> {
     let (label, samples) = (&head.labels[place], &labelled.samples);
     let quantity = label.quantity.as_ref();
@@ -199,7 +226,7 @@ fn number(
         .iter()
         .map(|case| f64::from(samples.labels[*case][column]))
         .collect();
-    let said = |case: &usize| f64::from(answers[*case][value] * quantity.scale + quantity.offset);
+    let said = |case: &usize| f64::from(answers[*case].values[value] * quantity.scale + quantity.offset);
     let predicted: Vec<f64> = known.iter().map(said).collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
     let errors = predicted
@@ -220,7 +247,7 @@ fn one(
     question: &Question,
     labelled: &Labelled,
     covariates: &[&str],
-    [whole, without, only]: [&Vec<Vec<f32>>; 3],
+    [whole, without, only]: [&Vec<Answer>; 3],
 ) -> Result<LabelAssessment, EvaluationError> {
     let samples = &labelled.samples;
     let known: Vec<usize> = (0..samples.len())
@@ -231,13 +258,17 @@ fn one(
         .map(|case| samples.labels[*case][question.labels.clone()].iter().sum::<f32>() > 0.5)
         .collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
-    let of = |scores: &Vec<Vec<f32>>| -> Vec<f64> {
+    let of = |answers: &[Answer]| -> Vec<f64> {
         known
             .iter()
-            .map(|case| f64::from(scores[*case][question.values.clone()].iter().sum::<f32>()))
+            .map(|case| answers[*case].ranks[question.values.clone()].iter().sum())
             .collect()
     };
-    let probabilities = of(whole);
+    let probabilities: Vec<f64> = known
+        .iter()
+        .map(|case| f64::from(whole[*case].values[question.values.clone()].iter().sum::<f32>()))
+        .collect();
+    let ranks = of(whole);
     let share = |truth_is: bool, called: bool| {
         let cases = || {
             probabilities
@@ -267,8 +298,8 @@ fn one(
         threshold: question.threshold,
         images: known.len(),
         positive: truth.iter().filter(|present| **present).count(),
-        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)?,
-        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap)?,
+        auroc: auroc_interval(&ranks, &truth, &patients, bootstrap)?,
+        auprc: auprc_interval(&ranks, &truth, &patients, bootstrap)?,
         calibration_error: expected_calibration_error(&probabilities, &truth, 10)?,
         sensitivity: share(true, true),
         specificity: share(false, false),
@@ -299,6 +330,7 @@ fn blanked(plane: &Plane, corners: bool) -> Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::HeadOutput;
 
     #[test]
     fn grades_are_asked_from_the_second_on() {
@@ -329,6 +361,51 @@ mod tests {
         // a network from elsewhere may give a probability for each grade
         head.activation = crate::model::Activation::Softmax;
         assert_eq!(places(&head), [(mild, 5..7, 8..10), (severe, 6..7, 9..10)]);
+    }
+
+    /// Above a logit of about 17 all probabilities are 1 in 32 bits.
+    #[test]
+    fn images_are_told_apart_by_logits_where_probabilities_are_all_1() {
+        let code = serde_json::json!({"scheme": "99TEST", "value": "a", "meaning": "a"});
+        let head = Head {
+            name: "a".to_owned(),
+            task: Task::Binary,
+            labels: vec![serde_json::from_value(serde_json::json!({"name": "a", "code": code})).unwrap()],
+            scores: "scores".to_owned(),
+            activation: Activation::None,
+            logits: Some("logits".to_owned()),
+            activation_map: None,
+        };
+        let said = |logits: Option<f32>| {
+            let output = HeadOutput {
+                scores: vec![1.0],
+                logits: logits.map(|logit| vec![logit]),
+                values: vec![1.0],
+                activation_maps: Vec::new(),
+            };
+            let prediction = Prediction {
+                heads: vec![output],
+                embedding: None,
+            };
+            Answer::of(&prediction, std::slice::from_ref(&head))
+        };
+        let mut labelled = Labelled::default();
+        for (place, present) in [0.0, 1.0, 0.0, 1.0].into_iter().enumerate() {
+            let plane = Plane {
+                rows: 1,
+                columns: 1,
+                values: vec![0],
+            };
+            labelled.samples.push(plane, vec![present], place.to_string());
+        }
+        let question = questions(&head, 0, 0).remove(0);
+        let area = |logits: [Option<f32>; 4]| {
+            let answers: Vec<Answer> = logits.into_iter().map(said).collect();
+            let all = [&answers, &answers, &answers];
+            one(&question, &labelled, &[], all).unwrap().auroc.value
+        };
+        assert!((area([Some(20.0), Some(40.0), Some(30.0), Some(35.0)]) - 1.0).abs() < 1e-12);
+        assert!((area([None; 4]) - 0.5).abs() < 1e-12);
     }
 
     #[test]
