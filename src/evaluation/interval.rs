@@ -304,6 +304,20 @@ fn estimate(
     })
 }
 
+/// The 95 % interval of a `share` of `cases` that are independent of each other (Wilson 1927): it is none of one point, also where the
+/// share is 0 or 1. Without cases it is all from 0 to 1.
+#[must_use]
+pub fn wilson(share: f64, cases: usize) -> [f64; 2] {
+    if cases == 0 {
+        return [0.0, 1.0];
+    }
+    let count = cases as f64;
+    let squared = 1.959_963_984_540_054_f64.powi(2);
+    let middle = share + squared / (2.0 * count);
+    let half = (squared * (share * (1.0 - share) + squared / (4.0 * count)) / count).sqrt();
+    [middle - half, middle + half].map(|end| (end / (1.0 + squared / count)).clamp(0.0, 1.0))
+}
+
 /// Which one of `cases` ascending numbers, counted from 1, is no smaller than a new number of their kind with a probability of `share` or
 /// more: split conformal prediction's (Vovk, Gammerman and Shafer 2005). Beyond `cases` where these are too few for that.
 #[must_use]
@@ -335,6 +349,27 @@ mod tests {
             .map(|label| random.random::<f64>() + if *label { 0.4 } else { 0.0 })
             .collect();
         (scores, labels, (0..count).map(|case| case.to_string()).collect())
+    }
+
+    #[test]
+    fn an_interval_of_shares_is_wilsons() {
+        // Python, by the formula with z = 1.959963984540054, as statsmodels' proportion_confint(method="wilson")
+        for (share, cases, expected) in [
+            (0.95, 20, [0.763_868_806_553_258, 0.991_118_551_199_204_7]),
+            (0.9, 20, [0.698_966_354_771_512_8, 0.972_133_518_786_231_9]),
+        ] {
+            let found = wilson(share, cases);
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(found, expected)| (found - expected).abs() < 1e-12),
+                "{found:?}"
+            );
+        }
+        let [lower, upper] = wilson(1.0, 10);
+        assert!(lower < 0.75 && (upper - 1.0).abs() < 1e-12);
+        assert_eq!(wilson(0.0, 0), [0.0, 1.0]);
     }
 
     #[test]

@@ -128,6 +128,19 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
         card.contains("Shortcut audit") && card.contains("Not for clinical use"),
         "{card}"
     );
+    // twenty images were held out
+    let [found, few] = [
+        "| osteoporosis | 20 | ",
+        "held-out images with it are too few to find 0.92",
+    ];
+    assert!(
+        card.contains("## Held-out patients") && card.contains(found),
+        "{card}"
+    );
+    assert!(
+        card.contains(few) && card.contains("number 20 of 20 images"),
+        "{card}"
+    );
     let (folder_of_package, run) = (package.to_string_lossy(), folder.path().join("run"));
     let run = run.to_string_lossy();
     let verified = trainer(&["package", "verify", &folder_of_package, "--run", &run]);

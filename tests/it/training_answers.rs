@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use osteon::config::Given;
+use osteon::train::export::Answering;
+use osteon::train::network::Weights;
+use osteon::train::run::RunFolder;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -175,6 +178,7 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
         ("age", None),
     ];
     let package = stage.export(&["run"], &labels, &[]);
+    what_the_loss_counted_is_taken_off(&stage);
     let manifest = stage.json("models/tiny/1/manifest.json");
     let tasks: Vec<&str> = manifest["heads"]
         .as_array()
@@ -199,6 +203,27 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
         assert!(answer.to_string().contains(label.0), "{}: {answer}", label.0);
     }
     server.stop().await;
+}
+
+/// In the bias, so that logits, maps and probabilities agree: less the logarithm of the weight after the temperature divided.
+fn what_the_loss_counted_is_taken_off(stage: &Stage) {
+    let run = RunFolder {
+        path: stage.path("run"),
+    };
+    let (record, trained) = run.outcome().unwrap();
+    let counted = record.data.positive_weights.unwrap();
+    assert_eq!(counted.len(), 2 + 2 + 3 + 1);
+    assert!(counted[..7].iter().any(|weight| *weight > 1.2), "{counted:?}");
+    let answering = Answering::read(&[run], false).unwrap();
+    let bias = |weights: &Weights| weights.get("label_map.bias").unwrap().values.clone();
+    let (before, after) = (bias(&trained), bias(&answering.network.weights));
+    for (logit, weight) in counted.iter().enumerate() {
+        let offset = answering.first().calibration.temperatures[logit] as f32 * weight.ln();
+        assert!(
+            (before[logit] - offset - after[logit]).abs() < 1e-5,
+            "logit {logit}"
+        );
+    }
 }
 
 /// Two questions of one label each, on three channels, from random weights on purpose.
@@ -296,8 +321,19 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
         .into_iter()
         .chain(["none", "mild", "moderate", "severe"].map(|grade| (grade, None)));
     let labels: Vec<_> = labels.collect();
-    stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
+    let package = stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
     let manifest = stage.json("models/tiny/1/manifest.json");
+    // no image was held out by both
+    let label = &manifest["heads"][0]["labels"][0];
+    assert!(
+        label["threshold"].is_f64() && label["operating_point"].is_null(),
+        "{label}"
+    );
+    let card = std::fs::read_to_string(package.join("model-card.md")).unwrap();
+    assert!(
+        card.contains("held out by all networks. Its threshold is chosen on the means of fewer networks"),
+        "{card}"
+    );
     assert_eq!(
         manifest["heads"][1]["activation"], "sigmoid",
         "grades are told by thresholds"

@@ -126,8 +126,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(csv) => assessed(csv, &draft, &answering, moved, &runtime)?,
         None => Assessment::default(),
     };
+    for warning in &draft.held_out.warnings {
+        eprintln!("{warning}");
+    }
     let card = card(
         &draft.manifest,
+        &draft.held_out,
         &assessment,
         arguments.test_description.as_deref().unwrap_or_default(),
     );

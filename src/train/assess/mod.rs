@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod card;
 pub mod folds;
 pub mod header;
+pub mod held_out;
 pub mod presence;
 
 use serde::{Deserialize, Serialize};

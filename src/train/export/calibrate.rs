@@ -144,7 +144,27 @@ pub(super) struct HeldOut<'a> {
     pub(super) calibration: &'a Calibration,
 }
 
-/// Probabilities of one finding on all held-out images, and the truth; `mirrored` adds what the networks said of the mirror images.
+/// What the networks together say of one finding, image by image.
+#[derive(Debug)]
+pub(super) struct Together {
+    pub(super) probabilities: Vec<f64>,
+    pub(super) truth: Vec<bool>,
+    pub(super) patients: Vec<String>,
+    /// Whether all networks held these images out, so that the probabilities are those that are served; otherwise each is the mean over
+    /// those networks that did.
+    pub(super) by_all: bool,
+}
+
+/// An image while its answers are added up.
+struct Sum<'a> {
+    probabilities: f64,
+    networks: usize,
+    truth: bool,
+    patient: &'a String,
+}
+
+/// What the networks together say of one finding: of the images that all held out, if the finding is present on some of these and absent
+/// on others, else of all that one of them did; `mirrored` adds what they said of the mirror images.
 ///
 /// # Errors
 /// A sentence that says what the runs do not hold.
@@ -153,8 +173,8 @@ pub(super) fn together(
     mirrored: bool,
     label: usize,
     logit: usize,
-) -> Result<(Vec<f64>, Vec<bool>), String> {
-    let mut images: BTreeMap<usize, (f64, f64, bool)> = BTreeMap::new();
+) -> Result<Together, String> {
+    let mut images: BTreeMap<usize, Sum<'_>> = BTreeMap::new();
     for HeldOut {
         validation,
         calibration,
@@ -176,17 +196,37 @@ pub(super) fn together(
         for (row, labels) in validation.labels.iter().enumerate() {
             let Some(truth) = labels[label] else { continue };
             let place = if known_places { validation.places[row] } else { row };
-            let image = images.entry(place).or_insert((0.0, 0.0, truth > 0.5));
-            for view in &views {
-                image.0 += 1.0 / (1.0 + (-calibration.apply(&view[row])[logit]).exp());
-                image.1 += 1.0;
-            }
+            let image = images.entry(place).or_insert(Sum {
+                probabilities: 0.0,
+                networks: 0,
+                truth: truth > 0.5,
+                patient: &validation.patients[row],
+            });
+            let own = views.iter().map(|view| {
+                let calibrated = calibration.apply(&view[row])[logit];
+                1.0 / (1.0 + (-calibrated).exp())
+            });
+            image.probabilities += own.sum::<f64>() / views.len() as f64;
+            image.networks += 1;
         }
     }
-    Ok(images
-        .into_values()
-        .map(|(sum, count, truth)| (sum / count, truth))
-        .unzip())
+    let of_all = |image: &&Sum<'_>| image.networks == members.len();
+    let has = |present: bool| images.values().filter(of_all).any(|image| image.truth == present);
+    let by_all = has(true) && has(false);
+    let mut together = Together {
+        probabilities: Vec::new(),
+        truth: Vec::new(),
+        patients: Vec::new(),
+        by_all,
+    };
+    for image in images.values().filter(|image| !by_all || of_all(image)) {
+        together
+            .probabilities
+            .push(image.probabilities / image.networks as f64);
+        together.truth.push(image.truth);
+        together.patients.push(image.patient.clone());
+    }
+    Ok(together)
 }
 
 #[cfg(test)]
@@ -252,8 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_counts_once_with_the_mean_of_those_that_held_it_out() {
-        let (first, second) = (validation(&[0, 2], &[0.0, 2.0]), validation(&[2, 3], &[4.0, 0.0]));
+    fn images_that_all_held_out_are_those_of_the_threshold() {
         let calibration = Calibration {
             temperatures: vec![2.0],
             shifts: vec![0.0],
@@ -263,17 +302,32 @@ mod tests {
             validation,
             calibration: &calibration,
         };
-        let (scores, truth) = together(&[member(&first), member(&second)], false, 0, 0).unwrap();
         let sigmoid = |logit: f64| 1.0 / (1.0 + (-logit).exp());
-        let expected = [0.5, f64::midpoint(sigmoid(1.0), sigmoid(2.0)), 0.5];
-        assert!(
-            scores
-                .iter()
-                .zip(expected)
-                .all(|(found, expected)| (found - expected).abs() < 1e-12),
-            "{scores:?}"
+        let near = |found: &[f64], expected: &[f64]| {
+            let mut both = found.iter().zip(expected);
+            found.len() == expected.len() && both.all(|(found, expected)| (found - expected).abs() < 1e-12)
+        };
+        let (first, second) = (
+            validation(&[0, 2, 5], &[0.0, 2.0, 8.0]),
+            validation(&[0, 2, 3], &[1.0, 4.0, 0.0]),
         );
-        assert_eq!(truth, [false, true, true]);
+        let found = together(&[member(&first), member(&second)], false, 0, 0).unwrap();
+        let means = [
+            f64::midpoint(sigmoid(0.0), sigmoid(0.5)),
+            f64::midpoint(sigmoid(1.0), sigmoid(2.0)),
+        ];
+        assert!(found.by_all && near(&found.probabilities, &means), "{found:?}");
+        assert_eq!(
+            (found.truth, found.patients),
+            (vec![false, true], vec!["0".to_owned(), "2".to_owned()])
+        );
+
+        // of one class only: each image with the mean of those that held it out
+        let (first, second) = (validation(&[0, 2], &[0.0, 2.0]), validation(&[2, 3], &[4.0, 0.0]));
+        let found = together(&[member(&first), member(&second)], false, 0, 0).unwrap();
+        let means = [0.5, f64::midpoint(sigmoid(1.0), sigmoid(2.0)), 0.5];
+        assert!(!found.by_all && near(&found.probabilities, &means), "{found:?}");
+        assert_eq!(found.truth, [false, true, true]);
         assert!(
             together(&[member(&first)], true, 0, 0)
                 .unwrap_err()

@@ -14,6 +14,7 @@ pub mod goldens;
 pub mod heads;
 pub mod lineage;
 pub mod onnx;
+mod operating;
 pub mod package;
 mod polarity;
 mod ranges;

@@ -76,6 +76,7 @@ pub fn add_statistics(
     let statistics = gathered.statistics()?;
     let text = serde_json::to_vec(&statistics).map_err(|error| error.to_string())?;
     draft.files.insert(FILE.to_owned(), text);
+    draft.held_out.distance = Some(format!("Images unlike these are refused: {}", statistics.origin));
     draft.manifest.distribution = Some(DistributionEntry {
         file: FILE.to_owned(),
     });
