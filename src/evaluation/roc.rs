@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::rank_for;
+use super::conformal::rank_for;
 use super::{EvaluationError, check};
 
 /// The curve's point at one threshold.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::answering::Answering;
 use super::package::Draft;
 use super::served::Served;
-use crate::evaluation::interval::rank_for;
+use crate::evaluation::conformal::rank_for;
 use crate::finding::{EmbeddingStatistics, Precision, Task};
 use crate::model::DistributionEntry;
 use crate::model::package::MODEL;
