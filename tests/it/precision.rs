@@ -24,7 +24,9 @@ fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
     let package = Package::open(&folder.join("half/tiny/1")).unwrap();
     let whole = Package::open(&folder.join("models/tiny/1")).unwrap();
     let reduced = package.manifest.reduced_precision.unwrap();
-    assert_eq!((reduced.images, reduced.decisions_changed), (80, 0.0));
+    assert_eq!(reduced.images, 80);
+    // the image that the threshold is at may fall below it
+    assert!(reduced.decisions_changed < 0.02, "{}", reduced.decisions_changed);
     assert!(package.model.len() < whole.model.len());
     let (tolerance, exact) = (package.goldens.tolerance, whole.goldens.tolerance);
     assert!(tolerance > exact && tolerance < 0.1, "{tolerance}");
