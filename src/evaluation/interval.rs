@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::EvaluationError;
 use super::roc::Ranking;
+use super::{EvaluationError, check};
 
 /// A measure with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +51,35 @@ pub fn auroc_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
-    let ranking = Ranking::new(scores, labels)?;
-    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
-        ranking.weighted_auroc(|case| weights[case])
+    auroc_within_interval(scores, labels, patients, &vec![0; scores.len()], bootstrap)
+}
+
+/// As [`auroc_interval`], of pairs within the same stratum only, all such pairs counting alike: for scores of several networks, which
+/// need no common scale then. `strata` has the number of each case's, from 0; patients are drawn within strata.
+pub fn auroc_within_interval(
+    scores: &[f64],
+    labels: &[bool],
+    patients: &[impl AsRef<str>],
+    strata: &[usize],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    check(scores, labels)?;
+    check_strata(strata, scores.len())?;
+    let rankings = of_strata(strata)
+        .into_iter()
+        .filter_map(|cases| {
+            let scores: Vec<f64> = cases.iter().map(|case| scores[*case]).collect();
+            let labels: Vec<bool> = cases.iter().map(|case| labels[*case]).collect();
+            // a stratum of one class has no pairs
+            Some((Ranking::new(&scores, &labels).ok()?, cases))
+        })
+        .collect::<Vec<_>>();
+    estimate(patients, strata, bootstrap, one_class(labels), |weights| {
+        let [right, pairs] = rankings
+            .iter()
+            .map(|(ranking, cases)| ranking.weighted_pairs(|case| weights[cases[case]]))
+            .fold([0.0; 2], |[a, b], [right, pairs]| [a + right, b + pairs]);
+        (pairs > 0.0).then(|| right / pairs)
     })
 }
 
@@ -65,9 +91,13 @@ pub fn auprc_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let ranking = Ranking::new(scores, labels)?;
-    estimate(patients, scores.len(), bootstrap, one_class(labels), |weights| {
-        ranking.weighted_auprc(|case| weights[case])
-    })
+    estimate(
+        patients,
+        &vec![0; scores.len()],
+        bootstrap,
+        one_class(labels),
+        |weights| ranking.weighted_auprc(|case| weights[case]),
+    )
 }
 
 /// The first area minus the second on the same cases, with a patient-level interval: the same patients are drawn for both, so what
@@ -80,10 +110,16 @@ pub fn auroc_difference_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let (first, second) = (Ranking::new(first, labels)?, Ranking::new(second, labels)?);
-    estimate(patients, labels.len(), bootstrap, one_class(labels), |weights| {
-        let weight = |case: usize| weights[case];
-        Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
-    })
+    estimate(
+        patients,
+        &vec![0; labels.len()],
+        bootstrap,
+        one_class(labels),
+        |weights| {
+            let weight = |case: usize| weights[case];
+            Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
+        },
+    )
 }
 
 /// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than
@@ -94,9 +130,23 @@ pub fn determination_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
+    determination_within_interval(predicted, truth, patients, &vec![0; truth.len()], bootstrap)
+}
+
+/// As [`determination_interval`], beside the mean of each case's own stratum: what the strata's means differ by explains nothing.
+/// `strata` has the number of each case's, from 0; patients are drawn within strata.
+pub fn determination_within_interval(
+    predicted: &[f64],
+    truth: &[f64],
+    patients: &[impl AsRef<str>],
+    strata: &[usize],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
     check_numbers(predicted, truth)?;
-    estimate(patients, truth.len(), bootstrap, constant, |weights| {
-        determination(predicted, truth, weights)
+    check_strata(strata, truth.len())?;
+    let groups = of_strata(strata);
+    estimate(patients, strata, bootstrap, constant, |weights| {
+        determination(predicted, truth, &groups, weights)
     })
 }
 
@@ -111,17 +161,49 @@ pub fn determination_difference_interval(
 ) -> Result<Estimate, EvaluationError> {
     check_numbers(first, truth)?;
     check_numbers(second, truth)?;
-    estimate(patients, truth.len(), bootstrap, constant, |weights| {
-        Some(determination(first, truth, weights)? - determination(second, truth, weights)?)
+    let strata = vec![0; truth.len()];
+    let groups = of_strata(&strata);
+    estimate(patients, &strata, bootstrap, constant, |weights| {
+        let of = |predicted| determination(predicted, truth, &groups, weights);
+        Some(of(first)? - of(second)?)
     })
 }
 
-fn determination(predicted: &[f64], truth: &[f64], weights: &[f64]) -> Option<f64> {
-    let sum =
-        |one: &dyn Fn(usize) -> f64| -> f64 { (0..truth.len()).map(|case| weights[case] * one(case)).sum() };
-    let mean = sum(&|case| truth[case]) / sum(&|_| 1.0);
-    let spread = sum(&|case| (truth[case] - mean).powi(2));
-    (spread > 0.0).then(|| 1.0 - sum(&|case| (truth[case] - predicted[case]).powi(2)) / spread)
+/// R squared, where the spread is around the mean of each of `groups`, the places of their cases.
+fn determination(predicted: &[f64], truth: &[f64], groups: &[Vec<usize>], weights: &[f64]) -> Option<f64> {
+    let (mut missed, mut spread) = (0.0, 0.0);
+    for cases in groups {
+        let sum = |one: &dyn Fn(usize) -> f64| -> f64 {
+            cases.iter().map(|case| weights[*case] * one(*case)).sum()
+        };
+        let weight = sum(&|_| 1.0);
+        if weight > 0.0 {
+            let mean = sum(&|case| truth[case]) / weight;
+            spread += sum(&|case| (truth[case] - mean).powi(2));
+            missed += sum(&|case| (truth[case] - predicted[case]).powi(2));
+        }
+    }
+    (spread > 0.0).then(|| 1.0 - missed / spread)
+}
+
+/// The places of the cases of each stratum.
+fn of_strata(strata: &[usize]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (case, stratum) in strata.iter().enumerate() {
+        groups.entry(*stratum).or_default().push(case);
+    }
+    groups.into_values().collect()
+}
+
+fn check_strata(strata: &[usize], cases: usize) -> Result<(), EvaluationError> {
+    if strata.len() == cases {
+        return Ok(());
+    }
+    Err(EvaluationError::Length {
+        scores: cases,
+        others: strata.len(),
+        what: "strata",
+    })
 }
 
 fn check_numbers(predicted: &[f64], truth: &[f64]) -> Result<(), EvaluationError> {
@@ -153,14 +235,16 @@ fn one_class(labels: &[bool]) -> impl Fn() -> EvaluationError {
     move || EvaluationError::OneClass { positive, negative }
 }
 
-/// Draws patients and measures; draws in which the measure has no value (one class only) are drawn anew.
+/// Draws patients, of each stratum as many as it has, and measures; draws in which the measure has no value (one class only) are drawn
+/// anew. `strata` has one for each case.
 fn estimate(
     patients: &[impl AsRef<str>],
-    cases: usize,
+    strata: &[usize],
     bootstrap: Bootstrap,
     no_value: impl Fn() -> EvaluationError,
     measure: impl Fn(&[f64]) -> Option<f64>,
 ) -> Result<Estimate, EvaluationError> {
+    let cases = strata.len();
     if patients.len() != cases {
         return Err(EvaluationError::Length {
             scores: cases,
@@ -181,18 +265,26 @@ fn estimate(
     }
     let value = measure(&vec![1.0; cases]).ok_or_else(&no_value)?;
     let mut places = BTreeMap::new();
-    for patient in patients {
+    let mut owners = Vec::with_capacity(cases);
+    // the patients of each stratum, by their places
+    let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (patient, stratum) in patients.iter().zip(strata) {
         let next = places.len();
-        places.entry(patient.as_ref()).or_insert(next);
+        let place = *places.entry((stratum, patient.as_ref())).or_insert(next);
+        if place == next {
+            own.entry(*stratum).or_default().push(place);
+        }
+        owners.push(place);
     }
-    let owners: Vec<usize> = patients.iter().map(|patient| places[patient.as_ref()]).collect();
     let mut random = ChaCha8Rng::seed_from_u64(bootstrap.seed);
     let mut measured = Vec::with_capacity(bootstrap.resamples);
     // with one patient of a class among few, about a third of the draws miss it; ten times as many are plenty
     for _ in 0..10 * bootstrap.resamples {
         let mut draws = vec![0.0_f64; places.len()];
-        for _ in 0..places.len() {
-            draws[random.random_range(0..places.len())] += 1.0;
+        for own in own.values() {
+            for _ in 0..own.len() {
+                draws[own[random.random_range(0..own.len())]] += 1.0;
+            }
         }
         let weights: Vec<f64> = owners.iter().map(|owner| draws[*owner]).collect();
         measured.extend(measure(&weights));
@@ -212,6 +304,20 @@ fn estimate(
     })
 }
 
+/// The 95 % interval of a `share` of `cases` that are independent of each other (Wilson 1927): it is none of one point, also where the
+/// share is 0 or 1. Without cases it is all from 0 to 1.
+#[must_use]
+pub fn wilson(share: f64, cases: usize) -> [f64; 2] {
+    if cases == 0 {
+        return [0.0, 1.0];
+    }
+    let count = cases as f64;
+    let squared = 1.959_963_984_540_054_f64.powi(2);
+    let middle = share + squared / (2.0 * count);
+    let half = (squared * (share * (1.0 - share) + squared / (4.0 * count)) / count).sqrt();
+    [middle - half, middle + half].map(|end| (end / (1.0 + squared / count)).clamp(0.0, 1.0))
+}
+
 /// The quantile of sorted numbers, at least one: linear between the two nearest order statistics (type 7 of Hyndman and Fan 1996, the
 /// default of `NumPy`).
 #[must_use]
@@ -223,116 +329,4 @@ pub fn quantile(sorted: &[f64], probability: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::delong::delong;
-    use super::*;
-
-    fn cases(count: usize) -> (Vec<f64>, Vec<bool>, Vec<String>) {
-        let mut random = ChaCha8Rng::seed_from_u64(5);
-        let labels: Vec<bool> = (0..count).map(|case| case % 3 == 0).collect();
-        let scores = labels
-            .iter()
-            .map(|label| random.random::<f64>() + if *label { 0.4 } else { 0.0 })
-            .collect();
-        (scores, labels, (0..count).map(|case| case.to_string()).collect())
-    }
-
-    #[test]
-    fn quantiles_equal_numpy() {
-        // NumPy 2: numpy.quantile([1, 2, 4, 8, 16], [0.025, 0.5, 0.9]) -> 1.1, 4.0, 12.8
-        let sorted = [1.0, 2.0, 4.0, 8.0, 16.0];
-        for (probability, expected) in [(0.025, 1.1), (0.5, 4.0), (0.9, 12.8)] {
-            assert!((quantile(&sorted, probability) - expected).abs() < 1e-12);
-        }
-    }
-
-    #[test]
-    fn the_interval_agrees_with_delong_where_each_patient_has_one_image() {
-        let (scores, labels, patients) = cases(600);
-        let found = auroc_interval(&scores, &labels, &patients, Bootstrap::default()).unwrap();
-        let exact = delong(&scores, &labels).unwrap();
-        let half = 1.96 * exact.variance.sqrt();
-        assert!((found.value - exact.auroc).abs() < 1e-12);
-        assert!(
-            (found.lower - (exact.auroc - half)).abs() < 0.008,
-            "{found:?} {exact:?}"
-        );
-        assert!(
-            (found.upper - (exact.auroc + half)).abs() < 0.008,
-            "{found:?} {exact:?}"
-        );
-    }
-
-    #[test]
-    fn the_same_image_four_times_is_no_evidence_for_a_patient_level_interval() {
-        let (scores, labels, patients) = cases(90);
-        let single = auroc_interval(&scores, &labels, &patients, Bootstrap::default()).unwrap();
-        let repeated = auroc_interval(
-            &scores.repeat(4),
-            &labels.repeat(4),
-            &[&patients[..]; 4].concat(),
-            Bootstrap::default(),
-        );
-        let repeated = repeated.unwrap();
-        assert!(
-            (single.lower - repeated.lower).abs() < 1e-12 && (single.upper - repeated.upper).abs() < 1e-12
-        );
-    }
-
-    #[test]
-    fn a_paired_difference_is_surer_than_the_two_areas() {
-        let (scores, labels, patients) = cases(300);
-        let other: Vec<f64> = scores
-            .iter()
-            .zip(&labels)
-            .map(|(score, label)| score - if *label { 0.05 } else { 0.0 })
-            .collect();
-        let with = |scores: &[f64]| auroc_interval(scores, &labels, &patients, Bootstrap::default()).unwrap();
-        let apart =
-            auroc_difference_interval(&scores, &other, &labels, &patients, Bootstrap::default()).unwrap();
-        assert!((apart.value - (with(&scores).value - with(&other).value)).abs() < 1e-12);
-        assert!(apart.lower > 0.0, "{apart:?}");
-        assert!(
-            apart.upper - apart.lower < 0.5 * (with(&scores).upper - with(&scores).lower),
-            "{apart:?}"
-        );
-        let same =
-            auroc_difference_interval(&scores, &scores, &labels, &patients, Bootstrap::default()).unwrap();
-        assert_eq!([same.lower, same.upper], [0.0, 0.0]);
-    }
-
-    #[test]
-    fn determination_equals_scikit_learn() {
-        // scikit-learn 1.9.1: r2_score([3, -0.5, 2, 7], [2.5, 0.0, 2, 8]) -> 0.9486081370449679
-        let patients = ["a", "b", "c", "d"];
-        let found = determination_interval(
-            &[2.5, 0.0, 2.0, 8.0],
-            &[3.0, -0.5, 2.0, 7.0],
-            &patients,
-            Bootstrap::default(),
-        );
-        let found = found.unwrap();
-        assert!((found.value - 0.948_608_137_044_967_9).abs() < 1e-12);
-        assert!(found.lower <= found.value && found.value <= found.upper);
-        assert!(determination_interval(&[1.0; 4], &[2.0; 4], &patients, Bootstrap::default()).is_err());
-    }
-
-    #[test]
-    fn one_seed_gives_one_interval() {
-        let (scores, labels, patients) = cases(60);
-        let with = |seed| {
-            auprc_interval(
-                &scores,
-                &labels,
-                &patients,
-                Bootstrap {
-                    seed,
-                    ..Bootstrap::default()
-                },
-            )
-            .unwrap()
-        };
-        assert_eq!(with(3), with(3));
-        assert_ne!(with(3), with(4));
-    }
-}
+mod tests;

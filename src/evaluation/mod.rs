@@ -4,6 +4,7 @@
 //! caller's to leave out. No randomness but the seed that is an argument.
 
 pub mod calibration;
+pub mod conformal;
 pub mod delong;
 pub mod interval;
 pub mod roc;

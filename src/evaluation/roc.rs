@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::conformal::rank_for;
 use super::{EvaluationError, check};
 
 /// The curve's point at one threshold.
@@ -72,18 +73,23 @@ impl Ranking {
 
     /// The weighted area, or none where one class has no weight.
     pub(super) fn weighted_auroc(&self, weight: impl Fn(usize) -> f64) -> Option<f64> {
+        let [right, pairs] = self.weighted_pairs(weight);
+        (pairs > 0.0).then(|| right / pairs)
+    }
+
+    /// The weight of the pairs of a positive and a negative case that are in order, ties counting half, and of all pairs.
+    pub(super) fn weighted_pairs(&self, weight: impl Fn(usize) -> f64) -> [f64; 2] {
         let steps = self.steps(weight);
-        let last = steps.last()?;
-        if last.true_positive <= 0.0 || last.false_positive <= 0.0 {
-            return None;
-        }
+        let Some(last) = steps.last() else {
+            return [0.0; 2];
+        };
         let mut area = 0.0;
         let (mut hits, mut alarms) = (0.0, 0.0);
         for step in &steps {
             area += (step.false_positive - alarms) * f64::midpoint(step.true_positive, hits);
             (hits, alarms) = (step.true_positive, step.false_positive);
         }
-        Some(area / (last.true_positive * last.false_positive))
+        [area, last.true_positive * last.false_positive]
     }
 
     /// The weighted average precision, or none where no positive case has weight.
@@ -140,12 +146,24 @@ pub fn roc(scores: &[f64], labels: &[bool]) -> Result<Vec<RocPoint>, EvaluationE
         .collect())
 }
 
-/// The highest threshold whose sensitivity reaches `sensitivity` (above 0, at most 1).
-pub fn operating_point(
+/// A threshold for new cases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReachedThreshold {
+    /// Scores at or above it are called positive.
+    pub threshold: f64,
+    /// Positive cases that it was chosen on.
+    pub positive: usize,
+    /// The share of new positive cases that are expected at or above it, where they are of the kind of those.
+    pub expected: f64,
+}
+
+/// The highest threshold at which `sensitivity` (above 0, at most 1) is expected of new positive cases: of n of them the score of the rank
+/// that [`rank_for`] gives, from above. Where that is beyond n, the lowest score, of which less is expected.
+pub fn threshold_reaching(
     scores: &[f64],
     labels: &[bool],
     sensitivity: f64,
-) -> Result<RocPoint, EvaluationError> {
+) -> Result<ReachedThreshold, EvaluationError> {
     if !(sensitivity > 0.0 && sensitivity <= 1.0) {
         let (what, range) = ("the target sensitivity", "above 0 and at most 1");
         return Err(EvaluationError::Setting {
@@ -154,17 +172,40 @@ pub fn operating_point(
             range,
         });
     }
+    check(scores, labels)?;
+    let cases = scores.iter().zip(labels).filter(|(_, label)| **label);
+    let mut present: Vec<f64> = cases.map(|(score, _)| *score).collect();
+    present.sort_by(|left, right| right.total_cmp(left));
+    let positive = present.len();
+    let rank = rank_for(sensitivity, positive).clamp(1, positive);
+    Ok(ReachedThreshold {
+        threshold: present[rank - 1],
+        positive,
+        expected: rank as f64 / (positive + 1) as f64,
+    })
+}
+
+/// What is found at `threshold`.
+pub fn point_at(scores: &[f64], labels: &[bool], threshold: f64) -> Result<RocPoint, EvaluationError> {
     let (positive, negative) = check(scores, labels)?;
-    // 0.9 of 10 cases is 9, whatever 9.0 / 10.0 rounds to
-    let reached = |point: &RocPoint| point.sensitivity >= sensitivity - 1e-12;
-    roc(scores, labels)?
-        .into_iter()
-        .find(reached)
-        .ok_or(EvaluationError::OneClass { positive, negative })
+    let called = |label: bool| -> usize {
+        let cases = scores.iter().zip(labels);
+        cases
+            .filter(|(score, own)| **own == label && **score >= threshold)
+            .count()
+    };
+    Ok(RocPoint {
+        threshold,
+        sensitivity: called(true) as f64 / positive as f64,
+        specificity: 1.0 - called(false) as f64 / negative as f64,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     // twelve cases with ties within and between the classes
@@ -193,13 +234,44 @@ mod tests {
     }
 
     #[test]
-    fn the_operating_point_is_the_strictest_that_reaches_the_target() {
-        let point = operating_point(&SCORES, &LABELS, 0.8).unwrap();
-        assert!((point.threshold - 0.4).abs() < 1e-15, "{point:?}");
+    fn a_threshold_is_for_one_case_more() {
+        // of six positives the rank is ceil(0.8 * 7), of which 6/7 is expected
+        let reached = threshold_reaching(&SCORES, &LABELS, 0.8).unwrap();
+        assert!((reached.threshold - 0.35).abs() < 1e-15, "{reached:?}");
+        assert!((reached.expected - 6.0 / 7.0).abs() < 1e-12 && reached.positive == 6);
+        let reached = threshold_reaching(&SCORES, &LABELS, 0.7).unwrap();
+        assert!((reached.threshold - 0.4).abs() < 1e-15, "{reached:?}");
+        let point = point_at(&SCORES, &LABELS, reached.threshold).unwrap();
         assert!(
             (point.sensitivity - 5.0 / 6.0).abs() < 1e-12 && (point.specificity - 0.5).abs() < 1e-12,
             "{point:?}"
         );
+        // six are too few for 0.9, of which the lowest promises 6/7
+        let reached = threshold_reaching(&SCORES, &LABELS, 0.9).unwrap();
+        assert!((reached.expected - 6.0 / 7.0).abs() < 1e-12);
+    }
+
+    /// Twenty positives, and the share of a thousand new ones that the threshold finds, over 400 draws of both: the mean is k / (n + 1).
+    /// The highest threshold that finds 0.9 of the twenty finds 18/21 = 0.857 of new ones.
+    #[test]
+    fn new_patients_are_found_as_often_as_is_wanted() {
+        let mut random = ChaCha8Rng::seed_from_u64(11);
+        let mut found = 0.0;
+        for _ in 0..400 {
+            let scores: Vec<f64> = (0..21).map(|_| random.random()).collect();
+            let labels: Vec<bool> = (0..21).map(|case| case < 20).collect();
+            let reached = threshold_reaching(&scores, &labels, 0.9).unwrap();
+            found += (0..1000)
+                .filter(|_| random.random::<f64>() >= reached.threshold)
+                .count() as f64
+                / 1000.0;
+        }
+        // one draw has a standard deviation of 0.063
+        assert!((found / 400.0 - 19.0 / 21.0).abs() < 0.01, "{}", found / 400.0);
+    }
+
+    #[test]
+    fn the_curve_goes_from_nothing_to_everything() {
         let curve = roc(&SCORES, &LABELS).unwrap();
         let (first, last) = (curve[0], curve[curve.len() - 1]);
         assert!(
@@ -221,6 +293,6 @@ mod tests {
             EvaluationError::NotANumber { index: 1 }
         );
         assert!(auroc(&[0.1], &[true, false]).is_err());
-        assert!(operating_point(&SCORES, &LABELS, 0.0).is_err());
+        assert!(threshold_reaching(&SCORES, &LABELS, 0.0).is_err());
     }
 }

@@ -21,7 +21,7 @@ pub struct EmbeddingStatistics {
     pub means: Vec<Vec<f64>>,
     /// How the features spread around their means.
     pub precision: Precision,
-    /// The farthest that counts as known: usually the 99th percentile of the distances of images that the statistics were not
+    /// The farthest that counts as known: usually beyond it lies one in a hundred new images like those that the statistics were not
     /// computed from.
     pub limit: f64,
 }

@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 mod images;
 mod source;
+mod unseen;
 
 pub use images::{RunImages, Wanted};
 pub use source::{FoldOf, Source, TableError};
+pub use unseen::Seen;
 
 use super::durable;
 use super::learn::checkpoint::CheckpointError;
@@ -44,7 +46,7 @@ pub struct Record {
 }
 
 /// Where the images came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataRecord {
     /// SHA-256 of the CSV with the labels.
     pub labels_sha256: String,
@@ -57,6 +59,26 @@ pub struct DataRecord {
     /// Images without any label of the recipe, which were left out; trainings before this was kept took them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlabelled_images: Option<usize>,
+    /// What a true one of each logit counted in the loss, from these images, where not all counted 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_weights: Option<Vec<f32>>,
+}
+
+impl Record {
+    /// What a true one of each logit counted in the loss of a training by `recipe`, where not all counted 1.
+    ///
+    /// # Errors
+    /// A sentence: a training that does not say it, from before this was kept.
+    pub fn positive_weights(&self, recipe: &Recipe) -> Result<Option<&[f32]>, String> {
+        let weights = self.data.positive_weights.as_deref();
+        if recipe.loss.balanced && weights.is_none() {
+            return Err(
+                "the run's loss was balanced, and it does not say what rare findings counted: train it again"
+                    .to_owned(),
+            );
+        }
+        Ok(weights)
+    }
 }
 
 /// Answers on the held-out patients.

@@ -52,6 +52,14 @@ fn nothing_is_published_that_does_not_pass_its_gates() {
         "{said}"
     );
     assert!(taken.stdout.is_empty(), "known before anything was proven");
+    // twenty held-out patients show nothing of what fewer bits cost
+    let reduced = export(folder, "models", &["--replace", "--precision", "int8"]);
+    let said = String::from_utf8_lossy(&reduced.stderr);
+    assert!(
+        !reduced.status.success()
+            && said.contains("are too few to show that it is no worse: 25 of each are needed"),
+        "{said}"
+    );
     // the gates that need the run are among those of an export
     let exported = export(folder, "models", &["--replace"]);
     succeeded(&exported);
@@ -98,7 +106,7 @@ fn the_table_of_an_index_is_a_test_set_and_what_it_cannot_answer_is_said() {
     make(folder);
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     // of two sites
-    let labels = std::fs::read_to_string(folder.join("images/labels.csv")).unwrap();
+    let labels = std::fs::read_to_string(folder.join("test/labels.csv")).unwrap();
     let mut lines = labels.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     let [file, site] = ["file", "site"].map(|name| header.iter().position(|own| *own == name).unwrap());
@@ -106,12 +114,12 @@ fn the_table_of_an_index_is_a_test_set_and_what_it_cannot_answer_is_said() {
     let mut images = 0;
     for cells in lines.map(|line| line.split(',').collect::<Vec<_>>()) {
         if matches!(cells[site], "0" | "1") {
-            let from = folder.join("images").join(cells[file]);
+            let from = folder.join("test").join(cells[file]);
             std::fs::copy(from, folder.join("two-sites").join(cells[file])).unwrap();
             images += 1;
         }
     }
-    let [from, labels, key, out] = ["two-sites", "images/labels.csv", "secret.key", "index"].map(path);
+    let [from, labels, key, out] = ["two-sites", "test/labels.csv", "secret.key", "index"].map(path);
     let told = ["--in", &from, "--labels", &labels, "--out", &out];
     done(&[&["index"][..], &told, &["--key-file", &key, "--new-key"]].concat());
     let table = std::fs::read_to_string(folder.join("index/images.csv")).unwrap();
@@ -157,6 +165,39 @@ fn the_table_of_an_index_is_a_test_set_and_what_it_cannot_answer_is_said() {
     assert!(card.contains(&missing), "{card}");
     let said = String::from_utf8_lossy(&exported.stderr);
     assert!(said.contains("fracture: nothing is known: 0 positive"), "{said}");
+}
+
+/// Neither the card nor a comparison has figures of images that trained or chose anything.
+#[test]
+fn what_a_run_saw_is_no_test_set() {
+    let stage = tempfile::tempdir().unwrap();
+    let folder = stage.path();
+    make(folder);
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let own = path("images/labels.csv");
+    let text = std::fs::read_to_string(&own).unwrap();
+    let copy = path("images/copy.csv");
+    std::fs::write(&copy, text.lines().take(11).collect::<Vec<_>>().join("\n")).unwrap();
+    let (package, run) = (path("models/tiny/1"), path("run"));
+    for (table, words) in [
+        (&own, "is the table that the run was trained on"),
+        (
+            &copy,
+            "of its 10 images 10 are of patients, 0 of groups and 10 of files",
+        ),
+    ] {
+        let exported = export(
+            folder,
+            "refused",
+            &["--test", table, "--test-description", "mine"],
+        );
+        let verified = trainer(&["package", "verify", &package, "--run", &run, "--labels", table]);
+        for refused in [exported, verified] {
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(!refused.status.success() && said.contains(words), "{said}");
+        }
+    }
+    assert!(!folder.join("refused").exists());
 }
 
 /// The statistics of the embedding are of the run's own images; without them a package says so.

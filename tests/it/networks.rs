@@ -259,6 +259,7 @@ fn run(
         validation_images: 8,
         unreadable_images: 0,
         unlabelled_images: Some(0),
+        positive_weights: None,
     };
     let truth = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0];
     let validation = Validation {

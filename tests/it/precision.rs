@@ -5,25 +5,28 @@ use std::path::Path;
 use osteon::model::{NumberFormat, Package};
 use osteon::train::network::Weights;
 
-use crate::trainer::{done, export, make, succeeded, trainer};
+use crate::trainer::{done, export, make_of, succeeded, trainer};
 
 #[test]
 fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
     let stage = tempfile::tempdir().unwrap();
     let folder = stage.path();
-    make(folder);
+    // half of them are held out, and 25 or more of those have each finding
+    make_of(folder, "160");
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let half = export(folder, "half", &["--precision", "fp16"]);
     succeeded(&half);
     let said = String::from_utf8_lossy(&half.stderr).into_owned();
     assert!(
-        said.contains("fp16, fracture: 0 of 20 decisions differ"),
+        said.contains("fp16, fracture: 0 of 80 decisions differ"),
         "{said}"
     );
     let package = Package::open(&folder.join("half/tiny/1")).unwrap();
     let whole = Package::open(&folder.join("models/tiny/1")).unwrap();
     let reduced = package.manifest.reduced_precision.unwrap();
-    assert_eq!((reduced.images, reduced.decisions_changed), (20, 0.0));
+    assert_eq!(reduced.images, 80);
+    // the image that the threshold is at may fall below it
+    assert!(reduced.decisions_changed < 0.02, "{}", reduced.decisions_changed);
     assert!(package.model.len() < whole.model.len());
     let (tolerance, exact) = (package.goldens.tolerance, whole.goldens.tolerance);
     assert!(tolerance > exact && tolerance < 0.1, "{tolerance}");
@@ -37,7 +40,7 @@ fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
         "goldens stay those of libtorch in 32 bits"
     );
     let card = std::fs::read_to_string(package.folder.join("model-card.md")).unwrap();
-    assert!(card.contains("The weights are fp16: on 20 images"), "{card}");
+    assert!(card.contains("The weights are fp16: on 80 images"), "{card}");
     let verified = trainer(&["package", "verify", &path("half/tiny/1"), "--run", &path("run")]);
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert!(verified.status.success(), "{said}");

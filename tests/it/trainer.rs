@@ -47,6 +47,11 @@ fn describe(folder: &Path) {
 
 /// Phantoms, a run and a package in `folder`; gives the package's folder name under `models`.
 pub(crate) fn make(folder: &Path) {
+    make_of(folder, "40");
+}
+
+/// As [`make`], of so many phantoms, of which half are held out.
+pub(crate) fn make_of(folder: &Path, count: &str) {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
     describe(folder);
@@ -55,7 +60,7 @@ pub(crate) fn make(folder: &Path) {
         "--out",
         &path("images"),
         "--count",
-        "40",
+        count,
         "--seed",
         "3",
         "--rows",
@@ -74,13 +79,21 @@ pub(crate) fn make(folder: &Path) {
         "--validation",
         "0.5",
     ]);
-    let test = path("images/labels.csv");
-    let described = "the training images: this is no test set";
+    let test = unseen(folder);
+    let described = "phantoms of another seed";
     succeeded(&export(
         folder,
         "models",
         &["--test", &test, "--test-description", described],
     ));
+}
+
+/// The table of phantoms of patients that no run in `folder` saw.
+pub(crate) fn unseen(folder: &Path) -> String {
+    let test = folder.join("test");
+    let size = ["--count", "40", "--seed", "4", "--rows", "128", "--columns", "96"];
+    done(&[&["phantom", "--out", &test.to_string_lossy()][..], &size].concat());
+    test.join("labels.csv").to_string_lossy().into_owned()
 }
 
 /// Exports the run in `folder` into a folder of models there.
@@ -113,6 +126,19 @@ async fn what_was_trained_passes_its_gates_and_is_served() {
     let card = std::fs::read_to_string(package.join("model-card.md")).unwrap();
     assert!(
         card.contains("Shortcut audit") && card.contains("Not for clinical use"),
+        "{card}"
+    );
+    // twenty images were held out
+    let [found, few] = [
+        "| osteoporosis | 20 | ",
+        "held-out images with it are too few to find 0.92",
+    ];
+    assert!(
+        card.contains("## Held-out patients") && card.contains(found),
+        "{card}"
+    );
+    assert!(
+        card.contains(few) && card.contains("number 20 of 20 images"),
         "{card}"
     );
     let (folder_of_package, run) = (package.to_string_lossy(), folder.path().join("run"));

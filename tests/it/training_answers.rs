@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use osteon::config::Given;
+use osteon::train::export::Answering;
+use osteon::train::network::Weights;
+use osteon::train::run::RunFolder;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -14,30 +17,38 @@ struct Stage {
 }
 
 impl Stage {
-    /// Phantoms, with columns for every kind of head, and a recipe.
+    /// Phantoms and a recipe.
     fn new(recipe: &Value) -> Self {
         let stage = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let images = stage.text("images");
-        stage.run(&[
+        stage.phantoms("images", "3");
+        std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
+        stage
+    }
+
+    /// Forty phantoms in the folder `name`, with columns for every kind of head.
+    fn phantoms(&self, name: &str, seed: &str) {
+        let images = self.text(name);
+        self.run(&[
             "phantom",
             "--out",
             &images,
             "--count",
             "40",
             "--seed",
-            "3",
+            seed,
             "--rows",
             "128",
             "--columns",
             "96",
         ]);
-        let table = std::fs::read_to_string(stage.path("images/labels.csv")).unwrap();
-        let mut lines = table.lines();
+        let table = format!("{name}/labels.csv");
+        let text = std::fs::read_to_string(self.path(&table)).unwrap();
+        let mut lines = text.lines();
         let header: Vec<&str> = lines.next().unwrap().split(',').collect();
         let place = |name: &str| header.iter().position(|column| *column == name).unwrap();
-        let mut text = header.join(",") + ",sex,worst\n";
+        let mut written = header.join(",") + ",sex,worst\n";
         for line in lines {
             let cells: Vec<&str> = line.split(',').collect();
             let worst = ["grade_1", "grade_2", "grade_3"]
@@ -51,11 +62,9 @@ impl Stage {
             } else {
                 "man"
             };
-            text += &format!("{line},{sex},{worst}\n");
+            written += &format!("{line},{sex},{worst}\n");
         }
-        std::fs::write(stage.path("images/labels.csv"), text).unwrap();
-        std::fs::write(stage.path("recipe.json"), recipe.to_string()).unwrap();
-        stage
+        std::fs::write(self.path(&table), written).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,8 +93,9 @@ impl Stage {
         self.run(&[command, &told, more].concat())
     }
 
-    /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on all images.
+    /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on other phantoms than theirs.
     fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
+        self.phantoms("test", "4");
         let published =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
         let mut description: Value = serde_json::from_slice(&std::fs::read(published).unwrap()).unwrap();
@@ -116,14 +126,14 @@ impl Stage {
             "--models",
             &self.text("models"),
             "--test",
-            &self.text("images/labels.csv"),
+            &self.text("test/labels.csv"),
             "--test-description",
-            "the training images: this is no test set",
+            "phantoms of another seed",
         ];
         arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
         self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let package = self.path("models/tiny/1");
-        let (folder, images) = (package.to_string_lossy(), self.text("images/labels.csv"));
+        let (folder, images) = (package.to_string_lossy(), self.text("test/labels.csv"));
         let mut verify = vec!["package", "verify", &folder, "--labels", &images];
         let runs: Vec<String> = runs.iter().map(|run| self.text(run)).collect();
         verify.extend(runs.iter().flat_map(|run| ["--run", run]));
@@ -168,6 +178,7 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
         ("age", None),
     ];
     let package = stage.export(&["run"], &labels, &[]);
+    what_the_loss_counted_is_taken_off(&stage);
     let manifest = stage.json("models/tiny/1/manifest.json");
     let tasks: Vec<&str> = manifest["heads"]
         .as_array()
@@ -192,6 +203,27 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
         assert!(answer.to_string().contains(label.0), "{}: {answer}", label.0);
     }
     server.stop().await;
+}
+
+/// In the bias, so that logits, maps and probabilities agree: less the logarithm of the weight after the temperature divided.
+fn what_the_loss_counted_is_taken_off(stage: &Stage) {
+    let run = RunFolder {
+        path: stage.path("run"),
+    };
+    let (record, trained) = run.outcome().unwrap();
+    let counted = record.data.positive_weights.unwrap();
+    assert_eq!(counted.len(), 2 + 2 + 3 + 1);
+    assert!(counted[..7].iter().any(|weight| *weight > 1.2), "{counted:?}");
+    let answering = Answering::read(&[run], false).unwrap();
+    let bias = |weights: &Weights| weights.get("label_map.bias").unwrap().values.clone();
+    let (before, after) = (bias(&trained), bias(&answering.network.weights));
+    for (logit, weight) in counted.iter().enumerate() {
+        let offset = answering.first().calibration.temperatures[logit] as f32 * weight.ln();
+        assert!(
+            (before[logit] - offset - after[logit]).abs() < 1e-5,
+            "logit {logit}"
+        );
+    }
 }
 
 /// Two questions of one label each, on three channels, from random weights on purpose.
@@ -265,7 +297,7 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
         )
     };
     let table = folds();
-    assert!(table.contains("all together"), "{table}");
+    assert!(table.contains("within folds"), "{table}");
     let summary = stage.json("folds/summary.json");
     assert_eq!(summary["folds"].as_array().unwrap().len(), 2);
     assert_eq!(table, folds(), "what is finished is not trained again");
@@ -289,8 +321,19 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
         .into_iter()
         .chain(["none", "mild", "moderate", "severe"].map(|grade| (grade, None)));
     let labels: Vec<_> = labels.collect();
-    stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
+    let package = stage.export(&["folds/1", "folds/2"], &labels, &["--mirror"]);
     let manifest = stage.json("models/tiny/1/manifest.json");
+    // no image was held out by both
+    let label = &manifest["heads"][0]["labels"][0];
+    assert!(
+        label["threshold"].is_f64() && label["operating_point"].is_null(),
+        "{label}"
+    );
+    let card = std::fs::read_to_string(package.join("model-card.md")).unwrap();
+    assert!(
+        card.contains("held out by all networks. Its threshold is chosen on the means of fewer networks"),
+        "{card}"
+    );
     assert_eq!(
         manifest["heads"][1]["activation"], "sigmoid",
         "grades are told by thresholds"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use osteon::train::assess::ablate::{Arm, Watch, ablate, table};
+use osteon::train::assess::ablate::{Arm, Watch, ablate, caution, table};
 use osteon::train::data::augment::sheet::{Shown, sheet};
 use osteon::train::learn::{Progress, Recipe, TerminalProgress, Training};
 use osteon::train::run::Source;
@@ -172,5 +172,6 @@ fn compare(told: &Told, out: &Path, device: &device::On) -> anyhow::Result<()> {
         },
     )?;
     print!("{}", table(&arms, &recipe.labels));
+    eprintln!("{}", caution(&arms));
     Ok(())
 }

@@ -14,7 +14,7 @@ use osteon::train::data::delimited::delimited;
 use osteon::train::data::index::Labelled;
 use osteon::train::data::labels::Part;
 use osteon::train::data::{Fractions, Split, SplitError};
-use osteon::train::export::temperatures;
+use osteon::train::export::Calibration;
 use osteon::train::learn::fit::predict;
 use osteon::train::learn::{Engine, FitError, Recipe, Start};
 use osteon::train::run::{FoldOf, RunFolder, Source};
@@ -270,21 +270,19 @@ impl Plan {
         } = told;
         let (record, weights) = run.outcome()?;
         let heads = recipe.heads();
-        let temperatures = match temperatures(&heads, &record.validation) {
-            Ok(temperatures) => temperatures,
+        let calibration = record
+            .positive_weights(recipe)
+            .and_then(|weights| Calibration::of(&heads, &record.validation, weights));
+        let calibration = match calibration {
+            Ok(calibration) => calibration,
             Err(reason) => return Ok(Err(reason)),
         };
         let engine = Engine::on(device, &recipe.graph()?, &weights, recipe.threads)?;
         let normalise = |plane: &_| contract.tensor(plane);
         let test = self.labelled.samples.select(&fold.test);
         let answers = predict(&engine, &heads, &test, &normalise, recipe.batch)?;
-        let scaled = |row: &Vec<f64>| {
-            row.iter()
-                .zip(&temperatures)
-                .map(|(logit, own)| logit / own)
-                .collect()
-        };
-        Ok(Ok(answers.logits.iter().map(scaled).collect()))
+        let calibrated = |row: &Vec<f64>| calibration.apply(row);
+        Ok(Ok(answers.logits.iter().map(calibrated).collect()))
     }
 }
 

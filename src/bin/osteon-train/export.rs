@@ -9,7 +9,7 @@ use osteon::model::package::{MODEL, Staged};
 use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
 use osteon::train::assess::{Assessment, assess, card::card, header};
-use osteon::train::data::index::{load, test_rows};
+use osteon::train::data::index::load;
 use osteon::train::export::Answering;
 use osteon::train::export::description::{Description, read_description};
 use osteon::train::export::features;
@@ -46,7 +46,8 @@ pub(crate) struct Arguments {
     /// looked at: see that nothing is written in them
     #[arg(long = "golden", required = true, value_name = "NAME=FILE", value_parser = named_file)]
     goldens: Vec<(String, PathBuf)>,
-    /// CSV of a test set that training never saw, for the model card
+    /// CSV of a test set that training never saw, for the model card: of a table with a column split its part test. What the run saw is
+    /// refused
     #[arg(long, value_name = "CSV", requires = "test_description")]
     test: Option<PathBuf>,
     /// In words, where the test set comes from
@@ -122,11 +123,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         add_statistics(&mut draft, &answering, moved, &runtime)?;
     }
     let assessment = match &arguments.test {
-        Some(csv) => assessed(csv, &draft, &answering, &runtime)?,
+        Some(csv) => assessed(csv, &draft, &answering, moved, &runtime)?,
         None => Assessment::default(),
     };
+    for warning in &draft.held_out.warnings {
+        eprintln!("{warning}");
+    }
     let card = card(
         &draft.manifest,
+        &draft.held_out,
         &assessment,
         arguments.test_description.as_deref().unwrap_or_default(),
     );
@@ -223,10 +228,13 @@ fn assessed(
     csv: &Path,
     draft: &Draft,
     answering: &Answering,
+    moved: Option<&Path>,
     runtime: &Runtime,
 ) -> anyhow::Result<Assessment> {
-    let heads = answering.first().recipe.heads();
-    let rows = test_rows(csv, &heads.columns(), &header::COLUMNS)?;
+    let seen = answering.seen(moved).map_err(anyhow::Error::msg)?;
+    let rows = seen
+        .test_rows(csv, &header::COLUMNS)
+        .map_err(anyhow::Error::msg)?;
     let contract = &draft.manifest.preprocessing;
     let reading = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || reading.inc(1))?;

@@ -14,6 +14,7 @@ use osteon::train::data::index::{Labelled, labelled_rows, load};
 use osteon::train::data::{LoneClass, Samples, Split, lone_classes};
 use osteon::train::learn::engine::device::Devices;
 use osteon::train::learn::fit::predict;
+use osteon::train::learn::objective::Objective;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
 use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
@@ -260,6 +261,7 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         validation_images: validation.len(),
         unreadable_images,
         unlabelled_images: Some(unlabelled_images),
+        positive_weights: Objective::new(&recipe.heads(), recipe.loss, &train.labels).positive_weights(),
     };
     run.finish(
         &outcome,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use osteon::model::Package;
 use osteon::runtime::{Device, Runtime};
-use osteon::train::data::index::{test_rows, visit};
+use osteon::train::data::index::visit;
 use osteon::train::export::comparison::Comparison;
 use osteon::train::export::verify::{Gate, made_of, test_set, verify};
 use osteon::train::run::RunFolder;
@@ -33,11 +33,11 @@ pub(crate) struct Verify {
     /// that it held out
     #[arg(long = "run", value_name = "DIR")]
     runs: Vec<PathBuf>,
-    /// CSV of a test set to compare them on instead
+    /// CSV of a test set to compare them on instead: of a table with a column split its part test. What the run saw is refused
     #[arg(long, value_name = "CSV", requires = "runs")]
     labels: Option<PathBuf>,
     /// Where the table of the run's images is now, if it was moved since the training; it has to be the same file
-    #[arg(long, value_name = "CSV", requires = "runs", conflicts_with = "labels")]
+    #[arg(long, value_name = "CSV", requires = "runs")]
     run_labels: Option<PathBuf>,
     /// DICOM radiographs of the usual size: what a lower resolution of JPEG 2000 does to their scores is measured, if the model
     /// allows it
@@ -77,7 +77,10 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         return on_held_out(&answering, package, arguments.run_labels.as_deref(), runtime)
             .context("there are no held-out patients: name a test set by --labels");
     };
-    let rows = test_rows(csv, &answering.first().recipe.heads().columns(), &[])?;
+    let seen = answering
+        .seen(arguments.run_labels.as_deref())
+        .map_err(anyhow::Error::msg)?;
+    let rows = seen.test_rows(csv, &[]).map_err(anyhow::Error::msg)?;
     let mut comparison = Comparison::new(&answering, runtime, &package.model, &package.manifest, rows.len())
         .map_err(anyhow::Error::msg)?;
     let progress = bar("comparing", rows.len() as u64);

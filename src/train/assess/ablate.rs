@@ -1,7 +1,10 @@
 //! What each augmentation is worth on these images: the same training again without it.
 //!
-//! Seed, split and everything else stay, and the differences are paired by patient; an interval that holds 0 says that these images do
-//! not tell.
+//! Seed, split and everything else stay, and the differences are paired by patient. An interval that holds 0 says that these images do
+//! not tell; one that does not says less than it seems, as [`caution`] has it: of each training there is one seed, its epoch was chosen
+//! on the very images, and there are many settings.
+
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +24,8 @@ pub struct Arm {
     pub without: Option<String>,
     /// For each label its measure on the held-out patients.
     pub measures: Vec<Option<Estimate>>,
-    /// For each label that is a finding the area of the whole recipe minus that of this training: above 0, the setting helps.
+    /// For each label that is a finding the area of the whole recipe minus that of this training: above 0, it came out better with the
+    /// setting, by this seed. The interval is that of other patients, not of other seeds.
     pub worth: Vec<Option<Estimate>>,
 }
 
@@ -148,6 +152,23 @@ fn worth(
     worth
 }
 
+/// What the differences do not say, for people: that of other seeds, and that one of several intervals misses by chance.
+#[must_use]
+pub fn caution(arms: &[Arm]) -> String {
+    let told = arms.iter().flat_map(|arm| &arm.worth).flatten().count();
+    let mut text = "Each training has one seed, and its epoch was chosen on these images: the intervals are of other patients, and another seed may move a difference by as much.".to_owned();
+    if told > 1 {
+        let missed = 1.0 - 0.95_f64.powi(i32::try_from(told).unwrap_or(i32::MAX));
+        // writing to a string cannot fail
+        let _ = write!(
+            text,
+            " Of {told} intervals one or more miss 0 with a probability of up to {:.0} % where no setting matters.",
+            100.0 * missed
+        );
+    }
+    text
+}
+
 /// The comparison as a table for people; `labels` are those of the recipe.
 #[must_use]
 pub fn table(arms: &[Arm], labels: &[String]) -> String {
@@ -171,4 +192,37 @@ pub fn table(arms: &[Arm], labels: &[String]) -> String {
         rows.push(row);
     }
     aligned(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_settings_are_said_to_miss_by_chance() {
+        let estimate = Estimate {
+            value: 0.01,
+            lower: -0.02,
+            upper: 0.04,
+        };
+        let arm = |worth: Vec<Option<Estimate>>| Arm {
+            without: None,
+            measures: Vec::new(),
+            worth,
+        };
+        // 1 - 0.95^8
+        let arms = [
+            arm(Vec::new()),
+            arm(vec![Some(estimate); 4]),
+            arm(vec![Some(estimate); 4]),
+            arm(vec![None]),
+        ];
+        let said = caution(&arms);
+        assert!(
+            said.contains("one seed") && said.contains("Of 8 intervals"),
+            "{said}"
+        );
+        assert!(said.contains("up to 34 %"), "{said}");
+        assert!(!caution(&arms[..1]).contains('%'));
+    }
 }

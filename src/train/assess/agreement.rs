@@ -2,7 +2,11 @@
 //!
 //! Of each question: by how much a value differs at most, whose decision is another, by how much the area under the curve moved, with
 //! its interval over the same patients, and by how much the calibration error rose. What may be, [`Bounds`] say.
+//!
+//! Where an export is not the same function, that it is not worse has to be shown: a loss that a few images do not show may be there all the
+//! same.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::{Question, questions};
@@ -13,6 +17,9 @@ use crate::evaluation::interval::{
 };
 use crate::finding::Task;
 use crate::model::Head;
+
+/// Fewer patients with, or without a finding say too little of a loss: their pairs come in steps that are as large as what may be lost.
+pub const LEAST_PATIENTS: usize = 25;
 
 /// What both said of images, with the truth.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +42,8 @@ pub struct Bounds {
     pub value: Option<f32>,
     /// The most by which an area under the curve, or R squared of a number, may move.
     pub area: f64,
-    /// Whether it must not be worse beyond doubt: an interval of the movement that lies below 0 altogether.
+    /// Whether it has to be shown that an area did not fall by more than `area`, as in a non-inferiority trial: the lower end of the
+    /// movement's interval is above that, with [`LEAST_PATIENTS`] or more.
     pub not_inferior: bool,
     /// The most by which an expected calibration error may rise.
     pub calibration: f64,
@@ -59,6 +67,8 @@ pub struct Agreement {
 /// How good the exported network is, and how much better than the trained one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
+    /// Patients with the finding, and patients without it; of a number twice those of whom it is known.
+    pub patients: [usize; 2],
     /// `AUROC` or `R2`.
     pub name: &'static str,
     /// Of the exported network.
@@ -141,7 +151,15 @@ impl Pairs {
         let bootstrap = Bootstrap::default();
         let calibration = |scores: &[f64]| expected_calibration_error(scores, &truth, 10).ok();
         let [after, before] = [calibration(&exported)?, calibration(&trained)?];
+        let with = |present: bool| -> usize {
+            let own = patients
+                .iter()
+                .zip(&truth)
+                .filter(|(_, truth)| **truth == present);
+            own.map(|(patient, _)| patient).collect::<BTreeSet<_>>().len()
+        };
         Some(Measured {
+            patients: [with(true), with(false)],
             name: "AUROC",
             area: auroc_interval(&exported, &truth, &patients, bootstrap).ok()?,
             moved: auroc_difference_interval(&exported, &trained, &truth, &patients, bootstrap).ok()?,
@@ -165,7 +183,9 @@ impl Pairs {
             };
             let (after, before) = (said(&self.exported), said(&self.trained));
             let bootstrap = Bootstrap::default();
+            let count = patients.iter().collect::<BTreeSet<_>>().len();
             Some(Measured {
+                patients: [count; 2],
                 name: "R2",
                 area: determination_interval(&after, &truth, &patients, bootstrap).ok()?,
                 moved: determination_difference_interval(&after, &before, &truth, &patients, bootstrap)
@@ -216,7 +236,7 @@ impl Agreement {
     /// # Errors
     /// The same words, with what is not.
     pub fn judge(&self, bounds: &Bounds) -> Result<String, String> {
-        let mut beyond: Vec<&str> = Vec::new();
+        let mut beyond: Vec<String> = Vec::new();
         let mut text = String::new();
         // writing to a string cannot fail
         let _ = write!(
@@ -228,10 +248,17 @@ impl Agreement {
         let within = |value: f64, most: f64| value <= most;
         let largest = bounds.value.unwrap_or(f32::MAX);
         if !within(self.difference.into(), largest.into()) {
-            beyond.push("values are no longer the trained network's");
+            beyond.push("values are no longer the trained network's".to_owned());
         }
         match &self.measured {
-            None => text.push_str("; truth is known of one class only, so there is no measure"),
+            None => {
+                text.push_str("; truth is known of one class only, so there is no measure");
+                if bounds.not_inferior {
+                    beyond.push(format!(
+                        "nothing shows that it is no worse, which {LEAST_PATIENTS} patients with it and {LEAST_PATIENTS} without may"
+                    ));
+                }
+            }
             Some(measured) => {
                 let Measured {
                     name, area, moved, ..
@@ -242,15 +269,14 @@ impl Agreement {
                     area.value, area.lower, area.upper, moved.value, moved.lower, moved.upper
                 );
                 if !within(moved.value.abs(), bounds.area) {
-                    beyond.push("it moved too far");
-                }
-                if bounds.not_inferior && moved.upper < 0.0 {
-                    beyond.push("it is worse beyond doubt");
+                    beyond.push("it moved too far".to_owned());
+                } else if bounds.not_inferior {
+                    beyond.extend(measured.undecided(bounds.area));
                 }
                 if let Some([error, risen]) = measured.calibration {
                     let _ = write!(text, "; calibration error {error:.3}, risen by {risen:+.1e}");
                     if !within(risen, bounds.calibration) {
-                        beyond.push("the calibration error rose too far");
+                        beyond.push("the calibration error rose too far".to_owned());
                     }
                 }
             }
@@ -266,6 +292,29 @@ impl Agreement {
             beyond.join(", "),
             bounds.area,
             bounds.calibration
+        ))
+    }
+}
+
+impl Measured {
+    /// Why these patients do not show that the measure fell by less than `margin`, and about how many would, where it moved no further than
+    /// here: an interval is as wide as one over the square root of their number.
+    fn undecided(&self, margin: f64) -> Option<String> {
+        let [with, without] = self.patients;
+        if with.min(without) < LEAST_PATIENTS {
+            return Some(format!(
+                "{with} patients with it and {without} without are too few to show that it is no worse: {LEAST_PATIENTS} of each are needed"
+            ));
+        }
+        let Estimate { value, lower, .. } = self.moved;
+        // what is no number is never within
+        if lower >= -margin {
+            return None;
+        }
+        let more = ((value - lower) / (value + margin)).powi(2);
+        let needed = (with.max(without) as f64 * more).ceil();
+        Some(format!(
+            "it may be worse by more than {margin}: about {needed} patients with it, and as many without, would tell"
         ))
     }
 }

@@ -3,22 +3,24 @@
 
 use std::fmt::Write;
 
+use super::held_out::HeldOut;
 use super::{Assessment, LabelAssessment};
 use crate::evaluation::interval::Estimate;
 use crate::model::ModelManifest;
 
-/// Writes the card; `data` says in words where the test images came from.
+/// Writes the card; `held_out` is what the training's held-out patients say, and `data` says in words where the test images came from.
 #[must_use]
-pub fn card(manifest: &ModelManifest, assessment: &Assessment, data: &str) -> String {
+pub fn card(manifest: &ModelManifest, held_out: &HeldOut, assessment: &Assessment, data: &str) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
-    let _ = write(&mut text, manifest, assessment, data);
+    let _ = write(&mut text, manifest, held_out, assessment, data);
     text
 }
 
 fn write(
     text: &mut String,
     manifest: &ModelManifest,
+    held_out: &HeldOut,
     assessment: &Assessment,
     data: &str,
 ) -> std::fmt::Result {
@@ -58,6 +60,7 @@ fn write(
             reduced.decisions_changed * 100.0
         )?;
     }
+    held_out.write(text)?;
     if *assessment != Assessment::default() {
         test_set(text, assessment, data)?;
     }
@@ -87,7 +90,7 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
             let LabelAssessment { auroc, auprc, .. } = assessed;
             writeln!(
                 text,
-                "| {} | {} | {} | {:.3} [{:.3}, {:.3}] | {:.3} [{:.3}, {:.3}] | {:.3} | {:.3} | {:.3} | {:.3} |",
+                "| {} | {} | {} | {:.3} [{:.3}, {:.3}] | {:.3} [{:.3}, {:.3}] | {:.3} | {} | {:.3} | {:.3} |",
                 assessed.label,
                 assessed.images,
                 assessed.positive,
@@ -98,7 +101,8 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
                 auprc.lower,
                 auprc.upper,
                 assessed.calibration_error,
-                assessed.threshold,
+                // as the manifest has it
+                assessed.threshold as f32,
                 assessed.sensitivity,
                 assessed.specificity
             )?;
@@ -132,7 +136,7 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
 fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {
     writeln!(
         text,
-        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach (sex and site by the share of images with the finding); the network never sees them.\n"
+        "## Shortcut audit\n\nDoes the score come from the image's content? With the corners blanked, where lead markers and labels stand, the\narea must hardly fall; from the corners alone it must be near 0.5. The header's columns are what a guess from it\nwould reach (sex and site by the share of images with the finding among other patients); the network never sees them. Intervals are as above.\n"
     )?;
     let header = &assessments[0].of_header;
     write!(text, "| finding | AUROC | corners blanked | corners only |")?;
@@ -148,7 +152,9 @@ fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Re
         )?;
         for own in &assessed.of_header {
             match own.area {
-                Some(area) => write!(text, " {area:.3}")?,
+                Some(Estimate { value, lower, upper }) => {
+                    write!(text, " {value:.3} [{lower:.3}, {upper:.3}]")?;
+                }
                 None => write!(text, " -")?,
             }
             if own.unknown > 0 {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::evaluation::interval::{Bootstrap, Estimate};
 use crate::train::data::{Fractions, Samples, Split, SplitError};
 use crate::train::learn::Heads;
-use crate::train::learn::measure::measure;
+use crate::train::learn::measure::{measure, measure_within};
 
 /// The images of one fold's test set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn others(fold: &Fold, images: usize) -> Vec<usize> {
 pub struct Answered {
     /// The fold.
     pub fold: Fold,
-    /// For each image of it the logits of all heads, divided by the temperatures of the network; or why there are none.
+    /// For each image of it the calibrated logits of all heads; or why there are none.
     pub logits: Result<Vec<Vec<f64>>, String>,
 }
 
@@ -103,7 +103,8 @@ pub struct Summary {
     pub folds: Vec<FoldMeasures>,
     /// For each label the mean over the folds, and the standard deviation between them; none where fewer than two have a value.
     pub mean: Vec<Option<[f64; 2]>>,
-    /// For each label the measure of all answers together, each by the network that did not see the patient.
+    /// For each label the measure of all answers, each by the network that did not see the patient. Answers of one fold alone are compared
+    /// with each other: those of several networks have no common scale.
     pub pooled: Vec<Option<Estimate>>,
 }
 
@@ -153,15 +154,16 @@ pub fn summary(heads: &Heads, samples: &Samples, answered: &[Answered], bootstra
             (values.len() > 1).then(|| [mean, spread.sqrt()])
         })
         .collect();
-    let (mut places, mut logits) = (Vec::new(), Vec::new());
-    for Answered { fold, logits: own } in answered {
+    let (mut places, mut logits, mut strata) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, Answered { fold, logits: own }) in answered.iter().enumerate() {
         if let Ok(own) = own {
             places.extend_from_slice(&fold.test);
+            strata.resize(places.len(), number);
             logits.extend_from_slice(own);
         }
     }
     Summary {
-        pooled: measure(heads, &logits, &samples.select(&places), bootstrap).of_labels,
+        pooled: measure_within(heads, &logits, &samples.select(&places), &strata, bootstrap).of_labels,
         labels,
         folds,
         mean,
@@ -198,7 +200,7 @@ impl Summary {
                 .map(|mean| mean.map_or("-".to_owned(), |[mean, spread]| format!("{mean:.3}, {spread:.3}"))),
         );
         rows.push(row);
-        let mut row = vec!["all together".to_owned(), images.to_string()];
+        let mut row = vec!["within folds".to_owned(), images.to_string()];
         row.extend(self.pooled.iter().map(cell));
         rows.push(row);
         aligned(&rows) + &self.problems().concat()
@@ -338,12 +340,31 @@ mod tests {
         assert_eq!(values, [1.0, 1.0, 0.0]);
         let [mean, spread] = summary.mean[0].unwrap();
         assert!((mean - 2.0 / 3.0).abs() < 1e-12 && (spread - (1.0_f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert!(summary.pooled[0].unwrap().value < 1.0);
+        // all pairs of the first two folds are in order, and none of the third
+        let pairs = |fold: &Fold| {
+            let with = fold
+                .test
+                .iter()
+                .filter(|place| samples.labels[**place][0] > 0.5)
+                .count();
+            (with * (fold.test.len() - with)) as f64
+        };
+        let [first, second, third] = [0, 1, 2].map(|fold| pairs(&folds[fold]));
+        let expected = (first + second) / (first + second + third);
+        assert!((summary.pooled[0].unwrap().value - expected).abs() < 1e-12);
         let table = summary.table();
         assert!(
-            table.contains("all together") && table.contains("0.667, 0.577"),
+            table.contains("within folds") && table.contains("0.667, 0.577"),
             "{table}"
         );
+
+        // a network whose answers are all larger than the others' is as good as before
+        let mut louder = answered.to_vec();
+        for row in louder[0].logits.as_mut().unwrap() {
+            row[0] += 10.0;
+        }
+        let pooled = super::summary(&heads, &samples, &louder, Bootstrap::default()).pooled;
+        assert_eq!(pooled, summary.pooled);
 
         // one without answers leaves the others their figures
         let [first, second, third] = answered;

@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod card;
 pub mod folds;
 pub mod header;
+pub mod held_out;
 pub mod presence;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ use crate::evaluation::roc::auroc;
 use crate::finding::Task;
 use crate::image::Plane;
 use crate::image::preprocess::Preprocessing;
-use crate::model::Head;
-use crate::runtime::{Engine, RuntimeError};
+use crate::model::{Activation, Head};
+use crate::runtime::{Engine, Prediction, RuntimeError};
 
 /// Rows and columns of a corner, as a share of the image's.
 const CORNER: f64 = 0.2;
@@ -94,6 +95,35 @@ struct Question {
     labels: std::ops::Range<usize>,
 }
 
+/// What the network says of one image, one number for each value of all heads.
+struct Answer {
+    /// As probabilities, or numbers.
+    values: Vec<f32>,
+    /// In the same order, and apart where probabilities are both 0 or 1 in 32 bits: log-odds where the network gives logits.
+    ranks: Vec<f64>,
+}
+
+impl Answer {
+    fn of(prediction: &Prediction, heads: &[Head]) -> Self {
+        let mut ranks = Vec::new();
+        for (output, head) in prediction.heads.iter().zip(heads) {
+            match (head.task, &output.logits) {
+                (Task::Binary | Task::Multilabel, Some(logits)) => {
+                    ranks.extend(logits.iter().copied().map(f64::from));
+                }
+                (Task::Ordinal, _) if head.activation == Activation::Sigmoid => {
+                    ranks.extend(output.scores.iter().copied().map(f64::from));
+                }
+                _ => ranks.extend(output.values.iter().copied().map(f64::from)),
+            }
+        }
+        Self {
+            values: prediction.values(),
+            ranks,
+        }
+    }
+}
+
 /// The questions of a head whose values and labels begin at these places.
 fn questions(head: &Head, values: usize, labels: usize) -> Vec<Question> {
     let count = head.labels.len();
@@ -141,17 +171,15 @@ pub fn assess(
     let mut only = Vec::new();
     for image in &labelled.samples.images {
         let plane = &*image.plane().map_err(|error| error.to_string())?;
-        let mut scores = |plane: &Plane| -> Result<Vec<f32>, RuntimeError> {
-            let tensor = contract.tensor(plane);
-            Ok(engine
-                .run(&[&tensor])?
-                .pop()
-                .map(|prediction| prediction.values())
-                .unwrap_or_default())
+        let mut answer = |plane: &Plane| -> Result<Answer, String> {
+            let said = engine.run(&[&contract.tensor(plane)]);
+            let said = said.map_err(|error: RuntimeError| error.to_string())?.pop();
+            let said = said.ok_or("the network gave no answer")?;
+            Ok(Answer::of(&said, heads))
         };
-        whole.push(scores(plane).map_err(|error| error.to_string())?);
-        without.push(scores(&blanked(plane, true)).map_err(|error| error.to_string())?);
-        only.push(scores(&blanked(plane, false)).map_err(|error| error.to_string())?);
+        whole.push(answer(plane)?);
+        without.push(answer(&blanked(plane, true))?);
+        only.push(answer(&blanked(plane, false))?);
         step();
     }
     let mut assessment = Assessment::default();
@@ -187,7 +215,7 @@ fn number(
     place: usize,
     [value, column]: [usize; 2],
     labelled: &Labelled,
-    answers: &[Vec<f32>],
+    answers: &[Answer],
 ) -> Result<NumberAssessment, String> {
     let (label, samples) = (&head.labels[place], &labelled.samples);
     let quantity = label.quantity.as_ref();
@@ -199,7 +227,7 @@ fn number(
         .iter()
         .map(|case| f64::from(samples.labels[*case][column]))
         .collect();
-    let said = |case: &usize| f64::from(answers[*case][value] * quantity.scale + quantity.offset);
+    let said = |case: &usize| f64::from(answers[*case].values[value] * quantity.scale + quantity.offset);
     let predicted: Vec<f64> = known.iter().map(said).collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
     let errors = predicted
@@ -220,7 +248,7 @@ fn one(
     question: &Question,
     labelled: &Labelled,
     covariates: &[&str],
-    [whole, without, only]: [&Vec<Vec<f32>>; 3],
+    [whole, without, only]: [&Vec<Answer>; 3],
 ) -> Result<LabelAssessment, EvaluationError> {
     let samples = &labelled.samples;
     let known: Vec<usize> = (0..samples.len())
@@ -231,13 +259,17 @@ fn one(
         .map(|case| samples.labels[*case][question.labels.clone()].iter().sum::<f32>() > 0.5)
         .collect();
     let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
-    let of = |scores: &Vec<Vec<f32>>| -> Vec<f64> {
+    let of = |answers: &[Answer]| -> Vec<f64> {
         known
             .iter()
-            .map(|case| f64::from(scores[*case][question.values.clone()].iter().sum::<f32>()))
+            .map(|case| answers[*case].ranks[question.values.clone()].iter().sum())
             .collect()
     };
-    let probabilities = of(whole);
+    let probabilities: Vec<f64> = known
+        .iter()
+        .map(|case| f64::from(whole[*case].values[question.values.clone()].iter().sum::<f32>()))
+        .collect();
+    let ranks = of(whole);
     let share = |truth_is: bool, called: bool| {
         let cases = || {
             probabilities
@@ -258,7 +290,7 @@ fn one(
             let cells = known
                 .iter()
                 .map(|case| labelled.covariates[*case][column].as_str());
-            header::of_column(name, &cells.collect::<Vec<_>>(), &truth)
+            header::of_column(name, &cells.collect::<Vec<_>>(), &truth, &patients)
         })
         .collect();
     let bootstrap = Bootstrap::default();
@@ -267,8 +299,8 @@ fn one(
         threshold: question.threshold,
         images: known.len(),
         positive: truth.iter().filter(|present| **present).count(),
-        auroc: auroc_interval(&probabilities, &truth, &patients, bootstrap)?,
-        auprc: auprc_interval(&probabilities, &truth, &patients, bootstrap)?,
+        auroc: auroc_interval(&ranks, &truth, &patients, bootstrap)?,
+        auprc: auprc_interval(&ranks, &truth, &patients, bootstrap)?,
         calibration_error: expected_calibration_error(&probabilities, &truth, 10)?,
         sensitivity: share(true, true),
         specificity: share(false, false),
@@ -297,52 +329,4 @@ fn blanked(plane: &Plane, corners: bool) -> Plane {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grades_are_asked_from_the_second_on() {
-        let label = |name: &str| {
-            let code = serde_json::json!({"scheme": "99TEST", "value": name, "meaning": name});
-            serde_json::from_value(serde_json::json!({"name": name, "code": code})).unwrap()
-        };
-        let mut head = Head {
-            name: "grade".to_owned(),
-            task: Task::Ordinal,
-            labels: ["none", "mild", "severe"].map(label).to_vec(),
-            scores: "scores".to_owned(),
-            activation: crate::model::Activation::Sigmoid,
-            logits: None,
-            activation_map: None,
-        };
-        let places = |head: &Head| -> Vec<_> {
-            questions(head, 4, 7)
-                .into_iter()
-                .map(|own| (own.name, own.values, own.labels))
-                .collect()
-        };
-        let (mild, severe) = ("mild or above".to_owned(), "severe or above".to_owned());
-        assert_eq!(
-            places(&head),
-            [(mild.clone(), 4..5, 8..10), (severe.clone(), 5..6, 9..10)]
-        );
-        // a network from elsewhere may give a probability for each grade
-        head.activation = crate::model::Activation::Softmax;
-        assert_eq!(places(&head), [(mild, 5..7, 8..10), (severe, 6..7, 9..10)]);
-    }
-
-    #[test]
-    fn corners_and_the_rest_are_blanked_apart() {
-        let plane = Plane {
-            rows: 10,
-            columns: 10,
-            values: (0..100).map(|value| value * 100).collect(),
-        };
-        let (without, only) = (blanked(&plane, true), blanked(&plane, false));
-        assert_eq!(without.values[0], 4950);
-        assert_eq!(without.values[55], 5500);
-        assert_eq!(only.values[0], 0);
-        assert_eq!(only.values[55], 4950);
-        assert_eq!(without.values[5], 500, "an edge is not a corner");
-    }
-}
+mod tests;

@@ -142,7 +142,7 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::finding::label::Quantity;
-    use crate::train::export::temperatures;
+    use crate::train::export::Calibration;
     use crate::train::learn::fit::Predictions;
     use crate::train::learn::heads::Head;
     use crate::train::run::Validation;
@@ -190,7 +190,7 @@ mod tests {
             logits: vec![vec![0.0; heads().width()]; samples.labels.len()],
         };
         let places = (0..samples.labels.len()).collect();
-        temperatures(&heads(), &Validation::of(samples, places, answers, None)).is_ok()
+        Calibration::of(&heads(), &Validation::of(samples, places, answers, None), None).is_ok()
     }
 
     #[test]

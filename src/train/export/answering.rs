@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::calibrate::{HeldOut, temperatures};
+use super::calibrate::{Calibration, HeldOut};
 use super::ensemble::{Member, side_by_side};
 use super::heads::{HeadOutputs, with_heads};
 use crate::image::preprocess::Preprocessing;
 use crate::model::package::sha256;
 use crate::train::learn::{Engine, Origin, Recipe};
-use crate::train::network::Layer;
-use crate::train::run::{Record, RunFolder, RunImages};
+use crate::train::network::{LABEL_MAP, Layer};
+use crate::train::run::{Record, RunFolder, RunImages, Seen};
 
 /// The networks of one run or of several, as one network that answers.
 pub struct Answering {
@@ -17,7 +17,7 @@ pub struct Answering {
     pub trained: Vec<Trained>,
     /// Whether an image and its mirror image are averaged.
     pub mirror: bool,
-    /// The network, with temperatures in its weights.
+    /// The network, with its calibration in its weights.
     pub network: Member,
     /// What its outputs are called, for each head.
     pub outputs: Vec<HeadOutputs>,
@@ -35,9 +35,9 @@ pub struct Trained {
     pub origin: Option<Origin>,
     /// What came of it.
     pub record: Record,
-    /// One for each logit.
-    pub temperatures: Vec<f64>,
-    /// SHA-256 of its weights with temperatures, as a file.
+    /// How its logits become probabilities.
+    pub calibration: Calibration,
+    /// SHA-256 of its weights with that in them, as a file.
     pub weights_sha256: String,
 }
 
@@ -117,20 +117,30 @@ impl Answering {
         }
     }
 
+    /// What the trainings saw, whose table is where it was or where it was `moved` to: all have the same.
+    ///
+    /// # Errors
+    /// A sentence that says which file of the run is gone.
+    pub fn seen(&self, moved: Option<&Path>) -> Result<Seen, String> {
+        let first = self.first();
+        Seen::of(&first.run, &first.recipe, &first.record, moved)
+    }
+
     /// What each network said of the patients that it held out.
     pub(super) fn held_out(&self) -> Vec<HeldOut<'_>> {
         self.trained
             .iter()
             .map(|one| HeldOut {
                 validation: &one.record.validation,
-                temperatures: one.temperatures.clone(),
+                calibration: &one.calibration,
             })
             .collect()
     }
 }
 
 impl Trained {
-    /// A run, its network with its temperatures in its weights, and what the outputs are called.
+    /// A run, its network with its calibration in its weights, and what the outputs are called. The logits of that network are those of
+    /// the training less the offsets, so that whoever divides them by the temperature has what the network makes probabilities of.
     fn read(run: &RunFolder) -> Result<(Self, Member, Vec<HeadOutputs>), String> {
         let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
         let origin = run.origin(&recipe).map_err(|error| error.to_string())?;
@@ -139,11 +149,15 @@ impl Trained {
         let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
         let scale = scale.ok_or("the network has no layer for its temperature")?;
         let heads = recipe.heads();
-        let temperatures = temperatures(&heads, &record.validation)?;
-        // as the manifest says them, in 32 bits
-        let said: Vec<f64> = temperatures.iter().map(|one| f64::from(*one as f32)).collect();
+        let positive_weights = record.positive_weights(&recipe)?;
+        let mut calibration = Calibration::of(&heads, &record.validation, positive_weights)?;
+        for temperature in &mut calibration.temperatures {
+            // as the manifest says them, in 32 bits
+            *temperature = f64::from(*temperature as f32);
+        }
         weights
-            .set_temperature(&scale.name, &said)
+            .set_temperature(&scale.name, &calibration.temperatures)
+            .and_then(|()| weights.take_from_bias(LABEL_MAP, &calibration.offsets()))
             .map_err(|error| error.to_string())?;
         let (graph, outputs) = with_heads(&graph, &heads).map_err(|error| error.to_string())?;
         let bytes = weights.to_bytes().map_err(|error| error.to_string())?;
@@ -153,7 +167,7 @@ impl Trained {
             contract,
             origin,
             record,
-            temperatures,
+            calibration,
             weights_sha256: sha256(&bytes),
         };
         Ok((trained, Member { graph, weights }, outputs))

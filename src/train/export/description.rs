@@ -38,7 +38,7 @@ pub struct LabelDescription {
     pub name: String,
     /// The coded concept.
     pub code: CodedValue,
-    /// For a finding, the sensitivity that the threshold is to reach on the held-out patients; others have no threshold.
+    /// For a finding, the sensitivity that the threshold is to reach on new patients like those held out; others have no threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<f64>,
 }

@@ -14,6 +14,7 @@ pub mod goldens;
 pub mod heads;
 pub mod lineage;
 pub mod onnx;
+mod operating;
 pub mod package;
 mod polarity;
 mod ranges;
@@ -23,6 +24,6 @@ mod served;
 pub mod verify;
 
 pub use answering::Answering;
-pub use calibrate::temperatures;
+pub use calibrate::Calibration;
 pub use fold::fold_batch_norms;
 pub use onnx::{ExportError, export_onnx};

@@ -1,25 +1,25 @@
 //! A finished training becomes a model package: calibrated, with thresholds, goldens and a card.
 //!
-//! Temperature and thresholds are chosen on the held-out patients of the training, never on the test set.
+//! Temperatures and thresholds are chosen on the held-out patients of the training, never on the test set.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::answering::Answering;
-use super::calibrate::{HeldOut, together};
+use super::calibrate::together;
 use super::description::Description;
 use super::goldens::goldens;
 use super::heads::{EMBEDDING, HeadOutputs};
 use super::lineage::lineage;
 use super::onnx::export_onnx;
-use crate::evaluation::roc::operating_point;
-use crate::finding::label::OperatingPoint;
+use super::operating::choose;
 use crate::finding::{Label, StudyRule, Task};
 use crate::image::preprocess::METADATA_KEY;
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL};
 use crate::model::{Head, ModelManifest};
+use crate::train::assess::held_out::HeldOut;
 use crate::train::learn::Heads;
 use crate::train::learn::heads::Placed;
 
@@ -36,6 +36,8 @@ pub struct Draft {
     pub manifest: ModelManifest,
     /// `model.onnx`, `goldens.json`, the DICOM files of the goldens and the recipes.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// What its held-out patients say of it, for the model card.
+    pub held_out: HeldOut,
 }
 
 /// Makes the package of trained networks. `samples` are the DICOM files of golden cases, by name.
@@ -56,7 +58,7 @@ pub fn draft(
             recipe.labels.join(", ")
         ));
     }
-    let labels = labels(&heads, &answering.held_out(), answering.mirror, description)?;
+    let (labels, held_out) = labels(&heads, answering, description)?;
     let lineage = lineage(answering)?;
     let metadata = [
         (METADATA_KEY, json(contract)?),
@@ -107,15 +109,24 @@ pub fn draft(
         files: BTreeMap::new(),
     };
     manifest.check()?;
-    Ok(Draft { manifest, files })
+    Ok(Draft {
+        manifest,
+        files,
+        held_out,
+    })
 }
 
 fn labels(
     heads: &Heads,
-    held_out: &[HeldOut<'_>],
-    mirror: bool,
+    answering: &Answering,
     description: &Description,
-) -> Result<Vec<Label>, String> {
+) -> Result<(Vec<Label>, HeldOut), String> {
+    let members = answering.held_out();
+    let calibrations = answering.trained.iter().map(|one| &one.calibration);
+    let mut said = HeldOut {
+        warnings: calibrations.flat_map(|own| own.warnings.clone()).collect(),
+        ..HeldOut::default()
+    };
     let mut labels = Vec::new();
     for Placed {
         head,
@@ -131,32 +142,30 @@ fn labels(
                 code: described.code.clone(),
                 threshold: None,
                 // several networks have several
-                temperature: match held_out {
-                    [one] => one.temperatures[logit] as f32,
+                temperature: match members.as_slice() {
+                    [one] => one.calibration.temperatures[logit] as f32,
                     _ => 1.0,
                 },
                 operating_point: None,
                 quantity: head.quantities.get(index).cloned(),
             };
             if matches!(head.task, Task::Binary | Task::Multilabel) {
-                let failed = |error: &dyn std::fmt::Display| format!("label {}: {error}", label.name);
-                let (probabilities, truth) = together(held_out, mirror, place, logit)?;
                 let wanted = described.sensitivity.ok_or_else(|| {
-                    failed(&"a finding needs the sensitivity that its threshold is to reach")
+                    format!(
+                        "label {}: a finding needs the sensitivity that its threshold is to reach",
+                        label.name
+                    )
                 })?;
-                let point =
-                    operating_point(&probabilities, &truth, wanted).map_err(|error| failed(&error))?;
-                // four digits are more than the choice is worth, and round trip through any JSON
-                label.threshold = Some(((point.threshold * 1e4).floor() / 1e4) as f32);
-                label.operating_point = Some(OperatingPoint {
-                    sensitivity: point.sensitivity,
-                    specificity: point.specificity,
-                });
+                let together = together(&members, answering.mirror, place, logit)?;
+                let chosen = choose(&label.name, wanted, &together)?;
+                (label.threshold, label.operating_point) = (Some(chosen.threshold), chosen.point);
+                said.findings.push(chosen.said);
+                said.warnings.extend(chosen.warnings);
             }
             labels.push(label);
         }
     }
-    Ok(labels)
+    Ok((labels, said))
 }
 
 fn manifest_heads(heads: &Heads, labels: &[Label], outputs: &[HeadOutputs]) -> Vec<Head> {

@@ -40,7 +40,7 @@ pub fn bounds(reduced: &ReducedPrecision) -> Bounds {
     Bounds {
         value: None,
         area: reduced.area,
-        not_inferior: reduced.format == NumberFormat::Int8,
+        not_inferior: true,
         calibration: reduced.calibration_error,
     }
 }

@@ -7,7 +7,9 @@
 use super::super::data::Samples;
 use super::heads::{Heads, Placed};
 use crate::evaluation::calibration::negative_log_likelihood;
-use crate::evaluation::interval::{Bootstrap, Estimate, auroc_interval, determination_interval};
+use crate::evaluation::interval::{
+    Bootstrap, Estimate, auroc_within_interval, determination_within_interval,
+};
 use crate::finding::Task;
 use crate::model::Activation;
 
@@ -35,6 +37,19 @@ pub fn name(task: Task) -> &'static str {
 /// Measures the `logits` of `samples`, image first.
 #[must_use]
 pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap: Bootstrap) -> Measured {
+    measure_within(heads, logits, samples, &vec![0; samples.len()], bootstrap)
+}
+
+/// As [`measure`], of images that several networks answered: `strata` has the number of each image's, and only images of the same one are
+/// compared.
+#[must_use]
+pub fn measure_within(
+    heads: &Heads,
+    logits: &[Vec<f64>],
+    samples: &Samples,
+    strata: &[usize],
+    bootstrap: Bootstrap,
+) -> Measured {
     let mut of_labels = Vec::new();
     let (mut loss, mut known) = (0.0, 0);
     let (mut sum, mut weights) = (0.0, 0.0);
@@ -43,6 +58,7 @@ pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap:
             placed: &placed,
             logits,
             samples,
+            strata,
             bootstrap,
         };
         let measures = answers.measures();
@@ -69,6 +85,7 @@ struct Answers<'a> {
     placed: &'a Placed<'a>,
     logits: &'a [Vec<f64>],
     samples: &'a Samples,
+    strata: &'a [usize],
     bootstrap: Bootstrap,
 }
 
@@ -119,7 +136,8 @@ impl Answers<'_> {
             .map(|case| truth(&self.samples.labels[*case], label) > 0.5)
             .collect();
         let scores: Vec<f64> = cases.iter().map(|case| score(&self.logits[*case])).collect();
-        auroc_interval(&scores, &labels, &self.patients(&cases), self.bootstrap).ok()
+        let (patients, strata) = (self.patients(&cases), self.strata(&cases));
+        auroc_within_interval(&scores, &labels, &patients, &strata, self.bootstrap).ok()
     }
 
     fn determination(&self, place: usize) -> Option<Estimate> {
@@ -134,7 +152,8 @@ impl Answers<'_> {
             .iter()
             .map(|case| self.logits[*case][logit] * f64::from(quantity.scale) + f64::from(quantity.offset))
             .collect();
-        determination_interval(&predicted, &truth, &self.patients(&cases), self.bootstrap).ok()
+        let (patients, strata) = (self.patients(&cases), self.strata(&cases));
+        determination_within_interval(&predicted, &truth, &patients, &strata, self.bootstrap).ok()
     }
 
     /// The loss over what is known, and how much that is.
@@ -194,6 +213,10 @@ impl Answers<'_> {
 
     fn patients(&self, cases: &[usize]) -> Vec<&String> {
         cases.iter().map(|case| &self.samples.patients[*case]).collect()
+    }
+
+    fn strata(&self, cases: &[usize]) -> Vec<usize> {
+        cases.iter().map(|case| self.strata[*case]).collect()
     }
 }
 

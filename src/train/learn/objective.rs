@@ -105,6 +105,19 @@ impl Objective {
         }
     }
 
+    /// What a true one of each logit counts, where not all count 1: the logits of least loss are too large by its logarithm.
+    #[must_use]
+    pub fn positive_weights(&self) -> Option<Vec<f32>> {
+        if self.terms.iter().all(|term| term.positive.is_none()) {
+            return None;
+        }
+        let of_term = |term: &Term| {
+            let plain = || vec![1.0; term.logits.len()];
+            term.positive.clone().unwrap_or_else(plain)
+        };
+        Some(self.terms.iter().flat_map(of_term).collect())
+    }
+
     /// For each term how much of `targets`, rows of `width`, is known, which its mean is over: single values, of classes rows.
     #[must_use]
     pub fn known(&self, targets: &[f32], width: usize) -> Vec<f64> {
@@ -183,7 +196,9 @@ mod tests {
             Some([4.0 / 6.0, 2.0].as_slice())
         );
         assert_eq!(objective.terms[1].positive.as_deref(), Some([3.0].as_slice()));
+        assert_eq!(objective.positive_weights(), Some(vec![4.0 / 6.0, 2.0, 3.0]));
         let plain = Objective::new(&heads, Loss::default(), &labels);
+        assert_eq!(plain.positive_weights(), None);
         assert!(plain.terms.iter().all(|term| term.positive.is_none()));
     }
 }

@@ -20,7 +20,7 @@ pub use architecture::Architecture;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use families::{FAMILIES, Family, Published};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Output, Part};
-pub use head::Pooling;
+pub use head::{LABEL_MAP, Pooling};
 pub use initial::initial_weights;
 pub use layer::{Convolution, Layer, Parameter, Role, Variance, Window};
 pub use residual::Residual;

@@ -110,6 +110,27 @@ impl Weights {
         Ok(())
     }
 
+    /// Takes `offsets`, one for each channel, from the bias of `node`.
+    pub fn take_from_bias(&mut self, node: &str, offsets: &[f64]) -> Result<(), WeightsError> {
+        let name = format!("{node}.bias");
+        let found = vec![offsets.len()];
+        let tensor = self
+            .tensors
+            .get_mut(&name)
+            .ok_or_else(|| WeightsError::Missing { name: name.clone() })?;
+        if tensor.shape != found {
+            return Err(WeightsError::Shape {
+                name,
+                found,
+                needed: tensor.shape.clone(),
+            });
+        }
+        for (value, offset) in tensor.values.iter_mut().zip(offsets) {
+            *value = (f64::from(*value) - offset) as f32;
+        }
+        Ok(())
+    }
+
     /// The bytes of a safetensors file: header length, JSON header, values in little-endian order.
     pub fn to_bytes(&self) -> Result<Vec<u8>, WeightsError> {
         let mut end = 0;

@@ -104,8 +104,8 @@ fn whole(file: &Path) -> Result<PathBuf, TableError> {
     })
 }
 
-/// A piece after the other: a table may have hundreds of megabytes.
-fn digest(file: &Path) -> Result<String, TableError> {
+/// The SHA-256 of a table, a piece after the other: it may have hundreds of megabytes.
+pub(super) fn digest(file: &Path) -> Result<String, TableError> {
     let failed = |cause| TableError::Unreadable {
         file: file.to_owned(),
         cause,

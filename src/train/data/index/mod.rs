@@ -54,7 +54,7 @@ pub use sameness::Sameness;
 use source::Source;
 pub use summary::{Leaks, Summary};
 pub use tally::{LEAST_PATIENTS, LabelCounts, Mapping, Value};
-pub use visit::{test_rows, visit};
+pub use visit::visit;
 
 /// The form of an index's files.
 const FORM: u32 = 2;

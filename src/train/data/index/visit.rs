@@ -2,30 +2,12 @@
 
 use std::path::Path;
 
-use super::labelled::{LabelledError, LabelledRow, rows};
+use super::labelled::{LabelledError, LabelledRow};
 use super::loading::{Labelled, read};
 use crate::image::preprocess::Preprocessing;
-use crate::train::data::Column;
-use crate::train::data::labels::Part;
 
 /// Images that are in memory at once.
 const A_FEW: usize = 256;
-
-/// The rows of a test set: of a table with a split, those of the part that no training saw.
-///
-/// # Errors
-/// As [`rows`].
-pub fn test_rows(
-    csv: &Path,
-    labels: &[Column],
-    covariates: &[&str],
-) -> Result<Vec<LabelledRow>, LabelledError> {
-    let mut rows = rows(csv, labels, covariates)?;
-    if rows.iter().any(|row| row.split == Some(Part::Test)) {
-        rows.retain(|row| row.split == Some(Part::Test));
-    }
-    Ok(rows)
-}
 
 /// Reads the images of `rows`, which stand in `csv`, as [`load`](super::load) does; `visit` is given a few at a time, also where none of
 /// them could be read. `step` is called for each row.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::answering::Answering;
 use super::package::Draft;
 use super::served::Served;
-use crate::evaluation::interval::quantile;
+use crate::evaluation::conformal::rank_for;
 use crate::finding::{EmbeddingStatistics, Precision, Task};
 use crate::model::DistributionEntry;
 use crate::model::package::MODEL;
@@ -24,7 +24,7 @@ use covariance::Covariance;
 
 /// The file of the package.
 const FILE: &str = "embedding.json";
-/// Share of the held-out images that are nearer than the limit.
+/// Share of new images like those of the held-out patients that are to be within the limit.
 const WITHIN: f64 = 0.99;
 /// More training images than this say nothing new about some thousand features: then these are taken evenly from all.
 const MOST_IMAGES: usize = 20_000;
@@ -76,6 +76,7 @@ pub fn add_statistics(
     let statistics = gathered.statistics()?;
     let text = serde_json::to_vec(&statistics).map_err(|error| error.to_string())?;
     draft.files.insert(FILE.to_owned(), text);
+    draft.held_out.distance = Some(format!("Images unlike these are refused: {}", statistics.origin));
     draft.manifest.distribution = Some(DistributionEntry {
         file: FILE.to_owned(),
     });
@@ -137,17 +138,20 @@ impl Gathered {
             .collect::<Result<Vec<f64>, _>>()
             .map_err(|error| error.to_string())?;
         distances.sort_by(f64::total_cmp);
-        statistics.limit = quantile(&distances, WITHIN);
+        // where there are too few to tell, the farthest is as far as any is known to lie
+        let rank = rank_for(WITHIN, distances.len()).min(distances.len());
+        statistics.limit = distances[rank - 1];
+        let count = distances.len();
         let around = match means.len() {
             1 => "one mean".to_owned(),
             classes => format!("the means of {classes} classes"),
         };
         statistics.origin = format!(
-            "{} features of {} training images around {around}, covariance shrunk by {:.4} (Ledoit and Wolf 2004); the limit is the 99th percentile of {} images of held-out patients",
+            "{} features of {} training images around {around}, covariance shrunk by {:.4} (Ledoit and Wolf 2004); the limit is the distance of number {rank} of {count} images of held-out patients, so about {:.1} % of new ones like them are beyond",
             covariance.features,
             self.training.len(),
             covariance.shrinkage,
-            self.held_out.len()
+            100.0 * (count + 1 - rank) as f64 / (count + 1) as f64
         );
         statistics.check()?;
         Ok(statistics)

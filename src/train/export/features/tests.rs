@@ -83,7 +83,8 @@ fn the_factor_undoes_the_covariance_of_many_features() {
     }
 }
 
-/// The distance is that of `NumPy` for the matrices above: `sqrt((y - m) @ inv(S) @ (y - m))`; the limit is the 99th percentile of 0 and it.
+/// The distance is that of `NumPy` for the matrices above: `sqrt((y - m) @ inv(S) @ (y - m))`; the limit is it, as two
+/// images are too few to leave one out.
 #[test]
 fn the_limit_is_of_images_that_the_statistics_are_not_of() {
     let far = vec![1.0, 2.0, 0.5, -1.0];
@@ -93,16 +94,28 @@ fn the_limit_is_of_images_that_the_statistics_are_not_of() {
     let statistics = gathered(vec![far.clone(), mean]).statistics().unwrap();
     let distance = statistics.distance(&far).unwrap();
     assert!((distance - 8.378_580_222_278_812).abs() < 1e-5, "{distance}");
-    assert!(
-        (statistics.limit - 0.99 * distance).abs() < 1e-5,
-        "{}",
-        statistics.limit
-    );
-    assert!(
-        statistics.origin.contains("6 training images") && statistics.origin.contains("2 images of held-out"),
-        "{}",
-        statistics.origin
-    );
+    assert!((statistics.limit - distance).abs() < 1e-5, "{}", statistics.limit);
+    for part in [
+        "6 training images",
+        "number 2 of 2 images of held-out",
+        "about 33.3 % of new ones",
+    ] {
+        assert!(statistics.origin.contains(part), "{}", statistics.origin);
+    }
+}
+
+/// Of n images the one of rank ceil(0.99 (n + 1)): a new one is beyond with a probability of (n + 1 - rank) / (n + 1), where the 99th
+/// percentile of 50 images is exceeded by every 34th.
+#[test]
+fn the_limit_keeps_what_it_promises_of_new_images() {
+    let distance = |place: usize| -> Vec<f32> { vec![place as f32, 2.0, 0.5, -1.0] };
+    for (count, rank) in [(50, 50), (98, 98), (99, 99), (250, 249)] {
+        // ever farther away
+        let held_out: Vec<Vec<f32>> = (10..10 + count).map(distance).collect();
+        let statistics = gathered(held_out).statistics().unwrap();
+        let expected = statistics.distance(&distance(9 + rank)).unwrap();
+        assert!((statistics.limit - expected).abs() < 1e-9, "{count}");
+    }
 }
 
 #[test]
