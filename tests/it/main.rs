@@ -13,6 +13,7 @@ mod bad_input;
 mod bench;
 mod broken_models;
 mod broken_repositories;
+mod burned_in;
 mod decode;
 mod deidentify;
 mod deliveries;

@@ -31,6 +31,8 @@ struct Light {
     patient: u32,
     /// As it was given; once groups are known, that of its patient or group where none was given for it.
     split: Option<Part>,
+    /// Whether something may be written in its pixels.
+    inscribed: bool,
     instance: u64,
 }
 
@@ -102,6 +104,7 @@ impl<'a> Assembly<'a> {
                 place: place as u32,
                 patient: *patients.entry(patient).or_insert(count),
                 split: stated.and_then(|stated| stated.split),
+                inscribed: facts.burned_in.is_suspected(),
                 instance,
             });
             // exact copies need no comparison: they look like what they are copies of
@@ -173,6 +176,11 @@ impl<'a> Assembly<'a> {
     /// Where an image is.
     pub(super) fn place(&self, image: usize) -> &'a str {
         &self.run.places[self.light[image].place as usize]
+    }
+
+    /// Where an image is that people may be shown; nothing where something may be written in its pixels.
+    pub(super) fn shown_place(&self, image: usize) -> Option<&'a str> {
+        (!self.light[image].inscribed).then(|| self.place(image))
     }
 
     /// The part of the split in which an image is.
