@@ -265,6 +265,7 @@ impl<'a> Assembly<'a> {
         let place = self.place(image);
         let (facts, digest) = self.facts(place)?.ok_or(IndexError::Changed)?;
         let stated = self.stated(place, &facts)?;
+        let site = site(&facts, stated.as_ref()).map(str::to_owned);
         let mut row = self.described(&facts, stated, tally, self.light[image].patient);
         row.digest = digest;
         row.split = self.light[image].split;
@@ -278,12 +279,8 @@ impl<'a> Assembly<'a> {
             self.group(image)?
         };
         tally.row(&row, self.light[image].patient);
-        let names = [
-            facts
-                .institution
-                .map(|name| (self.code("site", 'S', &name), name)),
-            facts.scanner.map(|name| (self.code("scanner", 'M', &name), name)),
-        ];
+        let named = |code: &str, name: Option<String>| Some((code.to_owned(), name?));
+        let names = [named(&row.site, site), named(&row.scanner, facts.scanner)];
         Ok((row, names))
     }
 
@@ -319,6 +316,7 @@ impl<'a> Assembly<'a> {
         let pseudonym = self
             .patient(facts, stated.as_ref())
             .unwrap_or_else(|| facts.image.clone());
+        let site = site(facts, stated.as_ref()).map_or(String::new(), |name| self.code("site", 'S', name));
         let labelled = stated.is_some();
         let stated = stated.unwrap_or_else(|| Stated {
             labels: vec![String::new(); self.said.columns().len()],
@@ -352,7 +350,6 @@ impl<'a> Assembly<'a> {
             attribute: facts.laterality.as_deref(),
             descriptions: words,
         };
-        let site = stated.site.as_ref().or(facts.institution.as_ref());
         Row {
             patient: pseudonym,
             study: facts.study.clone().unwrap_or_default(),
@@ -364,7 +361,7 @@ impl<'a> Assembly<'a> {
             sex: stated
                 .sex
                 .map_or_else(|| facts.sex.clone().unwrap_or_default(), str::to_owned),
-            site: site.map_or(String::new(), |name| self.code("site", 'S', name)),
+            site,
             scanner: facts
                 .scanner
                 .as_ref()
@@ -414,6 +411,12 @@ impl<'a> Assembly<'a> {
             _ => None,
         }))
     }
+}
+
+/// Where an image was made: what is said of it counts more than its header.
+fn site<'a>(facts: &'a Facts, stated: Option<&'a Stated>) -> Option<&'a str> {
+    let stated = stated.and_then(|stated| stated.site.as_deref());
+    stated.or(facts.institution.as_deref())
 }
 
 /// The same in every run: the hasher has no seed.
