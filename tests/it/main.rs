@@ -44,6 +44,7 @@ mod scheduler;
 mod score;
 mod server;
 mod signatures;
+mod start;
 mod structured_report;
 mod studies;
 mod tiny;

@@ -13,6 +13,7 @@ mod package;
 mod phantom;
 mod plot;
 mod progress;
+mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ use osteon::train::network::describe::{describe, families};
     about = "Trains radiograph classifiers and proves each export before it may be served"
 )]
 #[command(
-    after_help = "From nothing to a served model:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models\n  osteon-train package verify models/NAME/VERSION"
+    after_help = "From a folder and a CSV to a served model:\n  osteon-train index    --in archive --labels labels.csv --key-file secret.key --new-key --out index\n  osteon-train start    --labels index/images.csv --out my-recipe\n  osteon-train fit      --labels index/images.csv --recipe my-recipe/fit.json --out runs/first\n  osteon-train export   --run runs/first --description my-recipe/package.json --models models --golden sample.dcm=archive/1.dcm\n  osteon-train package verify models/NAME/VERSION\n\nFrom nothing:\n  osteon-train phantom  --out phantoms --count 3000\n  osteon-train fit      --labels phantoms/labels.csv --recipe recipes/spine-osteoporosis-phantom/fit.json --out runs/first\n  osteon-train export   --run runs/first --description recipes/spine-osteoporosis-phantom/package.json --models models --golden sample.dcm=phantoms/000000.dcm"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -40,6 +41,8 @@ enum Command {
     Phantom(phantom::Arguments),
     /// Make a table of images that names nobody: with labels, body parts, copies and leaks found, and a cache for training
     Index(index::Arguments),
+    /// Write a first recipe and a first description for a table of images
+    Start(start::Arguments),
     /// Train a network on a table of labelled images
     Fit(fit::Arguments),
     /// Find the learning rate to train with
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Phantom(arguments) => phantom::run(&arguments).map(done),
         Command::Index(arguments) => index::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments).map(done),
         Command::Fit(arguments) => fit::run(&arguments).map(done),
         Command::LrFind(arguments) => lr_find::run(&arguments).map(done),
         Command::CrossValidate(arguments) => cross_validate::run(&arguments).map(done),
