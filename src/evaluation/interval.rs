@@ -86,6 +86,30 @@ pub fn auroc_difference_interval(
     })
 }
 
+/// The share of cases that are right, such as a sensitivity, with a patient-level interval.
+pub fn share_interval(
+    right: &[bool],
+    patients: &[impl AsRef<str>],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    let nothing = || EvaluationError::Setting {
+        what: "the number of cases",
+        value: "0".to_owned(),
+        range: "above 0",
+    };
+    if right.is_empty() {
+        return Err(nothing());
+    }
+    estimate(patients, right.len(), bootstrap, nothing, |weights| {
+        let own = |wanted: bool| -> f64 {
+            let cases = right.iter().zip(weights).filter(|(right, _)| **right || !wanted);
+            // a sum of nothing would be -0
+            cases.map(|(_, weight)| weight).sum::<f64>() + 0.0
+        };
+        Some(own(true) / own(false))
+    })
+}
+
 /// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than
 /// the mean.
 pub fn determination_interval(
@@ -315,6 +339,26 @@ mod tests {
         assert!((found.value - 0.948_608_137_044_967_9).abs() < 1e-12);
         assert!(found.lower <= found.value && found.value <= found.upper);
         assert!(determination_interval(&[1.0; 4], &[2.0; 4], &patients, Bootstrap::default()).is_err());
+    }
+
+    #[test]
+    fn a_share_has_the_interval_of_the_binomial_distribution_where_each_patient_has_one_image() {
+        let right: Vec<bool> = (0..200).map(|case| case % 5 > 0).collect();
+        let patients: Vec<String> = (0..200).map(|case| case.to_string()).collect();
+        let found = share_interval(&right, &patients, Bootstrap::default()).unwrap();
+        assert!((found.value - 0.8).abs() < 1e-12);
+        // SciPy 1.17.1: scipy.stats.binom.ppf([0.025, 0.975], 200, 0.8) / 200 -> 0.745, 0.855
+        assert!((found.lower - 0.745).abs() < 0.0101, "{found:?}");
+        assert!((found.upper - 0.855).abs() < 0.0101, "{found:?}");
+        // four images of each patient that are all right or all wrong say no more than one
+        let owners: Vec<String> = (0..200).map(|case| (case / 4).to_string()).collect();
+        let alike: Vec<bool> = (0..200).map(|case| case / 4 % 5 > 0).collect();
+        let wide = share_interval(&alike, &owners, Bootstrap::default()).unwrap();
+        assert!(
+            wide.upper - wide.lower > 1.7 * (found.upper - found.lower),
+            "{wide:?}"
+        );
+        assert!(share_interval(&[], &[] as &[&str], Bootstrap::default()).is_err());
     }
 
     #[test]

@@ -133,6 +133,12 @@ fn a_folder_becomes_a_table_that_names_nobody() {
     assert!(first["patient"].starts_with('P') && first["patient"].len() == 11);
     assert!(["M", "F"].contains(&first["sex"].as_str()) && first["age"].parse::<u16>().unwrap() > 20);
     assert!(first["row_spacing"].parse::<f64>().unwrap() > 0.0);
+    let polarities: BTreeSet<&str> = rows.iter().map(|row| row["polarity"].as_str()).collect();
+    assert_eq!(
+        polarities.into_iter().collect::<Vec<_>>(),
+        ["", "MONOCHROME1", "MONOCHROME2"],
+        "a picture has none"
+    );
     // the two that show one picture are one group, and a copy names its original
     let of = |name: &str| rows.iter().find(|row| row["stage"] == name).unwrap();
     let picture = rows.iter().find(|row| row["modality"].is_empty()).unwrap();

@@ -8,7 +8,7 @@ use anyhow::Context;
 use osteon::model::package::{MODEL, Staged};
 use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
-use osteon::train::assess::{Assessment, assess, card::card, header};
+use osteon::train::assess::{Assessment, assess, card::card, covariates};
 use osteon::train::data::index::{load, test_rows};
 use osteon::train::export::Answering;
 use osteon::train::export::description::{Description, read_description};
@@ -226,7 +226,8 @@ fn assessed(
     runtime: &Runtime,
 ) -> anyhow::Result<Assessment> {
     let heads = answering.first().recipe.heads();
-    let rows = test_rows(csv, &heads.columns(), &header::COLUMNS)?;
+    let covariates = covariates();
+    let rows = test_rows(csv, &heads.columns(), &covariates)?;
     let contract = &draft.manifest.preprocessing;
     let reading = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || reading.inc(1))?;
@@ -235,7 +236,7 @@ fn assessed(
     let mut engine = Engine::load(runtime, model, &draft.manifest)?;
     let scoring = bar("scoring", labelled.samples.len() as u64);
     let heads = &draft.manifest.heads;
-    let assessment = assess(&mut engine, contract, heads, &labelled, &header::COLUMNS, || {
+    let assessment = assess(&mut engine, contract, heads, &labelled, &covariates, || {
         scoring.inc(1);
     })
     .map_err(anyhow::Error::msg)?;

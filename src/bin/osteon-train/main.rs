@@ -1,6 +1,7 @@
 //! `osteon-train`: trains, exports and proves radiograph classifiers, on images that name nobody. This file only dispatches.
 
 mod augment;
+mod compare;
 mod cross_validate;
 mod deidentify;
 mod device;
@@ -56,6 +57,8 @@ enum Command {
         /// Folder of the run
         run: PathBuf,
     },
+    /// Compare two runs on the images that both held out
+    Compare(compare::Arguments),
     /// Put a run into a model package (ONNX, goldens, card, manifest), and publish it if it passes its gates
     Export(export::Arguments),
     /// Prove a package, whoever made it
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::CrossValidate(arguments) => cross_validate::run(&arguments).map(done),
         Command::Augment(arguments) => augment::run(&arguments).map(done),
         Command::Plot { run } => plot::run(&run).map(done),
+        Command::Compare(arguments) => compare::run(&arguments).map(done),
         Command::Export(arguments) => export::run(&arguments),
         Command::Package(command) => package::run(&command),
         Command::Deidentify(arguments) => deidentify::run(&arguments),

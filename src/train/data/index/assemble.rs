@@ -368,6 +368,7 @@ impl<'a> Assembly<'a> {
                 .map_or(String::new(), |name| self.code("scanner", 'M', name)),
             spacing: stated.spacing.or(facts.spacing),
             size: facts.size,
+            polarity: facts.polarity.clone().unwrap_or_default(),
             burned_in: facts.burned_in,
             labelled,
             labels: stated.labels,

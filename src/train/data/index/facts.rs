@@ -128,6 +128,8 @@ pub struct Facts {
     pub spacing: Option<[f64; 2]>,
     /// Rows and columns.
     pub size: [usize; 2],
+    /// Photometric Interpretation (0028,0004), where it says whether low values are light or dark.
+    pub polarity: Option<String>,
     /// Whether there is text in the pixels.
     pub burned_in: BurnedIn,
     /// By which copies of the picture are found; none where there is too little in it.
@@ -175,6 +177,8 @@ impl Facts {
             institution: said.institution,
             scanner: (!scanner.is_empty()).then(|| scanner.join(" / ")),
             spacing: SPACINGS.into_iter().find_map(spacing),
+            polarity: own(tags::PHOTOMETRIC_INTERPRETATION)
+                .filter(|own| ["MONOCHROME1", "MONOCHROME2"].contains(&own.as_str())),
             burned_in: BurnedIn::of_header(instance),
             ..Self::default()
         }
