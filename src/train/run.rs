@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 mod images;
 mod source;
 
-pub use images::{RunImages, Wanted};
+pub use images::{RunImages, Visited, Wanted};
 pub use source::{FoldOf, Source, TableError};
 
 use super::durable;

@@ -142,6 +142,10 @@ async fn a_folder_and_a_csv_become_a_package_that_scores() {
     assert!(!models.exists());
     fill_in(&description);
     succeeded(&export());
+    for sheet in ["saliency-1-osteoporosis.png", "saliency-2-fracture.png"] {
+        let (columns, rows) = image::image_dimensions(folder.join("run").join(sheet)).unwrap();
+        assert!(columns > 600 && rows > 400, "{sheet}: {columns} by {rows}");
+    }
     let package = path("models/spine-start/1");
     let verified = trainer(&["package", "verify", &package]);
     succeeded(&verified);

@@ -94,8 +94,8 @@ fn images_without_a_label_of_the_recipe_train_nothing() {
             Wanted::HELD_OUT,
             &contract,
             || {},
-            |samples, _| {
-                patients.extend(samples.patients.clone());
+            |few| {
+                patients.extend(few.samples.patients.clone());
                 Ok(())
             },
         )

@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod card;
 pub mod compare;
 pub mod folds;
+pub mod gallery;
 pub mod header;
 pub mod presence;
 pub mod subgroups;
