@@ -1,11 +1,13 @@
 //! The variance of areas under the receiver operating characteristic by DeLong 1988, and the paired test of two areas.
 //!
-//! Computed from mid-ranks (Sun and Xu 2014), so in the time of a sort. Cases count as independent: where patients have
-//! several images, use the bootstrap of [`interval`](super::interval) instead.
+//! Computed from mid-ranks (Sun and Xu 2014), so in the time of a sort. The test counts patients and not images, as Obuchowski 1997 does for
+//! clustered data: where each patient has one image it is DeLong's.
+
+use std::collections::BTreeMap;
 
 use super::{EvaluationError, check};
 
-/// An area and its variance.
+/// An area and its variance, where cases are independent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeLong {
     /// The area.
@@ -14,17 +16,17 @@ pub struct DeLong {
     pub variance: f64,
 }
 
-/// Two areas on the same cases.
+/// The test of two areas on the same cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PairedDeLong {
-    /// Of the first scores.
-    pub first: DeLong,
-    /// Of the second scores.
-    pub second: DeLong,
-    /// Of the two areas.
-    pub covariance: f64,
-    /// The first area minus the second, in standard errors; 0 where the scores do not differ.
+pub struct PairedTest {
+    /// The first area minus the second.
+    pub difference: f64,
+    /// The standard error of the difference.
+    pub error: f64,
+    /// The difference in standard errors; 0 where the scores rank alike.
     pub z: f64,
+    /// How likely such a difference is, either way, where there is none.
+    pub p: f64,
 }
 
 /// What each case contributes to the area.
@@ -37,37 +39,95 @@ struct Components {
 /// The area and its variance.
 pub fn delong(scores: &[f64], labels: &[bool]) -> Result<DeLong, EvaluationError> {
     let components = components(scores, labels)?;
+    let variance = |of: &[f64]| {
+        let squares = of.iter().map(|own| (own - components.auroc).powi(2));
+        squares.sum::<f64>() / (of.len().max(2) - 1) as f64 / of.len() as f64
+    };
     Ok(DeLong {
         auroc: components.auroc,
-        variance: covariance_of_areas(&components, &components),
+        variance: variance(&components.positive) + variance(&components.negative),
     })
 }
 
-/// Compares two scores on the same cases.
-pub fn paired(first: &[f64], second: &[f64], labels: &[bool]) -> Result<PairedDeLong, EvaluationError> {
-    let (left, right) = (components(first, labels)?, components(second, labels)?);
-    let first = DeLong {
-        auroc: left.auroc,
-        variance: covariance_of_areas(&left, &left),
-    };
-    let second = DeLong {
-        auroc: right.auroc,
-        variance: covariance_of_areas(&right, &right),
-    };
-    let covariance = covariance_of_areas(&left, &right);
-    let variance = first.variance + second.variance - 2.0 * covariance;
+/// Compares two scores on the same cases, each of which is one of its patient's.
+pub fn paired(
+    first: &[f64],
+    second: &[f64],
+    labels: &[bool],
+    patients: &[impl AsRef<str>],
+) -> Result<PairedTest, EvaluationError> {
+    if patients.len() != labels.len() {
+        return Err(EvaluationError::Length {
+            scores: labels.len(),
+            others: patients.len(),
+            what: "patients",
+        });
+    }
+    let (first, second) = (components(first, labels)?, components(second, labels)?);
     let difference = first.auroc - second.auroc;
-    let z = if variance > 1e-18 {
-        difference / variance.sqrt()
-    } else {
-        0.0
-    };
-    Ok(PairedDeLong {
-        first,
-        second,
-        covariance,
+    let variance = variance_of_difference(&first, &second, labels, patients)?;
+    let error = variance.max(0.0).sqrt();
+    let z = if error > 1e-9 { difference / error } else { 0.0 };
+    Ok(PairedTest {
+        difference,
+        error,
         z,
+        p: libm::erfc(z.abs() / std::f64::consts::SQRT_2),
     })
+}
+
+/// What a patient's cases with and without the finding contribute to the difference, and how many there are of each.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    positive: f64,
+    negative: f64,
+    positives: usize,
+    negatives: usize,
+}
+
+fn variance_of_difference(
+    first: &Components,
+    second: &Components,
+    labels: &[bool],
+    patients: &[impl AsRef<str>],
+) -> Result<f64, EvaluationError> {
+    let difference = first.auroc - second.auroc;
+    let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
+    let apart = |first: &[f64], second: &[f64]| -> Vec<f64> {
+        let pairs = first.iter().zip(second);
+        pairs.map(|(first, second)| first - second - difference).collect()
+    };
+    let mut positive = apart(&first.positive, &second.positive).into_iter();
+    let mut negative = apart(&first.negative, &second.negative).into_iter();
+    for (label, patient) in labels.iter().zip(patients) {
+        let share = shares.entry(patient.as_ref()).or_default();
+        if *label {
+            share.positive += positive.next().unwrap_or_default();
+            share.positives += 1;
+        } else {
+            share.negative += negative.next().unwrap_or_default();
+            share.negatives += 1;
+        }
+    }
+    let sum = |of: &dyn Fn(&Share) -> f64| shares.values().map(of).sum::<f64>();
+    let count = |has: &dyn Fn(&Share) -> bool| shares.values().filter(|share| has(share)).count() as f64;
+    let (with, without) = (
+        count(&|share| share.positives > 0),
+        count(&|share| share.negatives > 0),
+    );
+    if with < 2.0 || without < 2.0 {
+        return Err(EvaluationError::Setting {
+            what: "the number of patients with the finding, or without it,",
+            value: with.min(without).to_string(),
+            range: "2 or more",
+        });
+    }
+    let (positives, negatives) = (first.positive.len() as f64, first.negative.len() as f64);
+    let all = shares.len() as f64;
+    let of_positive = with / (with - 1.0) * sum(&|share| share.positive.powi(2)) / positives.powi(2);
+    let of_negative = without / (without - 1.0) * sum(&|share| share.negative.powi(2)) / negatives.powi(2);
+    let of_both = all / (all - 1.0) * sum(&|share| share.positive * share.negative) / (positives * negatives);
+    Ok(of_positive + of_negative + 2.0 * of_both)
 }
 
 fn components(scores: &[f64], labels: &[bool]) -> Result<Components, EvaluationError> {
@@ -104,24 +164,6 @@ fn components(scores: &[f64], labels: &[bool]) -> Result<Components, EvaluationE
         positive,
         negative,
     })
-}
-
-fn covariance_of_areas(left: &Components, right: &Components) -> f64 {
-    covariance(&left.positive, &right.positive) / left.positive.len() as f64
-        + covariance(&left.negative, &right.negative) / left.negative.len() as f64
-}
-
-fn covariance(left: &[f64], right: &[f64]) -> f64 {
-    if left.len() < 2 {
-        return 0.0;
-    }
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (left_mean, right_mean) = (mean(left), mean(right));
-    let products = left
-        .iter()
-        .zip(right)
-        .map(|(left, right)| (left - left_mean) * (right - right_mean));
-    products.sum::<f64>() / (left.len() - 1) as f64
 }
 
 /// Ranks from 1, the mean rank for equal scores.
@@ -165,10 +207,9 @@ mod tests {
             }
         };
         let over = |values: Vec<f64>| {
-            (
-                values.iter().sum::<f64>() / 5.0,
-                covariance(&values, &values) / 5.0,
-            )
+            let mean = values.iter().sum::<f64>() / 5.0;
+            let squares = values.iter().map(|value| (value - mean).powi(2));
+            (mean, squares.sum::<f64>() / 4.0 / 5.0)
         };
         let by_positive = positive
             .iter()
@@ -186,11 +227,51 @@ mod tests {
         );
     }
 
+    fn patients(names: &str) -> Vec<&str> {
+        names.split(' ').collect()
+    }
+
     #[test]
-    fn a_score_does_not_differ_from_itself() {
-        let same = paired(&FIRST, &FIRST, &LABELS).unwrap();
-        assert!(same.z == 0.0 && (same.covariance - same.first.variance).abs() < 1e-15);
-        assert!(paired(&FIRST, &SECOND, &LABELS).unwrap().z > 1.0);
+    fn the_test_is_delongs_where_each_patient_has_one_image() {
+        // MLstatkit 0.1.91: Delong_test(LABELS, FIRST, SECOND) -> z -1.0093898773656793 (of the second minus the first), p
+        // 0.3127876912010039, var_diff 0.0318
+        let found = paired(&FIRST, &SECOND, &LABELS, &patients("a b c d e f g h i j")).unwrap();
+        assert!((found.z - 1.009_389_877_365_679).abs() < 1e-9, "{found:?}");
+        assert!((found.p - 0.312_787_691_201).abs() < 1e-9, "{found:?}");
+        assert!((found.error.powi(2) - 0.0318).abs() < 1e-12 && (found.difference - 0.18).abs() < 1e-12);
+    }
+
+    #[test]
+    fn several_images_of_a_patient_are_no_independent_evidence() {
+        // the formulas of Obuchowski 1997 over all pairs, in NumPy 2.4.6: variances 0.009733333333333333 and 0.02269866666666667,
+        // covariance 0.007573333333333333, z 1.3690951299502314
+        let found = paired(&FIRST, &SECOND, &LABELS, &patients("a a b c c a b d d e")).unwrap();
+        assert!((found.z - 1.369_095_129_950_231).abs() < 1e-9, "{found:?}");
+        // every image four times: by images the error would be half as large
+        let owners = patients("a b c d e f g h i j");
+        let once = paired(&FIRST, &SECOND, &LABELS, &owners).unwrap();
+        let repeated = paired(
+            &FIRST.repeat(4),
+            &SECOND.repeat(4),
+            &LABELS.repeat(4),
+            &owners.repeat(4),
+        );
+        assert!((repeated.unwrap().error - once.error).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_score_does_not_differ_from_itself_and_one_patient_is_too_few() {
+        let owners = patients("a b c d e f g h i j");
+        let same = paired(&FIRST, &FIRST, &LABELS, &owners).unwrap();
+        assert_eq!([same.difference, same.z, same.p], [0.0, 0.0, 1.0]);
+        let error = paired(&FIRST, &SECOND, &LABELS, &patients("a a a a a b c d e f"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("is 1; it must be 2 or more")
+        );
+        assert!(paired(&FIRST, &SECOND, &LABELS, &["a"]).is_err());
     }
 
     #[test]

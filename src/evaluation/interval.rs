@@ -122,6 +122,30 @@ pub fn auroc_difference_interval(
     )
 }
 
+/// The share of cases that are right, such as a sensitivity, with a patient-level interval.
+pub fn share_interval(
+    right: &[bool],
+    patients: &[impl AsRef<str>],
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    let nothing = || EvaluationError::Setting {
+        what: "the number of cases",
+        value: "0".to_owned(),
+        range: "above 0",
+    };
+    if right.is_empty() {
+        return Err(nothing());
+    }
+    estimate(patients, &vec![0; right.len()], bootstrap, nothing, |weights| {
+        let own = |wanted: bool| -> f64 {
+            let cases = right.iter().zip(weights).filter(|(right, _)| **right || !wanted);
+            // a sum of nothing would be -0
+            cases.map(|(_, weight)| weight).sum::<f64>() + 0.0
+        };
+        Some(own(true) / own(false))
+    })
+}
+
 /// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than
 /// the mean.
 pub fn determination_interval(

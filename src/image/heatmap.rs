@@ -82,7 +82,12 @@ pub fn overlay(
     image: &StoredImage,
     map: &ActivationMap,
 ) -> Result<Picture, PreprocessError> {
-    let plane = magnified(contract, image)?;
+    Ok(over(&magnified(contract, image)?, map))
+}
+
+/// A display image with the evidence of `map` over it.
+#[must_use]
+pub fn over(plane: &Plane, map: &ActivationMap) -> Picture {
     let scale = map
         .values
         .iter()
@@ -103,11 +108,11 @@ pub fn overlay(
             }
         }
     }
-    Ok(Picture {
+    Picture {
         rows: plane.rows,
         columns: plane.columns,
         values,
-    })
+    }
 }
 
 /// The radiograph as the network saw it, without a map.

@@ -26,6 +26,7 @@ pub mod raw;
 pub mod reduce;
 pub mod rendering;
 pub mod stored;
+pub mod thumbnail;
 
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};

@@ -10,4 +10,6 @@ pub mod export;
 pub mod learn;
 pub mod network;
 pub mod plot;
+pub mod proposal;
 pub mod run;
+pub mod unfilled;

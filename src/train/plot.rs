@@ -9,6 +9,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Pixels of a chart.
 const SIZE: (u32, u32) = (860, 300);
+/// Pixels of a legend's lines: how high each is, how long the stroke before its words, and how wide a character at most.
+const LEGEND: (i32, i32, u32) = (20, 16, 8);
 /// Curves of no more points show each of them.
 const FEW_POINTS: usize = 40;
 /// Blue, orange, green, red, purple, brown: told apart by the colour-blind (Tol 2021, "bright" and "muted").
@@ -61,8 +63,12 @@ pub fn svg(charts: &[Chart]) -> Result<String, String> {
         let size = (SIZE.0, SIZE.1 * charts.len().max(1) as u32);
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         root.fill(&WHITE).map_err(|error| error.to_string())?;
+        // beside the charts, where it covers nothing, and as wide for all, so that their axes stand below one another
+        let legend = charts.iter().map(Chart::legend_width).max().unwrap_or(0);
         for (chart, area) in charts.iter().zip(root.split_evenly((charts.len().max(1), 1))) {
-            chart.draw(&area).map_err(|error| error.to_string())?;
+            let (curves, side) = area.split_horizontally(SIZE.0 - legend);
+            chart.draw(&curves).map_err(|error| error.to_string())?;
+            chart.draw_legend(&side).map_err(|error| error.to_string())?;
         }
         root.present().map_err(|error| error.to_string())?;
     }
@@ -126,10 +132,7 @@ impl Chart {
             if line.len() <= FEW_POINTS {
                 chart.draw_series(line.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
             }
-            chart
-                .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
-                .label(&series.name)
-                .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
         }
         let grey = RGBColor(90, 90, 90);
         for (at, name) in &self.marks {
@@ -145,35 +148,40 @@ impl Chart {
                 style,
             )))?;
         }
-        if self.series.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(self.free_corner(&across, &up))
-                .background_style(WHITE.mix(0.8))
-                .border_style(RGBColor(200, 200, 200))
-                .draw()?;
-        }
         Ok(())
     }
 }
 
 impl Chart {
-    /// The right corner that fewer points are near to.
-    fn free_corner(&self, across: &Range<f64>, up: &Range<f64>) -> SeriesLabelPosition {
-        let right = across.start + 0.7 * (across.end - across.start);
-        let place = |x: f64| if self.logarithmic { x.log10() } else { x };
-        let middle = f64::midpoint(up.start, up.end);
-        let near = self
-            .series
-            .iter()
-            .flat_map(|series| &series.points)
-            .filter(|(x, _)| place(*x) > right);
-        let (high, low): (Vec<f64>, Vec<f64>) = near.map(|(_, y)| *y).partition(|y| *y > middle);
-        if high.len() > low.len() {
-            SeriesLabelPosition::LowerRight
-        } else {
-            SeriesLabelPosition::UpperRight
+    /// Pixels that the legend takes; none where there is one curve, which the title names.
+    fn legend_width(&self) -> u32 {
+        if self.series.len() < 2 {
+            return 0;
         }
+        let names = self.series.iter().map(|series| series.name.chars().count());
+        let longest = names.max().unwrap_or(0) as u32;
+        (longest * LEGEND.2 + 2 * LEGEND.1 as u32).min(SIZE.0 / 3)
+    }
+
+    fn draw_legend<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
+        if self.legend_width() == 0 {
+            return Ok(());
+        }
+        let (line, stroke, _) = LEGEND;
+        let words = ("sans-serif", 13)
+            .into_font()
+            .color(&BLACK)
+            .pos(Pos::new(HPos::Left, VPos::Center));
+        let series = self.series.iter().zip(COLOURS.iter().cycle());
+        for ((series, colour), place) in series.zip(2..) {
+            let y = place * line;
+            area.draw(&PathElement::new(
+                vec![(0, y), (stroke, y)],
+                colour.stroke_width(2),
+            ))?;
+            area.draw(&Text::new(series.name.clone(), (stroke + 6, y), words.clone()))?;
+        }
+        Ok(())
     }
 }
 
@@ -239,6 +247,44 @@ mod tests {
             assert!(text.contains(word), "{word}: {text}");
         }
         assert_eq!(text, svg(&[chart, Chart::default()]).unwrap());
+    }
+
+    /// The legend had covered the end of an interval.
+    #[test]
+    fn a_legend_stands_beside_the_curves() {
+        let series = |name: &str| Series {
+            name: name.to_owned(),
+            points: vec![(0.0, 0.5), (1.0, 0.5)],
+            band: vec![(0.0, 0.0, 1.0), (1.0, 0.0, 1.0)],
+        };
+        let chart = Chart {
+            series: vec![series("osteoporosis AUROC"), series("fracture AUROC")],
+            ..Chart::default()
+        };
+        let text = svg(&[chart]).unwrap();
+        // the numbers of an attribute of every element that begins with `tag`
+        let numbers = |tag: &str, attribute: &str| -> Vec<f64> {
+            let elements = text.split(tag).skip(1);
+            let values = elements.filter_map(|rest| rest.split(attribute).nth(1)?.split('"').next());
+            let points = values.flat_map(|value| value.split(' '));
+            let across = points.filter_map(|point| point.split(',').next()?.parse().ok());
+            across.collect()
+        };
+        let furthest = numbers("<polygon", "points=\"").into_iter().fold(0.0, f64::max);
+        let words = text
+            .split("<text")
+            .find(|rest| rest.contains("fracture AUROC"))
+            .unwrap();
+        let words: f64 = words
+            .split("x=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(furthest > 600.0 && furthest < words - 20.0, "{furthest} {words}");
     }
 
     #[test]

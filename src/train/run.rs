@@ -17,7 +17,7 @@ mod images;
 mod source;
 mod unseen;
 
-pub use images::{RunImages, Wanted};
+pub use images::{RunImages, Visited, Wanted};
 pub use source::{FoldOf, Source, TableError};
 pub use unseen::Seen;
 

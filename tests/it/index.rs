@@ -1,7 +1,7 @@
 //! From folders and archives of images to one table that names nobody, by the trainer's own command; what is wrong is found and said, and a
 //! run that was killed goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -133,6 +133,12 @@ fn a_folder_becomes_a_table_that_names_nobody() {
     assert!(first["patient"].starts_with('P') && first["patient"].len() == 11);
     assert!(["M", "F"].contains(&first["sex"].as_str()) && first["age"].parse::<u16>().unwrap() > 20);
     assert!(first["row_spacing"].parse::<f64>().unwrap() > 0.0);
+    let polarities: BTreeSet<&str> = rows.iter().map(|row| row["polarity"].as_str()).collect();
+    assert_eq!(
+        polarities.into_iter().collect::<Vec<_>>(),
+        ["", "MONOCHROME1", "MONOCHROME2"],
+        "a picture has none"
+    );
     // the two that show one picture are one group, and a copy names its original
     let of = |name: &str| rows.iter().find(|row| row["stage"] == name).unwrap();
     let picture = rows.iter().find(|row| row["modality"].is_empty()).unwrap();
@@ -361,6 +367,31 @@ fn a_patient_on_both_sides_and_a_class_of_one_are_said_before_training() {
         "{words}"
     );
     assert!(words.contains("one patient alone has the value 1"), "{words}");
+}
+
+#[test]
+fn a_site_that_a_csv_names_has_its_name_beside_its_code() {
+    let stage = stage(4);
+    let folder = stage.path();
+    let lines = "000.dcm,Praxis am See\n001.dcm,PRAXIS  am See\n002.dcm,\n";
+    std::fs::write(folder.join("labels.csv"), format!("file,site\n{lines}")).unwrap();
+    let output = index(folder, "out", &["--labels", "{}/labels.csv"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let names = table(&folder.join("out/names.csv"));
+    let of = |code: &str| -> Vec<&str> {
+        let own = names.iter().filter(|row| row["code"] == code);
+        own.map(|row| row["name"].as_str()).collect()
+    };
+    let rows = table(&folder.join("out/images.csv"));
+    let sites: Vec<&str> = rows.iter().map(|row| row["site"].as_str()).collect();
+    assert_eq!(sites[0], sites[1], "how it is written does not count");
+    assert_eq!(of(sites[0]), ["PRAXIS  am See", "Praxis am See"]);
+    // of whom the CSV says nothing, the header counts
+    assert!(of(sites[3])[0].contains("HOSPITAL"), "{names:?}");
+    // an institution that stands in no row needs no name
+    let codes = names.iter().map(|row| row["code"].as_str());
+    let named: BTreeSet<&str> = codes.filter(|code| code.starts_with('S')).collect();
+    assert_eq!(named, sites.into_iter().collect());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use osteon::model::{NumberFormat, Package};
 use osteon::train::network::Weights;
 
-use crate::trainer::{done, export, make_of, succeeded, trainer};
+use crate::trainer::{Export, done, export, make_of, succeeded, trainer};
 
 #[test]
 fn weights_in_16_bits_are_exported_within_bounds_and_refused_beyond() {
@@ -215,23 +215,14 @@ fn a_published_network_of_pictures_is_exported_in_16_and_8_bits() {
         ("int8", "matrices in int8"),
         ("fp32", "pass  golden cases reproduced"),
     ] {
-        let goldens = [0, 1].map(|image| format!("{image}.dcm={}", path(&format!("images/{image}.png"))));
-        let (description, models) = (path("package.json"), path(precision));
-        let exported = trainer(&[
-            "export",
-            "--run",
-            &run,
-            "--description",
-            &description,
-            "--models",
-            &models,
-            "--golden",
-            &goldens[0],
-            "--golden",
-            &goldens[1],
-            "--precision",
-            precision,
-        ]);
+        let export = Export {
+            folder,
+            runs: &["run"],
+            description: "package.json",
+            goldens: &[("0.dcm", "images/0.png"), ("1.dcm", "images/1.png")],
+            models: precision,
+        };
+        let exported = export.run(&["--precision", precision]);
         succeeded(&exported);
         let gates = String::from_utf8_lossy(&exported.stdout);
         assert!(

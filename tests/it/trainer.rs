@@ -96,26 +96,49 @@ pub(crate) fn unseen(folder: &Path) -> String {
     test.join("labels.csv").to_string_lossy().into_owned()
 }
 
+/// An export; everything is called by its path in `folder`.
+pub(crate) struct Export<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) runs: &'a [&'a str],
+    pub(crate) description: &'a str,
+    /// Names in the package, each with the file that it is made of.
+    pub(crate) goldens: &'a [(&'a str, &'a str)],
+    pub(crate) models: &'a str,
+}
+
+impl Export<'_> {
+    pub(crate) fn run(&self, more: &[&str]) -> Output {
+        let path = |name: &str| self.folder.join(name).to_string_lossy().into_owned();
+        let mut told = vec!["export".to_owned()];
+        for run in self.runs {
+            told.extend(["--run".to_owned(), path(run)]);
+        }
+        for (name, file) in self.goldens {
+            told.extend(["--golden".to_owned(), format!("{name}={}", path(file))]);
+        }
+        told.extend(["--description".to_owned(), path(self.description)]);
+        told.extend(["--models".to_owned(), path(self.models)]);
+        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        trainer(&[&told[..], more].concat())
+    }
+}
+
+/// The first two phantoms, as golden images.
+pub(crate) const GOLDENS: [(&str, &str); 2] = [
+    ("sample.dcm", "images/000000.dcm"),
+    ("second.dcm", "images/000001.dcm"),
+];
+
 /// Exports the run in `folder` into a folder of models there.
 pub(crate) fn export(folder: &Path, models: &str, more: &[&str]) -> Output {
-    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let goldens = [("sample", "000000"), ("second", "000001")]
-        .map(|(name, file)| format!("{name}.dcm={}", path(&format!("images/{file}.dcm"))));
-    let (run, description, models) = (path("run"), path("package.json"), path(models));
-    let told = [
-        "export",
-        "--run",
-        &run,
-        "--description",
-        &description,
-        "--models",
-        &models,
-        "--golden",
-        &goldens[0],
-        "--golden",
-        &goldens[1],
-    ];
-    trainer(&[&told[..], more].concat())
+    let export = Export {
+        folder,
+        runs: &["run"],
+        description: "package.json",
+        goldens: &GOLDENS,
+        models,
+    };
+    export.run(more)
 }
 
 #[tokio::test(flavor = "multi_thread")]

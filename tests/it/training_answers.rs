@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::server::{TestServer, sample};
-use crate::trainer::trainer;
+use crate::trainer::{Export, GOLDENS, succeeded, trainer};
 
 struct Stage {
     folder: tempfile::TempDir,
@@ -110,28 +110,9 @@ impl Stage {
         };
         description["labels"] = labels.iter().map(label).collect();
         std::fs::write(self.path("package.json"), description.to_string()).unwrap();
-        let mut arguments = vec!["export".to_owned()];
-        for run in runs {
-            arguments.extend(["--run".to_owned(), self.text(run)]);
-        }
-        for (name, file) in [("sample.dcm", "000000"), ("second.dcm", "000001")] {
-            arguments.extend([
-                "--golden".to_owned(),
-                format!("{name}={}", self.text(&format!("images/{file}.dcm"))),
-            ]);
-        }
-        let rest = [
-            "--description",
-            &self.text("package.json"),
-            "--models",
-            &self.text("models"),
-            "--test",
-            &self.text("test/labels.csv"),
-            "--test-description",
-            "phantoms of another seed",
-        ];
-        arguments.extend(rest.iter().chain(more).map(|text| (*text).to_owned()));
-        self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let test = self.text("test/labels.csv");
+        let tested = ["--test", &test, "--test-description", "phantoms of another seed"];
+        succeeded(&self.exporting(runs, "models").run(&[&tested[..], more].concat()));
         let package = self.path("models/tiny/1");
         let (folder, images) = (package.to_string_lossy(), self.text("test/labels.csv"));
         let mut verify = vec!["package", "verify", &folder, "--labels", &images];
@@ -140,6 +121,16 @@ impl Stage {
         let gates = self.run(&verify);
         assert!(gates.contains("pass  a blind network is caught"), "{gates}");
         package
+    }
+
+    fn exporting<'a>(&'a self, runs: &'a [&'a str], models: &'a str) -> Export<'a> {
+        Export {
+            folder: self.folder.path(),
+            runs,
+            description: "package.json",
+            goldens: &GOLDENS,
+            models,
+        }
     }
 
     fn json(&self, name: &str) -> Value {
@@ -358,14 +349,7 @@ fn folds_are_summed_up_and_answer_together_with_mirror_images() {
             "none of the images was held out by all 2 networks",
         ),
     ] {
-        let runs = ["folds/1", "folds/2"].map(|run| stage.text(run));
-        let golden = format!("sample.dcm={}", stage.text("images/000000.dcm"));
-        let (description, models) = (stage.text("package.json"), stage.text("others"));
-        let told = [
-            "export", "--run", &runs[0], "--run", &runs[1], "--golden", &golden,
-        ];
-        let where_to = ["--description", &description, "--models", &models];
-        let refused = trainer(&[&told[..], &where_to, &more].concat());
+        let refused = stage.exporting(&["folds/1", "folds/2"], "others").run(&more);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains(words), "{said}");
     }

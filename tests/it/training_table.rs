@@ -94,8 +94,8 @@ fn images_without_a_label_of_the_recipe_train_nothing() {
             Wanted::HELD_OUT,
             &contract,
             || {},
-            |samples, _| {
-                patients.extend(samples.patients.clone());
+            |few| {
+                patients.extend(few.samples.patients.clone());
                 Ok(())
             },
         )
@@ -257,4 +257,61 @@ fn a_training_ends_when_its_patience_is_over_and_by_the_regime_of_the_command_li
     assert_eq!(recipe.regime, Regime::Scratch {});
     assert_eq!(record.history.len(), record.best_epoch + 1 + 2);
     assert!(record.history.len() < 40);
+}
+
+#[test]
+fn two_runs_are_compared_on_the_images_that_both_held_out() {
+    let stage = stage(24);
+    let folder = stage.path();
+    std::fs::write(folder.join("recipe.json"), RECIPE).unwrap();
+    let cells = |patient: u32| (patient, format!("p{patient},{}", patient % 2));
+    write_table(folder, "all.csv", "patient,fracture", (0..24).map(cells));
+    write_table(folder, "fewer.csv", "patient,fracture", (0..20).map(cells));
+    let fit = |labels: &str, out: &str, more: &[&str]| {
+        let held_out = ["--validation", "0.5"];
+        succeeded(&on(
+            folder,
+            &["fit"],
+            labels,
+            out,
+            &[&held_out[..], more].concat(),
+        ));
+    };
+    fit("all.csv", "first", &[]);
+    fit(
+        "all.csv",
+        "second",
+        &["--init", &folder.join("first").to_string_lossy()],
+    );
+    fit("fewer.csv", "another", &[]);
+    let compare = |second: &str| {
+        let runs = ["first", second].map(|run| folder.join(run).to_string_lossy().into_owned());
+        trainer(&["compare", &runs[0], &runs[1]])
+    };
+    let compared = compare("second");
+    succeeded(&compared);
+    let words = String::from_utf8_lossy(&compared.stdout).into_owned();
+    let row: Vec<&str> = words.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..3], ["fracture", "AUROC", "12"], "{words}");
+    let p: f64 = row.last().unwrap().parse().unwrap();
+    assert!((0.0..=1.0).contains(&p), "{words}");
+    // a run does not differ from itself
+    let itself = compare("first");
+    succeeded(&itself);
+    let words = String::from_utf8_lossy(&itself.stdout).into_owned();
+    assert!(
+        words.contains("+0.000 [+0.000, +0.000]  +0.00     1.0000"),
+        "{words}"
+    );
+    for (second, why) in [
+        ("another", "they saw other sets of images"),
+        ("nowhere", "holds no finished run"),
+    ] {
+        let refused = compare(second);
+        assert!(
+            !refused.status.success() && said(&refused).contains(why),
+            "{}",
+            said(&refused)
+        );
+    }
 }

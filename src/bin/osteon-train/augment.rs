@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use osteon::train::assess::ablate::{Arm, Watch, ablate, caution, table};
 use osteon::train::data::augment::sheet::{Shown, sheet};
+use osteon::train::data::index::{may_be_shown, rows};
 use osteon::train::learn::{Progress, Recipe, TerminalProgress, Training};
 use osteon::train::run::Source;
 
@@ -87,19 +88,18 @@ fn source(told: &Told) -> anyhow::Result<Source> {
 fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Result<()> {
     let recipe = read_recipe(&told.recipe)?;
     let contract = contract(&recipe, told.preprocessing.as_deref())?;
-    let Parts { train, .. } = held_out(&source(told)?, &recipe, &contract)?;
-    let planes = train.images.iter().take(images.max(1));
-    let planes = planes
-        .map(|image| Ok(image.plane()?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let parts = held_out(&source(told)?, &recipe, &contract)?;
+    let places = showable(&told.labels, &parts, images.max(1))?;
+    let train = &parts.train;
+    let planes = places.iter().map(|place| Ok(train.images[*place].plane()?));
+    let planes = planes.collect::<anyhow::Result<Vec<_>>>()?;
     let shown: Vec<Shown<'_>> = planes
         .iter()
-        .zip(&train.body_parts)
-        .enumerate()
-        .map(|(place, (plane, part))| Shown {
+        .zip(places)
+        .map(|(plane, place)| Shown {
             place,
             plane: plane.as_ref(),
-            part: part.as_deref(),
+            part: train.body_parts[place].as_deref(),
         })
         .collect();
     let picture = sheet(&recipe.augmentation, &shown, recipe.seed, epochs);
@@ -107,6 +107,32 @@ fn preview(told: &Told, out: &Path, images: usize, epochs: usize) -> anyhow::Res
     std::fs::write(out, png).with_context(|| format!("{} cannot be written", out.display()))?;
     eprintln!("{} shows it", out.display());
     Ok(())
+}
+
+/// The first training images that people may be shown, at most so many.
+fn showable(csv: &Path, parts: &Parts, most: usize) -> anyhow::Result<Vec<usize>> {
+    let rows = rows(csv, &[], &[])?;
+    let (mut places, mut hidden) = (Vec::new(), 0);
+    for (place, line) in parts.lines.iter().enumerate() {
+        let row = rows.binary_search_by_key(line, |row| row.line);
+        if row.is_ok_and(|row| may_be_shown(&rows[row])) {
+            places.push(place);
+        } else {
+            hidden += 1;
+        }
+        if places.len() == most {
+            break;
+        }
+    }
+    if hidden > 0 {
+        eprintln!("{hidden} images are passed over: something may be written in their pixels");
+    }
+    ensure!(
+        !places.is_empty(),
+        "none of the {} training images may be shown, because something may be written in their pixels, such as a patient's name",
+        parts.train.len()
+    );
+    Ok(places)
 }
 
 #[expect(clippy::print_stdout, reason = "the words are what the command is run for")]

@@ -248,6 +248,11 @@ impl Plan {
         let (split, samples) = (&self.splits[place], &self.labelled.samples);
         Parts {
             train: samples.select(&split.train),
+            lines: split
+                .train
+                .iter()
+                .map(|image| self.labelled.lines[*image])
+                .collect(),
             validation: samples.select(&split.validation),
             places: split.validation.iter().map(|place| self.places[*place]).collect(),
             unreadable_images: self.labelled.unreadable.len(),

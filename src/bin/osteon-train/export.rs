@@ -8,7 +8,8 @@ use anyhow::Context;
 use osteon::model::package::{MODEL, Staged};
 use osteon::model::{NumberFormat, Package};
 use osteon::runtime::{Device, Engine, Runtime};
-use osteon::train::assess::{Assessment, assess, card::card, header};
+use osteon::train::assess::gallery::Gallery;
+use osteon::train::assess::{Assessment, assess, card::card, covariates};
 use osteon::train::data::index::load;
 use osteon::train::export::Answering;
 use osteon::train::export::description::{Description, read_description};
@@ -136,9 +137,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         arguments.test_description.as_deref().unwrap_or_default(),
     );
     draft.files.insert("model-card.md".to_owned(), card.into_bytes());
+    let heads = draft.manifest.heads.clone();
     let staged = Staged::write(&arguments.models, draft.manifest, &draft.files, arguments.replace)?;
-    let gates = proven(&staged, &answering, arguments, &runtime);
+    let mut gallery = Gallery::new(&heads);
+    let gates = proven(&staged, &answering, arguments, &runtime, &mut gallery);
     print(&gates);
+    hang(&gallery, &answering.first().run);
     let failed: Vec<&Gate> = gates.iter().filter(|gate| gate.fails()).collect();
     if !failed.is_empty() {
         eprintln!("nothing is published, as the package does not pass its gates:");
@@ -159,7 +163,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The gates of `package verify`, and the comparison with the run where its held-out images can be had.
-fn proven(staged: &Staged, answering: &Answering, arguments: &Arguments, runtime: &Runtime) -> Vec<Gate> {
+fn proven(
+    staged: &Staged,
+    answering: &Answering,
+    arguments: &Arguments,
+    runtime: &Runtime,
+    gallery: &mut Gallery,
+) -> Vec<Gate> {
     let mut gates = verify(&staged.folder(), &arguments.images, runtime);
     // what cannot be opened is a gate that failed
     let Ok(package) = Package::open(&staged.folder()) else {
@@ -168,7 +178,7 @@ fn proven(staged: &Staged, answering: &Answering, arguments: &Arguments, runtime
     let moved = arguments.labels.as_deref();
     // of a cross-validation no image was held out by all, and images may be gone
     let may_lack = arguments.without_statistics || answering.images(moved).is_err();
-    match on_held_out(answering, &package, moved, runtime) {
+    match on_held_out(answering, &package, moved, runtime, Some(gallery)) {
         Ok(more) => gates.extend(more),
         Err(reason) => gates.push(Gate {
             name: "test set".to_owned(),
@@ -180,6 +190,35 @@ fn proven(staged: &Staged, answering: &Answering, arguments: &Arguments, runtime
         }),
     }
     gates
+}
+
+/// Puts what the network looks at into the run's folder, and not into the package, which others get. A folder that cannot be written keeps
+/// nobody from exporting.
+fn hang(gallery: &Gallery, run: &RunFolder) {
+    for (number, (label, sheet)) in gallery.sheets().into_iter().enumerate() {
+        let plain = |letter: char| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        };
+        let name: String = label.chars().map(plain).collect();
+        let file = run.path.join(format!("saliency-{}-{name}.png", number + 1));
+        let png = sheet.png();
+        let written = png.and_then(|png| std::fs::write(&file, png).map_err(|error| error.to_string()));
+        let file = file.display();
+        match written {
+            Ok(()) => eprintln!("{file} shows where the network looks, on held-out images"),
+            Err(error) => eprintln!("{file} cannot be written: {error}"),
+        }
+    }
+    if gallery.hidden() > 0 {
+        eprintln!(
+            "{} images are not shown: something may be written in their pixels",
+            gallery.hidden()
+        );
+    }
 }
 
 /// Puts the weights into fewer bits, if the held-out patients allow it.
@@ -231,10 +270,9 @@ fn assessed(
     moved: Option<&Path>,
     runtime: &Runtime,
 ) -> anyhow::Result<Assessment> {
+    let covariates = covariates();
     let seen = answering.seen(moved).map_err(anyhow::Error::msg)?;
-    let rows = seen
-        .test_rows(csv, &header::COLUMNS)
-        .map_err(anyhow::Error::msg)?;
+    let rows = seen.test_rows(csv, &covariates).map_err(anyhow::Error::msg)?;
     let contract = &draft.manifest.preprocessing;
     let reading = bar("reading", rows.len() as u64);
     let labelled = load(csv, rows, contract, || reading.inc(1))?;
@@ -243,7 +281,7 @@ fn assessed(
     let mut engine = Engine::load(runtime, model, &draft.manifest)?;
     let scoring = bar("scoring", labelled.samples.len() as u64);
     let heads = &draft.manifest.heads;
-    let assessment = assess(&mut engine, contract, heads, &labelled, &header::COLUMNS, || {
+    let assessment = assess(&mut engine, contract, heads, &labelled, &covariates, || {
         scoring.inc(1);
     })
     .map_err(anyhow::Error::msg)?;

@@ -224,6 +224,7 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         places,
         unreadable_images,
         unlabelled_images,
+        ..
     } = parts;
     let normalise = |plane: &_| contract.tensor(plane);
     let mut log = run.log()?;
@@ -294,6 +295,8 @@ pub(crate) fn said_parts(recipe: &Recipe, parts: &Parts) {
 pub(crate) struct Parts {
     /// For the gradient.
     pub(crate) train: Samples,
+    /// For each of them its line in the table.
+    pub(crate) lines: Vec<u64>,
     /// Of the patients who are held out.
     pub(crate) validation: Samples,
     /// Places of those among all that could be read.
@@ -337,6 +340,7 @@ pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessin
     )?;
     Ok(Parts {
         train: samples.select(&split.train),
+        lines: split.train.iter().map(|image| labelled.lines[*image]).collect(),
         validation: samples.select(&split.validation),
         places: split.validation,
         unreadable_images: labelled.unreadable.len(),

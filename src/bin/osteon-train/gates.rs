@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use osteon::model::Package;
 use osteon::runtime::Runtime;
+use osteon::train::assess::gallery::Gallery;
 use osteon::train::export::Answering;
 use osteon::train::export::comparison::Comparison;
 use osteon::train::export::verify::{Gate, Unmet, test_set};
@@ -12,12 +13,13 @@ use osteon::train::run::Wanted;
 
 use crate::progress::bar;
 
-/// Both networks on the held-out patients of the run; its table may have been `moved`.
+/// Both networks on the held-out patients of the run; its table may have been `moved`. The `gallery` gets to see what the exported one says.
 pub(crate) fn on_held_out(
     answering: &Answering,
     package: &Package,
     moved: Option<&Path>,
     runtime: &Runtime,
+    mut gallery: Option<&mut Gallery>,
 ) -> anyhow::Result<Vec<Gate>> {
     let images = answering.images(moved).map_err(anyhow::Error::msg)?;
     let count = images.len(Wanted::HELD_OUT);
@@ -29,7 +31,13 @@ pub(crate) fn on_held_out(
             Wanted::HELD_OUT,
             &package.manifest.preprocessing,
             || progress.inc(1),
-            |samples, _| comparison.add(samples),
+            |few| {
+                let answers = comparison.add(few.samples)?;
+                match &mut gallery {
+                    Some(gallery) => gallery.offer(&few, &answers),
+                    None => Ok(()),
+                }
+            },
         )
         .map_err(anyhow::Error::msg)
         .context("the networks cannot be compared on the held-out patients")?;

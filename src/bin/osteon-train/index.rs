@@ -17,7 +17,7 @@ use crate::progress::bar;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  osteon-train index --in archive --labels labels.csv --key-file secret.key --new-key --out index\n  osteon-train index --in MURA-v1.1 --key-file secret.key --out index --recipe fit.json\n  osteon-train index --archive https://pacs.example/dicom-web --query ModalitiesInStudy=DX --token-file token --key-file secret.key --out index\n  osteon-train fit   --labels index/images.csv --recipe fit.json --out runs/first\n\nRunning the same command again goes on where it stopped: after a kill, a full disk, new files or new labels. Only what is new is read.\n\nA CSV of labels says which image a line is about in a column file, sop_instance_uid, study_instance_uid, accession_number or patient_id;\nthe columns patient, age, sex, body_part, view, laterality, site and split count more than the header, all others are labels.\nMURA, NIH ChestX-ray14, RSNA bone age, VinDr-SpineXR, PadChest and MedMNIST (.npz) are recognised by their own tables.\n\nimages.csv and report.html name nobody. work.jsonl, files.csv, left-out.csv and names.csv are as secret as the key.\nIt ends with a failure if the split that the labels give puts a patient, or one picture, on two sides."
+    after_help = "Examples:\n  osteon-train index --in archive --labels labels.csv --key-file secret.key --new-key --out index\n  osteon-train index --in MURA-v1.1 --key-file secret.key --out index --recipe fit.json\n  osteon-train index --archive https://pacs.example/dicom-web --query ModalitiesInStudy=DX --token-file token --key-file secret.key --out index\n  osteon-train start --labels index/images.csv --out my-recipe\n\nRunning the same command again goes on where it stopped: after a kill, a full disk, new files or new labels. Only what is new is read.\n\nA CSV of labels says which image a line is about in a column file, sop_instance_uid, study_instance_uid, accession_number or patient_id;\nthe columns patient, age, sex, body_part, view, laterality, site and split count more than the header, all others are labels.\nMURA, NIH ChestX-ray14, RSNA bone age, VinDr-SpineXR, PadChest and MedMNIST (.npz) are recognised by their own tables.\n\nimages.csv and report.html name nobody. work.jsonl, files.csv, left-out.csv and names.csv are as secret as the key.\nIt ends with a failure if the split that the labels give puts a patient, or one picture, on two sides."
 )]
 pub(crate) struct Arguments {
     /// Files, or folders with all that is in them: DICOM, PNG, JPEG, and .npz as MedMNIST has them
@@ -114,11 +114,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    eprintln!(
-        "look at {}; next: osteon-train fit --labels {}",
-        arguments.out.join("report.html").display(),
-        table.display()
-    );
+    let next = match &arguments.recipe {
+        Some(recipe) => format!("fit --labels {} --recipe {}", table.display(), recipe.display()),
+        None => format!("start --labels {}", table.display()),
+    };
+    let report = arguments.out.join("report.html");
+    eprintln!("look at {}; next: osteon-train {next}", report.display());
     Ok(ExitCode::SUCCESS)
 }
 

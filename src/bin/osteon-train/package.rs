@@ -74,8 +74,14 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         .collect();
     let answering = made_of(package, &runs).map_err(anyhow::Error::msg)?;
     let Some(csv) = &arguments.labels else {
-        return on_held_out(&answering, package, arguments.run_labels.as_deref(), runtime)
-            .context("there are no held-out patients: name a test set by --labels");
+        return on_held_out(
+            &answering,
+            package,
+            arguments.run_labels.as_deref(),
+            runtime,
+            None,
+        )
+        .context("there are no held-out patients: name a test set by --labels");
     };
     let seen = answering
         .seen(arguments.run_labels.as_deref())
@@ -92,7 +98,8 @@ fn on_test_set(arguments: &Verify, package: &Package, runtime: &Runtime) -> anyh
         || progress.inc(1),
         |labelled| {
             unreadable += labelled.unreadable.len();
-            comparison.add(&labelled.samples).map_err(anyhow::Error::msg)
+            let added = comparison.add(&labelled.samples);
+            added.map(|_| ()).map_err(anyhow::Error::msg)
         },
     )?;
     progress.finish_and_clear();

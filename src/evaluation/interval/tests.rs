@@ -172,3 +172,23 @@ fn one_seed_gives_one_interval() {
     assert_eq!(with(3), with(3));
     assert_ne!(with(3), with(4));
 }
+
+#[test]
+fn a_share_has_the_interval_of_the_binomial_distribution_where_each_patient_has_one_image() {
+    let right: Vec<bool> = (0..200).map(|case| case % 5 > 0).collect();
+    let patients: Vec<String> = (0..200).map(|case| case.to_string()).collect();
+    let found = share_interval(&right, &patients, Bootstrap::default()).unwrap();
+    assert!((found.value - 0.8).abs() < 1e-12);
+    // SciPy 1.17.1: scipy.stats.binom.ppf([0.025, 0.975], 200, 0.8) / 200 -> 0.745, 0.855
+    assert!((found.lower - 0.745).abs() < 0.0101, "{found:?}");
+    assert!((found.upper - 0.855).abs() < 0.0101, "{found:?}");
+    // four images of each patient that are all right or all wrong say no more than one
+    let owners: Vec<String> = (0..200).map(|case| (case / 4).to_string()).collect();
+    let alike: Vec<bool> = (0..200).map(|case| case / 4 % 5 > 0).collect();
+    let wide = share_interval(&alike, &owners, Bootstrap::default()).unwrap();
+    assert!(
+        wide.upper - wide.lower > 1.7 * (found.upper - found.lower),
+        "{wide:?}"
+    );
+    assert!(share_interval(&[], &[] as &[&str], Bootstrap::default()).is_err());
+}

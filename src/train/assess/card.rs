@@ -65,6 +65,7 @@ fn write(
         test_set(text, assessment, data)?;
     }
     if !assessment.labels.is_empty() {
+        subgroups(text, &assessment.labels)?;
         shortcuts(text, &assessment.labels)?;
     }
     writeln!(text, "## Lineage\n")?;
@@ -131,6 +132,48 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
         writeln!(text)?;
     }
     Ok(())
+}
+
+fn subgroups(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {
+    if assessments.iter().all(|assessed| assessed.subgroups.is_empty()) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "## Subgroups\n\nIs it as good for some as for others? Sensitivity and specificity are at the same threshold for all. Groups of fewer than ten images\nare taken together. Of many groups some differ by chance: an interval of 95 % misses one time in twenty.\n"
+    )?;
+    writeln!(
+        text,
+        "| finding | column | group | images | patients | positive | AUROC | sensitivity | specificity |\n|---|---|---|---|---|---|---|---|---|"
+    )?;
+    for assessed in assessments {
+        for own in &assessed.subgroups {
+            let figure = |estimate: &Option<Estimate>| {
+                estimate.map_or("-".to_owned(), |Estimate { value, lower, upper }| {
+                    format!("{value:.3} [{lower:.3}, {upper:.3}]")
+                })
+            };
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                assessed.label,
+                own.column,
+                cell(&own.group),
+                own.images,
+                own.patients,
+                own.positive,
+                figure(&own.auroc),
+                figure(&own.sensitivity),
+                figure(&own.specificity)
+            )?;
+        }
+    }
+    writeln!(text)
+}
+
+/// A text that ends no cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 fn shortcuts(text: &mut String, assessments: &[LabelAssessment]) -> std::fmt::Result {

@@ -6,14 +6,18 @@
 pub mod ablate;
 pub mod agreement;
 pub mod card;
+pub mod compare;
 pub mod folds;
+pub mod gallery;
 pub mod header;
 pub mod held_out;
 pub mod presence;
+pub mod subgroups;
 
 use serde::{Deserialize, Serialize};
 
 use self::header::{FromHeader, says_something};
+use self::subgroups::{Answers, Subgroup};
 use super::data::index::Labelled;
 use crate::evaluation::EvaluationError;
 use crate::evaluation::calibration::expected_calibration_error;
@@ -57,6 +61,20 @@ pub struct LabelAssessment {
     pub auroc_corners_only: f64,
     /// What each column of the header would give by itself.
     pub of_header: Vec<FromHeader>,
+    /// The figures of those whom columns tell apart.
+    pub subgroups: Vec<Subgroup>,
+}
+
+/// The columns of a test set's table that [`assess`] looks at beside the labels; a table has some of them.
+#[must_use]
+pub fn covariates() -> Vec<&'static str> {
+    let mut all = header::COLUMNS.to_vec();
+    all.extend(
+        subgroups::COLUMNS
+            .iter()
+            .filter(|column| !header::COLUMNS.contains(column)),
+    );
+    all
 }
 
 /// The result for one number.
@@ -282,17 +300,24 @@ fn one(
             .count();
         right as f64 / cases().count().max(1) as f64
     };
-    let of_header = covariates
-        .iter()
-        .enumerate()
-        .filter(|(column, _)| says_something(&labelled.covariates, *column))
-        .map(|(column, name)| {
-            let cells = known
-                .iter()
-                .map(|case| labelled.covariates[*case][column].as_str());
-            header::of_column(name, &cells.collect::<Vec<_>>(), &truth, &patients)
-        })
-        .collect();
+    let cells = |name: &str| -> Option<Vec<&str>> {
+        let column = covariates.iter().position(|own| *own == name)?;
+        let of = |case: &usize| labelled.covariates[*case][column].as_str();
+        says_something(&labelled.covariates, column).then(|| known.iter().map(of).collect())
+    };
+    let of_header = header::COLUMNS.iter();
+    let of_header =
+        of_header.filter_map(|name| Some(header::of_column(name, &cells(name)?, &truth, &patients)));
+    let of_header = of_header.collect();
+    let answers = Answers {
+        probabilities: &probabilities,
+        truth: &truth,
+        patients: &patients,
+        threshold: question.threshold,
+    };
+    let columns = subgroups::COLUMNS.iter();
+    let groups = columns.filter_map(|name| Some(subgroups::of_column(name, &cells(name)?, &answers)));
+    let groups = groups.flatten().collect();
     let bootstrap = Bootstrap::default();
     Ok(LabelAssessment {
         label: question.name.clone(),
@@ -307,6 +332,7 @@ fn one(
         auroc_without_corners: auroc(&of(without), &truth)?,
         auroc_corners_only: auroc(&of(only), &truth)?,
         of_header,
+        subgroups: groups,
     })
 }
 

@@ -150,13 +150,6 @@ mod tests {
     const NAN: f32 = f32::NAN;
 
     fn heads() -> Heads {
-        let head = |name: &str, task, labels: &[&str]| Head {
-            name: name.to_owned(),
-            task,
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        };
         let quantity = Quantity {
             unit: "a".to_owned(),
             scale: 10.0,
@@ -164,12 +157,12 @@ mod tests {
             range: [0.0, 120.0],
         };
         let all = [
-            head("findings", Task::Multilabel, &["fracture", "implant"]),
-            head("part", Task::Multiclass, &["hip", "hand"]),
-            head("grade", Task::Ordinal, &["none", "mild", "severe"]),
+            Head::new("findings", Task::Multilabel, &["fracture", "implant"]),
+            Head::new("part", Task::Multiclass, &["hip", "hand"]),
+            Head::new("grade", Task::Ordinal, &["none", "mild", "severe"]),
             Head {
                 quantities: vec![quantity],
-                ..head("age", Task::Regression, &["years"])
+                ..Head::new("age", Task::Regression, &["years"])
             },
         ];
         Heads::new(&all, &[])

@@ -5,7 +5,7 @@ use super::heads::HeadOutputs;
 use super::served::Served;
 use crate::image::preprocess::Preprocessing;
 use crate::model::{Head, ModelManifest};
-use crate::runtime::Runtime;
+use crate::runtime::{Prediction, Runtime};
 use crate::train::assess::agreement::{Bounds, Pairs};
 use crate::train::data::Samples;
 use crate::train::data::samples::Image;
@@ -52,26 +52,24 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Asks both about `samples`.
+    /// Asks both about `samples`, and gives what the exported network says of each.
     ///
     /// # Errors
     /// What libtorch, ONNX Runtime or the images' cache said.
-    pub fn add(&mut self, samples: &Samples) -> Result<(), String> {
+    pub fn add(&mut self, samples: &Samples) -> Result<Vec<Prediction>, String> {
         for batch in samples.images.chunks(self.batch) {
             self.pairs.trained.extend(self.trained(batch)?);
         }
         let answers = self.served.answer(&samples.images)?;
         let first = self.pairs.exported.len();
-        self.pairs
-            .exported
-            .extend(answers.into_iter().map(|answer| answer.values));
+        self.pairs.exported.extend(answers.iter().map(Prediction::values));
         self.pairs.labels.extend(samples.labels.iter().cloned());
         self.pairs.patients.extend(samples.patients.iter().cloned());
         let kept = samples.images.iter().enumerate();
         let kept = kept.map(|(place, image)| (first + place, image.clone()));
         self.kept
             .extend(kept.filter(|(place, _)| place % self.every == 0));
-        Ok(())
+        Ok(answers)
     }
 
     /// What libtorch says of a batch, as the manifest's heads would read it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dicom::CodedValue;
 use crate::finding::{IntendedUse, QualityLimits};
+use crate::train::unfilled;
 
 /// What people have to say about a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,9 +47,10 @@ pub struct LabelDescription {
 /// Reads a description.
 ///
 /// # Errors
-/// One sentence with line and column.
+/// One sentence with line and column, or with the fields that nobody has filled in yet.
 pub fn read_description(path: &Path) -> Result<Description, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    unfilled::check(&text).map_err(|what| format!("{} is not finished: {what}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{} is not a description: {error}", path.display()))
 }

@@ -252,14 +252,9 @@ mod tests {
 
     #[test]
     fn grades_are_averaged_as_probabilities_like_everything_else() {
-        let head = |name: &str, task| Head {
-            name: name.to_owned(),
-            task,
-            labels: ["none", "mild", "severe"]
-                .map(|label| format!("{name} {label}"))
-                .to_vec(),
-            quantities: Vec::new(),
-            weight: 1.0,
+        let head = |name: &str, task| {
+            let labels = ["none", "mild", "severe"].map(|label| format!("{name} {label}"));
+            Head::new(name, task, &labels)
         };
         let heads = Heads::new(
             &[head("grade", Task::Ordinal), head("finding", Task::Multilabel)],

@@ -179,16 +179,6 @@ mod tests {
     use super::super::super::network::{Residual, initial_weights};
     use super::*;
 
-    fn head(name: &str, task: Task, labels: &[&str]) -> Head {
-        Head {
-            name: name.to_owned(),
-            task,
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        }
-    }
-
     fn small() -> Residual {
         Residual {
             rows: 16,
@@ -204,9 +194,9 @@ mod tests {
     fn each_head_answers_its_own_part() {
         let heads = Heads::new(
             &[
-                head("part", Task::Multiclass, &["hip", "hand", "chest"]),
-                head("grade", Task::Ordinal, &["none", "mild", "severe"]),
-                head("fracture", Task::Binary, &["fracture"]),
+                Head::new("part", Task::Multiclass, &["hip", "hand", "chest"]),
+                Head::new("grade", Task::Ordinal, &["none", "mild", "severe"]),
+                Head::new("fracture", Task::Binary, &["fracture"]),
             ],
             &[],
         );

@@ -64,7 +64,7 @@ pub fn reduce(
         NumberFormat::Fp16 => half_precision(whole)?,
         NumberFormat::Int8 => {
             let mut observer = Observer::new(answering)?;
-            images.visit(CALIBRATION, contract, &step, |samples, _| observer.add(samples))?;
+            images.visit(CALIBRATION, contract, &step, |few| observer.add(few.samples))?;
             eight_bits(whole, &convolutions(answering), &observer.ranges())?
         }
     };
@@ -72,8 +72,8 @@ pub fn reduce(
     let runs = runs(format, &model)?;
     let compared = runs.last().ok_or("there is no network to compare")?;
     let mut comparison = Comparison::new(answering, runtime, compared, &draft.manifest, count)?;
-    images.visit(Wanted::HELD_OUT, contract, &step, |samples, _| {
-        comparison.add(samples)
+    images.visit(Wanted::HELD_OUT, contract, &step, |few| {
+        comparison.add(few.samples).map(|_| ())
     })?;
     let agreements = comparison.pairs.agreements(&draft.manifest.heads)?;
     let (changed, decisions) = agreements.iter().fold((0, 0), |(changed, decisions), one| {

@@ -2,22 +2,13 @@
 
 use crate::image::preprocess::Preprocessing;
 use crate::model::ModelManifest;
-use crate::runtime::{Engine, Network, Runtime};
+use crate::runtime::{Engine, Network, Prediction, Runtime};
 use crate::train::data::samples::Image;
 
 /// A network with an engine for each core.
 pub(super) struct Served {
     engines: Vec<Engine>,
     contract: Preprocessing,
-}
-
-/// What it says of an image.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Answer {
-    /// The values of every head, one after the other.
-    pub(super) values: Vec<f32>,
-    /// The features before the heads, where the manifest names them.
-    pub(super) embedding: Option<Vec<f32>>,
 }
 
 impl Served {
@@ -40,7 +31,7 @@ impl Served {
     ///
     /// # Errors
     /// What ONNX Runtime or the images' cache said.
-    pub(super) fn answer(&mut self, images: &[Image]) -> Result<Vec<Answer>, String> {
+    pub(super) fn answer(&mut self, images: &[Image]) -> Result<Vec<Prediction>, String> {
         let contract = &self.contract;
         let share = images.len().div_ceil(self.engines.len()).max(1);
         std::thread::scope(|scope| {
@@ -65,13 +56,9 @@ impl Served {
     }
 }
 
-fn answer(engine: &mut Engine, contract: &Preprocessing, image: &Image) -> Result<Answer, String> {
+fn answer(engine: &mut Engine, contract: &Preprocessing, image: &Image) -> Result<Prediction, String> {
     let plane = image.plane().map_err(|error| error.to_string())?;
     let tensor = contract.tensor(&plane);
     let prediction = engine.run(&[&tensor]).map_err(|error| error.to_string())?.pop();
-    let prediction = prediction.ok_or("the network gave no answer")?;
-    Ok(Answer {
-        values: prediction.values(),
-        embedding: prediction.embedding,
-    })
+    prediction.ok_or_else(|| "the network gave no answer".to_owned())
 }

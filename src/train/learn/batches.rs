@@ -15,7 +15,7 @@ use super::super::data::augment::random_for;
 use super::super::data::cache::CacheError;
 use super::super::data::samples::Samples;
 use super::engine::{Input, Placer, threads};
-use super::fit::FitError;
+use super::error::FitError;
 use super::heads::Heads;
 use super::mixup::mix;
 use super::recipe::Recipe;
@@ -23,13 +23,13 @@ use crate::image::{Plane, Tensor};
 
 /// One batch as plain numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+struct Batch {
     /// `[size, channels, rows, columns]`.
-    pub(super) images: Vec<f32>,
+    images: Vec<f32>,
     /// `[size, logits]`, what the network is to answer; NaN for unknown.
-    pub(super) targets: Vec<f32>,
+    targets: Vec<f32>,
     /// How many images.
-    pub(super) size: usize,
+    size: usize,
 }
 
 /// One batch, ready for the engine.
@@ -125,11 +125,9 @@ impl<N: Fn(&Plane) -> Tensor + Sync> Loader<'_, N> {
                 && recipe.mixup > 0.0
             {
                 // places of images end long before
-                mix(
-                    batch,
-                    recipe.mixup,
-                    &mut random_for(seed, epoch, usize::MAX - 1 - place),
-                );
+                let mut random = random_for(seed, epoch, usize::MAX - 1 - place);
+                let values: [&mut [f32]; 2] = [&mut batch.images, &mut batch.targets];
+                mix(values, batch.size, recipe.mixup, &mut random);
             }
             if batches.send(self.ready(batch)).is_err() {
                 return;

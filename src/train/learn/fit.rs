@@ -4,8 +4,6 @@
 //! with the best mean measure on the validation images; a loss that is not a number stops the training with its place; a training
 //! that goes on from a checkpoint ends with the same weights, bit for bit, as one that was never stopped.
 
-mod error;
-
 use std::time::Instant;
 
 use rayon::ThreadPool;
@@ -17,6 +15,7 @@ use super::batches::{Loader, Shuffle};
 use super::checkpoint::{CheckpointError, Checkpoints};
 use super::engine::device::Devices;
 use super::engine::{Engine, Replicas};
+use super::error::FitError;
 use super::heads::Heads;
 use super::measure::{Measured, measure};
 use super::objective::Objective;
@@ -29,8 +28,6 @@ use crate::evaluation::interval::Bootstrap;
 use crate::image::{Plane, Tensor};
 use crate::model::package::sha256;
 use crate::runtime::{Device, keep_large_blocks};
-
-pub use error::FitError;
 
 /// A finished training.
 #[derive(Clone, Debug)]

@@ -58,6 +58,18 @@ pub struct Placed<'a> {
 }
 
 impl Head {
+    /// A question with a share of the loss as large as others'; a regression needs its quantities besides.
+    #[must_use]
+    pub fn new(name: &str, task: Task, labels: &[impl AsRef<str>]) -> Self {
+        Self {
+            name: name.to_owned(),
+            task,
+            labels: labels.iter().map(|label| label.as_ref().to_owned()).collect(),
+            quantities: Vec::new(),
+            weight: one(),
+        }
+    }
+
     /// How many logits it has.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -136,13 +148,7 @@ impl Heads {
         if !listed.is_empty() {
             return Self(listed.to_vec());
         }
-        Self(vec![Head {
-            name: FINDINGS.to_owned(),
-            task: Task::Multilabel,
-            labels: labels.to_vec(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        }])
+        Self(vec![Head::new(FINDINGS, Task::Multilabel, labels)])
     }
 
     /// Checks what the types cannot.
@@ -266,13 +272,6 @@ mod tests {
     use super::*;
 
     fn heads() -> Heads {
-        let head = |name: &str, task, labels: &[&str]| Head {
-            name: name.to_owned(),
-            task,
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        };
         let age = Quantity {
             unit: "a".to_owned(),
             scale: 10.0,
@@ -280,11 +279,11 @@ mod tests {
             range: [0.0, 120.0],
         };
         Heads(vec![
-            head("findings", Task::Multilabel, &["fracture", "implant"]),
-            head("grade", Task::Ordinal, &["none", "mild", "severe"]),
+            Head::new("findings", Task::Multilabel, &["fracture", "implant"]),
+            Head::new("grade", Task::Ordinal, &["none", "mild", "severe"]),
             Head {
                 quantities: vec![age],
-                ..head("age", Task::Regression, &["years"])
+                ..Head::new("age", Task::Regression, &["years"])
             },
         ])
     }

@@ -59,9 +59,9 @@ pub fn measure_within(
             logits,
             samples,
             strata,
-            bootstrap,
         };
-        let measures = answers.measures();
+        let scored = answers.scored().into_iter();
+        let measures: Vec<_> = scored.map(|scored| scored?.estimate(bootstrap)).collect();
         let values: Vec<f64> = measures.iter().flatten().map(|one| one.value.max(0.0)).collect();
         if !values.is_empty() {
             let weight = placed.head.weight;
@@ -80,67 +80,121 @@ pub fn measure_within(
     }
 }
 
-/// What one head says of many images.
-struct Answers<'a> {
-    placed: &'a Placed<'a>,
-    logits: &'a [Vec<f64>],
-    samples: &'a Samples,
-    strata: &'a [usize],
-    bootstrap: Bootstrap,
+/// What was said of the images of which a label is known.
+pub(in crate::train) struct Scored<'a> {
+    /// Scores that rank, or numbers in their unit.
+    pub(in crate::train) said: Vec<f64>,
+    /// What is true.
+    pub(in crate::train) truth: Truth,
+    /// Whose images they are.
+    pub(in crate::train) patients: Vec<&'a String>,
+    /// Which network's answer each is: only those of one are compared.
+    strata: Vec<usize>,
 }
 
-impl Answers<'_> {
-    fn measures(&self) -> Vec<Option<Estimate>> {
+/// What is true of images.
+pub(in crate::train) enum Truth {
+    /// Whether it is so.
+    Is(Vec<bool>),
+    /// A number in its unit.
+    Number(Vec<f64>),
+}
+
+/// For each label of all heads what the `logits` of `samples` say, and what is true; nothing for the lowest grade.
+pub(in crate::train) fn scored<'a>(
+    heads: &Heads,
+    logits: &[Vec<f64>],
+    samples: &'a Samples,
+) -> Vec<Option<Scored<'a>>> {
+    let of_head = |placed: Placed<'_>| {
+        let placed = &placed;
+        Answers {
+            placed,
+            logits,
+            samples,
+            strata: &vec![0; samples.len()],
+        }
+        .scored()
+    };
+    heads.placed().flat_map(of_head).collect()
+}
+
+impl Scored<'_> {
+    fn estimate(&self, bootstrap: Bootstrap) -> Option<Estimate> {
+        match &self.truth {
+            Truth::Is(truth) => {
+                auroc_within_interval(&self.said, truth, &self.patients, &self.strata, bootstrap).ok()
+            }
+            Truth::Number(truth) => {
+                determination_within_interval(&self.said, truth, &self.patients, &self.strata, bootstrap).ok()
+            }
+        }
+    }
+}
+
+/// What one head says of many images.
+struct Answers<'h, 's> {
+    placed: &'h Placed<'h>,
+    logits: &'h [Vec<f64>],
+    samples: &'s Samples,
+    strata: &'h [usize],
+}
+
+impl<'s> Answers<'_, 's> {
+    fn scored(&self) -> Vec<Option<Scored<'s>>> {
         let Placed { head, labels, logits } = self.placed;
         let count = labels.len();
         match head.task {
             Task::Binary | Task::Multilabel => (0..count)
                 .map(|place| {
-                    self.auroc(
+                    Some(self.ranked(
                         labels.start + place,
                         |row| row[logits.start + place],
                         |own, at| own[at],
-                    )
+                    ))
                 })
                 .collect(),
             Task::Multiclass => (0..count)
                 .map(|place| {
                     let probability = |row: &[f64]| softmax(&row[logits.clone()])[place];
-                    self.auroc(labels.start + place, probability, |own, at| own[at])
+                    Some(self.ranked(labels.start + place, probability, |own, at| own[at]))
                 })
                 .collect(),
             Task::Ordinal => std::iter::once(None)
                 .chain((1..count).map(|grade| {
                     let end = labels.end;
-                    self.auroc(
+                    Some(self.ranked(
                         labels.start + grade,
                         |row| row[logits.start + grade - 1],
                         |own, at| own[at..end].iter().sum(),
-                    )
+                    ))
                 }))
                 .collect(),
-            Task::Regression => (0..count).map(|place| self.determination(place)).collect(),
+            Task::Regression => (0..count).map(|place| self.number(place)).collect(),
         }
     }
 
-    /// The area of `score` against the `truth` at a label's place; what is unknown there is left out.
-    fn auroc(
+    /// The `score` and the `truth` at a label's place; what is unknown there is left out.
+    fn ranked(
         &self,
         label: usize,
         score: impl Fn(&[f64]) -> f64,
         truth: impl Fn(&[f32], usize) -> f32,
-    ) -> Option<Estimate> {
+    ) -> Scored<'s> {
         let cases = self.known(label);
         let labels: Vec<bool> = cases
             .iter()
             .map(|case| truth(&self.samples.labels[*case], label) > 0.5)
             .collect();
-        let scores: Vec<f64> = cases.iter().map(|case| score(&self.logits[*case])).collect();
-        let (patients, strata) = (self.patients(&cases), self.strata(&cases));
-        auroc_within_interval(&scores, &labels, &patients, &strata, self.bootstrap).ok()
+        Scored {
+            said: cases.iter().map(|case| score(&self.logits[*case])).collect(),
+            truth: Truth::Is(labels),
+            patients: self.patients(&cases),
+            strata: self.strata(&cases),
+        }
     }
 
-    fn determination(&self, place: usize) -> Option<Estimate> {
+    fn number(&self, place: usize) -> Option<Scored<'s>> {
         let quantity = self.placed.head.quantities.get(place)?;
         let (label, logit) = (self.placed.labels.start + place, self.placed.logits.start + place);
         let cases = self.known(label);
@@ -152,8 +206,12 @@ impl Answers<'_> {
             .iter()
             .map(|case| self.logits[*case][logit] * f64::from(quantity.scale) + f64::from(quantity.offset))
             .collect();
-        let (patients, strata) = (self.patients(&cases), self.strata(&cases));
-        determination_within_interval(&predicted, &truth, &patients, &strata, self.bootstrap).ok()
+        Some(Scored {
+            said: predicted,
+            truth: Truth::Number(truth),
+            patients: self.patients(&cases),
+            strata: self.strata(&cases),
+        })
     }
 
     /// The loss over what is known, and how much that is.
@@ -206,12 +264,12 @@ impl Answers<'_> {
     }
 
     fn known(&self, label: usize) -> Vec<usize> {
-        (0..self.samples.len())
+        (0..self.samples.labels.len())
             .filter(|case| !self.samples.labels[*case][label].is_nan())
             .collect()
     }
 
-    fn patients(&self, cases: &[usize]) -> Vec<&String> {
+    fn patients(&self, cases: &[usize]) -> Vec<&'s String> {
         cases.iter().map(|case| &self.samples.patients[*case]).collect()
     }
 
@@ -237,16 +295,6 @@ mod tests {
     use crate::finding::label::Quantity;
     use crate::image::Plane;
 
-    fn head(name: &str, task: Task, labels: &[&str]) -> Head {
-        Head {
-            name: name.to_owned(),
-            task,
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        }
-    }
-
     fn samples(labels: &[&[f32]]) -> Samples {
         let mut samples = Samples::default();
         for (index, labels) in labels.iter().enumerate() {
@@ -262,7 +310,10 @@ mod tests {
 
     #[test]
     fn grades_are_measured_at_their_thresholds() {
-        let heads = Heads::new(&[head("grade", Task::Ordinal, &["none", "mild", "severe"])], &[]);
+        let heads = Heads::new(
+            &[Head::new("grade", Task::Ordinal, &["none", "mild", "severe"])],
+            &[],
+        );
         let samples = samples(&[
             &[1., 0., 0.],
             &[0., 1., 0.],
@@ -292,12 +343,12 @@ mod tests {
         };
         let main = Head {
             weight: 3.0,
-            ..head("main", Task::Binary, &["fracture"])
+            ..Head::new("main", Task::Binary, &["fracture"])
         };
-        let others = head("others", Task::Multilabel, &["a", "b"]);
+        let others = Head::new("others", Task::Multilabel, &["a", "b"]);
         let years = Head {
             quantities: vec![age],
-            ..head("age", Task::Regression, &["years"])
+            ..Head::new("age", Task::Regression, &["years"])
         };
         let heads = Heads::new(&[main, others, years], &[]);
         let samples = samples(&[&[1., 1., 0., 50.], &[0., 0., 1., 70.]]);
@@ -319,10 +370,10 @@ mod tests {
         };
         let heads = Heads::new(
             &[
-                head("part", Task::Multiclass, &["hip", "hand"]),
+                Head::new("part", Task::Multiclass, &["hip", "hand"]),
                 Head {
                     quantities: vec![age],
-                    ..head("age", Task::Regression, &["years"])
+                    ..Head::new("age", Task::Regression, &["years"])
                 },
             ],
             &[],

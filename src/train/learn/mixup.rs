@@ -5,18 +5,16 @@
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-use super::batches::Batch;
-
 /// Blends every image with one drawn from the batch; the share comes from Beta(alpha, alpha), and is at least one half, so that an
-/// image stays itself. `alpha` is above 0 and at most 1.
-pub(super) fn mix(batch: &mut Batch, alpha: f64, random: &mut impl Rng) {
+/// image stays itself. `batch` is images and targets of `size` images, `alpha` is above 0 and at most 1.
+pub(super) fn mix(batch: [&mut [f32]; 2], size: usize, alpha: f64, random: &mut impl Rng) {
     let share = beta(alpha, random);
     let share = share.max(1.0 - share) as f32;
-    let mut others: Vec<usize> = (0..batch.size).collect();
+    let mut others: Vec<usize> = (0..size).collect();
     others.shuffle(random);
-    for values in [&mut batch.images, &mut batch.targets] {
-        let width = values.len() / batch.size.max(1);
-        let before = values.clone();
+    for values in batch {
+        let width = values.len() / size.max(1);
+        let before = values.to_vec();
         for (place, own) in values.chunks_exact_mut(width.max(1)).enumerate() {
             let other = &before[others[place] * width..(others[place] + 1) * width];
             for (value, other) in own.iter_mut().zip(other) {
@@ -65,23 +63,18 @@ mod tests {
 
     #[test]
     fn images_and_targets_are_blended_alike() {
-        let mut batch = Batch {
-            images: vec![0.0, 0.0, 1.0, 1.0, 2.0, 2.0],
-            targets: vec![0.0, 1.0, 2.0],
-            size: 3,
-        };
-        mix(&mut batch, 1.0, &mut random_for(4, 0, 0));
-        for (image, target) in batch.images.chunks(2).zip(&batch.targets) {
+        let (mut images, mut targets) = ([0.0, 0.0, 1.0, 1.0, 2.0, 2.0], [0.0, 1.0, 2.0]);
+        mix([&mut images, &mut targets], 3, 1.0, &mut random_for(4, 0, 0));
+        for (image, target) in images.chunks(2).zip(&targets) {
             assert_eq!(image[0], image[1]);
             assert!((image[0] - target).abs() < 1e-6);
         }
-        assert!((batch.targets.iter().sum::<f32>() - 3.0).abs() < 1e-6);
-        let mut unknown = Batch {
-            images: vec![0.0; 2],
-            targets: vec![f32::NAN, 1.0],
-            size: 2,
-        };
-        (0..9).for_each(|seed| mix(&mut unknown, 1.0, &mut random_for(seed, 0, 0)));
-        assert!(unknown.targets.iter().all(|target| target.is_nan()));
+        assert!((targets.iter().sum::<f32>() - 3.0).abs() < 1e-6);
+        let (mut images, mut targets) = ([0.0; 2], [f32::NAN, 1.0]);
+        for seed in 0..9 {
+            let batch: [&mut [f32]; 2] = [&mut images, &mut targets];
+            mix(batch, 2, 1.0, &mut random_for(seed, 0, 0));
+        }
+        assert!(targets.iter().all(|target| target.is_nan()));
     }
 }

@@ -6,6 +6,7 @@ pub mod batches;
 pub mod checkpoint;
 pub mod curves;
 pub mod engine;
+mod error;
 pub mod fit;
 pub mod heads;
 pub mod log;
@@ -23,7 +24,8 @@ mod trainer;
 
 pub use checkpoint::Checkpoints;
 pub use engine::{Engine, EngineError};
-pub use fit::{FitError, FitOutcome, Training, fit};
+pub use error::FitError;
+pub use fit::{FitOutcome, Training, fit};
 pub use heads::Heads;
 pub use log::Log;
 pub use precision::Precision;

@@ -164,19 +164,8 @@ mod tests {
 
     #[test]
     fn balanced_weights_are_the_inverse_of_the_share() {
-        let classes = Head {
-            name: "part".to_owned(),
-            task: Task::Multiclass,
-            labels: ["hip", "hand"].map(str::to_owned).to_vec(),
-            quantities: Vec::new(),
-            weight: 1.0,
-        };
-        let finding = Head {
-            name: "fracture".to_owned(),
-            task: Task::Binary,
-            labels: vec!["fracture".to_owned()],
-            ..classes.clone()
-        };
+        let classes = Head::new("part", Task::Multiclass, &["hip", "hand"]);
+        let finding = Head::new("fracture", Task::Binary, &["fracture"]);
         let heads = Heads::new(&[classes, finding], &[]);
         // three hips, one hand, one unknown; one fracture in four, one unknown
         let mut labels = vec![vec![1.0, 0.0, 0.0]; 3];

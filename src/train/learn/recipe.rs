@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::data::Augmentation;
 use super::super::network::{Architecture, Graph, GraphError};
+use super::super::unfilled;
 use super::engine::device::Devices;
 use super::heads::{Head, Heads};
 use super::objective::Loss;
@@ -107,6 +108,9 @@ pub enum RecipeError {
     /// The network's sizes make no network.
     #[error("recipe: architecture: {0}")]
     Graph(#[from] GraphError),
+    /// A recipe that nobody has finished.
+    #[error("recipe: {0}")]
+    Unfilled(String),
     /// A file that is no recipe.
     #[error("recipe: {0}")]
     Json(#[from] serde_json::Error),
@@ -119,6 +123,7 @@ impl Recipe {
         struct Named {
             labels: Option<Vec<String>>,
         }
+        unfilled::check(text).map_err(RecipeError::Unfilled)?;
         let mut recipe: Self = serde_json::from_str(text)?;
         let named: Named = serde_json::from_str(text)?;
         if named.labels.is_none() && !recipe.heads.is_empty() {

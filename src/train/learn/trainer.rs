@@ -12,7 +12,7 @@ use super::super::network::Weights;
 use super::batches::Ready;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Standing};
 use super::engine::{AdamW, AdamWSettings, Engine, EngineError, Replicas, RunningMean};
-use super::fit::FitError;
+use super::error::FitError;
 use super::progress::{EpochReport, Progress, StepReport};
 use super::recipe::{Recipe, RecipeError};
 use super::regime::{Depths, Phase};

@@ -22,6 +22,16 @@ pub struct Wanted {
     pub training: usize,
 }
 
+/// A few images of a run.
+pub struct Visited<'a> {
+    /// The images.
+    pub samples: &'a Samples,
+    /// The part that each is in.
+    pub parts: &'a [Part],
+    /// What the table says of each.
+    pub rows: &'a [&'a LabelledRow],
+}
+
 /// The images of a run.
 pub struct RunImages {
     csv: PathBuf,
@@ -94,7 +104,7 @@ impl RunImages {
         !self.held_out.is_empty()
     }
 
-    /// Visits the `wanted` images in the order of the table: `each` gets a few, with the part of each. `step` is called for each row that
+    /// Visits the `wanted` images in the order of the table: `each` gets a few. `step` is called for each row that
     /// is read; [`RunImages::len`] says how many rows that is.
     ///
     /// What a cross-validation left out of a run counts as training here: it is not held out, and the patients are others.
@@ -106,7 +116,7 @@ impl RunImages {
         wanted: Wanted,
         contract: &Preprocessing,
         step: impl Fn() + Sync,
-        mut each: impl FnMut(&Samples, &[Part]) -> Result<(), String>,
+        mut each: impl FnMut(Visited<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         let (places, rows): (Vec<usize>, Vec<LabelledRow>) = self.chosen(wanted).into_iter().unzip();
         let mut places = places.into_iter();
@@ -128,7 +138,15 @@ impl RunImages {
                 return Ok(());
             }
             let parts: Vec<Part> = own.iter().map(|image| all[*image]).collect();
-            each(&labelled.samples.select(&own), &parts).map_err(Stopped::Said)
+            let of_line = |line: &u64| self.rows.binary_search_by_key(line, |row| row.line).ok();
+            let rows = own.iter().filter_map(|image| of_line(&labelled.lines[*image]));
+            let rows: Vec<&LabelledRow> = rows.map(|row| &self.rows[row]).collect();
+            each(Visited {
+                samples: &labelled.samples.select(&own),
+                parts: &parts,
+                rows: &rows,
+            })
+            .map_err(Stopped::Said)
         });
         visited.map_err(|stopped| match stopped {
             Stopped::Images(error) => error.to_string(),

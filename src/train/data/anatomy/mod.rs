@@ -88,6 +88,12 @@ impl Names {
         self.mapped(said).find_map(|mapped| mapped.name)
     }
 
+    /// Terms of attributes that stand for `name`, upper case without spaces, and codes that do, both in their order.
+    #[must_use]
+    pub fn terms_and_codes(&self, name: &str) -> (Vec<&str>, Vec<&str>) {
+        (self.0.terms_of(name), self.0.codes_of(name))
+    }
+
     /// What a single word or term stands for, as in a column of a CSV.
     #[must_use]
     pub fn named(&self, text: &str) -> Option<&'static str> {

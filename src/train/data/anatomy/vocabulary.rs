@@ -53,6 +53,20 @@ impl Vocabulary {
         self.codes.get(code).copied()
     }
 
+    pub(super) fn terms_of(&self, name: &str) -> Vec<&str> {
+        let own = self.terms.iter().filter(|(_, own)| **own == name);
+        let mut terms: Vec<&str> = own.map(|(term, _)| term.as_str()).collect();
+        terms.sort_unstable();
+        terms
+    }
+
+    pub(super) fn codes_of(&self, name: &str) -> Vec<&str> {
+        let own = self.codes.iter().filter(|(_, own)| **own == name);
+        let mut codes: Vec<&str> = own.map(|(code, _)| *code).collect();
+        codes.sort_unstable();
+        codes
+    }
+
     /// A value of an attribute: a term as a whole, or words.
     pub(super) fn term(&self, value: &str) -> Option<&'static str> {
         let term = self.terms.get(&key(value)).copied();

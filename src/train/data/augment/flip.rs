@@ -59,25 +59,36 @@ impl Flip {
         }
     }
 
-    /// In words, whose images are mirrored.
+    /// In words, what is done.
     pub(super) fn words(&self) -> String {
-        let Self::ByPart(PartFlips { body_part, other }) = self else {
-            return "left and right exchanged in half of the images".to_owned();
+        match self {
+            Self::Every(_) => "left and right exchanged in half of the images".to_owned(),
+            Self::ByPart(_) => format!(
+                "left and right exchanged in half of the images of {}, by the table's column body_part; never where that is empty",
+                self.whose()
+            ),
+        }
+    }
+
+    /// In words, whose images may be mirrored.
+    #[must_use]
+    pub fn whose(&self) -> String {
+        let PartFlips { body_part, other } = match self {
+            Self::Every(true) => return "every image".to_owned(),
+            Self::Every(false) => return "no image".to_owned(),
+            Self::ByPart(parts) => parts,
         };
         let named = |wanted: bool| -> Vec<&str> {
             let own = body_part.iter().filter(|(_, may)| **may == wanted);
             own.map(|(part, _)| part.as_str()).collect()
         };
         let (yes, no) = (named(true), named(false));
-        let whose = match (*other, yes.is_empty(), no.is_empty()) {
+        match (*other, yes.is_empty(), no.is_empty()) {
             (true, _, true) => "any known body part".to_owned(),
             (true, _, false) => format!("any known body part but {}", no.join(", ")),
             (false, true, _) => "no body part".to_owned(),
             (false, false, _) => yes.join(", "),
-        };
-        format!(
-            "left and right exchanged in half of the images of {whose}, by the table's column body_part; never where that is empty"
-        )
+        }
     }
 }
 

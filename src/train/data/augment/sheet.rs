@@ -8,6 +8,7 @@ use super::{Augmentation, random_for};
 use crate::image::Plane;
 use crate::image::heatmap::Picture;
 use crate::image::lettering::{CELL, write};
+use crate::image::thumbnail::thumbnail;
 
 /// Longest side of an image on the sheet, about.
 const SIDE: usize = 256;
@@ -34,11 +35,11 @@ pub fn sheet(recipe: &Augmentation, images: &[Shown<'_>], seed: u64, draws: usiz
         .par_iter()
         .flat_map_iter(|Shown { place, plane, part }| {
             let words = ["as it is", part.unwrap_or_default(), "", ""];
-            let original = ((*plane).clone(), words.map(str::to_owned));
+            let original = (thumbnail(plane, SIDE), words.map(str::to_owned));
             std::iter::once(original).chain((0..draws).map(move |epoch| {
                 let random = || random_for(seed, epoch, *place);
                 (
-                    recipe.apply(plane, *part, &mut random()),
+                    thumbnail(&recipe.apply(plane, *part, &mut random()), SIDE),
                     recipe.draw(*part, &mut random()).words(),
                 )
             }))
@@ -50,10 +51,9 @@ pub fn sheet(recipe: &Augmentation, images: &[Shown<'_>], seed: u64, draws: usiz
         .map(String::len)
         .max()
         .unwrap_or(0);
-    let size = cells
-        .iter()
-        .map(|(plane, _)| shown(plane))
-        .fold([0, 0], |most, size| [most[0].max(size[0]), most[1].max(size[1])]);
+    let size = cells.iter().fold([0, 0], |most, (plane, _)| {
+        [most[0].max(plane.rows), most[1].max(plane.columns)]
+    });
     let cell = [
         size[0] + LINES * CELL[1] + GAP,
         size[1].max(longest * CELL[0]) + GAP,
@@ -82,38 +82,12 @@ pub fn sheet(recipe: &Augmentation, images: &[Shown<'_>], seed: u64, draws: usiz
     picture
 }
 
-/// By how much an image is reduced for the sheet, and then magnified: one of the two is 1.
-fn factors(plane: &Plane) -> [usize; 2] {
-    let longest = plane.rows.max(plane.columns).max(1);
-    [longest.div_ceil(SIDE), (SIDE / longest).max(1)]
-}
-
-/// Rows and columns of an image on the sheet.
-fn shown(plane: &Plane) -> [usize; 2] {
-    let [reduced, magnified] = factors(plane);
-    [
-        plane.rows / reduced * magnified,
-        plane.columns / reduced * magnified,
-    ]
-}
-
 fn draw(picture: &mut Picture, plane: &Plane, [top, left]: [usize; 2]) {
-    let ([rows, columns], [reduced, magnified]) = (shown(plane), factors(plane));
-    for row in 0..rows {
-        for column in 0..columns {
-            // the mean of the pixels that become one
-            let (first, begin) = (row / magnified * reduced, column / magnified * reduced);
-            let mut sum = 0_u64;
-            for down in first..first + reduced {
-                let start = down * plane.columns + begin;
-                sum += plane.values[start..start + reduced]
-                    .iter()
-                    .map(|value| u64::from(*value))
-                    .sum::<u64>();
-            }
-            let grey = (sum / (reduced * reduced) as u64 / 257) as u8;
-            let pixel = ((top + row) * picture.columns + left + column) * 3;
-            picture.values[pixel..pixel + 3].fill(grey);
+    for (row, line) in plane.values.chunks_exact(plane.columns.max(1)).enumerate() {
+        let start = ((top + row) * picture.columns + left) * 3;
+        for (column, value) in line.iter().enumerate() {
+            let grey = (value / 257) as u8;
+            picture.values[start + column * 3..start + column * 3 + 3].fill(grey);
         }
     }
 }
@@ -151,11 +125,5 @@ mod tests {
                 (seen.values[row * 30 + column] / 257) as u8
             );
         }
-        let large = Plane {
-            rows: 600,
-            columns: 300,
-            values: vec![257 * 9; 180_000],
-        };
-        assert_eq!(shown(&large), [200, 100]);
     }
 }

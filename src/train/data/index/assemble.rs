@@ -31,6 +31,8 @@ struct Light {
     patient: u32,
     /// As it was given; once groups are known, that of its patient or group where none was given for it.
     split: Option<Part>,
+    /// Whether something may be written in its pixels.
+    inscribed: bool,
     instance: u64,
 }
 
@@ -102,6 +104,7 @@ impl<'a> Assembly<'a> {
                 place: place as u32,
                 patient: *patients.entry(patient).or_insert(count),
                 split: stated.and_then(|stated| stated.split),
+                inscribed: facts.burned_in.is_suspected(),
                 instance,
             });
             // exact copies need no comparison: they look like what they are copies of
@@ -173,6 +176,11 @@ impl<'a> Assembly<'a> {
     /// Where an image is.
     pub(super) fn place(&self, image: usize) -> &'a str {
         &self.run.places[self.light[image].place as usize]
+    }
+
+    /// Where an image is that people may be shown; nothing where something may be written in its pixels.
+    pub(super) fn shown_place(&self, image: usize) -> Option<&'a str> {
+        (!self.light[image].inscribed).then(|| self.place(image))
     }
 
     /// The part of the split in which an image is.
@@ -257,6 +265,7 @@ impl<'a> Assembly<'a> {
         let place = self.place(image);
         let (facts, digest) = self.facts(place)?.ok_or(IndexError::Changed)?;
         let stated = self.stated(place, &facts)?;
+        let site = site(&facts, stated.as_ref()).map(str::to_owned);
         let mut row = self.described(&facts, stated, tally, self.light[image].patient);
         row.digest = digest;
         row.split = self.light[image].split;
@@ -270,12 +279,8 @@ impl<'a> Assembly<'a> {
             self.group(image)?
         };
         tally.row(&row, self.light[image].patient);
-        let names = [
-            facts
-                .institution
-                .map(|name| (self.code("site", 'S', &name), name)),
-            facts.scanner.map(|name| (self.code("scanner", 'M', &name), name)),
-        ];
+        let named = |code: &str, name: Option<String>| Some((code.to_owned(), name?));
+        let names = [named(&row.site, site), named(&row.scanner, facts.scanner)];
         Ok((row, names))
     }
 
@@ -311,6 +316,7 @@ impl<'a> Assembly<'a> {
         let pseudonym = self
             .patient(facts, stated.as_ref())
             .unwrap_or_else(|| facts.image.clone());
+        let site = site(facts, stated.as_ref()).map_or(String::new(), |name| self.code("site", 'S', name));
         let labelled = stated.is_some();
         let stated = stated.unwrap_or_else(|| Stated {
             labels: vec![String::new(); self.said.columns().len()],
@@ -344,7 +350,6 @@ impl<'a> Assembly<'a> {
             attribute: facts.laterality.as_deref(),
             descriptions: words,
         };
-        let site = stated.site.as_ref().or(facts.institution.as_ref());
         Row {
             patient: pseudonym,
             study: facts.study.clone().unwrap_or_default(),
@@ -356,13 +361,14 @@ impl<'a> Assembly<'a> {
             sex: stated
                 .sex
                 .map_or_else(|| facts.sex.clone().unwrap_or_default(), str::to_owned),
-            site: site.map_or(String::new(), |name| self.code("site", 'S', name)),
+            site,
             scanner: facts
                 .scanner
                 .as_ref()
                 .map_or(String::new(), |name| self.code("scanner", 'M', name)),
             spacing: stated.spacing.or(facts.spacing),
             size: facts.size,
+            polarity: facts.polarity.clone().unwrap_or_default(),
             burned_in: facts.burned_in,
             labelled,
             labels: stated.labels,
@@ -406,6 +412,12 @@ impl<'a> Assembly<'a> {
             _ => None,
         }))
     }
+}
+
+/// Where an image was made: what is said of it counts more than its header.
+fn site<'a>(facts: &'a Facts, stated: Option<&'a Stated>) -> Option<&'a str> {
+    let stated = stated.and_then(|stated| stated.site.as_deref());
+    stated.or(facts.institution.as_deref())
 }
 
 /// The same in every run: the hasher has no seed.

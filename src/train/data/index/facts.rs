@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::deidentify::{Key, Suspicion, Verdict, judge};
 use crate::dicom::{Attributes, Instance, text};
+use crate::image::StoredImage;
 use crate::image::fingerprint::Fingerprint;
+use crate::image::inscription::is_inscribed;
 
 /// Where it is said in words what an image shows, the most specific first.
 const DESCRIPTIONS: [Tag; 6] = [
@@ -53,6 +55,39 @@ impl BurnedIn {
             Self::Stated => "stated",
         }
     }
+
+    /// Reads a cell of a table; nothing for an empty one. A word that is none of these counts as a statement that there is text: whoever
+    /// wrote it meant something.
+    pub(super) fn read(cell: &str) -> Option<Self> {
+        let known = [Self::Unknown, Self::No, Self::Likely, Self::Seen, Self::Stated];
+        let named = known.into_iter().find(|one| one.name() == cell);
+        (!cell.is_empty()).then(|| named.unwrap_or(Self::Stated))
+    }
+
+    /// What a header says.
+    pub(super) fn of_header(instance: &Instance) -> Self {
+        match judge(&instance.header, &instance.class) {
+            Verdict::Clean => Self::No,
+            Verdict::Unknown => Self::Unknown,
+            Verdict::Suspected(Suspicion::Stated) => Self::Stated,
+            Verdict::Suspected(_) => Self::Likely,
+        }
+    }
+
+    /// After a look at the pixels.
+    pub(super) fn looked_at(self, image: &StoredImage) -> Self {
+        if self != Self::Stated && is_inscribed(image) {
+            Self::Seen
+        } else {
+            self
+        }
+    }
+
+    /// Whether names of patients may stand in the pixels, so that people are not shown them.
+    #[must_use]
+    pub fn is_suspected(self) -> bool {
+        matches!(self, Self::Likely | Self::Seen | Self::Stated)
+    }
 }
 
 /// What one image says of itself.
@@ -93,6 +128,8 @@ pub struct Facts {
     pub spacing: Option<[f64; 2]>,
     /// Rows and columns.
     pub size: [usize; 2],
+    /// Photometric Interpretation (0028,0004), where it says whether low values are light or dark.
+    pub polarity: Option<String>,
     /// Whether there is text in the pixels.
     pub burned_in: BurnedIn,
     /// By which copies of the picture are found; none where there is too little in it.
@@ -140,12 +177,9 @@ impl Facts {
             institution: said.institution,
             scanner: (!scanner.is_empty()).then(|| scanner.join(" / ")),
             spacing: SPACINGS.into_iter().find_map(spacing),
-            burned_in: match judge(header, &instance.class) {
-                Verdict::Clean => BurnedIn::No,
-                Verdict::Unknown => BurnedIn::Unknown,
-                Verdict::Suspected(Suspicion::Stated) => BurnedIn::Stated,
-                Verdict::Suspected(_) => BurnedIn::Likely,
-            },
+            polarity: own(tags::PHOTOMETRIC_INTERPRETATION)
+                .filter(|own| ["MONOCHROME1", "MONOCHROME2"].contains(&own.as_str())),
+            burned_in: BurnedIn::of_header(instance),
             ..Self::default()
         }
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::facts::BurnedIn;
 use crate::train::data::Column;
 use crate::train::data::cache::{CacheError, Digest, digest as digest_of, hex, unhex};
 use crate::train::data::delimited::delimited;
@@ -31,6 +32,8 @@ pub struct LabelledRow {
     pub split: Option<Part>,
     /// What the image shows, where the table has the column `body_part` and says so.
     pub body_part: Option<Arc<str>>,
+    /// Whether there is text in the pixels, where the table has the column `burned_in` and says so.
+    pub burned_in: Option<BurnedIn>,
     /// Those of the columns that were asked for, NaN where unknown.
     pub labels: Vec<f32>,
     /// Cells of further columns that were asked for, empty where the table has no such column.
@@ -132,7 +135,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
     };
     let optional = |name: &str| header.iter().position(|present| present.trim() == name);
     let (digest, group, split) = (optional("digest"), optional("group"), optional("split"));
-    let body_part = optional("body_part");
+    let (body_part, burned_in) = (optional("body_part"), optional("burned_in"));
     // one copy of each word, not one for each image
     let mut parts: HashMap<String, Arc<str>> = HashMap::new();
     // the table of an index names images, and a file beside it says where they are
@@ -194,6 +197,7 @@ pub fn rows(csv: &Path, labels: &[Column], covariates: &[&str]) -> Result<Vec<La
                         .clone(),
                 ),
             },
+            burned_in: BurnedIn::read(burned_in.map(cell).unwrap_or_default()),
             labels: label_columns
                 .iter()
                 .zip(labels)

@@ -8,12 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{BurnedIn, Facts};
+use super::facts::Facts;
 use crate::deidentify::Key;
 use crate::dicom::{Attributes, Instance, InstanceError};
 use crate::image::decode::{decode, decode_picture};
 use crate::image::fingerprint::Fingerprint;
-use crate::image::inscription::is_inscribed;
 use crate::image::preprocess::Preprocessing;
 use crate::image::{Plane, StoredImage};
 use crate::train::data::cache::{Digest, digest, hex};
@@ -119,9 +118,7 @@ impl Reader<'_> {
     ) -> Result<(Facts, Option<Plane>), Outcome> {
         let constant = |error: &dyn std::fmt::Display| left_out("constant", &error.to_string());
         facts.size = [image.rows, image.columns];
-        if facts.burned_in != BurnedIn::Stated && is_inscribed(image) {
-            facts.burned_in = BurnedIn::Seen;
-        }
+        facts.burned_in = facts.burned_in.looked_at(image);
         facts.fingerprints = Fingerprint::all_of(image).map_err(|error| constant(&error))?;
         let Some(contract) = self.contract else {
             return Ok((facts, None));

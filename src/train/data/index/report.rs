@@ -120,7 +120,9 @@ impl Report<'_> {
     }
 
     fn parts(&self, html: &mut String, run: &Run<'_>) {
-        html.push_str("<h2>Body parts</h2>\n");
+        html.push_str(
+            "<h2>Body parts</h2>\n<p>Images in which something is written, as the header says or as it was seen, are not shown.</p>\n",
+        );
         let counts = self.summary.columns.get(BODY_PART);
         for (part, shown) in self.choice.parts() {
             let count = counts
@@ -220,7 +222,7 @@ impl Report<'_> {
             let same = format!("{} {:.2}", pair.sameness.name(), pair.likeness);
             for (letter, image) in ["a", "b"].into_iter().zip([pair.first, pair.second]) {
                 let caption = [format!("{} {letter}", number + 1), same.clone()];
-                let place = images.place(image).to_owned();
+                let place = images.shown_place(image).map(str::to_owned);
                 shown.push(Shown { place, caption });
             }
         }

@@ -4,7 +4,7 @@ use super::facts::BurnedIn;
 use crate::train::data::labels::Part;
 
 /// The columns before the labels.
-pub const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 22] = [
     "image",
     "patient",
     "study",
@@ -22,6 +22,7 @@ pub const COLUMNS: [&str; 21] = [
     "column_spacing",
     "rows",
     "columns",
+    "polarity",
     "burned_in",
     "duplicate_of",
     "digest",
@@ -63,6 +64,8 @@ pub struct Row {
     pub spacing: Option<[f64; 2]>,
     /// Rows and columns.
     pub size: [usize; 2],
+    /// MONOCHROME1 (low values are light), MONOCHROME2, or nothing.
+    pub polarity: String,
     /// Whether there is text in the pixels.
     pub burned_in: BurnedIn,
     /// An earlier image with the same bytes, the same UID, or the same picture.
@@ -99,6 +102,7 @@ impl Row {
             millimetres(1).unwrap_or_default(),
             self.size[0].to_string(),
             self.size[1].to_string(),
+            self.polarity.clone(),
             text(self.burned_in.name()),
             self.duplicate_of.clone(),
             self.digest.clone(),

@@ -18,7 +18,7 @@ const KEYS: [(By, &[&str]); 5] = [
     (By::Patient, &["patient_id", "patient"]),
 ];
 /// The columns of the index that are made of the image alone.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 12] = [
     "study",
     "group",
     "modality",
@@ -27,6 +27,7 @@ const RESERVED: [&str; 11] = [
     "column_spacing",
     "rows",
     "columns",
+    "polarity",
     "burned_in",
     "duplicate_of",
     "digest",

@@ -70,8 +70,8 @@ pub fn add_statistics(
     let mut served = Served::load(runtime, model, &draft.manifest)?;
     let heads = first.recipe.heads();
     let mut gathered = Gathered::default();
-    images.visit(WANTED, &first.contract, step, |samples, parts| {
-        gathered.add(&mut served, &heads, samples, parts)
+    images.visit(WANTED, &first.contract, step, |few| {
+        gathered.add(&mut served, &heads, few.samples, few.parts)
     })?;
     let statistics = gathered.statistics()?;
     let text = serde_json::to_vec(&statistics).map_err(|error| error.to_string())?;

@@ -156,15 +156,8 @@ fn classes_that_exclude_each_other_have_a_mean_each_if_they_are_large_enough() {
 
 #[test]
 fn classes_are_those_of_one_question_alone() {
-    let head = |name: &str, task: Task, labels: &[&str]| Head {
-        name: name.to_owned(),
-        task,
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-        quantities: Vec::new(),
-        weight: 1.0,
-    };
-    let part = head("part", Task::Multiclass, &["hip", "hand"]);
-    let fracture = head("fracture", Task::Binary, &["fracture"]);
+    let part = Head::new("part", Task::Multiclass, &["hip", "hand"]);
+    let fracture = Head::new("fracture", Task::Binary, &["fracture"]);
     let alone = |head: &Head| Heads::new(std::slice::from_ref(head), &[]);
     assert_eq!(class_of(&alone(&part), &[0.0, 1.0]), Some(1));
     assert_eq!(class_of(&alone(&part), &[f32::NAN; 2]), None);

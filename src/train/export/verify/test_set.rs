@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::self_test::{blind, caught};
 use super::{Gate, Unmet};
 use crate::model::Package;
-use crate::runtime::Runtime;
+use crate::runtime::{Prediction, Runtime};
 use crate::train::assess::agreement::{Bounds, Pairs};
 use crate::train::export::answering::Answering;
 use crate::train::export::comparison::{Comparison, Judged, judge, some};
@@ -103,7 +103,7 @@ fn blinded(
     let (places, images): (Vec<usize>, Vec<_>) = comparison.kept.iter().cloned().unzip();
     let answers = Served::load(runtime, &blind.model, &blind.manifest)?.answer(&images)?;
     let mut pairs = some(&comparison.pairs, &places);
-    pairs.exported = answers.into_iter().map(|answer| answer.values).collect();
+    pairs.exported = answers.iter().map(Prediction::values).collect();
     noticed(&judge(&pairs, &package.manifest.heads, bounds)?)
 }
 

@@ -1,12 +1,12 @@
 //! Why a training stopped without a result.
 
-use super::super::super::data::SamplesError;
-use super::super::super::data::cache::CacheError;
-use super::super::super::network::{GraphError, WeightsError};
-use super::super::checkpoint::CheckpointError;
-use super::super::engine::EngineError;
-use super::super::recipe::RecipeError;
-use super::super::start::StartError;
+use super::super::data::SamplesError;
+use super::super::data::cache::CacheError;
+use super::super::network::{GraphError, WeightsError};
+use super::checkpoint::CheckpointError;
+use super::engine::EngineError;
+use super::recipe::RecipeError;
+use super::start::StartError;
 
 /// Why a training stopped without a result.
 #[derive(Debug, thiserror::Error)]
