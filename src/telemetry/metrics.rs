@@ -230,12 +230,10 @@ impl Metrics {
         }
     }
 
-    /// A package was tried; `failed` is the stage at which it did not prove itself.
-    pub fn model_loaded(&self, model: &str, failed: Option<&str>) {
-        let outcome = if failed.is_some() { "failed" } else { "ready" };
-        self.loads
-            .with_label_values(&[model, outcome, failed.unwrap_or_default()])
-            .inc();
+    /// A package was tried: it is `ready`, or it did not prove itself at a stage; then it `failed`, or it is `postponed`, because the
+    /// reason may pass.
+    pub fn model_loaded(&self, model: &str, outcome: &str, stage: &str) {
+        self.loads.with_label_values(&[model, outcome, stage]).inc();
     }
 
     /// Everything in Prometheus' text format.

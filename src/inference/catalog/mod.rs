@@ -70,7 +70,11 @@ impl Contents {
         };
         if let Some(package) = unserved().find(|package| package.state == State::Failed) {
             let reason = package.reason.as_deref().unwrap_or_default();
-            return Some(format!("{} is not served: {reason}", package.place()));
+            let again = match package.again_after {
+                Some(_) => "; that may pass, and it is tried again",
+                None => "",
+            };
+            return Some(format!("{} is not served: {reason}{again}", package.place()));
         }
         let comes =
             |name: &str| unserved().any(|package| package.name == name && package.state != State::Idle);

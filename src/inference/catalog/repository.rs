@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::fingerprint::look;
 use super::shelf::{Candidate, Shelf};
@@ -227,7 +227,11 @@ impl Repository {
             self.show(inside);
             let known = inside.shelf.serving_of(&candidate);
             let result = self.prove(&candidate, known);
-            inside.shelf.tried(&candidate, result, SystemTime::now());
+            let failed = result.as_ref().err().cloned();
+            let again = inside.shelf.tried(&candidate, result, SystemTime::now());
+            if let Some(unproven) = failed {
+                self.rejected(&candidate, &unproven, again);
+            }
         }
         self.show(inside);
     }
@@ -244,10 +248,7 @@ impl Repository {
             ..
         } = candidate;
         let started = Instant::now();
-        let opened = Package::open_under(folder, &self.settings.policy).map_err(|error| Unproven {
-            stage: error.stage(),
-            reason: error.to_string(),
-        });
+        let opened = Package::open_under(folder, &self.settings.policy).map_err(Unproven::from);
         let served = opened.and_then(|package| match known {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
@@ -257,26 +258,33 @@ impl Repository {
             .unwrap_or_else(|_| Err(broken()))
             .map(Arc::new),
         });
-        match &served {
-            Ok(served) => {
-                self.metrics.model_loaded(model, None);
-                tracing::info!(
-                    model,
-                    version,
-                    digest = served.digest,
-                    device = served.device(),
-                    bits = served.bits,
-                    difference = served.difference,
-                    proven_in_ms = served.proven_in.as_millis() as u64,
-                    "model.ready"
-                );
-            }
-            Err(Unproven { stage, reason }) => {
-                self.metrics.model_loaded(model, Some(stage.name()));
-                tracing::error!(model, version, %stage, reason, "model.rejected");
-            }
+        if let Ok(served) = &served {
+            self.metrics.model_loaded(model, "ready", "");
+            tracing::info!(
+                model,
+                version,
+                digest = served.digest,
+                device = served.device(),
+                bits = served.bits,
+                difference = served.difference,
+                proven_in_ms = served.proven_in.as_millis() as u64,
+                "model.ready"
+            );
         }
         served
+    }
+
+    /// Says why a package did not prove itself, and after how long it is tried again, if it is.
+    fn rejected(&self, candidate: &Candidate, unproven: &Unproven, again: Option<Duration>) {
+        let Candidate { model, version, .. } = candidate;
+        let Unproven { stage, reason, .. } = unproven;
+        if let Some(rest) = again {
+            self.metrics.model_loaded(model, "postponed", stage.name());
+            tracing::warn!(model, version, %stage, reason, again_in_s = rest.as_secs(), "model.postponed");
+        } else {
+            self.metrics.model_loaded(model, "failed", stage.name());
+            tracing::error!(model, version, %stage, reason, "model.rejected");
+        }
     }
 
     /// Which model scores stored studies, said where it is another than before.
@@ -357,6 +365,7 @@ fn broken() -> Unproven {
     Unproven {
         stage: Stage::Goldens,
         reason: "the proof itself failed; the server's log has the cause".to_owned(),
+        may_pass: false,
     }
 }
 
@@ -388,5 +397,7 @@ fn serve(
     ServedModel::new(package, proven, settings.queue, started.elapsed(), metrics).map_err(|reason| Unproven {
         stage: Stage::Swap,
         reason,
+        // the system has no thread to give just now
+        may_pass: true,
     })
 }
