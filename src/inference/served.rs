@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batcher::{Answer, Batcher};
+use super::batcher::{Answer, Batcher, Silent};
 use super::request::Call;
 use super::statistics::{Counters, Statistics};
 use super::workers::{Turn, broken};
@@ -63,23 +63,24 @@ impl ServedModel {
         proven_in: Duration,
         metrics: &Metrics,
     ) -> Result<Self, String> {
-        let Proven { engines, difference } = proven;
+        let (engines, difference) = (&proven.engines, proven.difference);
         let mut devices: Vec<Device> = engines.iter().map(Engine::device).collect();
         devices.dedup();
         let first = engines.first();
         let bits = engines.iter().map(Engine::bits).max().unwrap_or(32);
         let batch_sizes = first.map(Engine::batch_sizes).unwrap_or_default();
+        let line: Arc<str> = package.manifest.name.as_str().into();
         let counters = Arc::default();
         let engines = if first.is_some_and(Engine::runs_batches) {
             Engines::Device(
-                Batcher::start(engines, queue, &counters, metrics)
+                Batcher::start(&line, proven, queue, &counters, metrics)
                     .map_err(|error| format!("its threads cannot be started: {error}"))?,
             )
         } else {
-            Engines::Cores(engines.into_iter().map(Mutex::new).collect())
+            Engines::Cores(proven.engines.into_iter().map(Mutex::new).collect())
         };
         Ok(Self {
-            line: package.manifest.name.as_str().into(),
+            line,
             manifest: package.manifest,
             digest: package.digest,
             distribution: package.distribution,
@@ -104,6 +105,12 @@ impl ServedModel {
             provider: self.provider().to_owned(),
             notice: self.manifest.notice.clone(),
         }
+    }
+
+    /// `<name>/<version>`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.manifest.name, self.manifest.version)
     }
 
     /// What runs it, in one word: `cpu`, or `cuda:0,cuda:1`.
@@ -160,6 +167,20 @@ impl ServedModel {
         let mut predictions = engine.run_until(&[tensor], &turn.stop)?;
         self.counters.executed(1, begun.elapsed());
         predictions.pop().ok_or_else(broken)
+    }
+
+    /// Whether none of its devices answers: each fails even on an image that the model was proven with.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent().is_some()
+    }
+
+    /// That none of its devices answers, if so.
+    pub(super) fn silent(&self) -> Option<Silent> {
+        match &self.engines {
+            Engines::Cores(_) => None,
+            Engines::Device(batcher) => batcher.silent(),
+        }
     }
 
     /// How many images wait for a thread of the device.

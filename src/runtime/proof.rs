@@ -26,6 +26,8 @@ pub struct Proven {
     pub engines: Vec<Engine>,
     /// The largest difference of any golden case on any of them.
     pub difference: f32,
+    /// The input of a golden case, which all of them ran.
+    pub probe: Tensor,
 }
 
 /// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
@@ -103,7 +105,12 @@ fn prove_network(
             engines.push(engine);
         }
     }
-    Ok(Proven { engines, difference })
+    let probe = inputs.into_iter().next().unwrap_or_default();
+    Ok(Proven {
+        engines,
+        difference,
+        probe,
+    })
 }
 
 /// The same on several devices, one after the other; the first that is off is named.
@@ -115,16 +122,19 @@ pub fn prove_on(
     runtimes: &[Runtime],
     count: impl Fn(&Runtime) -> usize,
 ) -> Result<Proven, Unproven> {
-    let mut all = Proven {
-        engines: Vec::new(),
-        difference: 0.0,
-    };
+    let mut all: Option<Proven> = None;
     for runtime in runtimes {
-        let Proven { engines, difference } = prove(package, runtime, count(runtime))?;
-        all.engines.extend(engines);
-        all.difference = all.difference.max(difference);
+        let proven = prove(package, runtime, count(runtime))?;
+        all = Some(match all {
+            None => proven,
+            Some(mut all) => {
+                all.engines.extend(proven.engines);
+                all.difference = all.difference.max(proven.difference);
+                all
+            }
+        });
     }
-    Ok(all)
+    all.ok_or_else(|| Off::from("there is no device to prove it on".to_owned()).at(Stage::Goldens))
 }
 
 /// Runs the golden cases two at a time on an engine that is thrown away afterwards: whether images beside each other change each
