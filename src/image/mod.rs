@@ -4,6 +4,7 @@
 //! network takes. Only [`preprocess`] turns one into the next, for training and for serving alike.
 
 pub mod border;
+mod cancel;
 mod codec;
 pub mod codes;
 mod colour;
@@ -27,6 +28,7 @@ pub mod reduce;
 pub mod rendering;
 pub mod stored;
 
+pub use cancel::{Cancel, Cancelled};
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};
 pub use quality::Quality;

@@ -52,7 +52,7 @@ pub(super) fn broken_engine(device: Device, package: &Package) -> Engine {
     })
 }
 
-/// An engine whose network fails where anything in the image is 1 or more.
+/// An engine whose network fails where anything in the image is 2 or more.
 pub(super) fn picky_engine(device: Device, package: &Package) -> Engine {
     let input = &package.manifest.preprocessing.tensor;
     changed_engine(device, package, |graph| {
@@ -68,7 +68,7 @@ pub(super) fn picky_engine(device: Device, package: &Package) -> Engine {
         index.attribute.push(whole("to", DataType::Int64 as i64));
         let mut nothing = operator("Cast", &["found"], "nothing");
         nothing.attribute.push(whole("to", DataType::Float as i64));
-        graph.initializer.push(integers("only", &[1], &[0]));
+        graph.initializer.push(integers("only", &[2], &[0, 0]));
         graph.node.extend([
             peak,
             index,

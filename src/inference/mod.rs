@@ -242,7 +242,7 @@ impl Inference {
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics)?;
+                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics, &turn.stop)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));

@@ -13,6 +13,7 @@ mod bad_input;
 mod bench;
 mod broken_models;
 mod broken_repositories;
+mod deadlines;
 mod decode;
 mod deidentify;
 mod deliveries;
