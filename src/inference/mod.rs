@@ -27,7 +27,7 @@ pub use served::ServedModel;
 pub use statistics::{Batches, Spent, Statistics};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{Finding, InstanceResult, Timings};
+use crate::finding::{Finding, InstanceResult, Reading, Timings};
 use crate::image::Tensor;
 use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
@@ -206,7 +206,19 @@ impl Inference {
             }
         };
         self.metrics.scored(&result, &observed);
+        self.measured(&model, &result, &observed);
         (result, fault)
+    }
+
+    /// Counts the values of regressions.
+    fn measured(&self, model: &ServedModel, result: &InstanceResult, observed: &Observed) {
+        for (finding, label) in result.findings.iter().zip(model.manifest.labels()) {
+            if let (Reading::Quantity { value, .. }, Some(quantity)) = (&finding.reading, &label.quantity) {
+                let name = &model.manifest.name;
+                self.metrics
+                    .measured(name, &finding.label, &observed.site, *value, quantity.range);
+            }
+        }
     }
 
     /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.

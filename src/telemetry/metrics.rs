@@ -12,6 +12,7 @@ use prometheus::{
 use super::devices::Devices;
 use super::dicom::Dicom;
 use super::process::Process;
+use super::quantities::Quantities;
 use super::work::Work;
 use super::{Site, Sites};
 use crate::finding::InstanceResult;
@@ -40,6 +41,7 @@ pub struct Metrics {
     pub(super) work: Work,
     pub(super) devices: Devices,
     pub(super) dicom: Dicom,
+    pub(super) quantities: Quantities,
     sites: Arc<Sites>,
 }
 
@@ -68,6 +70,7 @@ impl Metrics {
             work: Work::new(&registry)?,
             devices: Devices::new(&registry)?,
             dicom: Dicom::new(&registry)?,
+            quantities: Quantities::new(&registry)?,
             registry,
             requests: counter(
                 "osteon_http_requests_total",

@@ -156,6 +156,18 @@ async fn a_measured_value_is_explained_as_well() {
         (0.0..1.5).contains(&value),
         "hiding the square leads below the range: {score}"
     );
+    let metrics = server.client.get(format!("{}/metrics", server.url)).send();
+    let metrics = metrics.await.unwrap().text().await.unwrap();
+    let of_buckets = r#"osteon_quantity_bucket{finding="bright",model="tiny",site="other",le="#;
+    assert_eq!(
+        metrics.matches(of_buckets).count(),
+        21,
+        "twentieths, and all of it"
+    );
+    for (bucket, count) in [("0.25", u8::from(value <= 0.25)), ("1.5", 1), ("5", 1)] {
+        let line = format!("{of_buckets}\"{bucket}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
     let answer = sent(&server, "tiny", bright_square()).await;
     assert_eq!(
         (answer.status, answer.explanation.as_str()),
