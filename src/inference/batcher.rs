@@ -153,6 +153,14 @@ impl Batcher {
     pub(super) fn silent(&self) -> Option<Silent> {
         self.shared.silent()
     }
+
+    /// As if the first engine's device had failed on so many trials.
+    #[cfg(test)]
+    pub(super) fn fail_trials(&self, trials: u32) {
+        for _ in 0..trials {
+            self.shared.fell_silent(0, Unable::Failed);
+        }
+    }
 }
 
 /// What a caller is told where no device answers.

@@ -12,7 +12,7 @@ use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::image::Tensor;
 use crate::model::{ModelManifest, Package, Signed};
 use crate::runtime::proof::Proven;
-use crate::runtime::{Device, Engine, Prediction, device_names};
+use crate::runtime::{Device, Engine, Prediction, device_names, return_freed_memory};
 use crate::telemetry::metrics::Metrics;
 
 /// A model that proved itself and runs.
@@ -39,7 +39,8 @@ pub struct ServedModel {
     pub(super) line: Arc<str>,
     /// Where its work is counted.
     pub(super) counters: Arc<Counters>,
-    engines: Engines,
+    /// There until it is dropped.
+    engines: Option<Engines>,
 }
 
 /// What computes.
@@ -91,7 +92,7 @@ impl ServedModel {
             batch_sizes,
             proven_in,
             counters,
-            engines,
+            engines: Some(engines),
         })
     }
 
@@ -133,7 +134,7 @@ impl ServedModel {
 
     /// Whether the network runs on the worker that prepared the image, or elsewhere in batches.
     pub(super) fn runs_on_worker(&self) -> bool {
-        matches!(self.engines, Engines::Cores(_))
+        matches!(self.engines, Some(Engines::Cores(_)))
     }
 
     /// Runs the network on one image on a thread of the device.
@@ -146,9 +147,9 @@ impl ServedModel {
         call: &Call,
         deadline: Instant,
     ) -> Result<Answer, Fault> {
-        match &self.engines {
-            Engines::Cores(_) => Err(broken()),
-            Engines::Device(batcher) => batcher.run(tensor, call, deadline).await,
+        match self.batcher() {
+            Some(batcher) => batcher.run(tensor, call, deadline).await,
+            None => Err(broken()),
         }
     }
 
@@ -157,7 +158,7 @@ impl ServedModel {
     /// # Errors
     /// The engine's own fault, or that it was asked to stop.
     pub(super) fn run_on_worker(&self, turn: &Turn, tensor: &Tensor) -> Result<Prediction, Fault> {
-        let Engines::Cores(engines) = &self.engines else {
+        let Some(Engines::Cores(engines)) = &self.engines else {
             return Err(broken());
         };
         let engine = engines.get(turn.worker).ok_or_else(broken)?;
@@ -177,17 +178,36 @@ impl ServedModel {
 
     /// That none of its devices answers, if so.
     pub(super) fn silent(&self) -> Option<Silent> {
+        self.batcher()?.silent()
+    }
+
+    pub(super) fn batcher(&self) -> Option<&Batcher> {
         match &self.engines {
-            Engines::Cores(_) => None,
-            Engines::Device(batcher) => batcher.silent(),
+            Some(Engines::Device(batcher)) => Some(batcher),
+            _ => None,
         }
     }
 
     /// How many images wait for a thread of the device.
     pub(super) fn waiting_for_device(&self) -> usize {
-        match &self.engines {
-            Engines::Cores(_) => 0,
-            Engines::Device(batcher) => batcher.waiting(),
+        self.batcher().map_or(0, Batcher::waiting)
+    }
+}
+
+impl Drop for ServedModel {
+    /// Freeing sessions takes its time, and ending their threads as long as what they run: whoever gave the last answer, perhaps on a
+    /// thread that others wait for, does not.
+    fn drop(&mut self) {
+        let (engines, place) = (self.engines.take(), self.place());
+        let end = move || {
+            drop(engines);
+            return_freed_memory();
+            tracing::info!(model = place, "model.drained");
+        };
+        match tokio::runtime::Handle::try_current() {
+            // where that is about to end, it is dropped here all the same
+            Ok(executor) => drop(executor.spawn_blocking(end)),
+            Err(_) => end(),
         }
     }
 }

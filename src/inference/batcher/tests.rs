@@ -5,7 +5,7 @@ use super::*;
 use crate::inference::fixture::{
     FIRST, SECOND, broken_engine, engine, images, models, package, picky_engine, proven, runtime,
 };
-use crate::inference::{Inference, Settings, TensorRequest};
+use crate::inference::{Inference, ServedModel, Settings, TensorRequest};
 use crate::model::{GoldenInput, Package};
 use crate::runtime::{Engine, Runtime};
 
@@ -292,6 +292,31 @@ fn a_batch_is_what_waits_up_to_the_largest_without_those_who_hung_up() {
         .collect();
     assert!(found == expected);
     assert_eq!(waiting.line.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_the_last_answer_does_not_wait_for_the_threads_to_end() {
+    let engines = proven(vec![engine(FIRST, &package())]);
+    let metrics = Metrics::new().unwrap();
+    let served = ServedModel::new(package(), engines, 16, Duration::ZERO, &metrics).unwrap();
+    let shared = Arc::clone(&served.batcher().unwrap().shared);
+    let executor = tokio::runtime::Handle::current();
+    let (told, telling) = channel();
+    {
+        // what the end of the threads has to wait for
+        let _held = shared.waiting();
+        std::thread::spawn(move || {
+            let _inside = executor.enter();
+            drop(served);
+            told.send(()).unwrap();
+        });
+        telling.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    let until = soon();
+    while Arc::strong_count(&shared) > 1 {
+        assert!(Instant::now() < until, "the threads never ended");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// From the models folder to the answers.

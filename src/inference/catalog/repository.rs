@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::fingerprint::look;
@@ -63,8 +63,6 @@ pub(in crate::inference) struct Repository {
 
 struct Inside {
     shelf: Shelf<Arc<ServedModel>>,
-    /// What was served, and may still be answering.
-    draining: Vec<(String, u32, Weak<ServedModel>)>,
     fault: Option<String>,
     /// Networks that are no packages, and what is wrong with them.
     undescribed: Vec<Rejected>,
@@ -102,7 +100,6 @@ impl Repository {
             catalog,
             inside: Mutex::new(Inside {
                 shelf: Shelf::new(wanted),
-                draining: Vec::new(),
                 fault: None,
                 undescribed: Vec::new(),
                 loaded: false,
@@ -122,7 +119,6 @@ impl Repository {
         }
         inside.loaded = true;
         self.show(&mut inside);
-        inside.drained();
     }
 
     /// Loads a model that was unloaded, or tries again what failed. Blocks.
@@ -321,7 +317,6 @@ impl Repository {
             study_model: inside.study_model.clone(),
         };
         inside.was_ready |= contents.not_ready().is_none();
-        let before = self.catalog.all();
         let states: Vec<(String, u32, &'static str)> = contents
             .packages
             .iter()
@@ -329,35 +324,7 @@ impl Repository {
             .collect();
         let served = contents.models.values().map(BTreeMap::len).sum();
         self.metrics.models(served, &states, &State::ALL.map(State::name));
-        let serves = |old: &Arc<ServedModel>| {
-            contents
-                .models
-                .get(&old.manifest.name)
-                .and_then(|versions| versions.get(&old.manifest.version))
-                .is_some_and(|new| Arc::ptr_eq(new, old))
-        };
-        for old in before.iter().filter(|old| !serves(old)) {
-            let (name, version) = (old.manifest.name.clone(), old.manifest.version);
-            inside.draining.push((name, version, Arc::downgrade(old)));
-        }
         self.catalog.exchange(contents);
-    }
-}
-
-impl Inside {
-    /// Notes what has given its last answer, and gives its memory back.
-    fn drained(&mut self) {
-        let before = self.draining.len();
-        self.draining.retain(|(model, version, served)| {
-            let answering = served.strong_count() > 0;
-            if !answering {
-                tracing::info!(model, version, "model.drained");
-            }
-            answering
-        });
-        if self.draining.len() < before {
-            crate::runtime::return_freed_memory();
-        }
     }
 }
 

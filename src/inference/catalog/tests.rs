@@ -50,6 +50,9 @@ async fn a_server_is_not_ready_once_no_device_runs_a_model_and_no_study_is_begun
         assert_eq!(inference.study_model().err().unwrap().code, "not-ready");
     }
     assert_eq!(catalog.lost(), None, "it was tried once");
+    catalog.all()[0].batcher().unwrap().fail_trials(4);
+    let lost = catalog.lost().unwrap();
+    assert!(lost.contains("for a while (cuda:0)"), "{lost}");
     exchange(engine(FIRST, &package()));
     assert_eq!(catalog.not_ready(), None);
     assert!(ask().await.is_ok() && inference.study_model().is_ok());
