@@ -2,16 +2,17 @@
 //!
 //! A body is read when there is room for it, and gives its room back when the last that looks at it is done. So a hundred
 //! senders at once cost no more memory than a few, and the bytes that are worked on next are still in the caches. Urgent
-//! requests have room of their own. One client's bodies begin in at most three quarters of it, so that others find some.
+//! requests have room of their own. One client's bodies begin in at most three quarters of it, so that others find some, and so it is with
+//! what large bodies need beyond that.
 //!
 //! Invariants: one body never takes more than a quarter of the room that all bodies begin in; what it needs beyond that comes from room
 //! for large bodies, all at once, when that much of it is there. Whoever waits for the latter holds none of it, so those who hold some
-//! never wait for each other; and a large body that comes slowly delays large ones and nobody else.
+//! never wait for each other; and who has had its client's share of it waits apart from others. and a large body that comes slowly delays large ones and nobody else.
 
 mod pace;
+mod shares;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,13 +21,12 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::Priority;
 pub(crate) use pace::Pace;
+pub(crate) use shares::{Shares, share};
 
 /// What room is counted in.
 const UNIT: usize = 64 << 10;
 /// The most that a body begins with: most radiographs need no more.
 const FIRST: usize = 16 << 20;
-/// From so many clients on, those that have no body here are forgotten.
-const MANY_CLIENTS: usize = 256;
 
 /// Room for bodies; clones share it.
 #[derive(Clone)]
@@ -43,26 +43,77 @@ struct Pool {
     begun: Arc<Semaphore>,
     /// The most that one has of it, in units.
     first: u32,
+    /// All of it, in units.
+    all: u32,
     /// For what large ones need beyond that: a quarter of all.
     large: Arc<Semaphore>,
-    /// All of it, in units.
+    /// All of that, in units.
     most: u32,
-    /// The most of `begun` that one client has, in units.
-    share: usize,
-    /// What each client may still have of it.
-    shares: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    /// What each client may still have.
+    shares: Shares<Own>,
     /// The same of the client that is asking, where that is known.
-    own: Option<Arc<Semaphore>>,
+    own: Option<Arc<Own>>,
+}
+
+/// What one client may still have of a pool.
+struct Own {
+    begun: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+impl Own {
+    fn new(begun: u32, large: u32) -> Self {
+        let semaphore = |units: u32| Arc::new(Semaphore::new(share(units as usize)));
+        Self {
+            begun: semaphore(begun),
+            large: semaphore(large),
+        }
+    }
 }
 
 /// Room that one body has.
 pub(crate) struct Room {
     pool: Pool,
-    begun: OwnedSemaphorePermit,
-    /// As much of its client's share.
-    own: Option<OwnedSemaphorePermit>,
-    large: Option<OwnedSemaphorePermit>,
+    begun: Taken,
+    large: Option<Taken>,
     patience: Duration,
+}
+
+/// Some of a pool.
+struct Taken {
+    of_all: OwnedSemaphorePermit,
+    /// As much of its client's share; all of that, where it is less.
+    own: Option<OwnedSemaphorePermit>,
+}
+
+impl Taken {
+    /// Waits for `units`, of which the client has at most `share`. Whoever has had its share waits apart from the others, who would stand
+    /// behind it otherwise.
+    async fn wait(
+        all: &Arc<Semaphore>,
+        own: Option<(&Arc<Semaphore>, usize)>,
+        units: u32,
+    ) -> Result<Self, AcquireError> {
+        let own = match own {
+            Some((own, share)) => Some(take(own, units.min(share as u32)).await?),
+            None => None,
+        };
+        Ok(Self {
+            of_all: take(all, units).await?,
+            own,
+        })
+    }
+
+    fn units(&self) -> usize {
+        self.of_all.num_permits()
+    }
+
+    /// Gives back all but `units`.
+    fn keep(&mut self, units: usize) {
+        for permit in [Some(&mut self.of_all), self.own.as_mut()].into_iter().flatten() {
+            drop(permit.split(permit.num_permits().saturating_sub(units)));
+        }
+    }
 }
 
 impl Pool {
@@ -78,27 +129,35 @@ impl Pool {
             first: (begun / 4).clamp(1, units(FIRST)),
             large: Arc::new(Semaphore::new(most as usize)),
             most,
-            share: (begun as usize * 3).div_ceil(4),
-            shares: Arc::default(),
+            all: begun,
+            shares: Shares::default(),
             own: None,
         }
     }
 
     fn of(&self, client: &str) -> Self {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if shares.len() > MANY_CLIENTS {
-            shares.retain(|_, share| share.strong_count() > 0);
-        }
-        let known = shares.get(client).and_then(Weak::upgrade);
-        let own = known.unwrap_or_else(|| {
-            let own = Arc::new(Semaphore::new(self.share));
-            shares.insert(client.to_owned(), Arc::downgrade(&own));
-            own
-        });
         Self {
-            own: Some(own),
+            own: Some(self.shares.of(client, || Own::new(self.all, self.most))),
             ..self.clone()
         }
+    }
+
+    /// Room for a body to begin in.
+    async fn begin(&self, units: u32) -> Result<Taken, AcquireError> {
+        let own = self
+            .own
+            .as_ref()
+            .map(|own| (&own.begun, share(self.all as usize)));
+        Taken::wait(&self.begun, own, units).await
+    }
+
+    /// What a large body needs beyond that.
+    async fn grow(&self, units: u32) -> Result<Taken, AcquireError> {
+        let own = self
+            .own
+            .as_ref()
+            .map(|own| (&own.large, share(self.most as usize)));
+        Taken::wait(&self.large, own, units.min(self.most)).await
     }
 }
 
@@ -145,18 +204,8 @@ impl Intake {
             Priority::Stat => &self.urgent,
         };
         let first = declared.map_or(pool.first, units).min(pool.first);
-        // whoever has had its share waits apart from the others, who would stand behind it otherwise
-        let taking = async {
-            let own = match &pool.own {
-                Some(own) => Some(take(own, first).await?),
-                None => None,
-            };
-            Ok((take(&pool.begun, first).await?, own))
-        };
-        let (begun, own) = in_time(self.patience, taking).await?;
         Ok(Room {
-            begun,
-            own,
+            begun: in_time(self.patience, pool.begin(first)).await?,
             large: None,
             pool: pool.clone(),
             patience: self.patience,
@@ -187,13 +236,12 @@ impl Room {
     /// # Errors
     /// `overloaded` where there was none in time.
     pub(crate) async fn grow(&mut self, bytes: usize, whole: usize) -> Result<(), Fault> {
-        let begun = self.begun.num_permits() as u32;
+        let begun = self.begun.units() as u32;
         if units(bytes) <= begun || self.large.is_some() {
             return Ok(());
         }
         let beyond = units(whole.max(bytes)) - begun;
-        let large = take(&self.pool.large, beyond.min(self.pool.most));
-        self.large = Some(in_time(self.patience, large).await?);
+        self.large = Some(in_time(self.patience, self.pool.grow(beyond)).await?);
         Ok(())
     }
 
@@ -205,16 +253,12 @@ impl Room {
     /// The body, which holds its room for as long as anyone looks at it.
     pub(crate) fn hold(mut self, bytes: Bytes) -> Bytes {
         let needed = units(bytes.len()) as usize;
-        let begun = self.begun.num_permits();
-        drop(self.begun.split(begun.saturating_sub(needed)));
-        if let Some(own) = &mut self.own {
-            drop(own.split(begun.saturating_sub(needed)));
+        let beyond = needed.saturating_sub(self.begun.units());
+        self.begun.keep(needed);
+        self.large = self.large.take().filter(|_| beyond > 0);
+        if let Some(large) = &mut self.large {
+            large.keep(beyond);
         }
-        self.large = self.large.take().and_then(|mut large| {
-            let beyond = needed.saturating_sub(begun);
-            drop(large.split(large.num_permits().saturating_sub(beyond)));
-            (beyond > 0).then_some(large)
-        });
         Bytes::from_owner(Held { bytes, _room: self })
     }
 }
@@ -315,10 +359,40 @@ mod tests {
         drop(held);
         drop((one, other));
         // without a body here a client is forgotten, when there are many
-        for client in 0..2 * MANY_CLIENTS {
+        for client in 0..2 * shares::MANY_CLIENTS {
             intake.of(&client.to_string());
         }
-        assert!(intake.routine.shares.lock().unwrap().len() <= MANY_CLIENTS + 2);
+        assert!(intake.routine.shares.len() <= shares::MANY_CLIENTS + 2);
+    }
+
+    /// Of 3 MiB for large bodies one client has at most three quarters, and one body all of it.
+    #[tokio::test]
+    async fn one_clients_large_bodies_leave_room_for_those_of_others() {
+        let intake = Intake::new(16 << 20, Duration::from_secs(30));
+        let (one, other) = (intake.of("192.0.2.1"), intake.of("192.0.2.2"));
+        let brief = Some(Duration::from_millis(20));
+        // 2.25 MiB begin, 0.75 MiB are beyond that
+        let take = async |intake: &Intake| intake.within(brief).whole(3 << 20, Priority::Routine).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let mut room = take(&one).await.unwrap();
+            // only what is beyond stays
+            room.begun.keep(0);
+            held.push(room);
+        }
+        assert!(take(&one).await.is_err());
+        let waiting = tokio::spawn(async move { one.whole(3 << 20, Priority::Routine).await.map(drop) });
+        tokio::task::yield_now().await;
+        assert!(take(&other).await.is_ok(), "it does not stand behind what waits");
+        held.pop();
+        assert!(waiting.await.unwrap().is_ok(), "its turn comes");
+        held.clear();
+        let most = intake
+            .of("192.0.2.1")
+            .within(brief)
+            .whole(64 << 20, Priority::Routine)
+            .await;
+        assert!(most.is_ok(), "the only one may be as large as all of it");
     }
 
     #[tokio::test]

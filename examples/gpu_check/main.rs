@@ -233,7 +233,7 @@ fn limit(package: &Package, gpu: &Runtime, taken: u64) -> anyhow::Result<()> {
             let inputs = golden_inputs(package, |image| image).map_err(anyhow::Error::msg)?;
             reproduce_in_batches(package, &inputs, &mut engine)
                 .err()
-                .unwrap_or_else(|| "it ran all the same".to_owned())
+                .map_or_else(|| "it ran all the same".to_owned(), |off| off.reason)
         }
     };
     say(&json!({

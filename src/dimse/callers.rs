@@ -38,6 +38,16 @@ impl Callers {
             .any(|caller| caller.ae_title == *title && caller.may_be_at(address))
     }
 
+    /// Whose share of room and places an admitted caller takes. Where callers are named, a title is one of theirs; where not, it may be anything,
+    /// and its address counts as it does over HTTP.
+    #[must_use]
+    pub(super) fn client(&self, title: &AeTitle, address: IpAddr) -> String {
+        if self.0.is_empty() {
+            return address.to_canonical().to_string();
+        }
+        format!("AE {}", title.as_str())
+    }
+
     /// Whether anybody may call from `address`.
     #[must_use]
     pub fn know(&self, address: IpAddr) -> bool {

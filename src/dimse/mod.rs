@@ -3,7 +3,7 @@
 //! `dicom-ul` reads and writes the PDUs; what is done with them is here (`docs/decisions/0018-our-own-acceptor.md`). Like every
 //! door it ends in [`Workflow::accept`].
 //!
-//! Invariants: nobody has a place or memory for longer than they use it well; whatever a peer sends costs at most its own
+//! Invariants: nobody has a place or memory for longer than they use it well, and no caller more than three quarters of either; whatever a peer sends costs at most its own
 //! association; no title or UID that a peer sent is in a log line or a metric label.
 
 mod association;
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::dicom::AeTitle;
-use crate::intake::Intake;
+use crate::intake::{Intake, Shares, share};
 use crate::telemetry::metrics::Metrics;
 use crate::workflow::Workflow;
 use association::Association;
@@ -71,6 +71,7 @@ pub struct Door {
 /// when they have answered it, or when `drain` is over.
 pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, drain: Duration) {
     let associations = Arc::new(Semaphore::new(door.settings.associations));
+    let shares = Shares::default();
     let connections = Arc::new(Semaphore::new(door.settings.associations + AT_THE_DOOR));
     let strangers = Arc::new(Semaphore::new(STRANGERS));
     let abandon = CancellationToken::new();
@@ -100,6 +101,7 @@ pub async fn run(door: Door, listener: TcpListener, closing: CancellationToken, 
         let visit = Visit {
             door: door.clone(),
             associations: Arc::clone(&associations),
+            shares: shares.clone(),
             closing: closing.clone(),
             abandon: abandon.clone(),
             address: address.ip(),
@@ -137,6 +139,8 @@ impl Door {
 struct Visit {
     door: Door,
     associations: Arc<Semaphore>,
+    /// The places that each caller may still have.
+    shares: Shares<Semaphore>,
     closing: CancellationToken,
     abandon: CancellationToken,
     address: IpAddr,
@@ -172,7 +176,12 @@ impl Visit {
                     .await;
             }
         };
-        let Ok(place) = self.associations.try_acquire() else {
+        let settings = &self.door.settings;
+        let client = settings.callers.client(&agreed.caller, self.address);
+        let own = self
+            .shares
+            .of(&client, || Semaphore::new(share(settings.associations)));
+        let (Ok(place), Ok(own_place)) = (self.associations.try_acquire(), own.try_acquire()) else {
             return self
                 .reject(connection, Pdu::AssociationRJ(no_place()), "congestion")
                 .await;
@@ -183,11 +192,15 @@ impl Visit {
         let open = metrics.dicom.association_open();
         let mut association = Association::new(connection, agreed);
         let mut stored = 0;
-        let serving = service::serve(&self.door, &mut association, &self.closing, &mut stored);
+        let door = Door {
+            intake: self.door.intake.of(&client),
+            ..self.door.clone()
+        };
+        let serving = service::serve(&door, &mut association, &self.closing, &mut stored);
         let ended = self.abandon.run_until_cancelled(serving).await;
         let why = ended.unwrap_or(Err(Broken::Stopping)).err();
         let how = why.map_or("released", Broken::name);
-        drop((open, place));
+        drop((open, place, own_place));
         metrics.dicom.association(how);
         tracing::info!(from = %self.address, stored, ended = how, "dimse.association");
         association.end(why).await;

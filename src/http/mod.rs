@@ -80,7 +80,7 @@ pub struct App {
 }
 
 impl App {
-    /// Why requests cannot be served: a model did not prove itself, or the server is about to stop.
+    /// Why requests cannot be served: a model did not prove itself or does not answer, or the server is about to stop.
     fn not_ready(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("the server is stopping".to_owned());
@@ -90,6 +90,11 @@ impl App {
             .works()
             .then(|| self.inference.catalog().not_ready())
             .flatten()
+    }
+
+    /// Why only a new process is likely to help.
+    fn lost(&self) -> Option<String> {
+        self.inference.catalog().lost()
     }
 }
 

@@ -51,7 +51,7 @@ fn summary(app: &App, model: &ServedModel) -> Value {
         "provider": model.provider(),
         "device": model.device(),
         "bits": model.bits,
-        "state": "ready",
+        "state": if model.is_silent() { "silent" } else { "ready" },
         "findings": model.manifest.labels().map(|label| &label.name).collect::<Vec<_>>(),
         "intended_use": model.manifest.intended_use,
         "waiting": app.inference.waiting(model),

@@ -8,12 +8,19 @@ use serde_json::json;
 
 use super::App;
 
-/// `GET /health/live`: the process answers.
-pub(super) async fn live() -> Json<serde_json::Value> {
-    Json(json!({ "live": true }))
+/// `GET /health/live`: the process answers, and nothing is known that only a new one is likely to mend.
+pub(super) async fn live(State(app): State<App>) -> Response {
+    match app.lost() {
+        None => Json(json!({ "live": true })).into_response(),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "live": false, "reason": reason })),
+        )
+            .into_response(),
+    }
 }
 
-/// `GET /health/ready`: every model has a version that reproduced its goldens, and the server is not about to stop.
+/// `GET /health/ready`: every model has a version that reproduced its goldens and answers, and the server is not about to stop.
 pub(super) async fn ready(State(app): State<App>) -> Response {
     match app.not_ready() {
         None => Json(json!({ "ready": true })).into_response(),

@@ -14,7 +14,7 @@ use image::RgbImage;
 
 use super::codec::{self, Layout};
 use super::decode::{DecodeError, Format, decoded, said, stored_fragments};
-use super::stored;
+use super::{Cancel, stored};
 use crate::dicom::{Instance, PixelData, text};
 use palette::Palette;
 
@@ -86,7 +86,7 @@ pub(super) fn picture(instance: &Instance, frame: u32) -> Result<RgbImage, Decod
     } else {
         let palette = Palette::of(header).ok_or(DecodeError::Colour)?;
         let format = Format::of_samples(header)?;
-        let decoded = decoded(instance, &format, frame, 0)?;
+        let decoded = decoded(instance, &format, frame, 0, Cancel::NEVER)?;
         let codes = decoded.codes.words(decoded.rows * decoded.columns);
         let values = codes.iter().map(|code| format.stored_value(*code));
         let pixels = values.flat_map(|value| palette.colour(value)).collect();

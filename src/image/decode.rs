@@ -4,9 +4,7 @@
 //! radiograph is refused with the reason. A codec that panics costs this one image.
 
 use std::ops::RangeInclusive;
-use std::panic::catch_unwind;
 
-use ::image::ImageDecoder as _;
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -14,13 +12,19 @@ use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-use super::Codes;
 use super::codec::{self, CodecError, Layout};
 use super::frames::fragments_of;
-use super::grey::{GreyTransform, StoredImage};
+use super::grey::StoredImage;
 use super::presentation::{Unusable, transform};
+use super::{Cancel, Cancelled, Codes};
 use crate::dicom::{Instance, PixelData, text};
 use crate::fault::{Fault, FaultKind};
+
+mod picture;
+#[cfg(test)]
+mod tests;
+
+pub use picture::{decode_picture, decode_picture_until};
 
 /// The most pixels a frame may have: ten times the largest radiographs there are, and 200 MB of stored values.
 pub const MAX_PIXELS: usize = 100_000_000;
@@ -115,6 +119,15 @@ pub enum DecodeError {
     /// Neither PNG nor JPEG, or damaged.
     #[error("the picture cannot be decoded: send a greyscale PNG (8 or 16 bits) or JPEG")]
     Picture,
+    /// Nobody waits for it any more.
+    #[error("decoding was stopped: nobody waits for the image any more")]
+    Cancelled,
+}
+
+impl From<Cancelled> for DecodeError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl DecodeError {
@@ -135,6 +148,7 @@ impl DecodeError {
             Self::Disagrees => "frame-header",
             Self::Attribute(_) => "grey-scale",
             Self::Picture => "picture",
+            Self::Cancelled => "deadline",
         }
     }
 }
@@ -154,6 +168,7 @@ impl From<DecodeError> for Fault {
             | DecodeError::Disagrees
             | DecodeError::Picture => FaultKind::Invalid,
             DecodeError::TransferSyntax(_) | DecodeError::CodecFeature => FaultKind::Unsupported,
+            DecodeError::Cancelled => FaultKind::Overloaded,
             _ => FaultKind::Refused,
         };
         Fault::new(kind, error.code(), error.to_string())
@@ -198,17 +213,21 @@ pub fn is_supported(transfer_syntax: &str) -> bool {
 /// # Errors
 /// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::Frames`] where there are several.
 pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
-    Ok(decode_halved(instance, 0)?.0)
+    Ok(decode_halved(instance, 0, Cancel::NEVER)?.0)
 }
 
 /// Decodes a radiograph with its sides halved up to `halve` times, as far as its codec has lower resolutions (JPEG 2000 and
 /// High-Throughput JPEG 2000 do); beside it, how many times they are.
 ///
 /// # Errors
-/// As [`decode`].
-pub(super) fn decode_halved(instance: &Instance, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
+/// As [`decode`], and [`DecodeError::Cancelled`].
+pub(super) fn decode_halved(
+    instance: &Instance,
+    halve: u32,
+    cancel: Cancel<'_>,
+) -> Result<(StoredImage, u32), DecodeError> {
     match declared_frames(&instance.header) {
-        1 => frame(instance, 1, halve),
+        1 => frame(instance, 1, halve, cancel),
         several => Err(DecodeError::Frames(several)),
     }
 }
@@ -236,15 +255,20 @@ pub(super) fn size(instance: &Instance) -> Result<[usize; 2], DecodeError> {
 /// # Errors
 /// [`DecodeError`], which names the attribute that stands in the way; [`DecodeError::NoFrame`] for one that is not there.
 pub fn decode_frame(instance: &Instance, frame: u32) -> Result<StoredImage, DecodeError> {
-    Ok(self::frame(instance, frame, 0)?.0)
+    Ok(self::frame(instance, frame, 0, Cancel::NEVER)?.0)
 }
 
-fn frame(instance: &Instance, frame: u32, halve: u32) -> Result<(StoredImage, u32), DecodeError> {
+fn frame(
+    instance: &Instance,
+    frame: u32,
+    halve: u32,
+    cancel: Cancel<'_>,
+) -> Result<(StoredImage, u32), DecodeError> {
     if instance.pixels.is_none() {
         return Err(DecodeError::NoPixelData);
     }
     let format = Format::of(&instance.header)?;
-    let decoded = decoded(instance, &format, frame, halve)?;
+    let decoded = decoded(instance, &format, frame, halve, cancel)?;
     let image = StoredImage {
         rows: decoded.rows,
         columns: decoded.columns,
@@ -262,6 +286,7 @@ pub(super) fn decoded(
     format: &Format,
     frame: u32,
     halve: u32,
+    cancel: Cancel<'_>,
 ) -> Result<codec::Frame, DecodeError> {
     match instance.pixels.as_ref().ok_or(DecodeError::NoPixelData)? {
         PixelData::Native(bytes) => Ok(codec::Frame {
@@ -272,8 +297,14 @@ pub(super) fn decoded(
         }),
         PixelData::Encapsulated { .. } => {
             let fragments = stored_fragments(instance, frame)?;
-            codec::frame(&instance.transfer_syntax, fragments, &format.layout, halve)
-                .map_err(|error| said(error, instance))
+            codec::frame(
+                &instance.transfer_syntax,
+                fragments,
+                &format.layout,
+                halve,
+                cancel,
+            )
+            .map_err(|error| said(error, instance))
         }
     }
 }
@@ -298,6 +329,7 @@ pub(super) fn said(error: CodecError, instance: &Instance) -> DecodeError {
         CodecError::Colour => DecodeError::Colour,
         CodecError::Unsupported => DecodeError::CodecFeature,
         CodecError::Damaged => DecodeError::Codec,
+        CodecError::Cancelled => DecodeError::Cancelled,
     }
 }
 
@@ -308,61 +340,6 @@ pub(super) fn index_of(object: &InMemDicomObject, frame: u32) -> Result<usize, D
         Some(index) if frame <= frames => Ok(index as usize),
         _ => Err(DecodeError::NoFrame { frame, frames }),
     }
-}
-
-/// Decodes a greyscale PNG or JPEG; one whose colour channels are all equal counts as grey.
-///
-/// # Errors
-/// [`DecodeError::Picture`], [`DecodeError::Colour`] or [`DecodeError::Size`].
-pub fn decode_picture(bytes: &[u8]) -> Result<StoredImage, DecodeError> {
-    let read = || {
-        let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|_| DecodeError::Picture)?;
-        let mut limits = ::image::Limits::default();
-        limits.max_alloc = Some(8 * MAX_PIXELS as u64);
-        reader.limits(limits);
-        let decoder = reader.into_decoder().map_err(|_| DecodeError::Picture)?;
-        // a small file can stand for a very large picture: its header is asked before there is memory for it
-        let (columns, rows) = decoder.dimensions();
-        let (rows, columns) = (rows as usize, columns as usize);
-        if rows.saturating_mul(columns) > MAX_PIXELS {
-            return Err(DecodeError::Size { rows, columns });
-        }
-        ::image::DynamicImage::from_decoder(decoder).map_err(|_| DecodeError::Picture)
-    };
-    let picture = catch_unwind(read).unwrap_or(Err(DecodeError::Picture))?;
-    let (rows, columns) = (picture.height() as usize, picture.width() as usize);
-    let (bits_stored, codes) = match picture {
-        ::image::DynamicImage::ImageLuma8(grey) => (8, grey.into_raw().into_iter().map(u16::from).collect()),
-        ::image::DynamicImage::ImageLuma16(grey) => (16, grey.into_raw()),
-        other => {
-            let sixteen = matches!(
-                other.color().bytes_per_pixel() / other.color().channel_count(),
-                2..
-            );
-            let colour = other.into_rgb16();
-            if colour
-                .pixels()
-                .any(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2])
-            {
-                return Err(DecodeError::Colour);
-            }
-            let shift = if sixteen { 0 } else { 8 };
-            (
-                16 - shift,
-                colour.pixels().map(|pixel| pixel.0[0] >> shift).collect(),
-            )
-        }
-    };
-    Ok(StoredImage {
-        rows,
-        columns,
-        bits_stored,
-        signed: false,
-        codes: Codes::Words(codes),
-        transform: GreyTransform::default(),
-    })
 }
 
 /// How the stored values lie in Pixel Data, checked.
@@ -454,30 +431,5 @@ impl Format {
             });
         }
         Ok(layout.stored(bytes.slice(expected - length..)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_file_of_a_very_large_picture_costs_no_memory() {
-        // a PNG that ends after its header: whoever began to decode it would say that it cannot be read
-        let side = 28_000_u32.to_be_bytes();
-        let header = [&b"IHDR"[..], &side, &side, &[8, 0, 0, 0, 0]].concat();
-        let mut sum = flate2::Crc::new();
-        sum.update(&header);
-        let length = (header.len() as u32 - 4).to_be_bytes();
-        let data = [0, 0, 0, 0, b'I', b'D', b'A', b'T', 0x35, 0xAF, 0x06, 0x1E];
-        let start = b"\x89PNG\r\n\x1A\n";
-        let file = [&start[..], &length, &header, &sum.sum().to_be_bytes(), &data].concat();
-        assert_eq!(
-            decode_picture(&file).unwrap_err(),
-            DecodeError::Size {
-                rows: 28_000,
-                columns: 28_000
-            }
-        );
     }
 }

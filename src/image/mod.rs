@@ -4,6 +4,7 @@
 //! network takes. Only [`preprocess`] turns one into the next, for training and for serving alike.
 
 pub mod border;
+mod cancel;
 mod codec;
 pub mod codes;
 mod colour;
@@ -28,6 +29,7 @@ pub mod rendering;
 pub mod stored;
 pub mod thumbnail;
 
+pub use cancel::{Cancel, Cancelled};
 pub use codes::Codes;
 pub use grey::{GreyTransform, StoredImage};
 pub use quality::Quality;

@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags;
 use super::codec::Layout;
 use super::decode::{DecodeError, Format, decoded};
 use super::stored::{attribute, decoded_bits, frames, native, native_bits};
-use super::{Codes, colour};
+use super::{Cancel, Codes, colour};
 use crate::dicom::explicit::Uncompressed;
 use crate::dicom::{Instance, PixelData};
 
@@ -22,7 +22,7 @@ pub fn uncompressed(instance: &Instance, frame: u32) -> Result<Bytes, DecodeErro
         }
         PixelData::Encapsulated { .. } => {
             let format = Format::of_samples(&instance.header)?;
-            let decoded = decoded(instance, &format, frame, 0)?;
+            let decoded = decoded(instance, &format, frame, 0, Cancel::NEVER)?;
             Ok(little_endian(&decoded.codes, &format.layout, format.signed))
         }
     }

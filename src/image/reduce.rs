@@ -72,6 +72,7 @@ mod tests {
 
     use super::*;
     use crate::dicom::Instance;
+    use crate::image::Cancel;
     use crate::image::decode::{decode, decode_halved};
 
     /// Against the low bands that are inside files of `OpenJPEG`: the same image, whole and at each lower resolution.
@@ -89,7 +90,7 @@ mod tests {
             let instance = Instance::parse(bytes.into()).unwrap();
             let whole = decode(&instance).unwrap();
             for levels in 1..=most {
-                let (held, halved) = decode_halved(&instance, levels).unwrap();
+                let (held, halved) = decode_halved(&instance, levels, Cancel::NEVER).unwrap();
                 assert_eq!(halved, levels, "{file}");
                 let made = low_band(&whole, levels);
                 let count = held.rows * held.columns;

@@ -5,9 +5,8 @@
 //! themselves (`docs/decisions/0032-batches-are-gathered-while-others-run.md`). A plain mutex suffices for the line: it is held for a
 //! push or a pop, never across a copy, inference or an await.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,17 +16,21 @@ use super::line::{Place, Wanted};
 use super::request::Call;
 use super::statistics::Counters;
 use super::workers::late;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::image::Tensor;
-use crate::runtime::{Device, Engine, Prediction, RuntimeError, Staging};
+use crate::runtime::proof::Proven;
+use crate::runtime::{Device, Engine, Prediction, Staging};
 use crate::telemetry::metrics::Metrics;
 
 mod gathering;
+mod runner;
 mod seats;
 #[cfg(test)]
 mod tests;
 
 use gathering::{Shared, gather};
+use runner::Runner;
+pub(super) use seats::{Silent, Unable};
 
 /// One image on its way through a model.
 struct Work {
@@ -74,16 +77,19 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts two threads for each engine; what they run is counted.
+    /// Starts two threads for each engine of a model; what they run is counted.
     ///
     /// # Errors
     /// What the system said, where no thread could be started.
     pub(super) fn start(
-        engines: Vec<Engine>,
+        model: &Arc<str>,
+        proven: Proven,
         capacity: usize,
         counters: &Arc<Counters>,
         metrics: &Metrics,
     ) -> std::io::Result<Self> {
+        let Proven { engines, probe, .. } = proven;
+        let probe = Arc::new(probe);
         let size = |engine: &Engine| engine.batch_sizes().last().copied().unwrap_or(1);
         let seats: Vec<_> = engines
             .iter()
@@ -106,6 +112,9 @@ impl Batcher {
                 seat,
                 engine,
                 empty: give_back,
+                model: Arc::clone(model),
+                probe: Arc::clone(&probe),
+                silent: None,
                 counters: Arc::clone(counters),
                 metrics: metrics.clone(),
             };
@@ -124,8 +133,8 @@ impl Batcher {
     /// Runs the network on one image, beside others.
     ///
     /// # Errors
-    /// `overloaded` at once where the line is full, `deadline` where the answer did not come in time, or the model's
-    /// own fault.
+    /// `overloaded` at once where the line is full, `device-failed` or `engine-memory` where no device answers, `deadline` where the
+    /// answer did not come in time, or the model's own fault.
     pub(super) async fn run(&self, tensor: Tensor, call: &Call, deadline: Instant) -> Result<Answer, Fault> {
         let answer = self.shared.push(tensor, call, deadline)?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
@@ -139,6 +148,34 @@ impl Batcher {
         let waiting = self.shared.waiting();
         waiting.line.len() + waiting.failed.len()
     }
+
+    /// That no device answers, if so.
+    pub(super) fn silent(&self) -> Option<Silent> {
+        self.shared.silent()
+    }
+
+    /// As if the first engine's device had failed on so many trials.
+    #[cfg(test)]
+    pub(super) fn fail_trials(&self, trials: u32) {
+        for _ in 0..trials {
+            self.shared.fell_silent(0, Unable::Failed);
+        }
+    }
+}
+
+/// What a caller is told where no device answers.
+fn unable(unable: Unable) -> Fault {
+    let (code, message) = match unable {
+        Unable::Memory => (
+            "engine-memory",
+            "the device has no memory left to run the model; the server's log has the cause",
+        ),
+        Unable::Failed => (
+            "device-failed",
+            "no device of this server runs the model any more: ask another server, or this one when it was started again; its log has the cause",
+        ),
+    };
+    Fault::new(FaultKind::Unavailable, code, message)
 }
 
 impl Drop for Batcher {
@@ -148,64 +185,6 @@ impl Drop for Batcher {
         for thread in self.threads.drain(..) {
             // a thread that panicked has already answered; there is nobody left to tell
             let _ = thread.join();
-        }
-    }
-}
-
-/// The thread that owns an engine.
-struct Runner {
-    shared: Arc<Shared>,
-    seat: usize,
-    engine: Engine,
-    empty: Sender<Staging>,
-    counters: Arc<Counters>,
-    metrics: Metrics,
-}
-
-impl Runner {
-    fn run(mut self, batches: &Receiver<Batch>) {
-        while let Ok(batch) = batches.recv() {
-            self.batch(batch);
-        }
-    }
-
-    fn batch(&mut self, Batch { mut staging, works }: Batch) {
-        let (started, images, device) = (Instant::now(), works.len(), self.engine.device());
-        let ran = catch_unwind(AssertUnwindSafe(|| self.engine.run_staged(&mut staging)));
-        let inferred = started.elapsed();
-        staging.clear();
-        // the gathering thread goes on with it; without one, all is over
-        let _ = self.empty.send(staging);
-        let error = match ran {
-            Ok(Ok(predicted)) if predicted.len() == images => {
-                self.shared.ended(self.seat, None);
-                self.counters.executed(images, inferred);
-                self.metrics.devices.ran(&device.to_string(), images);
-                for ((place, work), prediction) in works.into_iter().zip(predicted) {
-                    // the caller may have hung up in the meantime: then nobody wants the answer
-                    let _ = work.reply.send(Ok(Answer {
-                        prediction,
-                        waited: started.duration_since(place.since),
-                        inferred,
-                        batch: images,
-                        device,
-                    }));
-                }
-                return;
-            }
-            Ok(Ok(_)) => RuntimeError::Run("it gave another number of answers than it has images".to_owned()),
-            Ok(Err(error)) => error,
-            Err(_) => RuntimeError::Run("it panicked".to_owned()),
-        };
-        tracing::error!(%device, images, %error, "device.failed");
-        self.metrics.devices.failed(&device.to_string());
-        let lost = self.shared.ended(self.seat, Some(works));
-        if lost.is_empty() {
-            return;
-        }
-        let fault = Fault::from(error);
-        for (_, work) in lost {
-            let _ = work.reply.send(Err(fault.clone()));
         }
     }
 }

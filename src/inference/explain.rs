@@ -1,7 +1,8 @@
 //! Why a model says what it says: the radiograph with the evidence for one finding over it.
 //!
 //! The evidence is the model's activation map; where it gives none, the network is run again with parts of the image hidden, as
-//! [`crate::image::occlusion`] lays them, as often as that has cells and for as long as the caller waits.
+//! [`crate::image::occlusion`] lays them, as often as that has cells and for as long as the caller waits. These runs are routine work of the
+//! caller, as many at a time as there are cores: others' scores take turns with them, and urgent ones go first.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::score::{Pixels, findings};
 use super::workers::broken;
-use super::{Call, Inference, Ran, ScoreRequest, ServedModel};
+use super::{Call, Inference, Priority, Ran, ScoreRequest, ServedModel, line};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Reading, Task};
 use crate::image::heatmap::{self, ActivationMap, Explanation, Picture};
@@ -18,7 +19,7 @@ use crate::image::occlusion::{GRID, Occlusion, logit};
 use crate::model::ModelManifest;
 use crate::runtime::Prediction;
 
-/// Occluded images that wait at the same time, at most: a picture must not take the whole line.
+/// Occluded images that wait for a GPU at the same time, at most: a picture must not take the whole line.
 const MOST_WAITING: usize = 8;
 
 /// The radiograph with the evidence over it.
@@ -134,8 +135,16 @@ impl Inference {
         until: Instant,
     ) -> Result<ActivationMap, Fault> {
         let largest = model.batch_sizes.last().copied().unwrap_or(1);
-        let together = largest.min(MOST_WAITING).min(self.settings.queue).max(1);
+        let together = together(
+            model.runs_on_worker().then_some(self.settings.cores),
+            largest,
+            self.settings.queue,
+        );
         let occlusion = Arc::new(occlusion);
+        let call = Call {
+            priority: Priority::Routine,
+            ..call.clone()
+        };
         let run = |cell| {
             let (inference, call) = (self.clone(), call.clone());
             let (model, occlusion) = (Arc::clone(model), Arc::clone(&occlusion));
@@ -150,6 +159,13 @@ impl Inference {
         let drops = gathered(cells, together, until, run).await?;
         Ok(occlusion.map(drops))
     }
+}
+
+/// How many occluded images wait and run at the same time: one for each core that runs networks, or a part of a batch; never more than one
+/// client may have in the line.
+fn together(cores: Option<usize>, largest_batch: usize, queue: usize) -> usize {
+    let most = cores.unwrap_or(largest_batch.min(MOST_WAITING));
+    most.min(line::share(queue)).max(1)
 }
 
 /// Runs `run` for every cell, `together` at a time, until all are done, one fails or the time is over; those that still run then are
@@ -254,6 +270,15 @@ mod tests {
 
     fn later() -> Instant {
         Instant::now() + Duration::from_mins(1)
+    }
+
+    #[test]
+    fn every_core_takes_its_part_and_a_gpu_a_part_of_a_batch() {
+        assert_eq!(together(Some(12), 1, 256), 12);
+        assert_eq!(together(Some(12), 1, 8), 6, "the rest of the line is for others");
+        assert_eq!(together(None, 32, 256), 8);
+        assert_eq!(together(None, 4, 256), 4);
+        assert_eq!((together(Some(0), 1, 256), together(Some(4), 1, 0)), (1, 1));
     }
 
     #[tokio::test]

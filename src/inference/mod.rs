@@ -6,6 +6,8 @@
 mod batcher;
 pub mod catalog;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod gates;
 mod line;
 mod request;
@@ -25,7 +27,7 @@ pub use served::ServedModel;
 pub use statistics::{Batches, Spent, Statistics};
 
 use crate::fault::{Fault, FaultKind};
-use crate::finding::{Finding, InstanceResult, Timings};
+use crate::finding::{Finding, InstanceResult, Reading, Timings};
 use crate::image::Tensor;
 use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
@@ -42,6 +44,10 @@ struct Ran {
     findings: Vec<Finding>,
     /// Its share of the engine's time.
     stages: Stages,
+}
+
+fn not_ready(reason: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Unavailable, "not-ready", reason)
 }
 
 /// A handle to every served model; clones share them.
@@ -117,11 +123,7 @@ impl Inference {
         let (repository, name) = (Arc::clone(&self.repository), name.to_owned());
         let done = tokio::task::spawn_blocking(move || match repository.get() {
             Some(repository) => work(repository, &name),
-            None => Err(Fault::new(
-                FaultKind::Unavailable,
-                "not-ready",
-                "the models are being loaded and proven",
-            )),
+            None => Err(not_ready("the models are being loaded and proven")),
         });
         done.await.unwrap_or_else(|_| Err(broken()))
     }
@@ -140,7 +142,11 @@ impl Inference {
         let chosen = self.catalog.study_model();
         let of = |name: &str| self.catalog.find(name, None).ok();
         if let Some(served) = chosen.as_ref().and_then(|chosen| of(&chosen.name)) {
-            return Ok(served);
+            // another server may have a device that answers
+            return match served.silent() {
+                None => Ok(served),
+                Some(_) => Err(not_ready(self.catalog.not_ready().unwrap_or_default())),
+            };
         }
         let reason = match chosen {
             Some(chosen) => chosen.doubt().filter(|_| chosen.basis == Basis::Missing).unwrap_or_else(|| {
@@ -151,7 +157,7 @@ impl Inference {
             }),
             None => self.catalog.not_ready().unwrap_or_default(),
         };
-        Err(Fault::new(FaultKind::Unavailable, "not-ready", reason))
+        Err(not_ready(reason))
     }
 
     /// How many images one client may have waiting for a model: a request with more can never be answered.
@@ -200,7 +206,24 @@ impl Inference {
             }
         };
         self.metrics.scored(&result, &observed);
+        self.measured(&model, &result, &observed);
         (result, fault)
+    }
+
+    /// Counts the values of regressions.
+    fn measured(&self, model: &ServedModel, result: &InstanceResult, observed: &Observed) {
+        for (finding, label) in result.findings.iter().zip(model.manifest.labels()) {
+            if let (Reading::Quantity { value, .. }, Some(quantity)) = (&finding.reading, &label.quantity) {
+                let name = &model.manifest.name;
+                self.metrics.quantities.measured(
+                    name,
+                    &finding.label,
+                    &observed.site,
+                    *value,
+                    quantity.range,
+                );
+            }
+        }
     }
 
     /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.
@@ -236,7 +259,7 @@ impl Inference {
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics)?;
+                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics, &turn.stop)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));

@@ -11,11 +11,11 @@ use crate::finding::{
     DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
     Timings, interpret,
 };
-use crate::image::decode::decode_picture;
+use crate::image::decode::{DecodeError, decode_picture_until};
 use crate::image::preprocess::Preprocessing;
-use crate::image::{Quality, StoredImage, Tensor};
+use crate::image::{Cancel, Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
-use crate::runtime::{Device, Prediction};
+use crate::runtime::{Device, Prediction, Stop};
 use crate::telemetry::metrics::{Metrics, Observed};
 
 /// What is known of an image, whether it is scored or not.
@@ -73,14 +73,18 @@ pub(super) enum Pixels {
     Dropped,
 }
 
-/// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done.
+/// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done. Ends early when it
+/// is asked to stop.
 pub(super) fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
     pixels: Pixels,
     gates: &Gates,
     metrics: &Metrics,
+    stop: &Stop,
 ) -> Result<Prepared, Unscored> {
+    let is_over = || stop.asked();
+    let cancel = Cancel::when(&is_over);
     let mut timings = Timings::default();
     let mut clock = Instant::now();
     let mut lap = || {
@@ -95,7 +99,7 @@ pub(super) fn prepare(
     let image = match bytes {
         ImageBytes::Picture(bytes) => {
             seen.check = Some(IntendedUseCheck::NotChecked);
-            decode_picture(&bytes).map_err(|error| unscored(error.into(), &mut seen))?
+            decode_picture_until(&bytes, cancel).map_err(|error| unscored(error.into(), &mut seen))?
         }
         ImageBytes::Dicom(bytes) => {
             let instance = Instance::parse(bytes).map_err(Fault::from)?;
@@ -108,7 +112,7 @@ pub(super) fn prepare(
             seen.view = attributes.view_position.or(attributes.view_code);
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
             contract
-                .decode(&instance)
+                .decode_until(&instance, cancel)
                 .map_err(|error| unscored(error.into(), &mut seen))?
         }
     };
@@ -116,6 +120,9 @@ pub(super) fn prepare(
     let (plane, placement) = contract
         .plane(&image)
         .map_err(|error| unscored(error.into(), &mut seen))?;
+    cancel
+        .check()
+        .map_err(|cancelled| unscored(DecodeError::from(cancelled).into(), &mut seen))?;
     let measured = Quality::of(&image, &plane, &placement);
     seen.observed.quality = Some(measured);
     gates

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batcher::{Answer, Batcher};
+use super::batcher::{Answer, Batcher, Silent};
 use super::request::Call;
 use super::statistics::{Counters, Statistics};
 use super::workers::{Turn, broken};
@@ -12,7 +12,7 @@ use crate::finding::{EmbeddingStatistics, ModelReference};
 use crate::image::Tensor;
 use crate::model::{ModelManifest, Package, Signed};
 use crate::runtime::proof::Proven;
-use crate::runtime::{Device, Engine, Prediction, device_names};
+use crate::runtime::{Device, Engine, Prediction, device_names, return_freed_memory};
 use crate::telemetry::metrics::Metrics;
 
 /// A model that proved itself and runs.
@@ -39,7 +39,8 @@ pub struct ServedModel {
     pub(super) line: Arc<str>,
     /// Where its work is counted.
     pub(super) counters: Arc<Counters>,
-    engines: Engines,
+    /// There until it is dropped.
+    engines: Option<Engines>,
 }
 
 /// What computes.
@@ -63,23 +64,24 @@ impl ServedModel {
         proven_in: Duration,
         metrics: &Metrics,
     ) -> Result<Self, String> {
-        let Proven { engines, difference } = proven;
+        let (engines, difference) = (&proven.engines, proven.difference);
         let mut devices: Vec<Device> = engines.iter().map(Engine::device).collect();
         devices.dedup();
         let first = engines.first();
         let bits = engines.iter().map(Engine::bits).max().unwrap_or(32);
         let batch_sizes = first.map(Engine::batch_sizes).unwrap_or_default();
+        let line: Arc<str> = package.manifest.name.as_str().into();
         let counters = Arc::default();
         let engines = if first.is_some_and(Engine::runs_batches) {
             Engines::Device(
-                Batcher::start(engines, queue, &counters, metrics)
+                Batcher::start(&line, proven, queue, &counters, metrics)
                     .map_err(|error| format!("its threads cannot be started: {error}"))?,
             )
         } else {
-            Engines::Cores(engines.into_iter().map(Mutex::new).collect())
+            Engines::Cores(proven.engines.into_iter().map(Mutex::new).collect())
         };
         Ok(Self {
-            line: package.manifest.name.as_str().into(),
+            line,
             manifest: package.manifest,
             digest: package.digest,
             distribution: package.distribution,
@@ -90,7 +92,7 @@ impl ServedModel {
             batch_sizes,
             proven_in,
             counters,
-            engines,
+            engines: Some(engines),
         })
     }
 
@@ -104,6 +106,12 @@ impl ServedModel {
             provider: self.provider().to_owned(),
             notice: self.manifest.notice.clone(),
         }
+    }
+
+    /// `<name>/<version>`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.manifest.name, self.manifest.version)
     }
 
     /// What runs it, in one word: `cpu`, or `cuda:0,cuda:1`.
@@ -126,7 +134,7 @@ impl ServedModel {
 
     /// Whether the network runs on the worker that prepared the image, or elsewhere in batches.
     pub(super) fn runs_on_worker(&self) -> bool {
-        matches!(self.engines, Engines::Cores(_))
+        matches!(self.engines, Some(Engines::Cores(_)))
     }
 
     /// Runs the network on one image on a thread of the device.
@@ -139,9 +147,9 @@ impl ServedModel {
         call: &Call,
         deadline: Instant,
     ) -> Result<Answer, Fault> {
-        match &self.engines {
-            Engines::Cores(_) => Err(broken()),
-            Engines::Device(batcher) => batcher.run(tensor, call, deadline).await,
+        match self.batcher() {
+            Some(batcher) => batcher.run(tensor, call, deadline).await,
+            None => Err(broken()),
         }
     }
 
@@ -150,7 +158,7 @@ impl ServedModel {
     /// # Errors
     /// The engine's own fault, or that it was asked to stop.
     pub(super) fn run_on_worker(&self, turn: &Turn, tensor: &Tensor) -> Result<Prediction, Fault> {
-        let Engines::Cores(engines) = &self.engines else {
+        let Some(Engines::Cores(engines)) = &self.engines else {
             return Err(broken());
         };
         let engine = engines.get(turn.worker).ok_or_else(broken)?;
@@ -162,11 +170,44 @@ impl ServedModel {
         predictions.pop().ok_or_else(broken)
     }
 
+    /// Whether none of its devices answers: each fails even on an image that the model was proven with.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent().is_some()
+    }
+
+    /// That none of its devices answers, if so.
+    pub(super) fn silent(&self) -> Option<Silent> {
+        self.batcher()?.silent()
+    }
+
+    pub(super) fn batcher(&self) -> Option<&Batcher> {
+        match &self.engines {
+            Some(Engines::Device(batcher)) => Some(batcher),
+            _ => None,
+        }
+    }
+
     /// How many images wait for a thread of the device.
     pub(super) fn waiting_for_device(&self) -> usize {
-        match &self.engines {
-            Engines::Cores(_) => 0,
-            Engines::Device(batcher) => batcher.waiting(),
+        self.batcher().map_or(0, Batcher::waiting)
+    }
+}
+
+impl Drop for ServedModel {
+    /// Freeing sessions takes its time, and ending their threads as long as what they run: whoever gave the last answer, perhaps on a
+    /// thread that others wait for, does not.
+    fn drop(&mut self) {
+        let (engines, place) = (self.engines.take(), self.place());
+        let end = move || {
+            drop(engines);
+            return_freed_memory();
+            tracing::info!(model = place, "model.drained");
+        };
+        match tokio::runtime::Handle::try_current() {
+            // where that is about to end, it is dropped here all the same
+            Ok(executor) => drop(executor.spawn_blocking(end)),
+            Err(_) => end(),
         }
     }
 }

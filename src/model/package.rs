@@ -104,9 +104,17 @@ impl PackageError {
     pub fn stage(&self) -> Stage {
         match self {
             Self::Signature(_) => Stage::Signature,
+            Self::File { file, .. } if file == SIGNATURE => Stage::Signature,
             Self::Header(_) => Stage::Header,
             _ => Stage::Digest,
         }
+    }
+
+    /// Whether the same package may be found in order the next time: what the file system could not say now it may say later. A file
+    /// that is not there stays away until the folder changes.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() != io::ErrorKind::NotFound)
     }
 }
 
@@ -317,6 +325,7 @@ fn signed(folder: &Path, manifest: &[u8], policy: &Policy) -> Result<Signed, Pac
             }
             Ok(Signed::No)
         }
+        Err(error @ PackageError::File { .. }) => Err(error),
         Err(error) => Err(PackageError::Signature(error.to_string())),
     }
 }

@@ -54,7 +54,7 @@ pub enum RuntimeError {
     Memory {
         /// Where.
         device: Device,
-        /// The most that a copy of a model may take, in MiB, where that is set.
+        /// The most that a copy of a model may take, in MiB, where that is what was reached.
         limit: Option<u64>,
         /// What was asked for in vain.
         cause: String,
@@ -88,8 +88,19 @@ pub enum RuntimeError {
     Run(String),
 }
 
+impl RuntimeError {
+    /// Whether the same may succeed the next time, without a change of the model or the settings.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Memory { limit: None, .. })
+    }
+}
+
 fn no_memory(device: Device, limit: Option<u64>, cause: &str) -> String {
     match limit {
+        None if device == Device::Cpu => format!(
+            "there is no memory left for the model ({cause}): serve fewer models, or give the server more memory"
+        ),
         Some(limit) => format!(
             "a copy of the model needs more than the {limit} MiB that --gpu-memory-mib gives it on {device} ({cause}): raise it, or leave it out"
         ),

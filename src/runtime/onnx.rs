@@ -31,6 +31,7 @@ pub use engine::Engine;
 use engine::Sessions;
 pub use halves::in_halves;
 pub use network::Network;
+use share::Lack;
 pub use staging::Staging;
 pub use stop::Stop;
 
@@ -205,13 +206,17 @@ fn environment(located: &Located, device: Device) -> Result<Environment, Runtime
     Ok(environment)
 }
 
-/// What an error of ONNX Runtime means where a device may be out of memory.
+/// What an error of ONNX Runtime means where there may be no memory, or no more than `limit` MiB for a copy of the model.
 fn failed_in(device: Device, limit: Option<u64>, error: &ort::Error) -> RuntimeError {
     let cause = error.to_string();
-    if share::is_memory(&cause) {
-        RuntimeError::Memory { device, limit, cause }
-    } else {
-        RuntimeError::Run(cause)
+    match share::lack(&cause) {
+        Some(Lack::Limit) => RuntimeError::Memory { device, limit, cause },
+        Some(Lack::Memory) => RuntimeError::Memory {
+            device,
+            limit: None,
+            cause,
+        },
+        None => RuntimeError::Run(cause),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Proof before serving: an engine is good only if it reproduces the package's golden cases here, on this device.
 
+use std::fmt::Display;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use crate::model::golden::difference;
 use crate::model::{GoldenCase, GoldenInput, NumberFormat, Package, Stage};
 
 use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop};
+
+mod off;
+
+pub use off::{Off, Unproven};
 
 /// How long one batch of golden cases may take: other models wait for the proof to end.
 const LONGEST: Duration = Duration::from_mins(5);
@@ -21,16 +26,8 @@ pub struct Proven {
     pub engines: Vec<Engine>,
     /// The largest difference of any golden case on any of them.
     pub difference: f32,
-}
-
-/// Why a package did not prove itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct Unproven {
-    /// Where.
-    pub stage: Stage,
-    /// One sentence that says what is off.
-    pub reason: String,
+    /// The input of a golden case, which all of them ran.
+    pub probe: Tensor,
 }
 
 /// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
@@ -39,10 +36,7 @@ pub struct Unproven {
 /// # Errors
 /// [`Unproven`], by the first engine that is off.
 pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
-    let goldens = |error: RuntimeError| Unproven {
-        stage: Stage::Goldens,
-        reason: error.to_string(),
-    };
+    let goldens = |error: RuntimeError| Off::from(error).at(Stage::Goldens);
     let reduced = package.manifest.reduced_precision;
     let is_half = reduced.is_some_and(|reduced| reduced.format == NumberFormat::Fp16);
     if is_half && runtime.batch_sizes().len() > 1 {
@@ -52,6 +46,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
             .and_then(|network| prove_network(package, runtime, &network, count));
         match proven {
             Ok(proven) => return Ok(proven),
+            Err(unproven) if unproven.may_pass => return Err(unproven),
             Err(Unproven { reason, .. }) => {
                 let (model, device) = (&package.manifest.name, runtime.device);
                 tracing::warn!(model, %device, reason, "model.in_32_bits");
@@ -68,22 +63,22 @@ fn prove_network(
     network: &Network,
     count: usize,
 ) -> Result<Proven, Unproven> {
-    let at = |stage| move |reason: String| Unproven { stage, reason };
-    let goldens = at(Stage::Goldens);
+    let goldens = |off: Off| off.at(Stage::Goldens);
     // of several GPUs one may be off
-    let off = |stage| {
-        move |reason: String| match runtime.device {
-            Device::Cpu => at(stage)(reason),
-            device @ Device::Cuda(_) => at(stage)(format!("on {device}: {reason}")),
+    let on_device = |stage| {
+        move |off: Off| match runtime.device {
+            Device::Cpu => off.at(stage),
+            device @ Device::Cuda(_) => off.after(format_args!("on {device}")).at(stage),
         }
     };
     let inputs = golden_inputs(package, |image| image).map_err(goldens)?;
     let prove_one = || {
         let mut engine = network
             .engine(&package.manifest)
-            .map_err(|error| goldens(error.to_string()))?;
-        let alone = reproduce(package, &inputs, &mut engine).map_err(off(Stage::Goldens))?;
-        let batched = reproduce_in_batches(package, &inputs, &mut engine).map_err(off(Stage::WarmUp))?;
+            .map_err(|error| goldens(error.into()))?;
+        let alone = reproduce(package, &inputs, &mut engine).map_err(on_device(Stage::Goldens))?;
+        let batched =
+            reproduce_in_batches(package, &inputs, &mut engine).map_err(on_device(Stage::WarmUp))?;
         Ok((engine, alone.max(batched)))
     };
     // what is wrong with a package is found by the first, and said once
@@ -95,9 +90,9 @@ fn prove_network(
         let proven: Vec<Result<(Engine, f32), Unproven>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..more).map(|_| scope.spawn(prove_one)).collect();
             let panicked = |_| {
-                Err(goldens(
+                Err(goldens(Off::from(
                     "the proof itself failed; the server's log has the cause".to_owned(),
-                ))
+                )))
             };
             threads
                 .into_iter()
@@ -110,7 +105,12 @@ fn prove_network(
             engines.push(engine);
         }
     }
-    Ok(Proven { engines, difference })
+    let probe = inputs.into_iter().next().unwrap_or_default();
+    Ok(Proven {
+        engines,
+        difference,
+        probe,
+    })
 }
 
 /// The same on several devices, one after the other; the first that is off is named.
@@ -122,16 +122,19 @@ pub fn prove_on(
     runtimes: &[Runtime],
     count: impl Fn(&Runtime) -> usize,
 ) -> Result<Proven, Unproven> {
-    let mut all = Proven {
-        engines: Vec::new(),
-        difference: 0.0,
-    };
+    let mut all: Option<Proven> = None;
     for runtime in runtimes {
-        let Proven { engines, difference } = prove(package, runtime, count(runtime))?;
-        all.engines.extend(engines);
-        all.difference = all.difference.max(difference);
+        let proven = prove(package, runtime, count(runtime))?;
+        all = Some(match all {
+            None => proven,
+            Some(mut all) => {
+                all.engines.extend(proven.engines);
+                all.difference = all.difference.max(proven.difference);
+                all
+            }
+        });
     }
-    Ok(all)
+    all.ok_or_else(|| Off::from("there is no device to prove it on".to_owned()).at(Stage::Goldens))
 }
 
 /// Runs the golden cases two at a time on an engine that is thrown away afterwards: whether images beside each other change each
@@ -140,13 +143,10 @@ pub fn prove_on(
 /// # Errors
 /// [`Unproven`] with the first case that is off.
 pub fn reproduce_in_pairs(package: &Package, runtime: &Runtime) -> Result<f32, Unproven> {
-    let off = |reason: String| Unproven {
-        stage: Stage::WarmUp,
-        reason,
-    };
+    let off = |off: Off| off.at(Stage::WarmUp);
     let inputs = golden_inputs(package, |image| image).map_err(off)?;
     let mut engine =
-        Engine::load(runtime, &package.model, &package.manifest).map_err(|error| off(error.to_string()))?;
+        Engine::load(runtime, &package.model, &package.manifest).map_err(|error| off(error.into()))?;
     let cases = inputs.len();
     (0..cases).try_fold(0.0, |worst: f32, case| {
         let pair = [case, (case + 1) % cases];
@@ -160,25 +160,28 @@ pub fn reproduce_in_pairs(package: &Package, runtime: &Runtime) -> Result<f32, U
 /// mistake in decoding would be caught.
 ///
 /// # Errors
-/// One sentence that names the case.
+/// [`Off`], which names the case.
 pub fn golden_inputs(
     package: &Package,
     change: impl Fn(StoredImage) -> StoredImage,
-) -> Result<Vec<Tensor>, String> {
+) -> Result<Vec<Tensor>, Off> {
     let contract = &package.manifest.preprocessing;
     package
         .goldens
         .cases
         .iter()
         .map(|case| {
-            let off = |error: &dyn std::fmt::Display| format!("golden case {}: {error}", case.name);
+            let name = format!("golden case {}", case.name);
+            let off = |error: &dyn Display| Off::from(format!("{name}: {error}"));
             if let Some(made) = case.input.tensor(contract.input_shape()) {
                 return Ok(made);
             }
             let GoldenInput::Dicom { file } = &case.input else {
                 return Err(off(&"it has no input"));
             };
-            let bytes = package.file(file).map_err(|error| off(&error))?;
+            let bytes = package
+                .file(file)
+                .map_err(|error| Off::from(error).after(&name))?;
             let instance = Instance::parse(bytes.into()).map_err(|error| off(&error))?;
             let image = contract.decode(&instance).map_err(|error| off(&error))?;
             Ok(contract.apply(&change(image)).map_err(|error| off(&error))?.0)
@@ -189,8 +192,8 @@ pub fn golden_inputs(
 /// Runs every golden case alone and gives the largest difference.
 ///
 /// # Errors
-/// One sentence that names the first case that is off.
-pub fn reproduce(package: &Package, inputs: &[Tensor], engine: &mut Engine) -> Result<f32, String> {
+/// [`Off`], which names the first case that is.
+pub fn reproduce(package: &Package, inputs: &[Tensor], engine: &mut Engine) -> Result<f32, Off> {
     (0..inputs.len()).try_fold(0.0, |worst: f32, case| {
         Ok(worst.max(reproduce_batch(package, inputs, engine, &[case])?))
     })
@@ -201,12 +204,8 @@ pub fn reproduce(package: &Package, inputs: &[Tensor], engine: &mut Engine) -> R
 /// warm afterwards.
 ///
 /// # Errors
-/// One sentence that names the first case that is off, its place and the batch.
-pub fn reproduce_in_batches(
-    package: &Package,
-    inputs: &[Tensor],
-    engine: &mut Engine,
-) -> Result<f32, String> {
+/// [`Off`], which names the first case that is, its place and the batch.
+pub fn reproduce_in_batches(package: &Package, inputs: &[Tensor], engine: &mut Engine) -> Result<f32, Off> {
     let cases = inputs.len();
     let mut worst: f32 = 0.0;
     for size in engine.batch_sizes().into_iter().filter(|size| *size > 1) {
@@ -293,7 +292,7 @@ fn reproduce_batch(
     inputs: &[Tensor],
     engine: &mut Engine,
     batch: &[usize],
-) -> Result<f32, String> {
+) -> Result<f32, Off> {
     let tolerance = package.goldens.tolerance;
     let goldens = &package.goldens.cases;
     let (cases, tensors): (Vec<_>, Vec<_>) = batch
@@ -307,10 +306,12 @@ fn reproduce_batch(
     let answers = run_within(LONGEST, engine, &tensors).map_err(|error| {
         let name = cases.first().map_or("", |case| case.name.as_str());
         let why = match error {
-            RuntimeError::Stopped => format!("no answer came within {} minutes", LONGEST.as_secs() / 60),
-            error => error.to_string(),
+            RuntimeError::Stopped => {
+                format!("no answer came within {} minutes", LONGEST.as_secs() / 60).into()
+            }
+            error => Off::from(error),
         };
-        format!("golden case {name}{}: {why}", place(0))
+        why.after(format_args!("golden case {name}{}", place(0)))
     })?;
     let mut worst: f32 = 0.0;
     for (index, case) in cases.iter().enumerate() {
@@ -322,14 +323,16 @@ fn reproduce_batch(
                 "golden case {}{} gives what is no number, or too few of them: the model does not compute here what it computed in training",
                 case.name,
                 place(index)
-            ));
+            )
+            .into());
         }
         if tolerance.is_nan() || difference > tolerance {
             return Err(format!(
                 "golden case {}{} is off by {difference:e}, more than the {tolerance:e} that is allowed: the model does not compute here what it computed in training",
                 case.name,
                 place(index)
-            ));
+            )
+            .into());
         }
         if let Some(answer) = answers.get(index) {
             serves(package, case, answer)

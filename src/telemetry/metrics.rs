@@ -12,6 +12,7 @@ use prometheus::{
 use super::devices::Devices;
 use super::dicom::Dicom;
 use super::process::Process;
+use super::quantities::Quantities;
 use super::work::Work;
 use super::{Site, Sites};
 use crate::finding::InstanceResult;
@@ -43,6 +44,8 @@ pub struct Metrics {
     pub devices: Devices,
     /// Of the DIMSE door.
     pub dicom: Dicom,
+    /// Of regressions.
+    pub quantities: Quantities,
     sites: Arc<Sites>,
 }
 
@@ -71,6 +74,7 @@ impl Metrics {
             work: Work::new(&registry)?,
             devices: Devices::new(&registry)?,
             dicom: Dicom::new(&registry)?,
+            quantities: Quantities::new(&registry)?,
             registry,
             requests: counter(
                 "osteon_http_requests_total",
@@ -233,12 +237,10 @@ impl Metrics {
         }
     }
 
-    /// A package was tried; `failed` is the stage at which it did not prove itself.
-    pub fn model_loaded(&self, model: &str, failed: Option<&str>) {
-        let outcome = if failed.is_some() { "failed" } else { "ready" };
-        self.loads
-            .with_label_values(&[model, outcome, failed.unwrap_or_default()])
-            .inc();
+    /// A package was tried: it is `ready`, or it did not prove itself at a stage; then it `failed`, or it is `postponed`, because the
+    /// reason may pass.
+    pub fn model_loaded(&self, model: &str, outcome: &str, stage: &str) {
+        self.loads.with_label_values(&[model, outcome, stage]).inc();
     }
 
     /// Everything in Prometheus' text format.

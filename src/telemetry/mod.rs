@@ -8,6 +8,8 @@ mod dicom;
 pub mod metrics;
 #[cfg(feature = "serve")]
 mod process;
+#[cfg(feature = "serve")]
+mod quantities;
 mod sites;
 #[cfg(feature = "serve")]
 mod work;

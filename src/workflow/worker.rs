@@ -29,12 +29,13 @@ pub(super) const BREATH: Duration = Duration::from_millis(20);
 const LOOK: u32 = 100;
 /// The longest wait between two attempts.
 pub(super) const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// The codes of a full queue, of a model that is still loading, and of a store that is away or full: nothing was tried, and waiting
+/// The codes of a full queue, of a model that is still loading or whose devices are gone, and of a store that is away or full: nothing was tried, and waiting
 /// is all that is needed.
-const NOT_TRIED: [&str; 7] = [
+const NOT_TRIED: [&str; 8] = [
     "overloaded",
     "too-many-requests",
     "not-ready",
+    "device-failed",
     "store-busy",
     "store-unavailable",
     "store-read-only",

@@ -132,6 +132,7 @@ async fn what_was_not_tried_is_put_back_and_what_failed_is_tried_again() {
         "overloaded",
         "too-many-requests",
         "not-ready",
+        "device-failed",
         "store-busy",
         "store-unavailable",
         "store-read-only",

@@ -6,6 +6,7 @@ use std::path::Path;
 use osteon::fault::Fault;
 use osteon::inference::{Inference, RepositorySettings, State};
 use osteon::model::Stage;
+use osteon::model::onnx_format::{DataType, NodeProto, TensorProto};
 use osteon::model::package::{GOLDENS, MODEL};
 
 use crate::broken_models::{loaded, put, put_files, under};
@@ -83,6 +84,59 @@ fn a_broken_new_version_leaves_the_old_one_serving_and_says_why() {
         assert_eq!(catalog.find("m", None).unwrap().manifest.version, 2);
         assert_eq!(catalog.rejected(), []);
     }
+}
+
+/// A real lack of memory: the network asks for more than any machine has.
+#[test]
+fn lack_of_memory_may_pass_and_the_package_is_tried_again() {
+    let models = tempfile::tempdir().unwrap();
+    let mut network = Tiny::new("m", 1).network();
+    let graph = network.graph.as_mut().unwrap();
+    graph.node[4].output[0] = "before".into();
+    graph.initializer.push(TensorProto {
+        name: "endless".into(),
+        dims: vec![2],
+        data_type: DataType::Int64 as i32,
+        raw_data: [1 << 45, 1_i64]
+            .iter()
+            .flat_map(|side| side.to_le_bytes())
+            .collect(),
+        ..TensorProto::default()
+    });
+    let operator = |operator: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: operator.into(),
+        name: format!("makes {output}"),
+        input: inputs.iter().map(|&input| input.into()).collect(),
+        output: vec![output.into()],
+        ..NodeProto::default()
+    };
+    graph
+        .node
+        .push(operator("Expand", &["before", "endless"], "expanded"));
+    graph.node.push(operator("ReduceMax", &["expanded"], "largest"));
+    graph
+        .node
+        .push(operator("Add", &["before", "largest"], "probabilities"));
+    put(models.path(), 1, &network.encode_to_vec());
+    let inference = loaded(under(models.path()));
+    let package = inference.catalog().index().remove(0);
+    assert_eq!(
+        (package.state, package.stage),
+        (State::Failed, Some(Stage::Goldens))
+    );
+    let reason = package.reason.unwrap();
+    assert!(
+        reason.contains("there is no memory left for the model"),
+        "{reason}"
+    );
+    let after = package.again_after.unwrap();
+    let rest = after.duration_since(package.since).unwrap();
+    assert_eq!(rest.as_secs(), 10);
+    let not_ready = inference.catalog().not_ready().unwrap();
+    assert!(not_ready.contains("it is tried again"), "{not_ready}");
+    // not before
+    inference.look();
+    assert_eq!(inference.catalog().index()[0].again_after, Some(after));
 }
 
 /// As `m`'s package, with a golden that its network does not reproduce.

@@ -1,5 +1,6 @@
 //! Where a model looks: its own map, or what hiding parts of the image shows; of an image that is sent, and of one that is stored.
 
+use osteon::config::Given;
 use osteon::finding::Task;
 use osteon::finding::label::Quantity;
 use osteon::model::onnx_format::{NodeProto, ValueInfoProto};
@@ -107,6 +108,29 @@ async fn without_a_map_hiding_parts_of_the_image_shows_where_the_evidence_is() {
     server.stop().await;
 }
 
+/// The cells are shared out between cores, and the picture is the same, bit for bit.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_core_and_several_make_the_same_picture() {
+    let models = tempfile::tempdir().unwrap();
+    tiny().publish(models.path());
+    let mut pictures = Vec::new();
+    for cores in [1, 4] {
+        let given = Given {
+            cores: Some(cores),
+            ..Given::default()
+        };
+        let server = TestServer::with(models.path().to_owned(), given).await;
+        let answer = sent(&server, "tiny", bright_square()).await;
+        assert_eq!(
+            (answer.status, answer.explanation.as_str()),
+            (StatusCode::OK, "occlusion")
+        );
+        pictures.push(answer.body);
+        server.stop().await;
+    }
+    assert!(pictures[0] == pictures[1]);
+}
+
 /// A value that is no answer by itself, because it is out of its range, still says how much was hidden.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_measured_value_is_explained_as_well() {
@@ -132,6 +156,18 @@ async fn a_measured_value_is_explained_as_well() {
         (0.0..1.5).contains(&value),
         "hiding the square leads below the range: {score}"
     );
+    let metrics = server.client.get(format!("{}/metrics", server.url)).send();
+    let metrics = metrics.await.unwrap().text().await.unwrap();
+    let of_buckets = r#"osteon_quantity_bucket{finding="bright",model="tiny",site="other",le="#;
+    assert_eq!(
+        metrics.matches(of_buckets).count(),
+        21,
+        "twentieths, and all of it"
+    );
+    for (bucket, count) in [("0.25", u8::from(value <= 0.25)), ("1.5", 1), ("5", 1)] {
+        let line = format!("{of_buckets}\"{bucket}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
     let answer = sent(&server, "tiny", bright_square()).await;
     assert_eq!(
         (answer.status, answer.explanation.as_str()),

@@ -14,6 +14,7 @@ mod bench;
 mod broken_models;
 mod broken_repositories;
 mod burned_in;
+mod deadlines;
 mod decode;
 mod deidentify;
 mod deliveries;

@@ -1,6 +1,7 @@
 //! The door as peers meet it: real associations on the loopback interface, with the other end of `dicom-ul` or with bytes by hand.
 
 mod attacks;
+mod fairness;
 mod negotiation;
 mod services;
 mod stopping;
@@ -83,7 +84,7 @@ impl TestDoor {
         }
     }
 
-    /// Waits until so many data sets have begun to come. Four at a time may: each takes a quarter of the 9 MiB in which they begin.
+    /// Waits until so many data sets have begun to come. Four at a time may, three of one caller: each takes a quarter of the 9 MiB in which they begin.
     async fn begun(&self, data_sets: usize) {
         let all = 9 << 20;
         while self.intake.left() > all - data_sets * all / 4 {
@@ -140,10 +141,16 @@ fn options<'a>() -> ClientAssociationOptions<'a> {
 impl Peer {
     /// One for verification and for storing digital X-rays.
     async fn call(door: &TestDoor) -> Self {
+        Self::call_as(door, "ARCHIVE").await.unwrap()
+    }
+
+    /// The same under another title.
+    async fn call_as(door: &TestDoor, title: &str) -> Result<Self, Error> {
         let options = options()
+            .calling_ae_title(title)
             .with_presentation_context(uids::VERIFICATION, vec![uids::IMPLICIT_VR_LITTLE_ENDIAN])
             .with_presentation_context(DX, vec![EXPLICIT]);
-        Self::establish(door, options).await.unwrap()
+        Self::establish(door, options).await
     }
 
     async fn establish(door: &TestDoor, options: ClientAssociationOptions<'_>) -> Result<Self, Error> {

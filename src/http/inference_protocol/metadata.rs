@@ -20,9 +20,12 @@ pub(super) async fn server() -> Json<Value> {
     }))
 }
 
-/// `GET /v2/health/live`: the process answers.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({ "live": true }))
+/// `GET /v2/health/live`: what `/health/live` says.
+pub(super) async fn live(State(app): State<App>) -> Result<Json<Value>, ProtocolError> {
+    match app.lost() {
+        None => Ok(Json(json!({ "live": true }))),
+        Some(reason) => Err(Fault::new(FaultKind::Unavailable, "device-failed", reason).into()),
+    }
 }
 
 /// `GET /v2/health/ready`: what `/health/ready` says.
@@ -33,7 +36,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Protoco
     }
 }
 
-/// `GET /v2/models/{model}/ready`: it proved itself, and answers.
+/// `GET /v2/models/{model}/ready`: it proved itself, and is served.
 pub(super) async fn model_ready(
     State(app): State<App>,
     At(address): At,

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::CodecError;
 use super::huffman::{Bits, END_OF_BLOCK, RunTable};
 use super::idct::{self, Block};
 use super::markers::{EOI, Markers, SOS, frame_header, restart_interval};
 use super::segments::Segments;
+use super::{Cancel, CodecError};
 use crate::pages::Pages;
 
 /// Decodes one frame of `rows` x `columns` into the little-endian bytes of an uncompressed one with `bits` (8 or 16)
@@ -17,7 +17,13 @@ use crate::pages::Pages;
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or is not what T.81 allows, [`CodecError::Colour`] for colour.
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+    cancel: Cancel<'_>,
+) -> Result<Bytes, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut tables = Tables::default();
     let mut frame = None;
@@ -32,7 +38,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
                 let scan = Scan::read(segment, frame, &tables)?;
-                return scan.decode(reader.rest(), rows, columns, restart, bits);
+                return scan.decode(reader.rest(), rows, columns, restart, bits, cancel);
             }
             // another process: the transfer syntax promised this one
             0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | EOI => return Err(CodecError::Damaged),
@@ -206,6 +212,7 @@ impl Scan {
         columns: usize,
         restart: usize,
         bits: u32,
+        cancel: Cancel<'_>,
     ) -> Result<Bytes, CodecError> {
         let blocks = columns.div_ceil(8) * rows.div_ceil(8);
         let width = bits as usize / 8;
@@ -217,6 +224,7 @@ impl Scan {
             pixels: pixels.bytes(),
             columns,
             width,
+            cancel,
         })?;
         Ok(pixels.freeze())
     }
@@ -261,6 +269,7 @@ struct Image<'a> {
     pixels: &'a mut [u8],
     columns: usize,
     width: usize,
+    cancel: Cancel<'a>,
 }
 
 impl WithSimd for Image<'_> {
@@ -283,6 +292,7 @@ impl Image<'_> {
             scan,
             columns,
             pixels,
+            cancel,
             ..
         } = self;
         let mut segments = Segments::new(self.entropy_coded);
@@ -293,6 +303,7 @@ impl Image<'_> {
         let mut dc = 0;
         let mut wild = 0;
         for lines in pixels.chunks_mut(8 * columns * WIDTH) {
+            cancel.check()?;
             for start in (0..columns).step_by(8 * BATCH) {
                 let places = (start..columns).step_by(8);
                 for (block, _) in batch.iter_mut().zip(places.clone()) {
@@ -368,11 +379,11 @@ mod tests {
             .write_image(&pixels, columns as u32, rows as u32, ExtendedColorType::L8)
             .unwrap();
 
-        let bytes = decode(&stream, rows, columns, 8).unwrap();
+        let bytes = decode(&stream, rows, columns, 8, Cancel::NEVER).unwrap();
         let near = |(found, put): (&u8, &u8)| found.abs_diff(*put) <= 2;
         assert!(bytes.iter().zip(&pixels).all(near));
 
-        let words = decode(&stream, rows, columns, 16).unwrap();
+        let words = decode(&stream, rows, columns, 16, Cancel::NEVER).unwrap();
         assert!(words.iter().step_by(2).eq(&bytes));
         assert!(words.iter().skip(1).step_by(2).all(|high| *high == 0));
     }

@@ -4,17 +4,23 @@
 //! and one look into a table gives, for almost every pixel, the whole difference. Memory is taken for the image that the
 //! data set declares, never for what the stream says.
 
-use super::CodecError;
 use super::huffman::{Bits, Table};
 use super::markers::{EOI, Markers, SOS, frame_header, restart_interval};
 use super::segments::Segments;
+use super::{Cancel, CodecError};
 
 /// Decodes one frame of `rows` x `columns` into codes of `precision` bits, which the stream's own header must agree with.
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or is not what T.81 allows, [`CodecError::Colour`] for colour.
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+    cancel: Cancel<'_>,
+) -> Result<Vec<u16>, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut tables: [Option<Table>; 4] = [None, None, None, None];
     let mut frame = None;
@@ -28,7 +34,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
             SOS => {
                 let frame = frame.ok_or(CodecError::Damaged)?;
                 let scan = Scan::read(segment, frame, &tables)?;
-                return scan.decode(frame, reader.rest(), rows, columns, restart);
+                return scan.decode(frame, reader.rest(), rows, columns, restart, cancel);
             }
             // another process: the transfer syntax promised this one
             0xC0..=0xC2 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | EOI => return Err(CodecError::Damaged),
@@ -108,6 +114,7 @@ impl<'a> Scan<'a> {
         rows: usize,
         columns: usize,
         restart: usize,
+        cancel: Cancel<'_>,
     ) -> Result<Vec<u16>, CodecError> {
         // a restart interval of whole lines is the only one that a lossless process may have (T.81 section H.1.1)
         if !restart.is_multiple_of(columns) {
@@ -123,6 +130,7 @@ impl<'a> Scan<'a> {
             let start = 1_u16 << (frame.precision - self.point_transform - 1);
             let mut above: &mut [u16] = &mut [];
             for line in interval.chunks_mut(columns) {
+                cancel.check()?;
                 self.line(&mut bits, start, above, line);
                 above = line;
             }

@@ -1,8 +1,8 @@
-//! JPEG XL (ISO/IEC 18181-1), by `jxl-oxide`, which is written in Rust.
+//! JPEG XL (ISO/IEC 18181-1), by `jxl-oxide`, which is written in Rust. It cannot be stopped while it renders: that is over in one step.
 
 use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool, PixelFormat};
 
-use super::CodecError;
+use super::{Cancel, CodecError};
 
 /// What a decoder may take for each pixel, and besides: its buffers hold four bytes a sample, several at a time.
 const BYTES_PER_PIXEL: usize = 64;
@@ -13,7 +13,13 @@ const BYTES_BESIDES: usize = 64 << 20;
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or needs more memory than such an image can, [`CodecError::Colour`] for colour.
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Vec<u16>, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+    cancel: Cancel<'_>,
+) -> Result<Vec<u16>, CodecError> {
     let most = BYTES_PER_PIXEL * rows * columns + BYTES_BESIDES;
     let image = JxlImage::builder()
         .pool(JxlThreadPool::none())
@@ -34,6 +40,7 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
     if !image.is_loading_done() || image.num_loaded_keyframes() != 1 {
         return Err(CodecError::Damaged);
     }
+    cancel.check()?;
     let frame = image
         .render_frame(0)
         .map_err(|_| CodecError::Damaged)?

@@ -21,13 +21,13 @@ mod rle;
 mod segments;
 
 use std::borrow::Cow;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
 use dicom_encoding::transfer_syntax::TransferSyntax;
 
-use super::Codes;
+use super::{Cancel, Cancelled, Codes};
 
 /// How the pixels of a frame are laid out, as the data set says; checked by [`super::decode`].
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,14 @@ pub(super) enum CodecError {
     Unsupported,
     /// It ends early, or is not what its standard allows.
     Damaged,
+    /// Nobody waits for it any more.
+    Cancelled,
+}
+
+impl From<Cancelled> for CodecError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 /// A decoded frame.
@@ -92,25 +100,32 @@ pub(super) fn frame(
     fragments: &[Bytes],
     layout: &Layout,
     halve: u32,
+    cancel: Cancel<'_>,
 ) -> Result<Frame, CodecError> {
     let decoded = || match transfer_syntax {
         uids::JPEG2000_LOSSLESS
         | uids::JPEG2000
         | uids::HTJ2K_LOSSLESS
         | uids::HTJ2K_LOSSLESS_RPCL
-        | uids::HTJ2K => jpeg2000::decode(&joined(fragments), layout, halve),
+        | uids::HTJ2K => jpeg2000::decode(&joined(fragments), layout, halve, cancel),
         _ => Ok(Frame {
             rows: layout.rows,
             columns: layout.columns,
-            codes: whole(transfer_syntax, fragments, layout)?,
+            codes: whole(transfer_syntax, fragments, layout, cancel)?,
             halved: 0,
         }),
     };
-    catch_unwind(decoded).unwrap_or(Err(CodecError::Damaged))
+    // what it was asked with outlives a panic as it was
+    catch_unwind(AssertUnwindSafe(decoded)).unwrap_or(Err(CodecError::Damaged))
 }
 
 /// Decodes a frame that has one resolution.
-fn whole(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<Codes, CodecError> {
+fn whole(
+    transfer_syntax: &str,
+    fragments: &[Bytes],
+    layout: &Layout,
+    cancel: Cancel<'_>,
+) -> Result<Codes, CodecError> {
     let Layout {
         rows,
         columns,
@@ -120,20 +135,20 @@ fn whole(transfer_syntax: &str, fragments: &[Bytes], layout: &Layout) -> Result<
     let stream = joined(fragments);
     match transfer_syntax {
         uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT => {
-            jpeg_dct::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
+            jpeg_dct::decode(&stream, rows, columns, allocated, cancel).map(|bytes| layout.stored(bytes))
         }
         uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
-            jpeg_lossless::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
+            jpeg_lossless::decode(&stream, rows, columns, allocated, cancel)
+                .map(|words| masked(words, layout))
         }
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
-            jpeg_ls::decode(&stream, rows, columns, allocated).map(|bytes| layout.stored(bytes))
+            jpeg_ls::decode(&stream, rows, columns, allocated, cancel).map(|bytes| layout.stored(bytes))
         }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
-            jpeg_xl::decode(&stream, rows, columns, allocated).map(|words| masked(words, layout))
+            jpeg_xl::decode(&stream, rows, columns, allocated, cancel).map(|words| masked(words, layout))
         }
-        uids::RLE_LOSSLESS => {
-            rle::decode(&stream, rows * columns, allocated as usize / 8).map(|bytes| layout.stored(bytes))
-        }
+        uids::RLE_LOSSLESS => rle::decode(&stream, rows * columns, allocated as usize / 8, cancel)
+            .map(|bytes| layout.stored(bytes)),
         _ => Err(CodecError::NoCodec),
     }
 }

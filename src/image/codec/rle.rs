@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::CodecError;
+use super::{Cancel, CodecError};
 use crate::pages::Pages;
 
 /// The header: a count and fifteen offsets of 32 bits.
@@ -18,12 +18,18 @@ const RUN: usize = 128;
 ///
 /// # Errors
 /// [`CodecError::Damaged`] where a plane is missing or ends early, [`CodecError::Disagrees`] for another number of planes.
-pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Bytes, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    pixels: usize,
+    planes: usize,
+    cancel: Cancel<'_>,
+) -> Result<Bytes, CodecError> {
     let packed = Planes::of(stream, planes)?;
     let mut high = packed.plane(0)?;
     let mut out = Pages::zeroed(pixels * planes);
     if planes == 1 {
         for bytes in out.bytes().chunks_mut(BLOCK) {
+            cancel.check()?;
             bytes.copy_from_slice(high.next(bytes.len())?);
             high.drop_block();
         }
@@ -32,6 +38,7 @@ pub(super) fn decode(stream: &[u8], pixels: usize, planes: usize) -> Result<Byte
     // the first plane holds the high bytes (PS3.5 section G.2)
     let mut low = packed.plane(1)?;
     for words in out.bytes().chunks_mut(2 * BLOCK) {
+        cancel.check()?;
         let count = words.len() / 2;
         let pairs = low.next(count)?.iter().zip(high.next(count)?);
         for (word, (low, high)) in words.as_chunks_mut().0.iter_mut().zip(pairs) {
@@ -195,8 +202,11 @@ mod tests {
 
     #[test]
     fn planes_become_words() {
-        assert_eq!(decode(&frame(&[PACKED]), 24, 1).unwrap(), PLAIN.as_slice());
-        let both = decode(&frame(&[PACKED, &[0xE9, 7]]), 24, 2).unwrap();
+        assert_eq!(
+            decode(&frame(&[PACKED]), 24, 1, Cancel::NEVER).unwrap(),
+            PLAIN.as_slice()
+        );
+        let both = decode(&frame(&[PACKED, &[0xE9, 7]]), 24, 2, Cancel::NEVER).unwrap();
         assert_eq!(both, PLAIN.map(|byte| [7, byte]).concat());
     }
 
@@ -204,8 +214,11 @@ mod tests {
     fn a_run_may_reach_into_the_next_block() {
         let packed = PACKED.repeat(1000);
         let plain = PLAIN.repeat(1000);
-        assert_eq!(decode(&frame(&[&packed]), 24_000, 1).unwrap(), plain);
-        let both = decode(&frame(&[&packed, &packed]), 24_000, 2).unwrap();
+        assert_eq!(
+            decode(&frame(&[&packed]), 24_000, 1, Cancel::NEVER).unwrap(),
+            plain
+        );
+        let both = decode(&frame(&[&packed, &packed]), 24_000, 2, Cancel::NEVER).unwrap();
         let doubled: Vec<u8> = plain.iter().flat_map(|byte| [*byte; 2]).collect();
         assert_eq!(both, doubled);
     }
@@ -233,8 +246,11 @@ mod tests {
     fn what_is_damaged_is_an_error() {
         let whole = frame(&[PACKED]);
         for length in 0..whole.len() {
-            assert!(decode(&whole[..length], 24, 1).is_err(), "{length}");
+            assert!(
+                decode(&whole[..length], 24, 1, Cancel::NEVER).is_err(),
+                "{length}"
+            );
         }
-        assert_eq!(decode(&whole, 24, 2), Err(CodecError::Disagrees));
+        assert_eq!(decode(&whole, 24, 2, Cancel::NEVER), Err(CodecError::Disagrees));
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::border::{Rectangle, exposed_field};
 use super::decode::{self, DecodeError};
 use super::grey::StoredImage;
-use super::{Plane, Tensor};
+use super::{Cancel, Plane, Tensor};
 use crate::dicom::Instance;
 use crate::fault::{Fault, FaultKind};
 
@@ -241,11 +241,20 @@ impl Preprocessing {
     /// # Errors
     /// [`DecodeError`], as [`decode::decode`].
     pub fn decode(&self, instance: &Instance) -> Result<StoredImage, DecodeError> {
+        self.decode_until(instance, Cancel::NEVER)
+    }
+
+    /// The same, ending early where nobody waits for it any more: between two rows of pixels, or of blocks of them; JPEG XL before it is
+    /// rendered.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], and [`DecodeError::Cancelled`].
+    pub fn decode_until(&self, instance: &Instance, cancel: Cancel<'_>) -> Result<StoredImage, DecodeError> {
         if self.reduced_resolution.is_none() {
-            return decode::decode(instance);
+            return Ok(decode::decode_halved(instance, 0, cancel)?.0);
         }
         let size = decode::size(instance)?;
-        self.at_lowest_resolution(size, |halve| decode::decode_halved(instance, halve))
+        self.at_lowest_resolution(size, |halve| decode::decode_halved(instance, halve, cancel))
     }
 
     /// The image of `[rows, columns]` with its sides halved as often as the part of it that is used still covers the input.

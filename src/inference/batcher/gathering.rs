@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::seats::Seats;
-use super::{Answer, Batch, Work, Works};
+use super::seats::{Seats, Silent, Unable};
+use super::{Answer, Batch, Work, Works, unable};
 use crate::fault::Fault;
 use crate::image::Tensor;
 use crate::inference::line::{Line, Place, Wanted};
@@ -27,6 +27,9 @@ impl Waiting {
     /// What a seat is to put into its batch now; what other devices failed at goes first, since it has waited longest.
     pub(super) fn take(&mut self, seat: usize, now: Instant) -> Works {
         let (device, room) = (self.seats.device(seat), self.seats.room(seat));
+        if self.seats.silent_until(seat).is_some() {
+            return Works::new();
+        }
         let mut taken = Vec::new();
         while taken.len() < room {
             let untried = |(_, work): &(Place, Work)| !work.failed_on.contains(&device);
@@ -65,6 +68,17 @@ impl Waiting {
             .into_iter()
             .partition(|(_, work)| self.open && self.seats.is_another_than(&work.failed_on));
         self.failed.extend(left);
+        lost
+    }
+
+    /// What waits and no device is left for.
+    fn lost(&mut self, now: Instant) -> Works {
+        let seats = &self.seats;
+        let hopeless = |(_, work): &mut (Place, Work)| !seats.is_another_than(&work.failed_on);
+        let mut lost: Works = self.failed.extract_if(.., hopeless).collect();
+        if self.seats.silent().is_some() {
+            lost.extend(std::iter::from_fn(|| self.line.next(now)));
+        }
         lost
     }
 }
@@ -184,10 +198,36 @@ impl Shared {
         lost
     }
 
+    /// A seat's device fails on an image that the model was proven with; gives what waited and has no device left.
+    pub(super) fn fell_silent(&self, seat: usize, unable: Unable) -> Works {
+        let mut waiting = self.waiting();
+        let now = Instant::now();
+        waiting.seats.fell_silent(seat, unable, now);
+        let lost = waiting.lost(now);
+        self.changed.notify_all();
+        lost
+    }
+
+    /// A seat's device runs such an image.
+    pub(super) fn answered(&self, seat: usize) {
+        self.waiting().seats.answered(seat);
+        self.changed.notify_all();
+    }
+
+    /// When a seat's device, which is silent, is tried again.
+    pub(super) fn silent_until(&self, seat: usize) -> Option<Instant> {
+        self.waiting().seats.silent_until(seat)
+    }
+
+    /// That no device answers, if so.
+    pub(super) fn silent(&self) -> Option<Silent> {
+        self.waiting().seats.silent()
+    }
+
     /// Puts an image into the line.
     ///
     /// # Errors
-    /// Where there is no place.
+    /// Where there is no place, or no device that answers.
     pub(super) fn push(
         &self,
         tensor: Tensor,
@@ -207,8 +247,12 @@ impl Shared {
             reply,
             failed_on: Vec::new(),
         };
-        let pushed = self.waiting().line.push(work, place, since);
-        pushed.map_err(full)?;
+        let mut waiting = self.waiting();
+        if let Some(silent) = waiting.seats.silent() {
+            return Err(unable(silent.unable));
+        }
+        waiting.line.push(work, place, since).map_err(full)?;
+        drop(waiting);
         // whose turn it is, they see themselves
         self.changed.notify_all();
         Ok(answer)

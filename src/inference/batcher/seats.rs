@@ -3,7 +3,9 @@
 //! What holds:
 //! - nothing waits for more: an engine that is free takes its share of what is there at once;
 //! - while all are busy, the batch of the one that will be free first is filled, so that its images are gathered when it is;
-//! - a device that failed rests, for longer each time, while another device serves; where all have failed, none rests.
+//! - a device that failed rests, for longer each time, while another device serves; where all have failed, none rests;
+//! - a device that fails even on an image that the model was proven with is silent: it is given nothing but that image, now and then, until
+//!   it answers.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,9 @@ use crate::runtime::Device;
 const REST: Duration = Duration::from_secs(1);
 /// The longest that one rests.
 const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// How often in a row a silent device is tried before nothing but a new process is likely to help: some 15 seconds.
+const TRIES: u32 = 5;
 
 /// One engine, with the place in which its next batch is gathered.
 struct Seat {
@@ -31,6 +36,37 @@ struct Health {
     /// Failures in a row.
     failures: u32,
     rests_until: Option<Instant>,
+    silence: Option<Silence>,
+}
+
+/// A device that does not answer.
+#[derive(Clone, Copy)]
+struct Silence {
+    unable: Unable,
+    /// Trials in a row.
+    tries: u32,
+    /// When it is tried again.
+    until: Instant,
+}
+
+/// Why a device fails even on an image that the model was proven with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inference) enum Unable {
+    /// It has no memory left, which others may give back.
+    Memory,
+    /// Anything else: CUDA has given it up, or it is gone.
+    Failed,
+}
+
+/// That no device answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::inference) struct Silent {
+    /// Which devices.
+    pub(in crate::inference) devices: Vec<Device>,
+    /// What stands in the way of all of them; lack of memory where it is that of one.
+    pub(in crate::inference) unable: Unable,
+    /// Whether that has lasted so long that only a new process is likely to help.
+    pub(in crate::inference) is_lost: bool,
 }
 
 /// The engines of one model.
@@ -49,6 +85,7 @@ impl Seats {
                     device,
                     failures: 0,
                     rests_until: None,
+                    silence: None,
                 });
             }
         }
@@ -124,7 +161,7 @@ impl Seats {
     pub(super) fn ran(&mut self, seat: usize) {
         self.seats[seat].running = None;
         if let Some(health) = self.health(seat) {
-            (health.failures, health.rests_until) = (0, None);
+            (health.failures, health.rests_until, health.silence) = (0, None, None);
         }
     }
 
@@ -136,6 +173,47 @@ impl Seats {
             health.failures += 1;
             health.rests_until = Some(now + rest.min(LONGEST_REST));
         }
+    }
+
+    /// A seat's device failed on an image that the model was proven with.
+    pub(super) fn fell_silent(&mut self, seat: usize, unable: Unable, now: Instant) {
+        if let Some(health) = self.health(seat) {
+            let tries = health.silence.map_or(0, |silence| silence.tries);
+            let rest = REST.saturating_mul(1 << tries.min(16)).min(LONGEST_REST);
+            health.silence = Some(Silence {
+                unable,
+                tries: tries + 1,
+                until: now + rest,
+            });
+        }
+    }
+
+    /// A seat's device ran such an image.
+    pub(super) fn answered(&mut self, seat: usize) {
+        if let Some(health) = self.health(seat) {
+            health.silence = None;
+        }
+    }
+
+    /// When a seat's device, which is silent, is tried again.
+    pub(super) fn silent_until(&self, seat: usize) -> Option<Instant> {
+        self.of(self.device(seat))?.silence.map(|silence| silence.until)
+    }
+
+    /// That none of the devices answers, if so.
+    pub(super) fn silent(&self) -> Option<Silent> {
+        let silences: Option<Vec<Silence>> = self.devices.iter().map(|health| health.silence).collect();
+        let silences = silences?;
+        let lacks_memory = silences.iter().any(|silence| silence.unable == Unable::Memory);
+        Some(Silent {
+            devices: self.devices.iter().map(|health| health.device).collect(),
+            unable: if lacks_memory {
+                Unable::Memory
+            } else {
+                Unable::Failed
+            },
+            is_lost: !lacks_memory && silences.iter().all(|silence| silence.tries >= TRIES),
+        })
     }
 
     /// Makes an engine free, if there is one.
@@ -151,13 +229,19 @@ impl Seats {
         self.devices.iter_mut().find(|known| known.device == device)
     }
 
-    /// Whether a device is left alone, because it failed lately and another can do its work.
+    fn of(&self, device: Device) -> Option<&Health> {
+        self.devices.iter().find(|known| known.device == device)
+    }
+
+    /// Whether a device is left alone, because it is silent, or because it failed lately and another can do its work.
     pub(super) fn rests(&self, device: Device, now: Instant) -> bool {
-        let rests = |health: &Health| health.rests_until.is_some_and(|until| now < until);
-        self.devices
-            .iter()
-            .any(|health| health.device == device && rests(health))
-            && !self.devices.iter().all(rests)
+        let is_silent = |health: &Health| health.silence.is_some();
+        let rests =
+            |health: &Health| is_silent(health) || health.rests_until.is_some_and(|until| now < until);
+        let Some(health) = self.of(device) else {
+            return false;
+        };
+        is_silent(health) || (rests(health) && !self.devices.iter().all(rests))
     }
 
     /// When the next device has rested, if one rests.
@@ -166,9 +250,11 @@ impl Seats {
         untils.filter(|until| now < *until).min()
     }
 
-    /// Whether there is a device that is none of these.
+    /// Whether there is a device that is none of these, and answers.
     pub(super) fn is_another_than(&self, devices: &[Device]) -> bool {
-        self.devices.iter().any(|known| !devices.contains(&known.device))
+        self.devices
+            .iter()
+            .any(|known| !devices.contains(&known.device) && known.silence.is_none())
     }
 }
 
@@ -285,5 +371,49 @@ mod tests {
         let mut alone = Rehearsal::new(&[FIRST]);
         alone.seats.failed(0, alone.at(0));
         assert_eq!(alone.shares(4, 0), [4]);
+    }
+
+    #[test]
+    fn a_silent_device_is_given_nothing_and_tried_after_longer_each_time() {
+        let mut rehearsal = Rehearsal::new(&[FIRST, SECOND]);
+        let mut at = 0;
+        for rest in [1, 2, 4, 8, 16, 32, 60, 60] {
+            rehearsal.seats.fell_silent(0, Unable::Failed, rehearsal.at(at));
+            at += rest * 1000;
+            assert_eq!(rehearsal.seats.silent_until(0), Some(rehearsal.at(at)));
+        }
+        assert_eq!(rehearsal.shares(4, at + 1), [0, 4]);
+        assert_eq!(rehearsal.seats.silent_until(1), None);
+        assert!(!rehearsal.seats.is_another_than(&[SECOND]));
+        assert_eq!(rehearsal.seats.silent(), None, "the second answers");
+        rehearsal.seats.answered(0);
+        assert_eq!(rehearsal.shares(4, at + 1), [2, 0]);
+        rehearsal.seats.fell_silent(0, Unable::Failed, rehearsal.at(0));
+        assert_eq!(
+            rehearsal.seats.silent_until(0),
+            Some(rehearsal.at(1000)),
+            "it begins anew"
+        );
+    }
+
+    #[test]
+    fn where_no_device_answers_nothing_is_given_to_any_and_in_the_end_they_are_lost() {
+        let mut rehearsal = Rehearsal::new(&[FIRST, SECOND]);
+        for tries in 1..=TRIES {
+            for seat in 0..2 {
+                assert!(rehearsal.seats.silent().is_none_or(|silent| !silent.is_lost));
+                rehearsal.seats.fell_silent(seat, Unable::Failed, rehearsal.at(0));
+            }
+            let silent = rehearsal.seats.silent().unwrap();
+            assert_eq!((silent.is_lost, silent.unable), (tries == TRIES, Unable::Failed));
+            assert_eq!(silent.devices, [FIRST, SECOND]);
+        }
+        assert_eq!(rehearsal.shares(4, 100_000), [0, 0]);
+        // memory may come back
+        rehearsal.seats.fell_silent(1, Unable::Memory, rehearsal.at(0));
+        let silent = rehearsal.seats.silent().unwrap();
+        assert_eq!((silent.is_lost, silent.unable), (false, Unable::Memory));
+        rehearsal.seats.answered(0);
+        assert_eq!(rehearsal.seats.silent(), None);
     }
 }

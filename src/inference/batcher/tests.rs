@@ -1,73 +1,17 @@
 //! The threads of GPUs, with sessions of the CPU in their places: real networks, real bindings, and other names.
 
-use std::path::Path;
-
-use prost::Message;
-
+use super::seats::Unable;
 use super::*;
-use crate::inference::{Inference, Settings, TensorRequest};
-use crate::model::onnx_format::{DataType, ModelProto, NodeProto, TensorProto};
+use crate::inference::fixture::{
+    FIRST, SECOND, broken_engine, engine, images, models, package, picky_engine, proven, runtime,
+};
+use crate::inference::{Inference, ServedModel, Settings, TensorRequest};
 use crate::model::{GoldenInput, Package};
-use crate::runtime::Runtime;
-
-const FIRST: Device = Device::Cuda(0);
-const SECOND: Device = Device::Cuda(1);
-
-fn models() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
-}
-
-fn package() -> Package {
-    Package::open(&models().join("spine-osteoporosis-phantom/1")).unwrap()
-}
-
-fn runtime(device: Device) -> Runtime {
-    Runtime::open(None, Device::Cpu).unwrap().standing_in_for(device)
-}
-
-fn engine(device: Device, package: &Package) -> Engine {
-    Engine::load(&runtime(device), &package.model, &package.manifest).unwrap()
-}
-
-/// An engine whose network loads, and fails whenever it is run.
-fn broken_engine(device: Device, package: &Package) -> Engine {
-    let mut model = ModelProto::decode(&package.model[..]).unwrap();
-    let graph = model.graph.as_mut().unwrap();
-    for output in graph.node.iter_mut().flat_map(|node| &mut node.output) {
-        if output == "probabilities" {
-            *output = "before".to_owned();
-        }
-    }
-    graph.initializer.push(TensorProto {
-        name: "impossible".to_owned(),
-        dims: vec![2],
-        data_type: DataType::Int64 as i32,
-        raw_data: [1_000_003_i64, 2]
-            .iter()
-            .flat_map(|side| side.to_le_bytes())
-            .collect(),
-        ..TensorProto::default()
-    });
-    graph.node.push(NodeProto {
-        op_type: "Reshape".to_owned(),
-        name: "fails".to_owned(),
-        input: vec!["before".to_owned(), "impossible".to_owned()],
-        output: vec!["probabilities".to_owned()],
-        ..NodeProto::default()
-    });
-    Engine::load(&runtime(device), &model.encode_to_vec(), &package.manifest).unwrap()
-}
-
-fn images(package: &Package, count: u64) -> Vec<Tensor> {
-    let shape = package.manifest.preprocessing.input_shape();
-    (0..count)
-        .map(|seed| GoldenInput::Noise { seed: 100 + seed }.tensor(shape).unwrap())
-        .collect()
-}
+use crate::runtime::{Engine, Runtime};
 
 fn batcher(engines: Vec<Engine>) -> (Batcher, Metrics) {
     let metrics = Metrics::new().unwrap();
-    let batcher = Batcher::start(engines, 256, &Arc::default(), &metrics).unwrap();
+    let batcher = Batcher::start(&"m".into(), proven(engines), 256, &Arc::default(), &metrics).unwrap();
     (batcher, metrics)
 }
 
@@ -160,32 +104,57 @@ async fn what_one_device_fails_at_another_does_and_the_failures_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_every_device_fails_the_request_does_and_the_next_is_tried_again() {
+async fn an_image_that_every_device_fails_at_costs_itself_and_the_devices_go_on() {
     let package = package();
-    let images = images(&package, 2);
-    let (batcher, metrics) = batcher(vec![
-        broken_engine(FIRST, &package),
-        broken_engine(SECOND, &package),
-    ]);
-    for round in 1..=3 {
-        let fault = all(&batcher, &images[..1]).await.remove(0).unwrap_err();
-        assert_eq!(fault.code, "engine");
+    let bright = GoldenInput::Constant { value: 2.0 };
+    let bright = bright
+        .tensor(package.manifest.preprocessing.input_shape())
+        .unwrap();
+    for devices in [&[FIRST][..], &[FIRST, SECOND]] {
+        let engines = devices.iter().map(|device| picky_engine(*device, &package));
+        let (batcher, metrics) = batcher(engines.collect());
+        for _ in 0..2 {
+            let fault = all(&batcher, std::slice::from_ref(&bright))
+                .await
+                .remove(0)
+                .unwrap_err();
+            assert_eq!(fault.code, "engine");
+            assert_eq!(batcher.silent(), None);
+            for answer in all(&batcher, &images(&package, 3)).await {
+                answer.unwrap();
+            }
+        }
+        assert!(!metrics.text().contains("osteon_device_silent{"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_that_no_longer_run_what_was_proven_are_silent_and_requests_are_refused_at_once() {
+    let package = package();
+    let images = images(&package, 40);
+    for devices in [&[FIRST][..], &[FIRST, SECOND]] {
+        let engines = devices.iter().map(|device| broken_engine(*device, &package));
+        let (batcher, metrics) = batcher(engines.collect());
+        for fault in all(&batcher, &images).await {
+            let fault = fault.unwrap_err();
+            assert_eq!(
+                (fault.kind, fault.code),
+                (FaultKind::Unavailable, "device-failed")
+            );
+        }
+        let silent = batcher.silent().unwrap();
+        assert_eq!((&silent.devices[..], silent.unable), (devices, Unable::Failed));
+        assert!(!silent.is_lost, "it was tried once");
+        assert_eq!(batcher.waiting(), 0);
+        let call = Call::default();
+        let refused = batcher.shared.push(images[0].clone(), &call, soon());
+        assert_eq!(refused.unwrap_err().code, "device-failed");
         let text = metrics.text();
-        for device in ["cuda:0", "cuda:1"] {
-            let line = format!("osteon_device_failures_total{{device=\"{device}\"}} {round}");
+        for device in devices {
+            let line = format!("osteon_device_silent{{device=\"{device}\",model=\"m\"}} 1");
             assert!(text.contains(&line), "{line}\n{text}");
         }
     }
-    let (one, metrics) = self::batcher(vec![broken_engine(FIRST, &package)]);
-    assert_eq!(
-        all(&one, &images[..1]).await.remove(0).unwrap_err().code,
-        "engine"
-    );
-    assert!(
-        metrics
-            .text()
-            .contains("osteon_device_failures_total{device=\"cuda:0\"} 1")
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,6 +292,31 @@ fn a_batch_is_what_waits_up_to_the_largest_without_those_who_hung_up() {
         .collect();
     assert!(found == expected);
     assert_eq!(waiting.line.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_the_last_answer_does_not_wait_for_the_threads_to_end() {
+    let engines = proven(vec![engine(FIRST, &package())]);
+    let metrics = Metrics::new().unwrap();
+    let served = ServedModel::new(package(), engines, 16, Duration::ZERO, &metrics).unwrap();
+    let shared = Arc::clone(&served.batcher().unwrap().shared);
+    let executor = tokio::runtime::Handle::current();
+    let (told, telling) = channel();
+    {
+        // what the end of the threads has to wait for
+        let _held = shared.waiting();
+        std::thread::spawn(move || {
+            let _inside = executor.enter();
+            drop(served);
+            told.send(()).unwrap();
+        });
+        telling.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    let until = soon();
+    while Arc::strong_count(&shared) > 1 {
+        assert!(Instant::now() < until, "the threads never ended");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// From the models folder to the answers.

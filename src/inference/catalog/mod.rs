@@ -8,6 +8,8 @@ mod repository;
 mod shelf;
 mod state;
 mod study_model;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +22,10 @@ pub use state::{Indexed, Rejected, State};
 pub use study_model::{Basis, StudyModel};
 pub use versions::Versions;
 
+use super::batcher::{Silent, Unable};
 use super::served::ServedModel;
 use crate::fault::{Fault, FaultKind};
+use crate::runtime::device_names;
 
 /// How models are run.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +74,11 @@ impl Contents {
         };
         if let Some(package) = unserved().find(|package| package.state == State::Failed) {
             let reason = package.reason.as_deref().unwrap_or_default();
-            return Some(format!("{} is not served: {reason}", package.place()));
+            let again = match package.again_after {
+                Some(_) => "; that may pass, and it is tried again",
+                None => "",
+            };
+            return Some(format!("{} is not served: {reason}{again}", package.place()));
         }
         let comes =
             |name: &str| unserved().any(|package| package.name == name && package.state != State::Idle);
@@ -100,7 +108,23 @@ impl Contents {
                     .unwrap_or_else(|| reason.to_owned()),
             );
         }
-        None
+        self.silent().next().map(|(model, silent)| {
+            let why = match silent.unable {
+                Unable::Memory => "has no memory left to run it",
+                Unable::Failed => "fails on an image that the model was proven with",
+            };
+            let devices = device_names(&silent.devices);
+            format!(
+                "{} does not answer: {devices} {why}; the log has the cause",
+                model.place()
+            )
+        })
+    }
+
+    /// The models of which no device answers.
+    fn silent(&self) -> impl Iterator<Item = (&Arc<ServedModel>, Silent)> {
+        let models = self.models.values().flat_map(BTreeMap::values);
+        models.filter_map(|model| Some((model, model.silent()?)))
     }
 }
 
@@ -195,11 +219,24 @@ impl Catalog {
         self.read(|contents| contents.study_model.clone())
     }
 
-    /// Why requests cannot be served yet, or at all; `None` when every model that has packages has one that serves, and there is
-    /// one. A new version that fails takes nothing away while an older one serves, nor does a new model once the server was ready.
+    /// Why requests cannot be served yet, or at all; `None` when every model that has packages has one that serves and answers, and
+    /// there is one. A new version that fails takes nothing away while an older one serves, nor does a new model once the server was ready.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         self.read(Contents::not_ready)
+    }
+
+    /// Why only a new process is likely to help: the devices of a model, all of them, have not answered for a while.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.read(|contents| {
+            let (model, silent) = contents.silent().find(|(_, silent)| silent.is_lost)?;
+            let devices = device_names(&silent.devices);
+            Some(format!(
+                "{} has had no device that answers for a while ({devices}): the server has to be started anew",
+                model.place()
+            ))
+        })
     }
 
     fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {

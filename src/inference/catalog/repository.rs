@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::fingerprint::look;
 use super::shelf::{Candidate, Shelf};
@@ -63,8 +63,6 @@ pub(in crate::inference) struct Repository {
 
 struct Inside {
     shelf: Shelf<Arc<ServedModel>>,
-    /// What was served, and may still be answering.
-    draining: Vec<(String, u32, Weak<ServedModel>)>,
     fault: Option<String>,
     /// Networks that are no packages, and what is wrong with them.
     undescribed: Vec<Rejected>,
@@ -102,7 +100,6 @@ impl Repository {
             catalog,
             inside: Mutex::new(Inside {
                 shelf: Shelf::new(wanted),
-                draining: Vec::new(),
                 fault: None,
                 undescribed: Vec::new(),
                 loaded: false,
@@ -122,7 +119,6 @@ impl Repository {
         }
         inside.loaded = true;
         self.show(&mut inside);
-        inside.drained();
     }
 
     /// Loads a model that was unloaded, or tries again what failed. Blocks.
@@ -227,7 +223,11 @@ impl Repository {
             self.show(inside);
             let known = inside.shelf.serving_of(&candidate);
             let result = self.prove(&candidate, known);
-            inside.shelf.tried(&candidate, result, SystemTime::now());
+            let failed = result.as_ref().err().cloned();
+            let again = inside.shelf.tried(&candidate, result, SystemTime::now());
+            if let Some(unproven) = failed {
+                self.rejected(&candidate, &unproven, again);
+            }
         }
         self.show(inside);
     }
@@ -244,10 +244,7 @@ impl Repository {
             ..
         } = candidate;
         let started = Instant::now();
-        let opened = Package::open_under(folder, &self.settings.policy).map_err(|error| Unproven {
-            stage: error.stage(),
-            reason: error.to_string(),
-        });
+        let opened = Package::open_under(folder, &self.settings.policy).map_err(Unproven::from);
         let served = opened.and_then(|package| match known {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
@@ -257,26 +254,33 @@ impl Repository {
             .unwrap_or_else(|_| Err(broken()))
             .map(Arc::new),
         });
-        match &served {
-            Ok(served) => {
-                self.metrics.model_loaded(model, None);
-                tracing::info!(
-                    model,
-                    version,
-                    digest = served.digest,
-                    device = served.device(),
-                    bits = served.bits,
-                    difference = served.difference,
-                    proven_in_ms = served.proven_in.as_millis() as u64,
-                    "model.ready"
-                );
-            }
-            Err(Unproven { stage, reason }) => {
-                self.metrics.model_loaded(model, Some(stage.name()));
-                tracing::error!(model, version, %stage, reason, "model.rejected");
-            }
+        if let Ok(served) = &served {
+            self.metrics.model_loaded(model, "ready", "");
+            tracing::info!(
+                model,
+                version,
+                digest = served.digest,
+                device = served.device(),
+                bits = served.bits,
+                difference = served.difference,
+                proven_in_ms = served.proven_in.as_millis() as u64,
+                "model.ready"
+            );
         }
         served
+    }
+
+    /// Says why a package did not prove itself, and after how long it is tried again, if it is.
+    fn rejected(&self, candidate: &Candidate, unproven: &Unproven, again: Option<Duration>) {
+        let Candidate { model, version, .. } = candidate;
+        let Unproven { stage, reason, .. } = unproven;
+        if let Some(rest) = again {
+            self.metrics.model_loaded(model, "postponed", stage.name());
+            tracing::warn!(model, version, %stage, reason, again_in_s = rest.as_secs(), "model.postponed");
+        } else {
+            self.metrics.model_loaded(model, "failed", stage.name());
+            tracing::error!(model, version, %stage, reason, "model.rejected");
+        }
     }
 
     /// Which model scores stored studies, said where it is another than before.
@@ -313,7 +317,6 @@ impl Repository {
             study_model: inside.study_model.clone(),
         };
         inside.was_ready |= contents.not_ready().is_none();
-        let before = self.catalog.all();
         let states: Vec<(String, u32, &'static str)> = contents
             .packages
             .iter()
@@ -321,35 +324,7 @@ impl Repository {
             .collect();
         let served = contents.models.values().map(BTreeMap::len).sum();
         self.metrics.models(served, &states, &State::ALL.map(State::name));
-        let serves = |old: &Arc<ServedModel>| {
-            contents
-                .models
-                .get(&old.manifest.name)
-                .and_then(|versions| versions.get(&old.manifest.version))
-                .is_some_and(|new| Arc::ptr_eq(new, old))
-        };
-        for old in before.iter().filter(|old| !serves(old)) {
-            let (name, version) = (old.manifest.name.clone(), old.manifest.version);
-            inside.draining.push((name, version, Arc::downgrade(old)));
-        }
         self.catalog.exchange(contents);
-    }
-}
-
-impl Inside {
-    /// Notes what has given its last answer, and gives its memory back.
-    fn drained(&mut self) {
-        let before = self.draining.len();
-        self.draining.retain(|(model, version, served)| {
-            let answering = served.strong_count() > 0;
-            if !answering {
-                tracing::info!(model, version, "model.drained");
-            }
-            answering
-        });
-        if self.draining.len() < before {
-            crate::runtime::return_freed_memory();
-        }
     }
 }
 
@@ -357,6 +332,7 @@ fn broken() -> Unproven {
     Unproven {
         stage: Stage::Goldens,
         reason: "the proof itself failed; the server's log has the cause".to_owned(),
+        may_pass: false,
     }
 }
 
@@ -388,5 +364,7 @@ fn serve(
     ServedModel::new(package, proven, settings.queue, started.elapsed(), metrics).map_err(|reason| Unproven {
         stage: Stage::Swap,
         reason,
+        // the system has no thread to give just now
+        may_pass: true,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::fingerprint::{Fingerprint, Found};
 use super::state::{Indexed, State};
@@ -15,6 +15,10 @@ use crate::runtime::proof::Unproven;
 
 /// How many looks in a row must miss a package before it counts as removed: one that is replaced is away for a moment.
 const MISSED: u32 = 2;
+/// How long a package rests whose proof failed for a reason that may pass; twice as long after each further failure.
+const REST: Duration = Duration::from_secs(10);
+/// The longest that one rests: a proof takes memory and time from what serves.
+const LONGEST_REST: Duration = Duration::from_mins(10);
 
 /// Packages, and what serves of them.
 pub(super) struct Shelf<T> {
@@ -33,11 +37,31 @@ struct Kept<T> {
     settled: bool,
     missed: u32,
     tried: Option<Fingerprint>,
+    again: Option<Again>,
     serving: Option<T>,
     state: State,
     stage: Option<Stage>,
     reason: Option<String>,
     since: SystemTime,
+}
+
+/// A failure that may pass.
+#[derive(Clone, Copy)]
+struct Again {
+    /// How often the package failed so, as it is.
+    failures: u32,
+    /// The first look from then on tries it again.
+    after: SystemTime,
+}
+
+impl Again {
+    /// A clock that was put back makes nothing wait longer than it should.
+    fn is_due(self, now: SystemTime) -> bool {
+        match self.after.duration_since(now) {
+            Ok(wait) => wait.is_zero() || wait > LONGEST_REST,
+            Err(_) => true,
+        }
+    }
 }
 
 /// A package to try.
@@ -74,6 +98,7 @@ impl<T: Clone> Shelf<T> {
                 settled: false,
                 missed: 0,
                 tried: None,
+                again: None,
                 serving: None,
                 state: State::Waiting,
                 stage: None,
@@ -113,13 +138,17 @@ impl<T: Clone> Shelf<T> {
             }
             if enough || !self.wanted.allows(model, version) {
                 kept.let_go();
+                if kept.again.take().is_some() {
+                    kept.tried = None;
+                }
                 // why it failed stays known
                 if kept.state != State::Failed || kept.tried != Some(kept.fingerprint) {
                     kept.becomes(State::Idle, None, now);
                 }
                 continue;
             }
-            if kept.tried != Some(kept.fingerprint) {
+            let is_new = kept.tried != Some(kept.fingerprint);
+            if is_new || kept.again.is_some_and(|again| again.is_due(now)) {
                 if kept.settled {
                     kept.becomes(State::Proving, None, now);
                     return Some(Candidate {
@@ -137,19 +166,33 @@ impl<T: Clone> Shelf<T> {
         None
     }
 
-    /// How the proof of a candidate went.
-    pub(super) fn tried(&mut self, candidate: &Candidate, result: Result<T, Unproven>, now: SystemTime) {
-        let packages = self.models.get_mut(&candidate.model);
-        let Some(kept) = packages.and_then(|packages| packages.get_mut(&candidate.key)) else {
-            return;
-        };
-        kept.tried = Some(kept.fingerprint);
+    /// How the proof of a candidate went. Where it failed and may not the next time: how long it rests until then.
+    pub(super) fn tried(
+        &mut self,
+        candidate: &Candidate,
+        result: Result<T, Unproven>,
+        now: SystemTime,
+    ) -> Option<Duration> {
+        let packages = self.models.get_mut(&candidate.model)?;
+        let kept = packages.get_mut(&candidate.key)?;
+        let before = kept.tried.replace(kept.fingerprint);
+        let as_before = kept.again.take().filter(|_| before == kept.tried);
         match result {
             Ok(proven) => {
                 kept.serving = Some(proven);
                 kept.becomes(State::Ready, None, now);
+                None
             }
-            Err(unproven) => kept.becomes(State::Failed, Some((unproven.stage, unproven.reason)), now),
+            Err(unproven) => {
+                let failures = as_before.map_or(0, |again| again.failures);
+                let rest = REST.saturating_mul(1 << failures.min(16)).min(LONGEST_REST);
+                kept.again = unproven.may_pass.then(|| Again {
+                    failures: failures + 1,
+                    after: now + rest,
+                });
+                kept.becomes(State::Failed, Some((unproven.stage, unproven.reason)), now);
+                kept.again.map(|_| rest)
+            }
         }
     }
 
@@ -167,7 +210,7 @@ impl<T: Clone> Shelf<T> {
         for kept in packages.values_mut() {
             kept.settled = true;
             if kept.serving.is_none() || kept.state == State::Failed {
-                kept.tried = None;
+                (kept.tried, kept.again) = (None, None);
             }
         }
         true
@@ -218,6 +261,7 @@ impl<T: Clone> Shelf<T> {
                 stage: kept.stage,
                 reason: kept.reason.clone(),
                 since: kept.since,
+                again_after: kept.again.map(|again| again.after),
                 serving: kept.serving.is_some(),
                 folder: folder.clone(),
             })

@@ -67,6 +67,9 @@ pub struct Indexed {
     /// Since when it is in this state.
     #[serde(serialize_with = "utc")]
     pub since: SystemTime,
+    /// Where it failed for a reason that may pass: the first look at the folder from then on tries it again.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "utc_if")]
+    pub again_after: Option<SystemTime>,
     /// Whether this version is served, if only as it was before it was changed and failed.
     pub serving: bool,
     /// The name of its folder.

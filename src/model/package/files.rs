@@ -35,7 +35,10 @@ pub(super) fn read(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Pac
     if metadata.len() > limit {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(usize::try_from(metadata.len()).unwrap_or_default())
+        .map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
     // a file that is still being written may grow
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {

@@ -98,7 +98,7 @@ impl Engine {
     /// Runs a batch of images of one shape; on a GPU, as many as fit its buckets at a time, so any number may be given.
     ///
     /// # Errors
-    /// [`RuntimeError::Run`].
+    /// [`RuntimeError::Run`], [`RuntimeError::Memory`].
     pub fn run(&mut self, batch: &[&Tensor]) -> Result<Vec<Prediction>, RuntimeError> {
         self.run_until(batch, &Stop::default())
     }
@@ -106,11 +106,11 @@ impl Engine {
     /// The same, ending early when it is asked to stop; a batch on a GPU is over sooner than it could be stopped, and runs on.
     ///
     /// # Errors
-    /// [`RuntimeError::Run`], [`RuntimeError::Stopped`].
+    /// [`RuntimeError::Run`], [`RuntimeError::Memory`], [`RuntimeError::Stopped`].
     pub fn run_until(&mut self, batch: &[&Tensor], stop: &Stop) -> Result<Vec<Prediction>, RuntimeError> {
-        let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
         let (heads, embedding) = (&self.heads, self.embedding.as_deref());
         let (device, gpu_memory) = (self.device, self.gpu_memory);
+        let failed = |error: ort::Error| failed_in(device, gpu_memory, &error);
         match &mut self.sessions {
             Sessions::Cpu(session) => {
                 let Some([channels, rows, columns]) = batch.first().map(|tensor| tensor.shape) else {
@@ -156,7 +156,7 @@ impl Engine {
                     let found = staging.run(buckets, |outputs| {
                         predictions(outputs, heads, embedding, part.len())
                     });
-                    predicted.extend(found.map_err(|error| failed_in(device, gpu_memory, &error))??);
+                    predicted.extend(found.map_err(failed)??);
                 }
                 Ok(predicted)
             }

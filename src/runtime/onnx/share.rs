@@ -27,15 +27,24 @@ pub(super) fn shares(total: u64, weights: u64, sizes: &[usize]) -> Result<Vec<u6
     Ok(sizes.iter().map(of_size).collect())
 }
 
+/// What there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The memory that the session may take.
+    Limit,
+    /// That of the device, or of the machine.
+    Memory,
+}
+
 /// Whether ONNX Runtime or CUDA complains that there is no memory: the arena has reached its limit, or the device its end.
-pub(super) fn is_memory(cause: &str) -> bool {
-    [
-        "is smaller than requested bytes of",
-        "Failed to allocate memory",
-        "out of memory",
-    ]
-    .iter()
-    .any(|words| cause.contains(words))
+pub(super) fn lack(cause: &str) -> Option<Lack> {
+    if cause.contains("is smaller than requested bytes of") {
+        return Some(Lack::Limit);
+    }
+    ["Failed to allocate memory", "out of memory", "bad_alloc"]
+        .iter()
+        .any(|words| cause.contains(words))
+        .then_some(Lack::Memory)
 }
 
 #[cfg(test)]
@@ -66,15 +75,20 @@ mod tests {
 
     #[test]
     fn lack_of_memory_is_recognised_by_the_words_of_onnx_runtime_and_cuda() {
-        for said in [
-            "bfc_arena.cc:376 AllocateRawInternal Available memory of 1048576 is smaller than requested bytes of 2097152",
-            "bfc_arena.cc:359 AllocateRawInternal Failed to allocate memory for requested buffer of size 2097152",
-            "CUDA failure 2: out of memory ; GPU=0",
+        for (said, lacks) in [
+            (
+                "bfc_arena.cc:376 AllocateRawInternal Available memory of 1048576 is smaller than requested bytes of 2097152",
+                Some(Lack::Limit),
+            ),
+            (
+                "bfc_arena.cc:359 AllocateRawInternal Failed to allocate memory for requested buffer of size 2097152",
+                Some(Lack::Memory),
+            ),
+            ("CUDA failure 2: out of memory ; GPU=0", Some(Lack::Memory)),
+            ("std::bad_alloc", Some(Lack::Memory)),
+            ("CUDA failure 700: an illegal memory access was encountered", None),
         ] {
-            assert!(is_memory(said), "{said}");
+            assert_eq!(lack(said), lacks, "{said}");
         }
-        assert!(!is_memory(
-            "CUDA failure 700: an illegal memory access was encountered"
-        ));
     }
 }

@@ -8,7 +8,7 @@ use super::header::Size;
 use super::layout::Resolution;
 use super::subband::{Sample, Source};
 use super::wavelet::{Lines as _, Plane};
-use super::{CodecError, Layout, codestream_of, extent, layout, packet, pixel_value, synthesise};
+use super::{Cancel, CodecError, Layout, codestream_of, extent, layout, packet, pixel_value, synthesise};
 
 /// A decoded image.
 pub(in super::super) struct Colour {
@@ -85,6 +85,7 @@ impl Image {
             let source = Source {
                 packets: &tile.packets,
                 component,
+                cancel: Cancel::NEVER,
             };
             synthesise::<T>(source, resolutions, block, |_, y, line| {
                 plane.line_mut(y).copy_from_slice(line);

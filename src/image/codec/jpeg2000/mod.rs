@@ -16,7 +16,7 @@ mod wavelet;
 
 use std::cell::RefCell;
 
-use super::{CodecError, Frame, Layout};
+use super::{Cancel, CodecError, Frame, Layout};
 use crate::pages::Pages;
 use block::Block;
 pub(super) use colour::decode as decode_colour;
@@ -31,7 +31,12 @@ use wavelet::{Lines, Plane};
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
 /// or is not what T.800 and T.814 allow, [`CodecError::Colour`] for colour.
-pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Frame, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    layout: &Layout,
+    discard: u32,
+    cancel: Cancel<'_>,
+) -> Result<Frame, CodecError> {
     let Layout {
         rows,
         columns,
@@ -65,6 +70,7 @@ pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Fra
     let block = RefCell::new(Block::new());
     let mut parts = 0;
     for tile in &tiles {
+        cancel.check()?;
         let component = &tile.components[0];
         let mut resolutions = [layout::resolutions(
             tile.area,
@@ -78,6 +84,7 @@ pub(super) fn decode(stream: &[u8], layout: &Layout, discard: u32) -> Result<Fra
         let source = Source {
             packets: &tile.packets,
             component,
+            cancel,
         };
         if component.coding.reversible {
             synthesise::<i32>(source, kept, &block, |place, y, line| image.write(place, y, line))?;
@@ -228,7 +235,7 @@ mod tests {
 
     /// One of the files of `tests/data/decode`, 53 columns and 37 rows, without `discard` resolution levels.
     fn decoded(file: &str, bits: u32, discard: u32) -> Frame {
-        decode(&codestream(file), &layout(bits), discard).unwrap()
+        decode(&codestream(file), &layout(bits), discard, Cancel::NEVER).unwrap()
     }
 
     fn codestream(file: &str) -> Vec<u8> {
@@ -291,7 +298,7 @@ mod tests {
                 mask: 0xFFF,
                 ..layout(16)
             };
-            let frame = decode(&bytes, &layout, 1).unwrap();
+            let frame = decode(&bytes, &layout, 1, Cancel::NEVER).unwrap();
             let words = frame.codes.words(frame.rows * frame.columns);
             words.into_iter().max().unwrap()
         };

@@ -10,7 +10,7 @@ use super::block::{self, Block, HIGH_THROUGHPUT};
 use super::codestream::Component;
 use super::layout::{Band, CodeBlock};
 use super::wavelet::{Lines, Wavelet};
-use super::{CodecError, ht};
+use super::{Cancel, CodecError, ht};
 
 /// Numbers that code-blocks and transformations are computed in.
 pub(super) trait Sample: Wavelet {
@@ -50,6 +50,7 @@ pub(super) struct Source<'a> {
     /// The packets of the tile.
     pub(super) packets: &'a [u8],
     pub(super) component: &'a Component,
+    pub(super) cancel: Cancel<'a>,
 }
 
 /// A sub-band on its way to being lines.
@@ -95,6 +96,7 @@ impl<'a, T: Sample> SubBand<'a, T> {
         let row = self.waiting.as_slice();
         let count = row.partition_point(|block| block.place[1] < self.bottom);
         for block in self.waiting.by_ref().take(count) {
+            self.source.cancel.check()?;
             let Some(zero_planes) = block.zero_planes else {
                 continue;
             };

@@ -10,8 +10,8 @@ mod scan;
 use bytes::Bytes;
 
 use self::parameters::Parameters;
-use super::CodecError;
 use super::markers::{EOI, Markers, SOS, frame_header};
+use super::{Cancel, CodecError};
 
 const SOF55: u8 = 0xF7;
 const LSE: u8 = 0xF8;
@@ -22,7 +22,13 @@ const DRI: u8 = 0xDD;
 ///
 /// # Errors
 /// As `jpeg_lossless`; restart intervals and palettes, which no radiograph has, are [`CodecError::Unsupported`].
-pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> Result<Bytes, CodecError> {
+pub(super) fn decode(
+    stream: &[u8],
+    rows: usize,
+    columns: usize,
+    bits: u32,
+    cancel: Cancel<'_>,
+) -> Result<Bytes, CodecError> {
     let mut reader = Markers::new(stream)?;
     let mut precision = None;
     let mut preset = [0; 5];
@@ -54,7 +60,14 @@ pub(super) fn decode(stream: &[u8], rows: usize, columns: usize, bits: u32) -> R
                 }
                 let precision = precision.ok_or(CodecError::Damaged)?;
                 let parameters = Parameters::new(precision, i32::from(near), preset)?;
-                return scan::decode(parameters, reader.rest(), rows, columns, bits as usize / 8);
+                return scan::decode(
+                    parameters,
+                    reader.rest(),
+                    rows,
+                    columns,
+                    bits as usize / 8,
+                    cancel,
+                );
             }
             EOI => return Err(CodecError::Damaged),
             _ => {}

@@ -8,9 +8,9 @@
 use bytes::Bytes;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::CodecError;
 use super::bits::{Bits, Unstuffed, first};
 use super::parameters::Parameters;
+use super::{Cancel, CodecError};
 use crate::pages::Pages;
 
 /// Decodes a scan into little-endian codes of `width` bytes.
@@ -20,6 +20,7 @@ pub(super) fn decode(
     rows: usize,
     columns: usize,
     width: usize,
+    cancel: Cancel<'_>,
 ) -> Result<Bytes, CodecError> {
     let data = Unstuffed::new(entropy_coded);
     let mut pixels = Pages::zeroed(rows * columns * width);
@@ -29,6 +30,7 @@ pub(super) fn decode(
         pixels: pixels.bytes(),
         columns,
         width,
+        cancel,
     };
     Arch::new().dispatch(lines)?;
     Ok(pixels.freeze())
@@ -41,6 +43,7 @@ struct Lines<'a, 'b> {
     pixels: &'a mut [u8],
     columns: usize,
     width: usize,
+    cancel: Cancel<'a>,
 }
 
 impl WithSimd for Lines<'_, '_> {
@@ -53,11 +56,12 @@ impl WithSimd for Lines<'_, '_> {
             pixels,
             columns,
             width,
+            cancel,
         } = self;
         if scan.parameters.exact() {
-            scan.lines::<true>(pixels, columns, width)
+            scan.lines::<true>(pixels, columns, width, cancel)
         } else {
-            scan.lines::<false>(pixels, columns, width)
+            scan.lines::<false>(pixels, columns, width, cancel)
         }
     }
 }
@@ -170,12 +174,14 @@ impl<'a> Scan<'a> {
         pixels: &mut [u8],
         columns: usize,
         width: usize,
+        cancel: Cancel<'_>,
     ) -> Result<(), CodecError> {
         // one more to the left, and to the right of what is above
         let mut above = vec![0_u16; columns + 2];
         let mut line = vec![0_u16; columns + 2];
         let mut contexts = vec![0_i16; columns];
         for out in pixels.chunks_exact_mut(columns * width) {
+            cancel.check()?;
             above[columns + 1] = above[columns];
             line[0] = above[1];
             self.parameters.begun_contexts(&above, &mut contexts);

@@ -9,6 +9,10 @@ struct Story {
     folder: BTreeMap<(&'static str, &'static str), u64>,
     /// Fingerprints that fail their proof.
     broken: BTreeSet<u64>,
+    /// Those of them that may hold another time.
+    passing: BTreeSet<u64>,
+    /// Seconds.
+    clock: u64,
     tried: Vec<u64>,
 }
 
@@ -22,6 +26,8 @@ impl Story {
             shelf: Shelf::new(Wanted { versions, pins }),
             folder: BTreeMap::new(),
             broken: BTreeSet::new(),
+            passing: BTreeSet::new(),
+            clock: 0,
             tried: Vec::new(),
         }
     }
@@ -31,20 +37,26 @@ impl Story {
         self
     }
 
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.clock)
+    }
+
     fn settle(&mut self) {
+        let now = self.now();
         for model in self.shelf.models() {
-            while let Some(candidate) = self.shelf.next(&model, SystemTime::UNIX_EPOCH) {
+            while let Some(candidate) = self.shelf.next(&model, now) {
                 let content = self.folder[&("m", candidate.key.1.clone().leak() as &'static str)];
                 self.tried.push(content);
                 let result = if self.broken.contains(&content) {
                     Err(Unproven {
                         stage: Stage::Goldens,
                         reason: format!("{content} is broken"),
+                        may_pass: self.passing.contains(&content),
                     })
                 } else {
                     Ok(content)
                 };
-                self.shelf.tried(&candidate, result, SystemTime::UNIX_EPOCH);
+                self.shelf.tried(&candidate, result, now);
             }
         }
     }
@@ -57,7 +69,8 @@ impl Story {
             folder: PathBuf::from(version),
             fingerprint: Fingerprint(*content),
         });
-        self.shelf.see(found.collect(), at_once, SystemTime::UNIX_EPOCH);
+        let now = self.now();
+        self.shelf.see(found.collect(), at_once, now);
         self.settle();
         self.serving()
     }
@@ -173,4 +186,74 @@ fn a_folder_that_is_no_version_is_named() {
     assert_eq!(story.look(true), [(1, 3)]);
     assert_eq!(story.states(), [State::Failed, State::Failed, State::Ready]);
     assert_eq!(story.look(false), [(1, 3)]);
+}
+
+#[test]
+fn what_failed_for_a_reason_that_may_pass_is_tried_again_after_longer_each_time() {
+    let mut story = Story::new(Versions::Latest, &[]);
+    story.broken.extend([2, 3]);
+    story.passing.insert(2);
+    story.put("1", 1).put("2", 2).put("3", 3);
+    assert_eq!(story.look(true), [(1, 1)]);
+    assert_eq!(story.tried, [3, 2, 1]);
+    let after = |story: &Story| story.shelf.index()[1].again_after;
+    let seconds = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    assert_eq!(after(&story), seconds(10));
+    assert_eq!(
+        story.shelf.index()[2].again_after,
+        None,
+        "3 will not be otherwise"
+    );
+    for (clock, next) in [(9, 10), (10, 30), (29, 30), (30, 70)] {
+        story.clock = clock;
+        story.look(false);
+        assert_eq!(after(&story), seconds(next), "at {clock} s");
+    }
+    assert_eq!(story.tried, [3, 2, 1, 2, 2]);
+    // ten minutes at most
+    for _ in 0..20 {
+        story.clock += 600;
+        story.look(false);
+    }
+    assert_eq!(after(&story), seconds(story.clock + 600));
+    // a clock that was put back makes it wait no longer
+    story.clock = 5;
+    story.look(false);
+    assert_eq!(after(&story), seconds(605));
+    story.clock = 605;
+    story.broken.remove(&2);
+    assert_eq!(story.look(false), [(2, 2)]);
+    assert_eq!(after(&story), None);
+    assert_eq!(story.states(), [State::Idle, State::Ready, State::Failed]);
+}
+
+#[test]
+fn what_changed_or_is_asked_for_is_tried_at_once_and_begins_anew() {
+    let mut story = Story::new(Versions::Latest, &[]);
+    story.broken.extend([1, 11]);
+    story.passing.extend([1, 11]);
+    story.put("1", 1);
+    story.look(true);
+    story.clock = 10;
+    story.look(false);
+    assert_eq!(story.tried, [1, 1]);
+    story.put("1", 11);
+    story.look(false);
+    story.look(false);
+    assert_eq!(story.tried, [1, 1, 11]);
+    let again_after = story.shelf.index()[0].again_after;
+    assert_eq!(again_after, Some(story.now() + REST), "the rest begins anew");
+    story.shelf.ask("m");
+    story.settle();
+    assert_eq!(story.tried, [1, 1, 11, 11]);
+    // one that is not wanted rests for nothing, and is tried when it is wanted
+    story.put("2", 2);
+    story.look(false);
+    story.look(false);
+    assert_eq!(story.states(), [State::Idle, State::Ready]);
+    assert_eq!(story.shelf.index()[0].again_after, None);
+    story.folder.remove(&("m", "2"));
+    story.look(false);
+    story.look(false);
+    assert_eq!(story.tried, [1, 1, 11, 11, 2, 11]);
 }

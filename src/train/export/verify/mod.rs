@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::model::{ModelManifest, Package};
+use crate::runtime::proof::Off;
 use crate::runtime::{Engine, Runtime};
 use crate::train::export::lineage::PROGRAM;
 pub use test_set::{bounds, made_of, test_set};
@@ -48,6 +49,12 @@ impl fmt::Display for Unmet {
 impl From<String> for Unmet {
     fn from(reason: String) -> Self {
         Self::Fails(reason)
+    }
+}
+
+impl From<Off> for Unmet {
+    fn from(off: Off) -> Self {
+        Self::Fails(off.reason)
     }
 }
 

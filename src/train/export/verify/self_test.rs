@@ -114,5 +114,5 @@ pub(super) fn left_out_inversion(package: &Package, runtime: &Runtime) -> Result
         ));
     }
     let worst = reproduce(package, &inputs, &mut engine(package, runtime)?);
-    caught(worst.map(|worst| worst.to_string()).map_err(Unmet::Fails))
+    caught(worst.map(|worst| worst.to_string()).map_err(Unmet::from))
 }
