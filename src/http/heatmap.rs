@@ -1,6 +1,7 @@
 //! `POST /v1/models/{model}/heatmap`, also of one of its versions, and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a
 //! radiograph, sent or stored, with the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,7 +19,7 @@ use super::error::HttpError;
 use super::score::{self, invalid, overrides};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
-use crate::inference::{Call, Heatmap, ImageBytes, ScoreRequest};
+use crate::inference::{Call, Heatmap, ImageBytes, ScoreRequest, ServedModel};
 
 /// `activation-map` or `occlusion`.
 const EXPLANATION: HeaderName = HeaderName::from_static("osteon-explanation");
@@ -62,13 +63,9 @@ pub(super) async fn stored(
     })?;
     let overrides = overrides(query.overridden.as_deref())?;
     let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
-    let model = match query.model {
-        Some(model) => model,
-        None => app.inference.study_model()?.manifest.name.clone(),
-    };
+    let model = model(&app, query.model.as_deref(), query.version)?;
     let request = ScoreRequest {
         model,
-        version: query.version,
         call: Call {
             client: caller.0,
             deadline: query.deadline_ms.map(Duration::from_millis),
@@ -79,6 +76,16 @@ pub(super) async fn stored(
     };
     let heatmap = app.inference.heatmap(request, query.finding.as_deref()).await?;
     Ok(picture(heatmap))
+}
+
+/// The model that is named, or the one that scores stored studies; the newest version of it that is served where none is named.
+fn model(app: &App, name: Option<&str>, version: Option<u32>) -> Result<Arc<ServedModel>, Fault> {
+    let catalog = app.inference.catalog();
+    match (name, version) {
+        (Some(name), version) => catalog.find(name, version),
+        (None, None) => app.inference.study_model(),
+        (None, version) => catalog.find(&app.inference.study_model()?.manifest.name, version),
+    }
 }
 
 fn picture(heatmap: Heatmap) -> Response {

@@ -90,13 +90,14 @@ pub(super) async fn request<E>(
     let body = body::read(headers, body, app.limits.body_bytes, &intake, call.priority).await?;
     call.deadline = call.deadline.map(|all| all.saturating_sub(asked.elapsed()));
     let image = body::image(headers, body).await?;
+    // last of all: what was published while the body came answers
+    let model = address.find(app)?;
     Ok((
         ScoreRequest {
-            version: address.version()?,
-            model: address.model,
-            call,
+            model,
             image,
             overrides,
+            call,
         },
         query.finding,
     ))

@@ -69,7 +69,7 @@ impl Inference {
         finding: Option<&str>,
         finish: impl FnOnce(Picture) -> Result<T, Fault> + Send + 'static,
     ) -> Result<(T, Explanation), Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
+        let model = Arc::clone(&request.model);
         let index = position(&model.manifest, finding)?;
         let started = Instant::now();
         let (call, until) = (request.call.clone(), self.deadline(&request.call, started));
@@ -77,7 +77,7 @@ impl Inference {
         let Ran {
             prepared, prediction, ..
         } = self
-            .run(&model, request, started, Pixels::Kept)
+            .run(request, started, Pixels::Kept)
             .await
             .map_err(|unscored| unscored.fault)?;
         let mut image = prepared.image.ok_or_else(broken)?;

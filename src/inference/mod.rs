@@ -28,7 +28,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::finding::{Finding, InstanceResult, Timings};
 use crate::image::Tensor;
 use crate::runtime::{Device, Prediction, Runtime};
-use crate::telemetry::metrics::{Metrics, Observed};
+use crate::telemetry::metrics::Metrics;
 use batcher::Answer;
 use gates::Gates;
 use score::{Pixels, Prepared, Unscored, milliseconds};
@@ -169,15 +169,8 @@ impl Inference {
     /// Scores one image; every way this can end is an outcome. Beside it, the kind of the fault if there was one.
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
         let started = Instant::now();
-        let model = match self.catalog.find(&request.model, request.version) {
-            Ok(model) => model,
-            Err(fault) => {
-                let result = InstanceResult::unscored(&fault, None);
-                self.metrics.scored(&result, &Observed::default());
-                return (result, Some(fault.kind));
-            }
-        };
-        let (result, observed, fault) = match self.run(&model, request, started, Pixels::Dropped).await {
+        let model = Arc::clone(&request.model);
+        let (result, observed, fault) = match self.run(request, started, Pixels::Dropped).await {
             Ok(Ran {
                 mut prepared,
                 findings,
@@ -204,15 +197,10 @@ impl Inference {
     }
 
     /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.
-    async fn run(
-        &self,
-        model: &Arc<ServedModel>,
-        request: ScoreRequest,
-        started: Instant,
-        pixels: Pixels,
-    ) -> Result<Ran, Unscored> {
+    async fn run(&self, request: ScoreRequest, started: Instant, pixels: Pixels) -> Result<Ran, Unscored> {
+        let model = Arc::clone(&request.model);
         model.counters.asked();
-        let ran = self.through_the_gates(model, request, started, pixels).await;
+        let ran = self.through_the_gates(request, started, pixels).await;
         let total = started.elapsed();
         match &ran {
             Ok(ran) => model.counters.answered(Stages { total, ..ran.stages }),
@@ -223,16 +211,20 @@ impl Inference {
 
     async fn through_the_gates(
         &self,
-        model: &Arc<ServedModel>,
         request: ScoreRequest,
         started: Instant,
         pixels: Pixels,
     ) -> Result<Ran, Unscored> {
-        let deadline = self.deadline(&request.call, started);
-        let gates = Arc::new(Gates::of(model, request.overrides));
-        let ScoreRequest { image, call, .. } = request;
+        let ScoreRequest {
+            model,
+            image,
+            overrides,
+            call,
+        } = request;
+        let deadline = self.deadline(&call, started);
+        let gates = Arc::new(Gates::of(&model, overrides));
         let work = {
-            let (served, metrics) = (Arc::clone(model), self.metrics.clone());
+            let (served, metrics) = (Arc::clone(&model), self.metrics.clone());
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
@@ -291,24 +283,24 @@ impl Inference {
     /// Runs a network on a tensor that the caller prepared.
     ///
     /// # Errors
-    /// A [`Fault`] where the model is unknown, the tensor has not its shape, or the model fails.
+    /// A [`Fault`] where the tensor has not the model's shape, or the model fails.
     pub async fn infer(&self, request: TensorRequest) -> Result<Inferred, Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
+        let TensorRequest { model, tensor, call } = request;
         let expected = model.manifest.preprocessing.input_shape();
-        if request.tensor.shape != expected {
+        if tensor.shape != expected {
             return Err(Fault::new(
                 FaultKind::Invalid,
                 "shape",
                 format!(
                     "the input has the shape {:?} for each image; the model takes {expected:?}",
-                    request.tensor.shape
+                    tensor.shape
                 ),
             ));
         }
         let started = Instant::now();
-        let deadline = self.deadline(&request.call, started);
+        let deadline = self.deadline(&call, started);
         model.counters.asked();
-        let ran = self.tensor(&model, request.tensor, &request.call, deadline).await;
+        let ran = self.tensor(&model, tensor, &call, deadline).await;
         let total = started.elapsed();
         let answer = ran.inspect_err(|_| model.counters.failed(total))?;
         model.counters.answered(Stages {

@@ -54,8 +54,7 @@ pub(super) async fn infer(
     let (intended_use, device, columns) = match request.input {
         Input::Tensors(tensors) => {
             let of = |tensor| TensorRequest {
-                model: model.manifest.name.clone(),
-                version: Some(model.manifest.version),
+                model: Arc::clone(&model),
                 tensor,
                 call: call.clone(),
             };
@@ -66,8 +65,7 @@ pub(super) async fn infer(
         Input::Dicom(files) => {
             let overrides = overrides(request.overridden.as_deref())?;
             let of = |file| ScoreRequest {
-                model: model.manifest.name.clone(),
-                version: Some(model.manifest.version),
+                model: Arc::clone(&model),
                 image: ImageBytes::Dicom(file),
                 overrides: overrides.clone(),
                 call: call.clone(),

@@ -22,6 +22,7 @@ pub use versions::Versions;
 
 use super::served::ServedModel;
 use crate::fault::{Fault, FaultKind};
+use crate::finding::ModelReference;
 
 /// How models are run.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +144,19 @@ impl Catalog {
                 _ => unknown("unknown-model", "model", known),
             }
         })
+    }
+
+    /// The package that a result names, as long as it is the one that is served under its name and version.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and `another-model` where its version was replaced by another package.
+    pub fn package(&self, model: &ModelReference) -> Result<Arc<ServedModel>, Fault> {
+        let served = self.find(&model.name, Some(model.version))?;
+        if served.digest == model.digest {
+            return Ok(served);
+        }
+        let message = "the package of this model and version was replaced by another one";
+        Err(Fault::new(FaultKind::NotFound, "another-model", message))
     }
 
     /// Every package that was found, and what became of it.
