@@ -2,13 +2,16 @@
 //!
 //! The evidence is the model's activation map; where it gives none, the network is run again with parts of the image hidden, as
 //! [`crate::image::occlusion`] lays them, as often as that has cells and for as long as the caller waits.
+//!
+//! Invariant: decoded pixels never wait. Each turn in the line that needs them decodes the file anew, so that a hundred pictures at once
+//! hold the pixels of as many images as there are workers (`docs/decisions/0045-decoded-pixels-never-wait.md`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::score::{Pixels, findings};
+use super::score::{findings, pixels};
 use super::workers::broken;
 use super::{Call, Inference, Ran, ScoreRequest, ServedModel};
 use crate::fault::{Fault, FaultKind};
@@ -70,29 +73,26 @@ impl Inference {
         finish: impl FnOnce(Picture) -> Result<T, Fault> + Send + 'static,
     ) -> Result<(T, Explanation), Fault> {
         let model = Arc::clone(&request.model);
-        let index = position(&model.manifest, finding)?;
+        let index = model.position(finding)?;
         let started = Instant::now();
         let (call, until) = (request.call.clone(), self.deadline(&request.call, started));
+        let image = request.image.clone();
         // what is no score has no evidence either
-        let Ran {
-            prepared, prediction, ..
-        } = self
-            .run(request, started, Pixels::Kept)
+        let Ran { prediction, .. } = self
+            .run(request, started)
             .await
             .map_err(|unscored| unscored.fault)?;
-        let mut image = prepared.image.ok_or_else(broken)?;
         let whole = answer(&model.manifest, &prediction, index)?;
         let contract = model.manifest.preprocessing.clone();
         let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
             (map, Explanation::ActivationMap)
         } else {
-            let contract = contract.clone();
-            let occlusion;
-            (image, occlusion) = self
+            let (image, contract) = (image.clone(), contract.clone());
+            let occlusion = self
                 .picture(&model, &call, until, move || {
-                    let (plane, placement) = contract.plane(&image)?;
+                    let (plane, placement) = contract.plane(&pixels(image, &contract)?)?;
                     let tensor = contract.tensor(&plane);
-                    Ok((image, Occlusion::new(&contract, tensor, placement.target, GRID)))
+                    Ok(Occlusion::new(&contract, tensor, placement.target, GRID))
                 })
                 .await?;
             let map = self
@@ -104,7 +104,7 @@ impl Inference {
             .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
         let drawn = self
             .picture(&model, &call, until, move || {
-                finish(heatmap::overlay(&contract, &image, &map)?)
+                finish(heatmap::overlay(&contract, &pixels(image, &contract)?, &map)?)
             })
             .await?;
         Ok((drawn, explanation))
@@ -186,18 +186,23 @@ where
     }
 }
 
-/// The place of a finding among the model's labels.
-fn position(manifest: &ModelManifest, finding: Option<&str>) -> Result<usize, Fault> {
-    let Some(name) = finding else { return Ok(0) };
-    let mut labels = manifest.labels();
-    labels.position(|label| label.name == name).ok_or_else(|| {
-        let known: Vec<&str> = manifest.labels().map(|label| label.name.as_str()).collect();
-        Fault::new(
-            FaultKind::NotFound,
-            "unknown-finding",
-            format!("the model's findings are {}", known.join(", ")),
-        )
-    })
+impl ServedModel {
+    /// The place of a finding among the model's labels, from 0; that of the first where none is named.
+    ///
+    /// # Errors
+    /// `unknown-finding`, with those that there are.
+    pub fn position(&self, finding: Option<&str>) -> Result<usize, Fault> {
+        let Some(name) = finding else { return Ok(0) };
+        let mut labels = self.manifest.labels();
+        labels.position(|label| label.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.manifest.labels().map(|label| label.name.as_str()).collect();
+            Fault::new(
+                FaultKind::NotFound,
+                "unknown-finding",
+                format!("the model's findings are {}", known.join(", ")),
+            )
+        })
+    }
 }
 
 /// What the network says for one label, on the scale of a map: the logit of a probability; of a value with a unit, tenths of the range

@@ -31,7 +31,7 @@ use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::Metrics;
 use batcher::Answer;
 use gates::Gates;
-use score::{Pixels, Prepared, Unscored, milliseconds};
+use score::{Prepared, Unscored, milliseconds};
 use statistics::Stages;
 use workers::{Turn, Workers, broken};
 
@@ -170,7 +170,7 @@ impl Inference {
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
         let started = Instant::now();
         let model = Arc::clone(&request.model);
-        let (result, observed, fault) = match self.run(request, started, Pixels::Dropped).await {
+        let (result, observed, fault) = match self.run(request, started).await {
             Ok(Ran {
                 mut prepared,
                 findings,
@@ -197,10 +197,10 @@ impl Inference {
     }
 
     /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.
-    async fn run(&self, request: ScoreRequest, started: Instant, pixels: Pixels) -> Result<Ran, Unscored> {
+    async fn run(&self, request: ScoreRequest, started: Instant) -> Result<Ran, Unscored> {
         let model = Arc::clone(&request.model);
         model.counters.asked();
-        let ran = self.through_the_gates(request, started, pixels).await;
+        let ran = self.through_the_gates(request, started).await;
         let total = started.elapsed();
         match &ran {
             Ok(ran) => model.counters.answered(Stages { total, ..ran.stages }),
@@ -209,12 +209,7 @@ impl Inference {
         ran
     }
 
-    async fn through_the_gates(
-        &self,
-        request: ScoreRequest,
-        started: Instant,
-        pixels: Pixels,
-    ) -> Result<Ran, Unscored> {
+    async fn through_the_gates(&self, request: ScoreRequest, started: Instant) -> Result<Ran, Unscored> {
         let ScoreRequest {
             model,
             image,
@@ -228,7 +223,7 @@ impl Inference {
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics)?;
+                let mut prepared = score::prepare(image, contract, &gates, &metrics)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));

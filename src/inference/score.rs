@@ -37,8 +37,6 @@ pub(super) struct Prepared {
     pub(super) seen: Seen,
     pub(super) tensor: Tensor,
     pub(super) timings: Timings,
-    /// Where a picture is to be made of it; otherwise the pixels are given up before the network runs.
-    pub(super) image: Option<StoredImage>,
 }
 
 impl Prepared {
@@ -66,18 +64,10 @@ impl From<Fault> for Unscored {
     }
 }
 
-/// Whether the decoded pixels outlive preprocessing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pixels {
-    Kept,
-    Dropped,
-}
-
 /// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done.
 pub(super) fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
-    pixels: Pixels,
     gates: &Gates,
     metrics: &Metrics,
 ) -> Result<Prepared, Unscored> {
@@ -127,8 +117,15 @@ pub(super) fn prepare(
         seen,
         tensor,
         timings,
-        image: (pixels == Pixels::Kept).then_some(image),
     })
+}
+
+/// The pixels of an image that passed every gate before.
+pub(super) fn pixels(bytes: ImageBytes, contract: &Preprocessing) -> Result<StoredImage, Fault> {
+    match bytes {
+        ImageBytes::Picture(bytes) => Ok(decode_picture(&bytes)?),
+        ImageBytes::Dicom(bytes) => Ok(contract.decode(&Instance::parse(bytes)?)?),
+    }
 }
 
 /// The result of an image that was scored.
