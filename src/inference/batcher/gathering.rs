@@ -138,10 +138,18 @@ impl Shared {
                 self.changed.notify_all();
             }
             let taken = waiting.take(seat, now);
+            let dropped = waiting.line.dropped();
             if !taken.is_empty() {
                 // it may be another's turn now
                 self.changed.notify_all();
+                drop(waiting);
                 return Some(taken);
+            }
+            if !dropped.is_empty() {
+                drop(waiting);
+                drop(dropped);
+                waiting = self.waiting();
+                continue;
             }
             if !works.is_empty() && works.iter().all(|(_, work)| !work.wanted()) {
                 waiting.seats.emptied(seat);
@@ -207,7 +215,11 @@ impl Shared {
             reply,
             failed_on: Vec::new(),
         };
-        let pushed = self.waiting().line.push(work, place, since);
+        let (pushed, dropped) = {
+            let mut waiting = self.waiting();
+            (waiting.line.push(work, place, since), waiting.line.dropped())
+        };
+        drop(dropped);
         pushed.map_err(full)?;
         // whose turn it is, they see themselves
         self.changed.notify_all();
