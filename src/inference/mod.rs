@@ -17,6 +17,8 @@ mod workers;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use catalog::{Basis, Patience, Repository};
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
 pub use explain::{Explained, Heatmap};
@@ -50,9 +52,14 @@ pub struct Inference {
     catalog: Arc<Catalog>,
     repository: Arc<OnceLock<Repository>>,
     workers: Arc<Workers>,
+    /// Places for those who wait for a proof: each holds a thread of those that read and write for all requests.
+    loads: Arc<Semaphore>,
     metrics: Metrics,
     settings: Settings,
 }
+
+/// How many requests to load a model wait or are served at the same time.
+const LOADS: usize = 4;
 
 impl Inference {
     /// A handle without models; [`Self::load`] fills it.
@@ -64,6 +71,7 @@ impl Inference {
             catalog: Arc::default(),
             repository: Arc::default(),
             workers: Arc::new(Workers::start(settings.cores, settings.queue)?),
+            loads: Arc::new(Semaphore::new(LOADS)),
             metrics,
             settings,
         })
@@ -96,12 +104,24 @@ impl Inference {
     /// Loads a model that was unloaded, or tries again what failed.
     ///
     /// # Errors
-    /// `unknown-model`, or `model-failed` with the reason of its newest version; an older one may serve all the same.
+    /// `unknown-model`, `model-failed` with the reason of its newest version, where an older one may serve all the same, or `overloaded`
+    /// where enough are waiting to be proven.
     pub async fn load_model(&self, name: &str) -> Result<(), Fault> {
-        self.in_repository(name, Repository::load).await
+        let place = Arc::clone(&self.loads).try_acquire_owned().map_err(|_| {
+            let message = "as many models as may be are waiting to be proven: try again in a moment";
+            Fault::new(FaultKind::Overloaded, "overloaded", message)
+        })?;
+        // the place is held for as long as a thread is, also when nobody waits for it any more
+        let load = move |repository: &Repository, name: &str| {
+            let loaded = repository.load(name);
+            drop(place);
+            loaded
+        };
+        self.in_repository(name, load).await
     }
 
-    /// Takes a model away until [`Self::load_model`], whatever is copied into its folder; what it is answering it answers.
+    /// Takes a model away at once, until [`Self::load_model`], whatever is copied into its folder; what it is answering it answers. For
+    /// one that served and whose packages are gone, readiness waits no longer.
     ///
     /// # Errors
     /// `unknown-model`.
