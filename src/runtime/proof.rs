@@ -8,7 +8,12 @@ use crate::image::{StoredImage, Tensor};
 use crate::model::golden::difference;
 use crate::model::{GoldenCase, GoldenInput, NumberFormat, Package, Stage};
 
-use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop};
+use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop, memory};
+
+mod groups;
+
+pub use groups::at_once;
+use groups::in_groups;
 
 /// How long one batch of golden cases may take: other models wait for the proof to end.
 const LONGEST: Duration = Duration::from_mins(5);
@@ -33,12 +38,23 @@ pub struct Unproven {
     pub reason: String,
 }
 
-/// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
-/// as there are cores. A package in fp16 computes in 16 bits on a GPU where its goldens hold in them, else in 32.
+/// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them, [so many](at_once) at the same
+/// time. A package in fp16 computes in 16 bits on a GPU where its goldens hold in them, else in 32.
 ///
 /// # Errors
 /// [`Unproven`], by the first engine that is off.
-pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
+pub fn prove(package: &Package, runtime: &Runtime, count: usize, at_once: usize) -> Result<Proven, Unproven> {
+    let proven = prove_alone(package, runtime, count, at_once);
+    memory::trim();
+    proven
+}
+
+fn prove_alone(
+    package: &Package,
+    runtime: &Runtime,
+    count: usize,
+    at_once: usize,
+) -> Result<Proven, Unproven> {
     let goldens = |error: RuntimeError| Unproven {
         stage: Stage::Goldens,
         reason: error.to_string(),
@@ -49,7 +65,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         // what may differ is the goldens' tolerance, in 16 bits as in 32
         let proven = Network::in_halves(runtime, &package.model)
             .map_err(goldens)
-            .and_then(|network| prove_network(package, runtime, &network, count));
+            .and_then(|network| prove_network(package, runtime, &network, count, at_once));
         match proven {
             Ok(proven) => return Ok(proven),
             Err(Unproven { reason, .. }) => {
@@ -59,7 +75,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         }
     }
     let network = Network::new(runtime, &package.model, count).map_err(goldens)?;
-    prove_network(package, runtime, &network, count)
+    prove_network(package, runtime, &network, count, at_once)
 }
 
 fn prove_network(
@@ -67,6 +83,7 @@ fn prove_network(
     runtime: &Runtime,
     network: &Network,
     count: usize,
+    at_once: usize,
 ) -> Result<Proven, Unproven> {
     let at = |stage| move |reason: String| Unproven { stage, reason };
     let goldens = at(Stage::Goldens);
@@ -89,26 +106,11 @@ fn prove_network(
     // what is wrong with a package is found by the first, and said once
     let (first, mut difference) = prove_one()?;
     let mut engines = vec![first];
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    while engines.len() < count {
-        let more = (count - engines.len()).min(cores);
-        let proven: Vec<Result<(Engine, f32), Unproven>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..more).map(|_| scope.spawn(prove_one)).collect();
-            let panicked = |_| {
-                Err(goldens(
-                    "the proof itself failed; the server's log has the cause".to_owned(),
-                ))
-            };
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(panicked))
-                .collect()
-        });
-        for proven in proven {
-            let (engine, found) = proven?;
-            difference = difference.max(found);
-            engines.push(engine);
-        }
+    let panicked = || goldens("the proof itself failed; the server's log has the cause".to_owned());
+    let others = in_groups(count.saturating_sub(1), at_once, prove_one, panicked)?;
+    for (engine, found) in others {
+        difference = difference.max(found);
+        engines.push(engine);
     }
     Ok(Proven { engines, difference })
 }
@@ -121,13 +123,14 @@ pub fn prove_on(
     package: &Package,
     runtimes: &[Runtime],
     count: impl Fn(&Runtime) -> usize,
+    at_once: usize,
 ) -> Result<Proven, Unproven> {
     let mut all = Proven {
         engines: Vec::new(),
         difference: 0.0,
     };
     for runtime in runtimes {
-        let Proven { engines, difference } = prove(package, runtime, count(runtime))?;
+        let Proven { engines, difference } = prove(package, runtime, count(runtime), at_once)?;
         all.engines.extend(engines);
         all.difference = all.difference.max(difference);
     }

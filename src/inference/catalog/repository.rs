@@ -19,7 +19,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::inference::served::ServedModel;
 use crate::model::{Package, Policy, Stage};
 use crate::runtime::Runtime;
-use crate::runtime::proof::{Unproven, prove_on};
+use crate::runtime::proof::{Unproven, at_once, prove_on};
 use crate::telemetry::metrics::Metrics;
 
 /// Which packages are served.
@@ -266,7 +266,10 @@ impl Repository {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
             _ => catch_unwind(AssertUnwindSafe(|| {
-                serve(package, &self.runtimes, self.run, started, &self.metrics)
+                // whoever waits for a score keeps most of the cores; at a start nobody should
+                let serving = self.inside().loaded && !self.catalog.all().is_empty();
+                let at_once = at_once(serving);
+                serve(package, &self.runtimes, self.run, at_once, started, &self.metrics)
             }))
             .unwrap_or_else(|_| Err(broken()))
             .map(Arc::new),
@@ -405,6 +408,7 @@ fn serve(
     package: Package,
     runtimes: &[Runtime],
     settings: Settings,
+    at_once: usize,
     started: Instant,
     metrics: &Metrics,
 ) -> Result<ServedModel, Unproven> {
@@ -416,7 +420,7 @@ fn serve(
             settings.cores
         }
     };
-    let proven = prove_on(&package, runtimes, count)?;
+    let proven = prove_on(&package, runtimes, count, at_once)?;
     ServedModel::new(package, proven, settings.queue, started.elapsed(), metrics).map_err(|reason| Unproven {
         stage: Stage::Swap,
         reason,
