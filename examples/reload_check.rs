@@ -1,5 +1,5 @@
-//! Publishes, replaces and takes away versions of a model under load, a thousand times: no request may fail, each answer names the
-//! package that it is of, and the memory stays where it was. `make reload`; the exit status is 1 where one of these does not hold.
+//! Publishes, replaces and takes away versions of a model under load on `/v1` and in batches on `/v2`, a thousand times: no request may fail,
+//! each answer names the package that it is of, and the memory stays where it was. `make reload`; the exit status is 1 where one of these does not hold.
 //!
 //! `cargo run --release --example reload_check -- models/spine-osteoporosis-phantom/1`
 
@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::Parser;
 use osteon::app::Server;
 use osteon::config::{Config, Given};
 use osteon::model::{ModelManifest, Package};
+use serde_json::{Value, json};
 
 /// Rounds after which the memory has found its level.
 const SETTLED: u32 = 100;
@@ -33,10 +36,17 @@ struct Arguments {
     clients: usize,
 }
 
+/// Images of a request to `/v2`.
+const BATCH: usize = 4;
+
 /// What the senders share.
 struct Load {
-    url: String,
+    /// Where the model is, but for `/v1` or `/v2` before it.
+    server: SocketAddr,
+    model: String,
     sample: Vec<u8>,
+    /// The sample a few times, as JSON.
+    batch: String,
     /// Every digest that was ever published, with its notice, which every answer holds, too.
     published: Mutex<BTreeMap<String, String>>,
     going: AtomicBool,
@@ -68,12 +78,12 @@ async fn main() -> anyhow::Result<()> {
     let mut server = Server::start(Config::resolve(given, None)?).await?;
     server.loaded().await?;
     let name = original.manifest.name.clone();
+    let sample = files.get("sample.dcm").context("the package has no sample.dcm")?;
     let load = Arc::new(Load {
-        url: format!("http://{}/v1/models/{name}/score", server.address),
-        sample: files
-            .get("sample.dcm")
-            .context("the package has no sample.dcm")?
-            .clone(),
+        server: server.address,
+        model: name.clone(),
+        batch: batch(sample).to_string(),
+        sample: sample.clone(),
         published,
         going: AtomicBool::new(true),
         answered: AtomicUsize::new(0),
@@ -161,10 +171,23 @@ fn publish(
     Ok(digest)
 }
 
+fn batch(sample: &[u8]) -> Value {
+    let data = vec![BASE64_STANDARD.encode(sample); BATCH];
+    json!({ "inputs": [{ "name": "dicom", "datatype": "BYTES", "shape": [BATCH, 1], "data": data }] })
+}
+
 async fn send(load: Arc<Load>) {
     let client = reqwest::Client::new();
-    while load.going.load(Ordering::Relaxed) {
-        match once(&client, &load).await {
+    for turn in 0.. {
+        if !load.going.load(Ordering::Relaxed) {
+            return;
+        }
+        let once = if turn % 2 == 0 {
+            one(&client, &load).await
+        } else {
+            several(&client, &load).await
+        };
+        match once {
             Ok(()) => load.answered.fetch_add(1, Ordering::Relaxed),
             Err(error) => {
                 eprintln!("failed: {error:#}");
@@ -174,21 +197,39 @@ async fn send(load: Arc<Load>) {
     }
 }
 
-/// One request, whose answer has to be a score, in the name of a package that was published, with that package's notice.
-async fn once(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
+/// One image, whose answer has to be a score.
+async fn one(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
     let request = client
-        .post(&load.url)
+        .post(format!("http://{}/v1/models/{}/score", load.server, load.model))
         .header("content-type", "application/dicom")
         .body(load.sample.clone());
-    let answer: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let answer: Value = request.send().await?.error_for_status()?.json().await?;
     anyhow::ensure!(answer["outcome"] == "scored", "{answer}");
+    published(load, &answer["model"])
+}
+
+/// A batch, with an answer for each image.
+async fn several(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
+    let request = client
+        .post(format!("http://{}/v2/models/{}/infer", load.server, load.model))
+        .body(load.batch.clone());
+    let response = request.send().await?;
+    let status = response.status();
+    let answer: Value = response.json().await?;
+    anyhow::ensure!(status.is_success(), "{answer}");
+    anyhow::ensure!(answer["outputs"][0]["shape"][0] == BATCH, "{answer}");
+    published(load, &answer["parameters"])
+}
+
+/// An answer is in the name of a package that was published, with that package's notice.
+fn published(load: &Load, answer: &Value) -> anyhow::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let known = load
         .published
         .lock()
         .map_err(|_| anyhow::anyhow!("a sender panicked"))?;
-    let notice = known.get(&text(&answer["model"]["digest"]));
-    anyhow::ensure!(notice == Some(&text(&answer["model"]["notice"])), "{answer}");
+    let notice = known.get(&text(&answer["digest"]));
+    anyhow::ensure!(notice == Some(&text(&answer["notice"])), "{answer}");
     Ok(())
 }
 

@@ -100,7 +100,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
 
-    let load = || prove(&package, gpu, 1).map_err(anyhow::Error::from);
+    let load = || prove(&package, gpu, 1, 1).map_err(anyhow::Error::from);
     drop(load()?);
     let (before, resident, started) = (gpu_mebibytes(gpu.device)?, resident_mebibytes()?, Instant::now());
     for _ in 0..arguments.reloads {
@@ -219,7 +219,7 @@ fn limit(package: &Package, gpu: &Runtime, taken: u64) -> anyhow::Result<()> {
     }
     let enough = (2 * taken).max(256);
     let before = gpu_mebibytes(gpu.device)?;
-    let proven = prove(package, &gpu.clone().with_gpu_memory(Some(enough)), 1);
+    let proven = prove(package, &gpu.clone().with_gpu_memory(Some(enough)), 1, 1);
     let grown = gpu_mebibytes(gpu.device)?.saturating_sub(before);
     let kept = proven.as_ref().map(|_| ()).map_err(ToString::to_string);
     drop(proven);

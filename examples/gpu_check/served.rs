@@ -1,6 +1,7 @@
 //! The model as the server runs it: many callers, one line, batches of what waits.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -54,14 +55,13 @@ pub(super) fn check(
         let started = Instant::now();
         let until = started + Duration::from_secs_f64(seconds);
         let caller = |caller: usize| {
-            let (inference, name) = (&inference, &name);
+            let (inference, model) = (&inference, &model);
             async move {
                 let (mut times, mut next) = (Vec::new(), caller);
                 while Instant::now() < until {
                     let asked = Instant::now();
                     let request = TensorRequest {
-                        model: name.clone(),
-                        version: Some(version),
+                        model: Arc::clone(model),
                         tensor: images[next % images.len()].clone(),
                         call: Call {
                             client: format!("caller-{caller}").into(),

@@ -1,7 +1,8 @@
 //! `POST /v1/models/{model}/heatmap`, also of one of its versions, and `GET /v1/studies/{study}/instances/{instance}/heatmap`: a
 //! radiograph, sent or stored, with the evidence for one finding over it, as a PNG. `osteon-explanation` says where the evidence comes from.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -18,7 +19,9 @@ use super::error::HttpError;
 use super::score::{self, invalid, overrides};
 use crate::dicom::{InstanceUid, StudyUid};
 use crate::fault::{Fault, FaultKind};
-use crate::inference::{Call, Heatmap, ImageBytes, ScoreRequest};
+use crate::inference::{Call, Heatmap, ImageBytes, Priority, ScoreRequest, ServedModel};
+use crate::intake::Intake;
+use crate::store::Store;
 
 /// `activation-map` or `occlusion`.
 const EXPLANATION: HeaderName = HeaderName::from_static("osteon-explanation");
@@ -60,25 +63,37 @@ pub(super) async fn stored(
     let Query(query) = query.map_err(|_| {
         invalid("the query takes finding=NAME, model=NAME, version=NUMBER, override=GATE and deadline_ms=MILLISECONDS")
     })?;
+    let asked = Instant::now();
     let overrides = overrides(query.overridden.as_deref())?;
-    let image = ImageBytes::Dicom(object(&app, &study, &instance).await?);
-    let model = match query.model {
-        Some(model) => model,
-        None => app.inference.study_model()?.manifest.name.clone(),
+    let model = model(&app, query.model.as_deref(), query.version)?;
+    model.position(query.finding.as_deref())?;
+    let mut call = Call {
+        client: caller.0,
+        deadline: query.deadline_ms.map(Duration::from_millis),
+        ..Call::default()
     };
+    // before a byte of it is read: a hundred requests for large images would fill the memory
+    let room = app.outgoing.room.of(&call.client).within(call.deadline);
+    let image = ImageBytes::Dicom(object(&app.store, &room, &study, &instance).await?);
+    call.deadline = call.deadline.map(|all| all.saturating_sub(asked.elapsed()));
     let request = ScoreRequest {
         model,
-        version: query.version,
-        call: Call {
-            client: caller.0,
-            deadline: query.deadline_ms.map(Duration::from_millis),
-            ..Call::default()
-        },
         image,
         overrides,
+        call,
     };
     let heatmap = app.inference.heatmap(request, query.finding.as_deref()).await?;
     Ok(picture(heatmap))
+}
+
+/// The model that is named, or the one that scores stored studies; the newest version of it that is served where none is named.
+fn model(app: &App, name: Option<&str>, version: Option<u32>) -> Result<Arc<ServedModel>, Fault> {
+    let catalog = app.inference.catalog();
+    match (name, version) {
+        (Some(name), version) => catalog.find(name, version),
+        (None, None) => app.inference.study_model(),
+        (None, version) => catalog.find(&app.inference.study_model()?.manifest.name, version),
+    }
 }
 
 fn picture(heatmap: Heatmap) -> Response {
@@ -89,13 +104,13 @@ fn picture(heatmap: Heatmap) -> Response {
     (headers, heatmap.png).into_response()
 }
 
-/// The bytes of a stored instance.
-async fn object(app: &App, study: &str, instance: &str) -> Result<Bytes, Fault> {
+/// The bytes of a stored instance, which hold their room until the last that looks at them is done.
+async fn object(store: &Store, room: &Intake, study: &str, instance: &str) -> Result<Bytes, Fault> {
     let uid =
         |code| move |error: crate::dicom::InvalidUid| Fault::new(FaultKind::Invalid, code, error.to_string());
     let study = StudyUid::parse(study).map_err(uid("study-uid"))?;
     let instance = InstanceUid::parse(instance).map_err(uid("instance-uid"))?;
-    let rows = app.store.instances(&study).await?;
+    let rows = store.instances(&study).await?;
     let missing = |code, what| {
         let message = format!("no {what} has been received: send it with POST /dicom-web/studies");
         Fault::new(FaultKind::NotFound, code, message)
@@ -107,5 +122,45 @@ async fn object(app: &App, study: &str, instance: &str) -> Result<Bytes, Fault> 
         .into_iter()
         .find(|row| row.instance.uid == instance)
         .ok_or_else(|| missing("unknown-instance", "such instance of this study"))?;
-    Ok(app.store.object(&row.instance.object).await?)
+    let size = usize::try_from(row.instance.bytes).unwrap_or(usize::MAX);
+    let room = room.whole(size, Priority::Routine).await?;
+    Ok(room.hold(store.object(&row.instance.object).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreSettings;
+    use crate::workflow::fixture::{Act, Rehearsed, dicom};
+    use crate::workflow::{Submission, WorkflowSettings};
+
+    #[tokio::test]
+    async fn an_image_is_read_when_there_is_room_and_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreSettings::in_folder(folder.path()))
+            .await
+            .unwrap();
+        let workflow = Rehearsed::new(&[Act::Score]).workflow(&store, WorkflowSettings::default());
+        let file = dicom("1.2", "1.2.1", "large");
+        let submission = Submission::read(file.clone()).await.unwrap();
+        workflow.accept(&submission).await.unwrap();
+
+        let intake = Intake::new(1 << 20, Duration::from_millis(10));
+        let all = intake.left();
+        let mut others = Vec::new();
+        while let Ok(room) = intake.whole(64 << 10, Priority::Routine).await {
+            others.push(room);
+        }
+        let full = object(&store, &intake, "1.2", "1.2.1").await.unwrap_err();
+        assert_eq!(full.code, "overloaded");
+        drop(others);
+        let read = object(&store, &intake, "1.2", "1.2.1").await.unwrap();
+        assert_eq!(read, file);
+        assert!(intake.left() < all);
+        drop(read);
+        assert_eq!(intake.left(), all);
+
+        let unknown = object(&store, &intake, "1.2", "1.9").await.unwrap_err();
+        assert_eq!(unknown.code, "unknown-instance");
+    }
 }

@@ -74,7 +74,7 @@ pub(super) async fn request<E>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(ScoreRequest, Option<String>), Fault> {
-    let (query, overrides, version) = match understood(query, &address) {
+    let (query, overrides) = match understood(query, &address) {
         Ok(understood) => understood,
         Err(fault) => {
             // whoever is refused while still sending does not hear why
@@ -92,30 +92,29 @@ pub(super) async fn request<E>(
     let body = body::read(headers, body, app.limits.body_bytes, &intake, call.priority).await?;
     call.deadline = call.deadline.map(|all| all.saturating_sub(asked.elapsed()));
     let image = body::image(headers, body)?;
+    // last of all: what was published while the body came answers
+    let model = address.find(app)?;
     Ok((
         ScoreRequest {
-            version,
-            model: address.model,
-            call,
+            model,
             image,
             overrides,
+            call,
         },
         query.finding,
     ))
 }
 
 /// All that is said beside the body.
-fn understood<E>(
-    query: Result<Options, E>,
-    address: &Address,
-) -> Result<(Options, Overrides, Option<u32>), Fault> {
+fn understood<E>(query: Result<Options, E>, address: &Address) -> Result<(Options, Overrides), Fault> {
     let query = query.map_err(|_| {
         invalid(
             "the query takes override=GATE (intended-use, quality, distribution or several of them with commas), priority=stat or routine, deadline_ms=MILLISECONDS and, for a heat map, finding=NAME",
         )
     })?;
     let overrides = overrides(query.overridden.as_deref())?;
-    Ok((query, overrides, address.version()?))
+    address.version()?;
+    Ok((query, overrides))
 }
 
 /// The gates that a query sets aside.

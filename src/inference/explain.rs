@@ -3,13 +3,16 @@
 //! The evidence is the model's activation map; where it gives none, the network is run again with parts of the image hidden, as
 //! [`crate::image::occlusion`] lays them, as often as that has cells and for as long as the caller waits. These runs are routine work of the
 //! caller, as many at a time as there are cores: others' scores take turns with them, and urgent ones go first.
+//!
+//! Invariant: decoded pixels never wait. Each turn in the line that needs them decodes the file anew, so that a hundred pictures at once
+//! hold the pixels of as many images as there are workers (`docs/decisions/0045-decoded-pixels-never-wait.md`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::score::{Pixels, findings};
+use super::score::{findings, pixels};
 use super::workers::broken;
 use super::{Call, Inference, Priority, Ran, ScoreRequest, ServedModel, line};
 use crate::fault::{Fault, FaultKind};
@@ -17,7 +20,7 @@ use crate::finding::{Reading, Task};
 use crate::image::heatmap::{self, ActivationMap, Explanation, Picture};
 use crate::image::occlusion::{GRID, Occlusion, logit};
 use crate::model::ModelManifest;
-use crate::runtime::Prediction;
+use crate::runtime::{Prediction, Stop};
 
 /// Occluded images that wait for a GPU at the same time, at most: a picture must not take the whole line.
 const MOST_WAITING: usize = 8;
@@ -70,30 +73,27 @@ impl Inference {
         finding: Option<&str>,
         finish: impl FnOnce(Picture) -> Result<T, Fault> + Send + 'static,
     ) -> Result<(T, Explanation), Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
-        let index = position(&model.manifest, finding)?;
+        let model = Arc::clone(&request.model);
+        let index = model.position(finding)?;
         let started = Instant::now();
         let (call, until) = (request.call.clone(), self.deadline(&request.call, started));
+        let image = request.image.clone();
         // what is no score has no evidence either
-        let Ran {
-            prepared, prediction, ..
-        } = self
-            .run(&model, request, started, Pixels::Kept)
+        let Ran { prediction, .. } = self
+            .run(request, started)
             .await
             .map_err(|unscored| unscored.fault)?;
-        let mut image = prepared.image.ok_or_else(broken)?;
         let whole = answer(&model.manifest, &prediction, index)?;
         let contract = model.manifest.preprocessing.clone();
         let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
             (map, Explanation::ActivationMap)
         } else {
-            let contract = contract.clone();
-            let occlusion;
-            (image, occlusion) = self
-                .picture(&model, &call, until, move || {
-                    let (plane, placement) = contract.plane(&image)?;
+            let (image, contract) = (image.clone(), contract.clone());
+            let occlusion = self
+                .picture(&model, &call, until, move |stop| {
+                    let (plane, placement) = contract.plane(&pixels(image, &contract, stop)?)?;
                     let tensor = contract.tensor(&plane);
-                    Ok((image, Occlusion::new(&contract, tensor, placement.target, GRID)))
+                    Ok(Occlusion::new(&contract, tensor, placement.target, GRID))
                 })
                 .await?;
             let map = self
@@ -104,8 +104,12 @@ impl Inference {
         map.check()
             .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
         let drawn = self
-            .picture(&model, &call, until, move || {
-                finish(heatmap::overlay(&contract, &image, &map)?)
+            .picture(&model, &call, until, move |stop| {
+                finish(heatmap::overlay(
+                    &contract,
+                    &pixels(image, &contract, stop)?,
+                    &map,
+                )?)
             })
             .await?;
         Ok((drawn, explanation))
@@ -117,10 +121,10 @@ impl Inference {
         model: &ServedModel,
         call: &Call,
         until: Instant,
-        draw: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+        draw: impl FnOnce(&Stop) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         self.workers
-            .run(&model.line, call, until, move |_| draw())
+            .run(&model.line, call, until, move |turn| draw(&turn.stop))
             .await?
     }
 
@@ -202,18 +206,23 @@ where
     }
 }
 
-/// The place of a finding among the model's labels.
-fn position(manifest: &ModelManifest, finding: Option<&str>) -> Result<usize, Fault> {
-    let Some(name) = finding else { return Ok(0) };
-    let mut labels = manifest.labels();
-    labels.position(|label| label.name == name).ok_or_else(|| {
-        let known: Vec<&str> = manifest.labels().map(|label| label.name.as_str()).collect();
-        Fault::new(
-            FaultKind::NotFound,
-            "unknown-finding",
-            format!("the model's findings are {}", known.join(", ")),
-        )
-    })
+impl ServedModel {
+    /// The place of a finding among the model's labels, from 0; that of the first where none is named.
+    ///
+    /// # Errors
+    /// `unknown-finding`, with those that there are.
+    pub fn position(&self, finding: Option<&str>) -> Result<usize, Fault> {
+        let Some(name) = finding else { return Ok(0) };
+        let mut labels = self.manifest.labels();
+        labels.position(|label| label.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.manifest.labels().map(|label| label.name.as_str()).collect();
+            Fault::new(
+                FaultKind::NotFound,
+                "unknown-finding",
+                format!("the model's findings are {}", known.join(", ")),
+            )
+        })
+    }
 }
 
 /// What the network says for one label, on the scale of a map: the logit of a probability; of a value with a unit, tenths of the range

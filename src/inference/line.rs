@@ -5,7 +5,8 @@
 //! - among equals, clients take turns, however much one of them sends (start-time fair queueing, Goyal 1996);
 //! - one client's routine work can take [three quarters](share) of the places, and with its urgent work all but an eighth, so that others
 //!   and urgent work find some;
-//! - work that is late, or that nobody waits for any more, is dropped before it costs anything, and holds no place.
+//! - work that is late, or that nobody waits for any more, is dropped before it costs anything, and holds no place;
+//! - what is dropped is freed by whoever holds the line, when it holds no lock: it may be large.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -50,6 +51,8 @@ struct Waiting<T> {
 /// Waiting work.
 pub(super) struct Line<T> {
     waiting: Vec<Waiting<T>>,
+    /// What found no place, is late or unwanted, until [`Self::dropped`].
+    dropped: Vec<T>,
     capacity: usize,
     /// The start tag of what was taken last.
     served: u64,
@@ -64,6 +67,7 @@ impl<T: Wanted> Line<T> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             waiting: Vec::new(),
+            dropped: Vec::new(),
             capacity,
             served: 0,
             next_tags: HashMap::new(),
@@ -85,6 +89,7 @@ impl<T: Wanted> Line<T> {
             self.clear(now);
         }
         if self.waiting.len() >= most {
+            self.dropped.push(item);
             return Err(Full::Line);
         }
         let share = match place.priority {
@@ -96,6 +101,7 @@ impl<T: Wanted> Line<T> {
         if bounded && self.of_client(&place.client) >= share {
             self.clear(now);
             if self.of_client(&place.client) >= share {
+                self.dropped.push(item);
                 return Err(Full::Share);
             }
         }
@@ -114,6 +120,7 @@ impl<T: Wanted> Line<T> {
             // the order of the rest is in its tags and times, not in its places
             let taken = self.waiting.swap_remove(index);
             if now >= taken.place.deadline || !taken.item.wanted() {
+                self.dropped.push(taken.item);
                 continue;
             }
             self.aged_turn = is_aged(&taken.place, now);
@@ -155,8 +162,14 @@ impl<T: Wanted> Line<T> {
 
     /// Gives up the places of what is late or unwanted.
     fn clear(&mut self, now: Instant) {
-        self.waiting
-            .retain(|waiting| now < waiting.place.deadline && waiting.item.wanted());
+        let gone = |waiting: &mut Waiting<T>| now >= waiting.place.deadline || !waiting.item.wanted();
+        let gone = self.waiting.extract_if(.., gone);
+        self.dropped.extend(gone.map(|waiting| waiting.item));
+    }
+
+    /// What [`Self::push`] and [`Self::next`] have dropped since: to be taken after each of them, and freed once the lock is released.
+    pub(super) fn dropped(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Clients whose turns no longer matter are forgotten. One that has just been served is remembered, or sending one request

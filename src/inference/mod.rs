@@ -19,6 +19,8 @@ mod workers;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use catalog::{Basis, Patience, Repository};
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
 pub use explain::{Explained, Heatmap};
@@ -33,7 +35,7 @@ use crate::runtime::{Device, Prediction, Runtime};
 use crate::telemetry::metrics::{Metrics, Observed};
 use batcher::Answer;
 use gates::Gates;
-use score::{Pixels, Prepared, Unscored, milliseconds};
+use score::{Prepared, Unscored, milliseconds};
 use statistics::Stages;
 use workers::{Turn, Workers, broken};
 
@@ -56,9 +58,14 @@ pub struct Inference {
     catalog: Arc<Catalog>,
     repository: Arc<OnceLock<Repository>>,
     workers: Arc<Workers>,
+    /// Places for those who wait for a proof: each holds a thread of those that read and write for all requests.
+    loads: Arc<Semaphore>,
     metrics: Metrics,
     settings: Settings,
 }
+
+/// How many requests to load a model wait or are served at the same time.
+const LOADS: usize = 4;
 
 impl Inference {
     /// A handle without models; [`Self::load`] fills it.
@@ -70,6 +77,7 @@ impl Inference {
             catalog: Arc::default(),
             repository: Arc::default(),
             workers: Arc::new(Workers::start(settings.cores, settings.queue)?),
+            loads: Arc::new(Semaphore::new(LOADS)),
             metrics,
             settings,
         })
@@ -102,12 +110,24 @@ impl Inference {
     /// Loads a model that was unloaded, or tries again what failed.
     ///
     /// # Errors
-    /// `unknown-model`, or `model-failed` with the reason of its newest version; an older one may serve all the same.
+    /// `unknown-model`, `model-failed` with the reason of its newest version, where an older one may serve all the same, or `overloaded`
+    /// where enough are waiting to be proven.
     pub async fn load_model(&self, name: &str) -> Result<(), Fault> {
-        self.in_repository(name, Repository::load).await
+        let place = Arc::clone(&self.loads).try_acquire_owned().map_err(|_| {
+            let message = "as many models as may be are waiting to be proven: try again in a moment";
+            Fault::new(FaultKind::Overloaded, "overloaded", message)
+        })?;
+        // the place is held for as long as a thread is, also when nobody waits for it any more
+        let load = move |repository: &Repository, name: &str| {
+            let loaded = repository.load(name);
+            drop(place);
+            loaded
+        };
+        self.in_repository(name, load).await
     }
 
-    /// Takes a model away until [`Self::load_model`], whatever is copied into its folder; what it is answering it answers.
+    /// Takes a model away at once, until [`Self::load_model`], whatever is copied into its folder; what it is answering it answers. For
+    /// one that served and whose packages are gone, readiness waits no longer.
     ///
     /// # Errors
     /// `unknown-model`.
@@ -175,15 +195,8 @@ impl Inference {
     /// Scores one image; every way this can end is an outcome. Beside it, the kind of the fault if there was one.
     pub async fn score(&self, request: ScoreRequest) -> (InstanceResult, Option<FaultKind>) {
         let started = Instant::now();
-        let model = match self.catalog.find(&request.model, request.version) {
-            Ok(model) => model,
-            Err(fault) => {
-                let result = InstanceResult::unscored(&fault, None);
-                self.metrics.scored(&result, &Observed::default());
-                return (result, Some(fault.kind));
-            }
-        };
-        let (result, observed, fault) = match self.run(&model, request, started, Pixels::Dropped).await {
+        let model = Arc::clone(&request.model);
+        let (result, observed, fault) = match self.run(request, started).await {
             Ok(Ran {
                 mut prepared,
                 findings,
@@ -227,15 +240,10 @@ impl Inference {
     }
 
     /// Prepares an image, runs the network on it, between the gates, interprets what it says, and counts what came of it.
-    async fn run(
-        &self,
-        model: &Arc<ServedModel>,
-        request: ScoreRequest,
-        started: Instant,
-        pixels: Pixels,
-    ) -> Result<Ran, Unscored> {
+    async fn run(&self, request: ScoreRequest, started: Instant) -> Result<Ran, Unscored> {
+        let model = Arc::clone(&request.model);
         model.counters.asked();
-        let ran = self.through_the_gates(model, request, started, pixels).await;
+        let ran = self.through_the_gates(request, started).await;
         let total = started.elapsed();
         match &ran {
             Ok(ran) => model.counters.answered(Stages { total, ..ran.stages }),
@@ -244,22 +252,21 @@ impl Inference {
         ran
     }
 
-    async fn through_the_gates(
-        &self,
-        model: &Arc<ServedModel>,
-        request: ScoreRequest,
-        started: Instant,
-        pixels: Pixels,
-    ) -> Result<Ran, Unscored> {
-        let deadline = self.deadline(&request.call, started);
-        let gates = Arc::new(Gates::of(model, request.overrides));
-        let ScoreRequest { image, call, .. } = request;
+    async fn through_the_gates(&self, request: ScoreRequest, started: Instant) -> Result<Ran, Unscored> {
+        let ScoreRequest {
+            model,
+            image,
+            overrides,
+            call,
+        } = request;
+        let deadline = self.deadline(&call, started);
+        let gates = Arc::new(Gates::of(&model, overrides));
         let work = {
-            let (served, metrics) = (Arc::clone(model), self.metrics.clone());
+            let (served, metrics) = (Arc::clone(&model), self.metrics.clone());
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, pixels, &gates, &metrics, &turn.stop)?;
+                let mut prepared = score::prepare(image, contract, &gates, &metrics, &turn.stop)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));
@@ -314,24 +321,24 @@ impl Inference {
     /// Runs a network on a tensor that the caller prepared.
     ///
     /// # Errors
-    /// A [`Fault`] where the model is unknown, the tensor has not its shape, or the model fails.
+    /// A [`Fault`] where the tensor has not the model's shape, or the model fails.
     pub async fn infer(&self, request: TensorRequest) -> Result<Inferred, Fault> {
-        let model = self.catalog.find(&request.model, request.version)?;
+        let TensorRequest { model, tensor, call } = request;
         let expected = model.manifest.preprocessing.input_shape();
-        if request.tensor.shape != expected {
+        if tensor.shape != expected {
             return Err(Fault::new(
                 FaultKind::Invalid,
                 "shape",
                 format!(
                     "the input has the shape {:?} for each image; the model takes {expected:?}",
-                    request.tensor.shape
+                    tensor.shape
                 ),
             ));
         }
         let started = Instant::now();
-        let deadline = self.deadline(&request.call, started);
+        let deadline = self.deadline(&call, started);
         model.counters.asked();
-        let ran = self.tensor(&model, request.tensor, &request.call, deadline).await;
+        let ran = self.tensor(&model, tensor, &call, deadline).await;
         let total = started.elapsed();
         let answer = ran.inspect_err(|_| model.counters.failed(total))?;
         model.counters.answered(Stages {

@@ -53,12 +53,10 @@ pub struct Call {
 }
 
 /// One image for a model.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ScoreRequest {
-    /// The model's name.
-    pub model: String,
-    /// Which version; the newest that is served where none is named.
-    pub version: Option<u32>,
+    /// The model, found once: all that belongs to one request is answered by one package, whatever is published in the meantime.
+    pub model: Arc<ServedModel>,
     /// The image.
     pub image: ImageBytes,
     /// The gates to set aside, for research; the answer then says so.
@@ -68,12 +66,10 @@ pub struct ScoreRequest {
 }
 
 /// One prepared tensor for a model: nothing is known of where it comes from, so no gate looks at it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TensorRequest {
-    /// The model's name.
-    pub model: String,
-    /// Which version; the newest that is served where none is named.
-    pub version: Option<u32>,
+    /// The model, found once: all that belongs to one request is answered by one package, whatever is published in the meantime.
+    pub model: Arc<ServedModel>,
     /// `[channels, rows, columns]`, as the model's contract says.
     pub tensor: Tensor,
     /// Who asks.

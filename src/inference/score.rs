@@ -37,8 +37,6 @@ pub(super) struct Prepared {
     pub(super) seen: Seen,
     pub(super) tensor: Tensor,
     pub(super) timings: Timings,
-    /// Where a picture is to be made of it; otherwise the pixels are given up before the network runs.
-    pub(super) image: Option<StoredImage>,
 }
 
 impl Prepared {
@@ -66,19 +64,11 @@ impl From<Fault> for Unscored {
     }
 }
 
-/// Whether the decoded pixels outlive preprocessing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pixels {
-    Kept,
-    Dropped,
-}
-
 /// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done. Ends early when it
 /// is asked to stop.
 pub(super) fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
-    pixels: Pixels,
     gates: &Gates,
     metrics: &Metrics,
     stop: &Stop,
@@ -134,8 +124,17 @@ pub(super) fn prepare(
         seen,
         tensor,
         timings,
-        image: (pixels == Pixels::Kept).then_some(image),
     })
+}
+
+/// The pixels of an image that passed every gate before. Ends early when it is asked to stop.
+pub(super) fn pixels(bytes: ImageBytes, contract: &Preprocessing, stop: &Stop) -> Result<StoredImage, Fault> {
+    let is_over = || stop.asked();
+    let cancel = Cancel::when(&is_over);
+    match bytes {
+        ImageBytes::Picture(bytes) => Ok(decode_picture_until(&bytes, cancel)?),
+        ImageBytes::Dicom(bytes) => Ok(contract.decode_until(&Instance::parse(bytes)?, cancel)?),
+    }
 }
 
 /// The result of an image that was scored.

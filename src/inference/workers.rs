@@ -141,13 +141,14 @@ impl Workers {
 
     fn push(&self, model: &Arc<str>, work: Work, place: Place, now: Instant) -> Result<(), Fault> {
         let capacity = self.shared.capacity;
-        let pushed = self
-            .shared
-            .lines()
-            .of_model
-            .entry(Arc::clone(model))
-            .or_insert_with(|| Line::new(capacity))
-            .push(work, place, now);
+        let (pushed, dropped) = {
+            let mut lines = self.shared.lines();
+            let line = lines.of_model.entry(Arc::clone(model));
+            let line = line.or_insert_with(|| Line::new(capacity));
+            (line.push(work, place, now), line.dropped())
+        };
+        // files of a hundred megabytes, perhaps: everybody would wait while they are freed
+        drop(dropped);
         pushed.map_err(full)?;
         self.shared.arrived.notify_one();
         Ok(())
@@ -188,8 +189,16 @@ fn next(shared: &Shared) -> Option<(Place, Work)> {
         if !lines.open {
             return None;
         }
-        if let Some(found) = lines.next(Instant::now()) {
-            return Some(found);
+        let found = lines.next(Instant::now());
+        let dropped = lines.dropped();
+        if found.is_some() || !dropped.is_empty() {
+            drop(lines);
+            drop(dropped);
+            if found.is_some() {
+                return found;
+            }
+            lines = shared.lines();
+            continue;
         }
         lines = shared.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
     }
@@ -214,6 +223,11 @@ impl Lines {
             self.last = Some(model);
             Some(found)
         })
+    }
+
+    /// What was dropped on the way, to be freed where nobody waits for the lock.
+    fn dropped(&mut self) -> Vec<Work> {
+        self.of_model.values_mut().flat_map(Line::dropped).collect()
     }
 }
 
@@ -357,6 +371,66 @@ mod tests {
         beginning.recv().unwrap();
         call.abort();
         ending.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
+    /// Says, when it is freed, whether somebody else could have had the lines meanwhile.
+    struct Large(Arc<Shared>, Arc<Mutex<Vec<bool>>>);
+
+    impl Drop for Large {
+        fn drop(&mut self) {
+            let free = self.0.lines.try_lock().is_ok();
+            self.1.lock().unwrap().push(free);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_is_freed_while_nobody_waits_for_the_lines() {
+        // without threads: nobody else has the lines
+        let workers = Workers {
+            shared: Arc::new(Shared {
+                lines: Mutex::new(Lines {
+                    of_model: BTreeMap::new(),
+                    last: None,
+                    open: true,
+                }),
+                arrived: Condvar::new(),
+                capacity: 2,
+            }),
+            threads: Vec::new(),
+        };
+        let freed = Arc::new(Mutex::new(Vec::new()));
+        let seen = || freed.lock().unwrap().clone();
+        let work = || {
+            let large = Large(Arc::clone(&workers.shared), Arc::clone(&freed));
+            Work {
+                stop: Arc::default(),
+                run: Box::new(move |_| drop(large)),
+            }
+        };
+        let now = Instant::now();
+        let place = |deadline| Place {
+            priority: Priority::Routine,
+            client: "a".into(),
+            since: now,
+            deadline,
+        };
+        let (model, second) = ("m".into(), Duration::from_secs(1));
+        for _ in 0..2 {
+            workers.push(&model, work(), place(now + second), now).unwrap();
+        }
+        // no place is left for it
+        assert!(workers.push(&model, work(), place(soon(9)), now).is_err());
+        assert_eq!(seen(), [true]);
+        // those two are late by then, and make room
+        workers
+            .push(&model, work(), place(now), now + 2 * second)
+            .unwrap();
+        assert_eq!(seen(), [true; 3]);
+        // so is this one, when its turn comes
+        workers.push(&model, work(), place(soon(9)), now).unwrap();
+        let found = next(&workers.shared).unwrap();
+        assert_eq!(seen(), [true; 4]);
+        drop(found);
     }
 
     #[tokio::test(flavor = "multi_thread")]

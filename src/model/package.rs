@@ -4,7 +4,6 @@
 //! ONNX file and the contract inside it have to agree with the manifest. Each file is read once, and what was checked is what is
 //! used. [`Package::publish`] makes a package appear whole or not at all.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,9 +19,11 @@ use crate::finding::EmbeddingStatistics;
 
 mod files;
 mod publish;
+mod survey;
 
 use files::{identity, read};
 pub use publish::Staged;
+pub use survey::{Survey, Unreadable};
 
 /// Name of the network.
 pub const MODEL: &str = "model.onnx";
@@ -211,68 +212,11 @@ impl Package {
     pub fn file(&self, name: &str) -> Result<Vec<u8>, PackageError> {
         vouched(&self.folder, &self.manifest, name)
     }
-
-    /// The folders of every version of every model under `models`, in the order of their names; what begins with a
-    /// dot or is no `<name>/<version>/manifest.json` is passed over.
-    ///
-    /// # Errors
-    /// [`PackageError::File`] where `models` cannot be read.
-    pub fn folders(models: &Path) -> Result<Vec<PathBuf>, PackageError> {
-        let mut folders = Vec::new();
-        for model in subfolders(models)? {
-            let versions = subfolders(&model)?.into_iter();
-            folders.extend(versions.filter(|version| version.join(MANIFEST).is_file()));
-        }
-        Ok(folders)
-    }
-
-    /// The folders of versions with an ONNX file and without a manifest, as other servers have them: they are no packages.
-    ///
-    /// # Errors
-    /// [`PackageError::File`] where `models` cannot be read.
-    pub fn undescribed(models: &Path) -> Result<Vec<PathBuf>, PackageError> {
-        let holds_network = |folder: &PathBuf| {
-            let network = |entry: fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "onnx");
-            fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(network)))
-        };
-        let mut folders = Vec::new();
-        for model in subfolders(models)? {
-            let versions = subfolders(&model)?.into_iter();
-            folders.extend(
-                versions
-                    .filter(|version| !version.join(MANIFEST).exists())
-                    .filter(holds_network),
-            );
-        }
-        Ok(folders)
-    }
 }
 
 /// What is said of a folder without a manifest.
 pub const UNDESCRIBED: &str =
     "there is no manifest.json: make a package of the network with `osteon models import`";
-
-/// The folders in a folder, in the order of their names, but for hidden ones.
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, PackageError> {
-    let failed = |source| PackageError::File {
-        file: folder.display().to_string(),
-        verb: "read",
-        source,
-    };
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        // every volume of its own has a `lost+found`, which nobody may read
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.') || name == "lost+found");
-        if path.is_dir() && !hidden {
-            entries.push(path);
-        }
-    }
-    entries.sort();
-    Ok(entries)
-}
 
 fn json<T: serde::de::DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, PackageError> {
     serde_json::from_slice(bytes).map_err(|error| PackageError::Json {

@@ -41,8 +41,8 @@ pub fn keep_large_blocks() {
     }
 }
 
-/// Gives back what is free already. Called after a model was let go, and after one was loaded: loading parses it, folds and reorders its weights,
-/// and frees three times their size in small pieces.
+/// Gives back what is free already. Called after a model was let go, and once after all engines of one were loaded and proven: loading parses
+/// it, folds and reorders its weights, and frees three times their size in small pieces. Whoever allocates meanwhile waits for it.
 pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim may be called at any time and from any thread (malloc_trim(3): MT-Safe)

@@ -9,7 +9,12 @@ use crate::image::{StoredImage, Tensor};
 use crate::model::golden::difference;
 use crate::model::{GoldenCase, GoldenInput, NumberFormat, Package, Stage};
 
-use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop};
+use super::{Device, Engine, Network, Prediction, Runtime, RuntimeError, Stop, memory};
+
+mod groups;
+
+pub use groups::at_once;
+use groups::in_groups;
 
 mod off;
 
@@ -30,12 +35,23 @@ pub struct Proven {
     pub probe: Tensor,
 }
 
-/// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them; as many at the same time
-/// as there are cores. A package in fp16 computes in 16 bits on a GPU where its goldens hold in them, else in 32.
+/// Loads `count` engines of a package, each of one thread, and checks every golden case on each of them, [so many](at_once) at the same
+/// time. A package in fp16 computes in 16 bits on a GPU where its goldens hold in them, else in 32.
 ///
 /// # Errors
 /// [`Unproven`], by the first engine that is off.
-pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Proven, Unproven> {
+pub fn prove(package: &Package, runtime: &Runtime, count: usize, at_once: usize) -> Result<Proven, Unproven> {
+    let proven = prove_alone(package, runtime, count, at_once);
+    memory::trim();
+    proven
+}
+
+fn prove_alone(
+    package: &Package,
+    runtime: &Runtime,
+    count: usize,
+    at_once: usize,
+) -> Result<Proven, Unproven> {
     let goldens = |error: RuntimeError| Off::from(error).at(Stage::Goldens);
     let reduced = package.manifest.reduced_precision;
     let is_half = reduced.is_some_and(|reduced| reduced.format == NumberFormat::Fp16);
@@ -43,7 +59,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         // what may differ is the goldens' tolerance, in 16 bits as in 32
         let proven = Network::in_halves(runtime, &package.model)
             .map_err(goldens)
-            .and_then(|network| prove_network(package, runtime, &network, count));
+            .and_then(|network| prove_network(package, runtime, &network, count, at_once));
         match proven {
             Ok(proven) => return Ok(proven),
             Err(unproven) if unproven.may_pass => return Err(unproven),
@@ -54,7 +70,7 @@ pub fn prove(package: &Package, runtime: &Runtime, count: usize) -> Result<Prove
         }
     }
     let network = Network::new(runtime, &package.model, count).map_err(goldens)?;
-    prove_network(package, runtime, &network, count)
+    prove_network(package, runtime, &network, count, at_once)
 }
 
 fn prove_network(
@@ -62,6 +78,7 @@ fn prove_network(
     runtime: &Runtime,
     network: &Network,
     count: usize,
+    at_once: usize,
 ) -> Result<Proven, Unproven> {
     let goldens = |off: Off| off.at(Stage::Goldens);
     // of several GPUs one may be off
@@ -84,26 +101,15 @@ fn prove_network(
     // what is wrong with a package is found by the first, and said once
     let (first, mut difference) = prove_one()?;
     let mut engines = vec![first];
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    while engines.len() < count {
-        let more = (count - engines.len()).min(cores);
-        let proven: Vec<Result<(Engine, f32), Unproven>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..more).map(|_| scope.spawn(prove_one)).collect();
-            let panicked = |_| {
-                Err(goldens(Off::from(
-                    "the proof itself failed; the server's log has the cause".to_owned(),
-                )))
-            };
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(panicked))
-                .collect()
-        });
-        for proven in proven {
-            let (engine, found) = proven?;
-            difference = difference.max(found);
-            engines.push(engine);
-        }
+    let panicked = || {
+        goldens(Off::from(
+            "the proof itself failed; the server's log has the cause".to_owned(),
+        ))
+    };
+    let others = in_groups(count.saturating_sub(1), at_once, prove_one, panicked)?;
+    for (engine, found) in others {
+        difference = difference.max(found);
+        engines.push(engine);
     }
     let probe = inputs.into_iter().next().unwrap_or_default();
     Ok(Proven {
@@ -121,10 +127,11 @@ pub fn prove_on(
     package: &Package,
     runtimes: &[Runtime],
     count: impl Fn(&Runtime) -> usize,
+    at_once: usize,
 ) -> Result<Proven, Unproven> {
     let mut all: Option<Proven> = None;
     for runtime in runtimes {
-        let proven = prove(package, runtime, count(runtime))?;
+        let proven = prove(package, runtime, count(runtime), at_once)?;
         all = Some(match all {
             None => proven,
             Some(mut all) => {

@@ -37,9 +37,10 @@ pub type Explaining<'a> = Pin<Box<dyn Future<Output = Result<Explained, Fault>> 
 pub trait Score: Send + Sync {
     /// The model to ask, once one is ready.
     fn model(&self) -> Option<Chosen>;
-    /// Scores one image.
-    fn score(&self, request: ScoreRequest) -> Scoring<'_>;
-    /// Where `model` finds the evidence for one of its findings on an image; a [`Fault`] where it is not the model of that name and
+    /// Scores one image by `model`, and by no other: where that is not the package of its name and version any more, the reason has one
+    /// of the codes `another-model`, `unknown-version`, `unknown-model` and `not-ready`.
+    fn score<'a>(&'a self, image: Bytes, model: &'a ModelReference, priority: Priority) -> Scoring<'a>;
+    /// Where `model` finds the evidence for one of its findings on an image; a [`Fault`] where it is not the package of that name and
     /// version any more, too.
     fn explain<'a>(&'a self, image: Bytes, model: &'a ModelReference, finding: &'a str) -> Explaining<'a>;
 }
@@ -54,28 +55,39 @@ impl Score for Inference {
         })
     }
 
-    fn score(&self, request: ScoreRequest) -> Scoring<'_> {
-        Box::pin(async move { Inference::score(self, request).await.0 })
+    fn score<'a>(&'a self, image: Bytes, model: &'a ModelReference, priority: Priority) -> Scoring<'a> {
+        Box::pin(async move {
+            match request(self, image, model, priority) {
+                Ok(request) => Inference::score(self, request).await.0,
+                Err(fault) => InstanceResult::unscored(&fault, None),
+            }
+        })
     }
 
     fn explain<'a>(&'a self, image: Bytes, model: &'a ModelReference, finding: &'a str) -> Explaining<'a> {
         Box::pin(async move {
-            let served = self.catalog().find(&model.name, Some(model.version))?;
-            if served.reference().digest != model.digest {
-                let message =
-                    "the model that made the result is not the one of its name and version any more";
-                return Err(Fault::new(FaultKind::NotFound, "another-model", message));
-            }
-            let request = ScoreRequest {
-                model: model.name.clone(),
-                version: Some(model.version),
-                image: ImageBytes::Dicom(image),
-                overrides: Overrides::default(),
-                call: Call::default(),
-            };
+            let request = request(self, image, model, Priority::Routine)?;
             Inference::explain(self, request, Some(finding)).await
         })
     }
+}
+
+/// The request of the server itself for a stored image.
+fn request(
+    inference: &Inference,
+    image: Bytes,
+    model: &ModelReference,
+    priority: Priority,
+) -> Result<ScoreRequest, Fault> {
+    Ok(ScoreRequest {
+        model: inference.catalog().package(model)?,
+        image: ImageBytes::Dicom(image),
+        overrides: Overrides::default(),
+        call: Call {
+            priority,
+            ..Call::default()
+        },
+    })
 }
 
 /// Why an attempt has no result.
@@ -191,23 +203,13 @@ pub(super) async fn score_object(
         Err(damaged @ StoreError::Damaged) => return Ok(InstanceResult::unscored(&damaged.into(), uid)),
         Err(error) => return Err(unreadable(store, error).await),
     };
-    let request = ScoreRequest {
-        model: model.name.clone(),
-        version: Some(model.version),
-        call: Call {
-            priority,
-            ..Call::default()
-        },
-        image: ImageBytes::Dicom(bytes),
-        overrides: Overrides::default(),
-    };
-    let result = scorer.score(request).await;
+    let result = scorer.score(bytes, model, priority).await;
     if result
         .reason
         .as_ref()
         .is_some_and(|reason| REPLACED.contains(&reason.code.as_str()))
     {
-        // a newer version has taken over since the study was begun: it is begun anew
+        // another package has taken over since the study was begun: it is begun anew, so that one package makes all of its result
         return Err(no_model());
     }
     Ok(InstanceResult {
@@ -242,8 +244,8 @@ const FULL: [&str; 2] = ["overloaded", "too-many-requests"];
 const ROOM: Duration = Duration::from_millis(500);
 /// How long an image waits for room before its study is put back.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// The codes of a model that is no longer served.
-const REPLACED: [&str; 2] = ["unknown-version", "unknown-model"];
+/// The codes of a package that is no longer served.
+const REPLACED: [&str; 4] = ["another-model", "unknown-version", "unknown-model", "not-ready"];
 
 fn no_model() -> Stopped {
     Stopped::Fault(Fault::new(

@@ -17,7 +17,7 @@ use super::{Chosen, Explaining, Score, Scoring, Workflow, WorkflowSettings};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use crate::image::heatmap::{Explanation, Picture};
-use crate::inference::{Explained, ScoreRequest};
+use crate::inference::{Explained, Priority};
 use crate::peer::Destinations;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -179,7 +179,7 @@ impl Score for Rehearsed {
         Box::pin(async move { Ok(explained()) })
     }
 
-    fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
+    fn score<'a>(&'a self, _: Bytes, _: &'a ModelReference, _: Priority) -> Scoring<'a> {
         Box::pin(async move {
             let unscored =
                 |kind, code| InstanceResult::unscored(&Fault::new(kind, code, "as rehearsed"), None);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::dicom::{CodedValue, StudyUid};
 use crate::finding::{InstanceResult, Outcome, Reading};
-use crate::inference::ScoreRequest;
+use crate::inference::Priority;
 use crate::peer::fixture::archive::{Archive, Mode};
 use crate::peer::fixture::destination;
 use crate::peer::{self, Destination, Destinations};
@@ -43,9 +43,9 @@ impl Score for Explainer {
         })
     }
 
-    fn score(&self, request: ScoreRequest) -> Scoring<'_> {
+    fn score<'a>(&'a self, image: Bytes, model: &'a ModelReference, priority: Priority) -> Scoring<'a> {
         Box::pin(async move {
-            let scored = self.scores.score(request).await;
+            let scored = self.scores.score(image, model, priority).await;
             let finding = Finding {
                 label: "osteoporosis".into(),
                 code: CodedValue {

@@ -16,7 +16,7 @@ use osteon::fault::{Fault, FaultKind};
 use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use osteon::http::dicomweb::stow::{StowSettings, routes};
 use osteon::http::dicomweb::{self, Service};
-use osteon::inference::ScoreRequest;
+use osteon::inference::Priority;
 use osteon::intake::Intake;
 use osteon::peer::Destinations;
 use osteon::store::{Store, StoreSettings, StudyState};
@@ -47,7 +47,7 @@ impl Score for Always {
         Box::pin(async { Err(Fault::new(FaultKind::NotFound, "no-map", "it finds nothing")) })
     }
 
-    fn score(&self, _request: ScoreRequest) -> Scoring<'_> {
+    fn score<'a>(&'a self, _: Bytes, _: &'a ModelReference, _: Priority) -> Scoring<'a> {
         Box::pin(async {
             InstanceResult {
                 view: None,

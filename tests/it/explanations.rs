@@ -229,6 +229,12 @@ async fn a_stored_image_has_its_picture_too() {
             "query",
         ),
         ("1.2.3/heatmap".into(), StatusCode::NOT_FOUND, "unknown-instance"),
+        // what the model is asked for is looked at before any image
+        (
+            "1.2.3/heatmap?finding=mood".into(),
+            StatusCode::NOT_FOUND,
+            "unknown-finding",
+        ),
         ("1..3/heatmap".into(), StatusCode::BAD_REQUEST, "instance-uid"),
     ];
     for (rest, status, code) in cases {

@@ -90,11 +90,11 @@ fn a_staged_package_can_be_opened_and_is_not_listed() {
     let staged = || Staged::write(models, tiny.manifest(), &files, false).unwrap();
     let one = staged();
     assert_eq!(Package::open(&one.folder()).unwrap().manifest.name, "tiny");
-    assert!(Package::folders(models).unwrap().is_empty());
+    assert!(Package::survey(models).unwrap().packages.is_empty());
     drop(one);
     assert_eq!(std::fs::read_dir(models).unwrap().count(), 0);
     let package = staged().publish().unwrap();
-    assert_eq!(Package::folders(models).unwrap(), [package.folder]);
+    assert_eq!(Package::survey(models).unwrap().packages, [package.folder]);
     assert_eq!(std::fs::read_dir(models).unwrap().count(), 1);
 }
 

@@ -55,4 +55,5 @@ mod training;
 mod training_answers;
 mod training_folds;
 mod training_table;
+mod unreadable_models;
 mod verification;

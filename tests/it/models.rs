@@ -196,6 +196,28 @@ fn a_gpu_that_is_not_there_is_an_error_that_names_those_that_are() {
     assert!(spoilt.contains("libcudart.so.13"), "{spoilt}");
 }
 
+/// As Triton has it: what would have to be changed first is an error of the request, and not one to try again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_fails_is_answered_with_the_reason() {
+    let models = tempfile::tempdir().unwrap();
+    Tiny::new("tiny", 1).publish(models.path());
+    let server = TestServer::with(models.path().to_owned(), Given::default()).await;
+    let post = |path: &'static str| server.post(path, "application/json", Vec::new());
+    let (status, _) = post("/v2/repository/models/tiny/unload").await;
+    assert_eq!(status, StatusCode::OK);
+    fs::write(models.path().join("tiny/1/model.onnx"), "half").unwrap();
+    let (status, answer) = post("/v2/repository/models/tiny/load").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    let said = answer["error"].as_str().unwrap();
+    assert!(
+        said.contains("tiny/1 did not prove itself") && said.contains("(model-failed)"),
+        "{said}"
+    );
+    let (status, answer) = post("/v2/repository/models/nobody/load").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    server.stop().await;
+}
+
 /// Of two versions that are served, the newest answers, or the one that the path names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_chooses_among_the_versions_that_are_served() {

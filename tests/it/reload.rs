@@ -4,17 +4,30 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
 use osteon::config::Given;
+use osteon::finding::ModelReference;
+use osteon::image::phantom::{Recipe, to_dicom};
+use osteon::inference::{Inference, Priority};
 use osteon::model::package::{GOLDENS, MODEL};
+use osteon::peer::Destinations;
+use osteon::store::{Store, StoreSettings};
+use osteon::telemetry::metrics::Metrics;
+use osteon::workflow::{
+    Chosen, Explaining, Patience, Score, Scoring, Submission, Workflow, WorkflowSettings,
+};
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
+use crate::broken_models::{loaded, under};
 use crate::server::{TestServer, bytes, phantom};
-use crate::tiny::Tiny;
+use crate::tiny::{SIDE, Tiny, constant};
 
 const ROUNDS: u32 = 60;
 
@@ -31,6 +44,23 @@ fn mean(answer: &Value, intercepts: &BTreeMap<String, f32>) -> f64 {
     let digest = answer["model"]["digest"].as_str().unwrap();
     let probability = answer["findings"][0]["probability"].as_f64().unwrap();
     (probability / (1.0 - probability)).ln() - f64::from(intercepts[digest])
+}
+
+/// Images of a batch: parsing it takes a while, in which packages come and go.
+const BATCH: usize = 32;
+
+/// A batch of the mean 0.5 over `/v2`, whose answers have to be those of the one package that the answer names, whatever that adds.
+async fn infer(server: &TestServer, body: Vec<u8>, intercepts: &Mutex<BTreeMap<String, f32>>) {
+    let (status, answer) = server.post("/v2/models/m/infer", "application/json", body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let digest = answer["parameters"]["digest"].as_str().unwrap();
+    let intercept = intercepts.lock().unwrap()[digest];
+    let probabilities: Vec<f32> = serde_json::from_value(answer["outputs"][0]["data"].clone()).unwrap();
+    assert_eq!(probabilities.len(), BATCH);
+    for probability in probabilities {
+        let found = (probability / (1.0 - probability)).ln() - intercept;
+        assert!((found - 0.5).abs() < 1e-3, "{found} and not 0.5: {answer}");
+    }
 }
 
 async fn score(server: &TestServer, model: &str, body: Vec<u8>) -> (StatusCode, Value) {
@@ -90,16 +120,23 @@ async fn versions_come_change_and_go_and_no_request_fails() {
         })
         .collect();
 
-    let inference = server.inference();
-    let look = || async {
-        // what is new is tried when two looks agree
-        for _ in 0..2 {
-            let inference = inference.clone();
-            tokio::task::spawn_blocking(move || inference.look())
-                .await
-                .unwrap();
-        }
+    let shape = [BATCH, 1, SIDE, SIDE];
+    let input =
+        json!({ "name": "image", "datatype": "FP32", "shape": shape, "data": constant(&[0.5; BATCH]) });
+    let batch = json!({ "inputs": [input] }).to_string().into_bytes();
+    let batches = {
+        let (server, going, intercepts) = (Arc::clone(&server), Arc::clone(&going), Arc::clone(&intercepts));
+        tokio::spawn(async move {
+            let mut answered = 0;
+            while going.load(Ordering::Relaxed) {
+                infer(&server, batch.clone(), &intercepts).await;
+                answered += 1;
+            }
+            answered
+        })
     };
+
+    let inference = server.inference();
     let serving = || inference.catalog().find("m", None).unwrap().digest.clone();
     let mut newest = 1;
     for round in 1..=ROUNDS {
@@ -109,24 +146,24 @@ async fn versions_come_change_and_go_and_no_request_fails() {
             0 => {
                 newest += 1;
                 let digest = publish(newest, intercept);
-                look().await;
+                look(&inference).await;
                 assert_eq!(serving(), digest);
                 fs::remove_dir_all(models.join(format!("m/{}", newest - 1))).unwrap();
             }
             // another package in the place of the version that serves
             1 => {
                 let digest = publish(newest, intercept);
-                look().await;
+                look(&inference).await;
                 assert_eq!(serving(), digest);
             }
             // a broken one, which changes nothing
             2 => {
                 let before = serving();
                 broken(models, newest + 1);
-                look().await;
+                look(&inference).await;
                 assert_eq!(serving(), before);
                 fs::remove_dir_all(models.join(format!("m/{}", newest + 1))).unwrap();
-                look().await;
+                look(&inference).await;
             }
             // another model goes and comes back
             _ => {
@@ -143,6 +180,7 @@ async fn versions_come_change_and_go_and_no_request_fails() {
     for sender in senders {
         sender.await.unwrap();
     }
+    assert!(batches.await.unwrap() > 0);
     assert!(
         answered.load(Ordering::Relaxed) > ROUNDS as usize,
         "there was load"
@@ -161,6 +199,110 @@ fn broken(models: &Path, version: u32) {
         files.insert(GOLDENS.into(), serde_json::to_vec(&goldens).unwrap());
         assert!(files.contains_key(MODEL));
     });
+}
+
+/// The real models; before the second image another package takes the place of the one that scored the first.
+struct Replaced {
+    inference: Inference,
+    models: PathBuf,
+    asked: AtomicUsize,
+}
+
+impl Score for Replaced {
+    fn model(&self) -> Option<Chosen> {
+        Score::model(&self.inference)
+    }
+
+    fn score<'a>(&'a self, image: Bytes, model: &'a ModelReference, priority: Priority) -> Scoring<'a> {
+        Box::pin(async move {
+            if self.asked.fetch_add(1, Ordering::SeqCst) == 1 {
+                tiny(1, 1.0).publish(&self.models);
+                look(&self.inference).await;
+            }
+            Score::score(&self.inference, image, model, priority).await
+        })
+    }
+
+    fn explain<'a>(&'a self, image: Bytes, model: &'a ModelReference, finding: &'a str) -> Explaining<'a> {
+        Score::explain(&self.inference, image, model, finding)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_package_makes_all_of_a_studys_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    let first = tiny(1, 0.0).publish(&models).digest;
+    let inference = loaded(under(&models));
+    let replaced = Replaced {
+        inference: inference.clone(),
+        models,
+        asked: AtomicUsize::new(0),
+    };
+    let store = Store::open(&StoreSettings::in_folder(folder.path()))
+        .await
+        .unwrap();
+    let settings = WorkflowSettings {
+        patience: Patience {
+            quiet: Duration::from_millis(200),
+            ..WorkflowSettings::default().patience
+        },
+        ..WorkflowSettings::default()
+    };
+    let metrics = Metrics::new().unwrap();
+    let workflow = Workflow::new(
+        store.clone(),
+        Arc::new(replaced),
+        Destinations::default(),
+        metrics,
+        settings,
+    );
+    let stop = CancellationToken::new();
+    let worker = tokio::spawn(workflow.clone().run(stop.clone()));
+    let mut study = None;
+    for image in 0..3 {
+        let file = to_dicom(&Recipe::new(1, 160, 120).render(), 9, 1, image).unwrap();
+        let submission = Submission::read(bytes(&file).into()).await.unwrap();
+        workflow.accept(&submission).await.unwrap();
+        study = Some(submission.study().clone());
+    }
+    let study = study.unwrap();
+    let key = loop {
+        if let Some(key) = store.study(&study).await.unwrap().unwrap().result_key {
+            break key;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let result = store.result(&key).await.unwrap().unwrap();
+    let newest = inference.catalog().find("m", None).unwrap().digest.clone();
+    assert_ne!(newest, first);
+    assert_eq!(result.model_digest.as_ref(), Some(&newest));
+    let of: Vec<&str> = result
+        .body
+        .instances
+        .iter()
+        .map(|instance| instance.model.as_ref().unwrap().digest.as_str())
+        .collect();
+    assert_eq!(of, [newest.as_str(); 3]);
+
+    // what the first package found is not explained by the second
+    let file = bytes(&phantom(1));
+    let mut replaced = result.body.instances[0].model.clone().unwrap();
+    replaced.digest = first;
+    let explained = Score::explain(&inference, file.into(), &replaced, "bright").await;
+    assert_eq!(explained.map(|_| ()).unwrap_err().code, "another-model");
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+/// What is new is tried when two looks agree.
+async fn look(inference: &Inference) {
+    for _ in 0..2 {
+        let inference = inference.clone();
+        tokio::task::spawn_blocking(move || inference.look())
+            .await
+            .unwrap();
+    }
 }
 
 /// The server's own watching, without anybody's help, and what `/v1/models` and `/metrics` say of it.

@@ -64,8 +64,7 @@ async fn a_hundred_thousand_interleaved_requests_are_never_mixed_up() {
                     let (model, sign) = [("bright", 1.0), ("dark", -1.0)][id % 2];
                     let code = id as f32 / REQUESTS as f32 * 8.0 - 4.0;
                     let request = TensorRequest {
-                        model: model.into(),
-                        version: None,
+                        model: inference.catalog().find(model, None).unwrap(),
                         tensor: Tensor {
                             shape: [1, SIDE, SIDE],
                             values: vec![code; SIDE * SIDE],
@@ -110,8 +109,7 @@ async fn batches_of_two_engines_mix_nothing_up_and_grow_with_what_waits() {
     assert_eq!(model.device(), "cpu");
     let ask = async |code: f32| {
         let request = TensorRequest {
-            model: "bright".into(),
-            version: None,
+            model: Arc::clone(&model),
             tensor: Tensor {
                 shape: [1, SIDE, SIDE],
                 values: vec![code; SIDE * SIDE],

@@ -152,7 +152,7 @@ fn png(plane: &Plane) -> anyhow::Result<Vec<u8>> {
 
 /// The contract of the newest version of a model.
 fn contract(models: &Path, name: &str) -> anyhow::Result<Preprocessing> {
-    let folders = Package::folders(models)?;
+    let folders = Package::survey(models)?.packages;
     let of_this_name = folders.iter().filter(|folder| {
         folder
             .parent()

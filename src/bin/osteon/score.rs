@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use osteon::finding::{Gate, InstanceResult, IntendedUseCheck, Outcome, Reading, Verdict};
 use osteon::image::heatmap::Explanation;
 use osteon::inference::catalog::Basis;
-use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, Settings};
+use osteon::inference::{Call, ImageBytes, Inference, ScoreRequest, ServedModel, Settings};
 use osteon::runtime::{Device, Runtime};
 use osteon::telemetry::metrics::Metrics;
 
@@ -58,7 +59,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let inference = Inference::new(settings, Metrics::new()?)?;
     inference.load(&arguments.models, &runtime);
     let model = match &arguments.model {
-        Some(name) => name.clone(),
+        Some(name) => inference
+            .catalog()
+            .find(name, None)
+            .map_err(|fault| anyhow::anyhow!(fault.message))?,
         None => only_model(&inference)?,
     };
 
@@ -67,8 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
         let image = ImageBytes::recognised(bytes.into());
         let request = ScoreRequest {
-            model: model.clone(),
-            version: None,
+            model: Arc::clone(&model),
             call: Call::default(),
             image,
             overrides: arguments.overridden.iter().copied().collect(),
@@ -98,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The model, where there is no choice to make.
-fn only_model(inference: &Inference) -> anyhow::Result<String> {
+fn only_model(inference: &Inference) -> anyhow::Result<Arc<ServedModel>> {
     if let Some(chosen) = inference.catalog().study_model()
         && chosen.basis == Basis::Unset
     {
@@ -114,10 +117,9 @@ fn only_model(inference: &Inference) -> anyhow::Result<String> {
             names.join(", ")
         );
     }
-    let served = inference
+    inference
         .study_model()
-        .map_err(|fault| anyhow::anyhow!(fault.message))?;
-    Ok(served.manifest.name.clone())
+        .map_err(|fault| anyhow::anyhow!(fault.message))
 }
 
 /// `heat.png` for `a/image.dcm` is `image-heat.png` in the heat map's folder.

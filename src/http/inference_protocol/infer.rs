@@ -54,8 +54,7 @@ pub(super) async fn infer(
     let (intended_use, device, columns) = match request.input {
         Input::Tensors(tensors) => {
             let of = |tensor| TensorRequest {
-                model: model.manifest.name.clone(),
-                version: Some(model.manifest.version),
+                model: Arc::clone(&model),
                 tensor,
                 call: call.clone(),
             };
@@ -66,8 +65,7 @@ pub(super) async fn infer(
         Input::Dicom(files) => {
             let overrides = overrides(request.overridden.as_deref())?;
             let of = |file| ScoreRequest {
-                model: model.manifest.name.clone(),
-                version: Some(model.manifest.version),
+                model: Arc::clone(&model),
                 image: ImageBytes::Dicom(file),
                 overrides: overrides.clone(),
                 call: call.clone(),
@@ -159,17 +157,16 @@ async fn of_tensors(
     asked: Vec<(Asked, Source)>,
 ) -> Result<(String, Vec<Column>), ProtocolError> {
     let images = requests.len();
-    let results = together(requests, |request| {
+    let of_image =
+        move |index, fault: Fault| ProtocolError::of_image(index, images, fault.kind, &fault.to_string());
+    let inferred: Vec<Inferred> = together(requests, |index, request| {
         let inference = inference.clone();
-        async move { inference.infer(request).await }
+        async move {
+            let inferred = inference.infer(request).await;
+            inferred.map_err(|fault| of_image(index, fault))
+        }
     })
     .await?;
-    let of_image =
-        |index, fault: Fault| ProtocolError::of_image(index, images, fault.kind, &fault.to_string());
-    let mut inferred: Vec<Inferred> = Vec::with_capacity(images);
-    for (index, result) in results.into_iter().enumerate() {
-        inferred.push(result.map_err(|fault| of_image(index, fault))?);
-    }
     let device = named(inferred.iter().map(|inferred| inferred.device.to_string()));
     let columns = columns(asked, |source, name| {
         let row =
@@ -193,22 +190,20 @@ async fn of_files(
     asked: Vec<(Asked, Source)>,
 ) -> Result<(&'static str, String, Vec<Column>), ProtocolError> {
     let images = requests.len();
-    let results = together(requests, |request| {
+    let results: Vec<InstanceResult> = together(requests, |index, request| {
         let inference = inference.clone();
-        async move { inference.score(request).await }
-    })
-    .await?;
-    for (index, (result, fault)) in results.iter().enumerate() {
-        if let Some(kind) = fault {
-            let reason = result.reason.as_ref().map_or_else(String::new, |reason| {
+        async move {
+            let (result, fault) = inference.score(request).await;
+            let Some(kind) = fault else { return Ok(result) };
+            let reason = result.reason.map_or_else(String::new, |reason| {
                 format!("{} ({})", reason.message, reason.code)
             });
-            return Err(ProtocolError::of_image(index, images, *kind, &reason));
+            Err(ProtocolError::of_image(index, images, kind, &reason))
         }
-    }
-    let overridden = |(result, _): &(InstanceResult, _)| {
-        matches!(result.intended_use, Some(IntendedUseCheck::Overridden { .. }))
-    };
+    })
+    .await?;
+    let overridden =
+        |result: &InstanceResult| matches!(result.intended_use, Some(IntendedUseCheck::Overridden { .. }));
     let check = if results.iter().any(overridden) {
         "overridden"
     } else {
@@ -218,10 +213,10 @@ async fn of_files(
         let Source::Head(head) = source else {
             return Err(broken().into());
         };
-        let row = |(result, _): &(InstanceResult, _)| of_findings(model, &result.findings, head);
+        let row = |result: &InstanceResult| of_findings(model, &result.findings, head);
         Ok(results.iter().map(row).collect())
     })?;
-    let device = named(results.iter().filter_map(|(result, _)| result.device.clone()));
+    let device = named(results.iter().filter_map(|result| result.device.clone()));
     Ok((check, device, columns))
 }
 
@@ -238,26 +233,28 @@ fn columns(
         .collect()
 }
 
-/// Runs all at the same time, and gives the results in the order of the requests. Whoever hangs up ends what was not done yet.
-async fn together<R, T, F>(requests: Vec<R>, run: impl Fn(R) -> F) -> Result<Vec<T>, Fault>
+/// Runs all at the same time, each with its index, and gives the results in the order of the requests. The first that fails is the
+/// answer: it ends what was not done yet, as does whoever hangs up.
+async fn together<R, T, F>(requests: Vec<R>, run: impl Fn(usize, R) -> F) -> Result<Vec<T>, ProtocolError>
 where
     T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
+    F: Future<Output = Result<T, ProtocolError>> + Send + 'static,
 {
     let mut running = JoinSet::new();
     let mut results: Vec<Option<T>> = Vec::new();
     for (index, request) in requests.into_iter().enumerate() {
-        let one = run(request);
+        let one = run(index, request);
         running.spawn(async move { (index, one.await) });
         results.push(None);
     }
     while let Some(ended) = running.join_next().await {
         let (index, result) = ended.map_err(|_| broken())?;
         if let Some(place) = results.get_mut(index) {
-            *place = Some(result);
+            *place = Some(result?);
         }
     }
-    results.into_iter().collect::<Option<_>>().ok_or_else(broken)
+    let all = results.into_iter().collect::<Option<_>>();
+    all.ok_or_else(|| broken().into())
 }
 
 fn broken() -> Fault {
@@ -266,4 +263,36 @@ fn broken() -> Fault {
         "panic",
         "the server made a mistake; its log has the cause",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_image_that_fails_is_the_answer_and_ends_the_others() {
+        let running = Arc::new(());
+        let held = Arc::clone(&running);
+        let run = move |index: usize, ()| {
+            let held = Arc::clone(&held);
+            async move {
+                if index == 2 {
+                    let full = Fault::new(FaultKind::Overloaded, "overloaded", "too many images are waiting");
+                    return Err(ProtocolError::of_image(index, 4, full.kind, &full.to_string()));
+                }
+                // a place in the line, for as long as it takes
+                std::future::pending::<()>().await;
+                drop(held);
+                Ok(())
+            }
+        };
+        let failed = tokio::time::timeout(Duration::from_secs(10), together(vec![(); 4], run)).await;
+        let failed = failed.expect("it waits for the others").unwrap_err();
+        assert!(format!("{failed:?}").contains("image 3 of 4: too many images are waiting"));
+        while Arc::strong_count(&running) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -152,10 +152,18 @@ impl Shared {
                 self.changed.notify_all();
             }
             let taken = waiting.take(seat, now);
+            let dropped = waiting.line.dropped();
             if !taken.is_empty() {
                 // it may be another's turn now
                 self.changed.notify_all();
+                drop(waiting);
                 return Some(taken);
+            }
+            if !dropped.is_empty() {
+                drop(waiting);
+                drop(dropped);
+                waiting = self.waiting();
+                continue;
             }
             if !works.is_empty() && works.iter().all(|(_, work)| !work.wanted()) {
                 waiting.seats.emptied(seat);
@@ -247,12 +255,15 @@ impl Shared {
             reply,
             failed_on: Vec::new(),
         };
-        let mut waiting = self.waiting();
-        if let Some(silent) = waiting.seats.silent() {
-            return Err(unable(silent.unable));
-        }
-        waiting.line.push(work, place, since).map_err(full)?;
-        drop(waiting);
+        let (pushed, dropped) = {
+            let mut waiting = self.waiting();
+            if let Some(silent) = waiting.seats.silent() {
+                return Err(unable(silent.unable));
+            }
+            (waiting.line.push(work, place, since), waiting.line.dropped())
+        };
+        drop(dropped);
+        pushed.map_err(full)?;
         // whose turn it is, they see themselves
         self.changed.notify_all();
         Ok(answer)

@@ -341,8 +341,7 @@ async fn a_model_is_proven_on_each_device_and_answers_say_which_one_served() {
     );
     let asked = images(&package(), 64).into_iter().map(|tensor| {
         inference.infer(TensorRequest {
-            model: model.manifest.name.clone(),
-            version: None,
+            model: std::sync::Arc::clone(&model),
             tensor,
             call: Call::default(),
         })

@@ -7,8 +7,11 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::model::{Package, PackageError};
+use super::state::Rejected;
+use crate::model::package::{Survey, UNDESCRIBED, Unreadable};
+use crate::model::{Package, PackageError, Stage};
 
 /// Names, sizes, times and inodes of a package's files, as one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,29 +27,96 @@ pub(super) struct Found {
     pub(super) fingerprint: Fingerprint,
 }
 
+/// A folder that is no package to try: what is wrong with it is said, and holds up nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Aside {
+    pub(super) model: String,
+    /// The name of the version's folder, unless it is all of the model's.
+    pub(super) version: Option<String>,
+    pub(super) reason: String,
+    /// Whether it cannot be looked into: then what is known of it holds. Otherwise it is a network without a manifest.
+    pub(super) unreadable: bool,
+}
+
+impl Aside {
+    /// `<name>` or `<name>/<version>` under the models folder.
+    pub(super) fn place(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{}/{version}", self.model),
+            None => self.model.clone(),
+        }
+    }
+
+    pub(super) fn rejected(&self, since: SystemTime) -> Rejected {
+        Rejected {
+            package: self.place(),
+            stage: Some(Stage::Digest),
+            reason: self.reason.clone(),
+            since: Some(since),
+        }
+    }
+}
+
+/// What a look at the models folder saw.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub(super) packages: Vec<Found>,
+    pub(super) aside: Vec<Aside>,
+}
+
 /// Every package under `models`.
 ///
 /// # Errors
 /// [`PackageError::File`] where the folder cannot be read.
-pub(super) fn look(models: &Path) -> Result<Vec<Found>, PackageError> {
-    let name = |path: Option<&Path>| {
-        path.and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    };
-    let folders = Package::folders(models)?;
-    Ok(folders
-        .into_iter()
-        .filter_map(|folder| {
-            Some(Found {
+pub(super) fn look(models: &Path) -> Result<Look, PackageError> {
+    let Survey {
+        packages,
+        undescribed,
+        mut unreadable,
+    } = Package::survey(models)?;
+    let mut look = Look::default();
+    for folder in packages {
+        match fingerprint(&folder) {
+            Ok(fingerprint) => look.packages.push(Found {
                 model: name(folder.parent()),
                 version: name(Some(&folder)),
-                // one that goes while it is looked at is gone
-                fingerprint: fingerprint(&folder).ok()?,
+                fingerprint,
                 folder,
-            })
-        })
-        .collect())
+            }),
+            // one that goes while it is looked at is gone
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => unreadable.push(Unreadable { folder, source }),
+        }
+    }
+    for folder in undescribed {
+        look.aside.push(Aside {
+            model: name(folder.parent()),
+            version: Some(name(Some(&folder))),
+            reason: UNDESCRIBED.to_owned(),
+            unreadable: false,
+        });
+    }
+    for Unreadable { folder, source } in unreadable {
+        let own = name(Some(&folder));
+        let (model, version) = if folder.parent() == Some(models) {
+            (own, None)
+        } else {
+            (name(folder.parent()), Some(own))
+        };
+        look.aside.push(Aside {
+            model,
+            version,
+            reason: format!("it cannot be read: {source}; what was loaded from it serves on"),
+            unreadable: true,
+        });
+    }
+    Ok(look)
+}
+
+fn name(path: Option<&Path>) -> String {
+    let name = path.and_then(Path::file_name);
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn fingerprint(folder: &Path) -> io::Result<Fingerprint> {
@@ -88,7 +158,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("manifest.json"), "{}").unwrap();
         fs::write(folder.join("model.onnx"), "abc").unwrap();
-        let seen = || look(models.path()).unwrap().remove(0).fingerprint;
+        let seen = || look(models.path()).unwrap().packages.remove(0).fingerprint;
         let first = seen();
         fs::read(folder.join("model.onnx")).unwrap();
         assert_eq!(seen(), first);

@@ -14,8 +14,9 @@ mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use fingerprint::Aside;
 pub use repository::RepositorySettings;
 pub(super) use repository::{Patience, Repository};
 pub use state::{Indexed, Rejected, State};
@@ -25,6 +26,7 @@ pub use versions::Versions;
 use super::batcher::{Silent, Unable};
 use super::served::ServedModel;
 use crate::fault::{Fault, FaultKind};
+use crate::finding::ModelReference;
 use crate::runtime::device_names;
 
 /// How models are run.
@@ -49,28 +51,31 @@ struct Contents {
     loaded: bool,
     /// Why the folder cannot be looked at.
     fault: Option<String>,
-    /// Networks that are no packages.
-    undescribed: Vec<Rejected>,
+    /// Folders that are no packages, and since when.
+    aside: Vec<(Aside, SystemTime)>,
     models: Served,
     packages: Vec<Indexed>,
-    /// Once the server was ready: the models that have served. A new one that fails makes those wait for nothing.
+    /// Once the server was ready: the models that have served and were not taken away on purpose. A new one that fails makes those wait
+    /// for nothing.
     waited_for: Option<BTreeSet<String>>,
     study_model: Option<StudyModel>,
 }
 
 impl Contents {
-    /// Why a model that has packages has none that serves. For one that was taken away on purpose, or that is still arriving, nobody
-    /// waits.
+    /// Whether a model is waited for, and does not serve.
+    fn lacks(&self, model: &str) -> bool {
+        let waited_for = self.waited_for.as_ref();
+        !self.models.contains_key(model) && waited_for.is_none_or(|served| served.contains(model))
+    }
+
+    /// Why a model that has packages, or had, has none that serves. For one that was taken away on purpose, or that is still arriving,
+    /// nobody waits.
     fn missing(&self) -> Option<String> {
         let unserved = || {
             self.packages
                 .iter()
                 .rev()
-                .filter(|package| !self.models.contains_key(&package.name))
-                .filter(|package| {
-                    let waited_for = self.waited_for.as_ref();
-                    waited_for.is_none_or(|served| served.contains(&package.name))
-                })
+                .filter(|package| self.lacks(&package.name))
         };
         if let Some(package) = unserved().find(|package| package.state == State::Failed) {
             let reason = package.reason.as_deref().unwrap_or_default();
@@ -82,12 +87,26 @@ impl Contents {
         }
         let comes =
             |name: &str| unserved().any(|package| package.name == name && package.state != State::Idle);
-        unserved().find(|package| !comes(&package.name)).map(|package| {
-            format!(
+        if let Some(package) = unserved().find(|package| !comes(&package.name)) {
+            return Some(format!(
                 "{} is not served: its pin names no version that is there",
                 package.name
-            )
-        })
+            ));
+        }
+        let known = |name: &str| self.packages.iter().any(|package| package.name == name);
+        let off = |aside: &Aside| aside.unreadable && self.lacks(&aside.model) && !known(&aside.model);
+        if let Some((aside, _)) = self.aside.iter().find(|(aside, _)| off(aside)) {
+            return Some(format!("{} is not served: {}", aside.place(), aside.reason));
+        }
+        let served = self.waited_for.iter().flatten();
+        served
+            .filter(|name| self.lacks(name) && !known(name))
+            .map(|name| {
+                format!(
+                    "{name} is not served: it served, and is gone from the models folder; put it back, or unload it (POST /v2/repository/models/{name}/unload) if it is not to come back"
+                )
+            })
+            .next()
     }
 
     fn not_ready(&self) -> Option<String> {
@@ -99,14 +118,9 @@ impl Contents {
         }
         if self.models.is_empty() {
             let reason = "there is no model: put a package into <models>/<name>/<version>/, or load one that was unloaded";
-            let undescribed = self.undescribed.first();
-            let undescribed = undescribed.map(|one| format!("{}: {}", one.package, one.reason));
-            return Some(
-                self.fault
-                    .clone()
-                    .or(undescribed)
-                    .unwrap_or_else(|| reason.to_owned()),
-            );
+            let aside = self.aside.first();
+            let aside = aside.map(|(aside, _)| format!("{}: {}", aside.place(), aside.reason));
+            return Some(self.fault.clone().or(aside).unwrap_or_else(|| reason.to_owned()));
         }
         self.silent().next().map(|(model, silent)| {
             let why = match silent.unable {
@@ -169,6 +183,27 @@ impl Catalog {
         })
     }
 
+    /// The package that a result names, as long as it is the one that is served under its name and version.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and `another-model` where its version was replaced by another package.
+    pub fn package(&self, model: &ModelReference) -> Result<Arc<ServedModel>, Fault> {
+        let served = self.find(&model.name, Some(model.version))?;
+        if served.digest == model.digest {
+            return Ok(served);
+        }
+        let message = "the package of this model and version was replaced by another one";
+        Err(Fault::new(FaultKind::NotFound, "another-model", message))
+    }
+
+    /// Whether the last look found packages of a model, or it serves.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.read(|contents| {
+            let found = |package: &Indexed| package.name == name;
+            contents.models.contains_key(name) || contents.packages.iter().any(found)
+        })
+    }
+
     /// Every package that was found, and what became of it.
     #[must_use]
     pub fn index(&self) -> Vec<Indexed> {
@@ -207,7 +242,7 @@ impl Catalog {
                 since: None,
             });
             folder
-                .chain(contents.undescribed.iter().cloned())
+                .chain(contents.aside.iter().map(|(aside, since)| aside.rejected(*since)))
                 .chain(contents.packages.iter().filter_map(Indexed::rejected))
                 .collect()
         })

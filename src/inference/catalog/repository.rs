@@ -1,4 +1,7 @@
-//! The models folder: looked at, proven from, and watched. One look at a time; requests never wait for it.
+//! The models folder: looked at, proven from, and watched.
+//!
+//! One proof at a time, and whoever may need one has the [turn](Repository::turn). What is known of the packages has a lock of its own, which
+//! is never held while a file is read or a model proven: neither scores nor the unloading of a model wait for either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,18 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::fingerprint::look;
+use super::fingerprint::{Aside, look};
 use super::shelf::{Candidate, Shelf};
-use super::state::{Rejected, State};
+use super::state::State;
 use super::study_model::StudyModel;
 use super::versions::{Versions, Wanted};
 use super::{Catalog, Contents, Settings};
 use crate::fault::{Fault, FaultKind};
 use crate::inference::served::ServedModel;
-use crate::model::package::UNDESCRIBED;
 use crate::model::{Package, Policy, Stage};
 use crate::runtime::Runtime;
-use crate::runtime::proof::{Unproven, prove_on};
+use crate::runtime::proof::{Unproven, at_once, prove_on};
 use crate::telemetry::metrics::Metrics;
 
 /// Which packages are served.
@@ -58,14 +60,16 @@ pub(in crate::inference) struct Repository {
     runtimes: Vec<Runtime>,
     metrics: Metrics,
     catalog: Arc<Catalog>,
+    /// Held by whoever looks at the folder and proves what is new.
+    turn: Mutex<()>,
     inside: Mutex<Inside>,
 }
 
 struct Inside {
     shelf: Shelf<Arc<ServedModel>>,
     fault: Option<String>,
-    /// Networks that are no packages, and what is wrong with them.
-    undescribed: Vec<Rejected>,
+    /// Folders that are no packages, and since when.
+    aside: Vec<(Aside, SystemTime)>,
     loaded: bool,
     /// Models of which a version has served.
     served: BTreeSet<String>,
@@ -98,10 +102,11 @@ impl Repository {
             runtimes,
             metrics,
             catalog,
+            turn: Mutex::new(()),
             inside: Mutex::new(Inside {
                 shelf: Shelf::new(wanted),
                 fault: None,
-                undescribed: Vec::new(),
+                aside: Vec::new(),
                 loaded: false,
                 served: BTreeSet::new(),
                 was_ready: false,
@@ -112,29 +117,35 @@ impl Repository {
 
     /// One look: what is new is proven, what is gone is let go. Blocks.
     pub(in crate::inference) fn look(&self, patience: Patience) {
-        let mut inside = self.inside();
-        self.see(&mut inside, patience);
-        for model in inside.shelf.models() {
-            self.settle(&mut inside, &model);
+        let _turn = self.turn();
+        self.see(patience);
+        let models = self.inside().shelf.models();
+        for model in models {
+            self.settle(&model);
         }
+        let mut inside = self.inside();
         inside.loaded = true;
         self.show(&mut inside);
     }
 
-    /// Loads a model that was unloaded, or tries again what failed. Blocks.
+    /// Loads a model that was unloaded, or tries again what failed. Blocks, where there is such a model, until it is known what serves.
     ///
     /// # Errors
     /// `unknown-model`, or `model-failed` with the reason of its newest version.
     pub(in crate::inference) fn load(&self, model: &str) -> Result<(), Fault> {
-        let mut inside = self.inside();
-        self.see(&mut inside, Patience::SecondLook);
-        if !inside.shelf.ask(model) {
+        // who asks for what is not there waits for nobody's proof
+        if !self.catalog.knows(model) && !self.has_folder(model) {
             return Err(unknown());
         }
-        self.settle(&mut inside, model);
-        let mut packages = inside.shelf.index();
+        let _turn = self.turn();
+        self.see(Patience::SecondLook);
+        if !self.inside().shelf.ask(model) {
+            return Err(unknown());
+        }
+        self.settle(model);
+        let mut packages = self.inside().shelf.index();
         packages.retain(|package| package.name == model && package.state != State::Idle);
-        let failed = |what: String| Err(Fault::new(FaultKind::Unavailable, "model-failed", what));
+        let failed = |what: String| Err(Fault::new(FaultKind::Invalid, "model-failed", what));
         match packages.pop() {
             None => failed(format!(
                 "no version of {model} that is there is wanted: its pin names others"
@@ -147,18 +158,34 @@ impl Repository {
         }
     }
 
-    /// Takes a model away until it is loaded again, whatever is copied into its folder; what it is answering it answers.
+    /// Takes a model away at once, until it is loaded again, whatever is copied into its folder; what it is answering it answers. For one
+    /// whose packages are gone nobody waits any more.
     ///
     /// # Errors
     /// `unknown-model`.
     pub(in crate::inference) fn unload(&self, model: &str) -> Result<(), Fault> {
         let mut inside = self.inside();
-        if !inside.shelf.unload(model) {
+        if !inside.shelf.unload(model) && !inside.served.remove(model) {
             return Err(unknown());
         }
         tracing::info!(model, "model.unloaded");
-        self.settle(&mut inside, model);
+        // of a model that is unloaded nothing is tried: it is let go
+        let tried = inside.shelf.next(model, SystemTime::now());
+        debug_assert_eq!(tried, None);
+        self.show(&mut inside);
         Ok(())
+    }
+
+    /// Whether the models folder has a folder of this name; the name is a caller's, and may hold anything.
+    fn has_folder(&self, model: &str) -> bool {
+        let is_a_name = Path::new(model).file_name() == Some(model.as_ref());
+        is_a_name && self.settings.models.join(model).is_dir()
+    }
+
+    /// The right to look at the folder and to prove, for one at a time.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // a panic meanwhile leaves nothing half done that counts
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -166,24 +193,31 @@ impl Repository {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn see(&self, inside: &mut Inside, patience: Patience) {
-        let fault = match look(&self.settings.models) {
+    fn see(&self, patience: Patience) {
+        let seen = look(&self.settings.models);
+        let mut inside = self.inside();
+        let inside = &mut *inside;
+        let fault = match seen {
             // a share that is gone looks like an empty folder: what is proven serves on
-            Ok(found) if found.is_empty() && !inside.shelf.serving().is_empty() => Some(
-                "the models folder is empty; what was loaded from it serves on: is its share gone?"
-                    .to_owned(),
-            ),
-            Ok(found) => {
+            Ok(look)
+                if look.packages.is_empty()
+                    && !look.aside.iter().any(|aside| aside.unreadable)
+                    && !inside.shelf.serving().is_empty() =>
+            {
+                Some(
+                    "the models folder is empty; what was loaded from it serves on: is its share gone?"
+                        .to_owned(),
+                )
+            }
+            Ok(look) => {
                 inside
                     .shelf
-                    .see(found, patience == Patience::AtOnce, SystemTime::now());
+                    .see(&look, patience == Patience::AtOnce, SystemTime::now());
+                inside.set_aside(look.aside);
                 None
             }
             Err(error) => Some(error.to_string()),
         };
-        if fault.is_none() {
-            self.see_undescribed(inside);
-        }
         if fault != inside.fault {
             if let Some(reason) = &fault {
                 tracing::error!(reason, "models.unreadable");
@@ -192,44 +226,24 @@ impl Repository {
         }
     }
 
-    /// What lies there as for another server is said once: nobody would know why it is not served.
-    fn see_undescribed(&self, inside: &mut Inside) {
-        let models = &self.settings.models;
-        // the folder was read a moment ago
-        let folders = Package::undescribed(models).unwrap_or_default();
-        let seen = folders.iter().map(|folder| {
-            let place = folder.strip_prefix(models).unwrap_or(folder);
-            place.display().to_string()
-        });
-        let before: Vec<Rejected> = std::mem::take(&mut inside.undescribed);
-        for package in seen {
-            let known = before.iter().find(|known| known.package == package);
-            let rejected = known.cloned().unwrap_or_else(|| {
-                tracing::warn!(package, reason = UNDESCRIBED, "model.undescribed");
-                Rejected {
-                    package,
-                    stage: Some(Stage::Digest),
-                    reason: UNDESCRIBED.to_owned(),
-                    since: Some(SystemTime::now()),
-                }
-            });
-            inside.undescribed.push(rejected);
-        }
-    }
-
-    /// Proves what is new of a model, until it is known what serves; what is seen of it is exchanged after each proof.
-    fn settle(&self, inside: &mut Inside, model: &str) {
+    /// Proves what is new of a model, until it is known what serves; what is seen of it is exchanged after each proof. For whoever has the
+    /// turn.
+    fn settle(&self, model: &str) {
+        let mut inside = self.inside();
         while let Some(candidate) = inside.shelf.next(model, SystemTime::now()) {
-            self.show(inside);
+            self.show(&mut inside);
             let known = inside.shelf.serving_of(&candidate);
+            drop(inside);
             let result = self.prove(&candidate, known);
             let failed = result.as_ref().err().cloned();
+            inside = self.inside();
+            // nothing is shown in between: it may have been unloaded meanwhile
             let again = inside.shelf.tried(&candidate, result, SystemTime::now());
             if let Some(unproven) = failed {
                 self.rejected(&candidate, &unproven, again);
             }
         }
-        self.show(inside);
+        self.show(&mut inside);
     }
 
     fn prove(
@@ -249,7 +263,10 @@ impl Repository {
             // only its dates changed
             Some(known) if known.digest == package.digest => Ok(known),
             _ => catch_unwind(AssertUnwindSafe(|| {
-                serve(package, &self.runtimes, self.run, started, &self.metrics)
+                // whoever waits for a score keeps most of the cores; at a start nobody should
+                let serving = self.inside().loaded && !self.catalog.all().is_empty();
+                let at_once = at_once(serving);
+                serve(package, &self.runtimes, self.run, at_once, started, &self.metrics)
             }))
             .unwrap_or_else(|_| Err(broken()))
             .map(Arc::new),
@@ -306,11 +323,13 @@ impl Repository {
         let models = inside.shelf.serving();
         let known = inside.shelf.models();
         inside.served.extend(models.keys().cloned());
-        inside.served.retain(|name| known.contains(name));
+        // what is gone without having been unloaded is missed
+        let unloaded = |name: &String| !known.contains(name) && inside.shelf.is_unloaded(name);
+        inside.served.retain(|name| !unloaded(name));
         let contents = Contents {
             loaded: inside.loaded,
             fault: inside.fault.clone(),
-            undescribed: inside.undescribed.clone(),
+            aside: inside.aside.clone(),
             models,
             packages: inside.shelf.index(),
             waited_for: inside.was_ready.then(|| inside.served.clone()),
@@ -325,6 +344,24 @@ impl Repository {
         let served = contents.models.values().map(BTreeMap::len).sum();
         self.metrics.models(served, &states, &State::ALL.map(State::name));
         self.catalog.exchange(contents);
+    }
+}
+
+impl Inside {
+    /// What cannot be tried is said once: nobody would know why it is not served.
+    fn set_aside(&mut self, aside: Vec<Aside>) {
+        let before = std::mem::take(&mut self.aside);
+        for aside in aside {
+            let known = before.iter().find(|(known, _)| *known == aside);
+            let since = known.map_or_else(SystemTime::now, |(_, since)| *since);
+            let (package, reason) = (aside.place(), aside.reason.as_str());
+            match known {
+                Some(_) => {}
+                None if aside.unreadable => tracing::error!(package, reason, "model.unreadable"),
+                None => tracing::warn!(package, reason, "model.undescribed"),
+            }
+            self.aside.push((aside, since));
+        }
     }
 }
 
@@ -349,6 +386,7 @@ fn serve(
     package: Package,
     runtimes: &[Runtime],
     settings: Settings,
+    at_once: usize,
     started: Instant,
     metrics: &Metrics,
 ) -> Result<ServedModel, Unproven> {
@@ -360,7 +398,7 @@ fn serve(
             settings.cores
         }
     };
-    let proven = prove_on(&package, runtimes, count)?;
+    let proven = prove_on(&package, runtimes, count, at_once)?;
     ServedModel::new(package, proven, settings.queue, started.elapsed(), metrics).map_err(|reason| Unproven {
         stage: Stage::Swap,
         reason,
@@ -368,3 +406,6 @@ fn serve(
         may_pass: true,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::fingerprint::{Fingerprint, Found};
+use super::fingerprint::{Fingerprint, Look};
 use super::state::{Indexed, State};
 use super::versions::Wanted;
 use crate::model::Stage;
@@ -82,12 +82,21 @@ impl<T: Clone> Shelf<T> {
         }
     }
 
-    /// Takes in everything that lies in the folder; what was not there before is tried at once only where `at_once`.
-    pub(super) fn see(&mut self, found: Vec<Found>, at_once: bool, now: SystemTime) {
+    /// Takes in everything that lies in the folder; what was not there before is tried at once only where `at_once`. What cannot be
+    /// looked into stays as it was.
+    pub(super) fn see(&mut self, look: &Look, at_once: bool, now: SystemTime) {
         for kept in self.models.values_mut().flat_map(BTreeMap::values_mut) {
             kept.missed += 1;
         }
-        for found in found {
+        for aside in look.aside.iter().filter(|aside| aside.unreadable) {
+            let packages = self.models.get_mut(&aside.model).into_iter().flatten();
+            for ((_, folder), kept) in packages {
+                if aside.version.as_ref().is_none_or(|version| version == folder) {
+                    kept.missed = 0;
+                }
+            }
+        }
+        for found in look.packages.iter().cloned() {
             let version = version(&found.version);
             let key = (version.unwrap_or(0), found.version);
             let packages = self.models.entry(found.model).or_default();
@@ -223,6 +232,11 @@ impl<T: Clone> Shelf<T> {
             self.unloaded.insert(model.to_owned());
         }
         known
+    }
+
+    /// Whether a model was taken away on purpose.
+    pub(super) fn is_unloaded(&self, model: &str) -> bool {
+        self.unloaded.contains(model)
     }
 
     /// What serves, by model and version.

@@ -22,8 +22,7 @@ async fn a_server_is_not_ready_once_no_device_runs_a_model_and_no_study_is_begun
     let name = package().manifest.name;
     let ask = || {
         inference.infer(TensorRequest {
-            model: name.clone(),
-            version: None,
+            model: catalog.find(&name, None).unwrap(),
             tensor: images(&package(), 1).remove(0),
             call: Call::default(),
         })

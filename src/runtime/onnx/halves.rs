@@ -133,7 +133,7 @@ mod tests {
     fn a_package_in_fp16_computes_in_16_bits_where_batches_run_if_its_goldens_hold() {
         let cpu = Runtime::open(None, Device::Cpu).unwrap();
         let bits = |runtime: &Runtime, package: &Package| {
-            let proven = prove(package, runtime, 1).unwrap();
+            let proven = prove(package, runtime, 1, 1).unwrap();
             proven.engines.iter().map(Engine::bits).collect::<Vec<_>>()
         };
         let batches = cpu.clone().in_batches();

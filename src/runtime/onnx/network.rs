@@ -16,7 +16,7 @@ use prost::Message;
 use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, failed_in, in_halves, share};
 use crate::model::ModelManifest;
 use crate::model::onnx_format::{DataType, ModelProto, TensorProto};
-use crate::runtime::{Device, RuntimeError, memory};
+use crate::runtime::{Device, RuntimeError};
 
 /// Smaller ones are shapes and scales, which optimisation looks at and which cost nothing.
 const SHARED_FROM: usize = 1 << 10;
@@ -61,7 +61,6 @@ impl Network {
                 alone()
             }
         };
-        memory::trim();
         Ok(network)
     }
 
@@ -89,7 +88,6 @@ impl Network {
         } else {
             Sessions::Cpu(self.session(None).map_err(|error| self.failed(&error))?)
         };
-        memory::trim();
         Engine::new(&self.runtime, sessions, manifest, self.bits)
     }
 

@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     files.insert(MODEL.to_owned(), model);
     files.insert(GOLDENS.to_owned(), serde_json::to_vec_pretty(&goldens)?);
     let staged = Staged::write(&arguments.models, manifest, &files, arguments.replace)?;
-    proof::prove(&Package::open(&staged.folder())?, &runtime, 1).map_err(anyhow::Error::msg)?;
+    proof::prove(&Package::open(&staged.folder())?, &runtime, 1, 1).map_err(anyhow::Error::msg)?;
     let package = staged.publish()?;
 
     println!("{}", package.folder.display());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use osteon::model::package::UNDESCRIBED;
+use osteon::model::package::{UNDESCRIBED, Unreadable};
 use osteon::model::{Package, PackageError, Policy, Signed};
 
 use super::{Trust, mebibytes};
@@ -29,14 +29,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let policy = arguments.trust.policy()?;
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     let mut refused = Vec::new();
-    for folder in Package::folders(&arguments.models)? {
+    let survey = Package::survey(&arguments.models)?;
+    for folder in survey.packages {
         match row(&folder, &policy) {
             Ok(row) => rows.push(row),
             Err(error) => refused.push(format!("{}: {error}", folder.display())),
         }
     }
-    for folder in Package::undescribed(&arguments.models)? {
+    for folder in survey.undescribed {
         refused.push(format!("{}: {UNDESCRIBED}", folder.display()));
+    }
+    for Unreadable { folder, source } in survey.unreadable {
+        refused.push(format!("{}: it cannot be read: {source}", folder.display()));
     }
     let widths = [0, 1, 2, 3, 4, 5, 6, 7].map(|column: usize| {
         let lengths = rows

@@ -67,7 +67,7 @@ fn folder(models: &Path, package: &str) -> anyhow::Result<PathBuf> {
         Some((name, version)) => (name, Some(version)),
         None => (package, None),
     };
-    let folders = Package::folders(models)?;
+    let folders = Package::survey(models)?.packages;
     let of_model = folders
         .iter()
         .filter(|folder| name(folder).as_deref() == Some(wanted));

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     opened(&package);
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), arguments.device)?;
-    let proven = match prove(&package, &runtime, 1) {
+    let proven = match prove(&package, &runtime, 1, 1) {
         Ok(proven) => proven,
         Err(unproven) => return Ok(failed(unproven.stage, &unproven.reason)),
     };

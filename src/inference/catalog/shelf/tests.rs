@@ -1,5 +1,6 @@
 //! Of [`super`]: looks at made-up folders, and proofs that end as they are told.
 
+use super::super::fingerprint::Found;
 use super::super::versions::Versions;
 use super::*;
 
@@ -70,7 +71,11 @@ impl Story {
             fingerprint: Fingerprint(*content),
         });
         let now = self.now();
-        self.shelf.see(found.collect(), at_once, now);
+        let look = Look {
+            packages: found.collect(),
+            ..Look::default()
+        };
+        self.shelf.see(&look, at_once, now);
         self.settle();
         self.serving()
     }
@@ -177,6 +182,33 @@ fn an_unloaded_model_stays_away_whatever_is_copied_until_it_is_asked_for() {
     assert!(story.shelf.ask("m") && !story.shelf.ask("other"));
     story.settle();
     assert_eq!(story.serving(), [(2, 2)]);
+}
+
+#[test]
+fn a_model_that_is_unloaded_while_it_is_proven_never_serves() {
+    let mut story = Story::new(Versions::Latest, &[]);
+    let now = SystemTime::UNIX_EPOCH;
+    story.put("1", 1);
+    let found = Found {
+        model: "m".to_owned(),
+        version: "1".to_owned(),
+        folder: PathBuf::from("1"),
+        fingerprint: Fingerprint(1),
+    };
+    let look = Look {
+        packages: vec![found],
+        ..Look::default()
+    };
+    story.shelf.see(&look, true, now);
+    let candidate = story.shelf.next("m", now).unwrap();
+    assert!(story.shelf.unload("m"));
+    assert_eq!(story.shelf.next("m", now), None);
+    story.shelf.tried(&candidate, Ok(1), now);
+    assert_eq!(story.shelf.next("m", now), None);
+    assert_eq!((story.serving(), story.states()), (vec![], vec![State::Unloaded]));
+    assert!(story.shelf.ask("m"));
+    story.settle();
+    assert_eq!(story.serving(), [(1, 1)]);
 }
 
 #[test]
