@@ -131,7 +131,7 @@ impl Repository {
     /// Loads a model that was unloaded, or tries again what failed. Blocks, where there is such a model, until it is known what serves.
     ///
     /// # Errors
-    /// `unknown-model`, or `model-failed` with the reason of its newest version.
+    /// `unknown-model`, or `model-failed` with the reason of its newest version: unavailable where it may pass.
     pub(in crate::inference) fn load(&self, model: &str) -> Result<(), Fault> {
         // who asks for what is not there waits for nobody's proof
         if !self.catalog.knows(model) && !self.has_folder(model) {
@@ -145,14 +145,19 @@ impl Repository {
         self.settle(model);
         let mut packages = self.inside().shelf.index();
         packages.retain(|package| package.name == model && package.state != State::Idle);
-        let failed = |what: String| Err(Fault::new(FaultKind::Invalid, "model-failed", what));
+        let failed = |kind, what: String| Err(Fault::new(kind, "model-failed", what));
         match packages.pop() {
-            None => failed(format!(
-                "no version of {model} that is there is wanted: its pin names others"
-            )),
+            None => failed(
+                FaultKind::Invalid,
+                format!("no version of {model} that is there is wanted: its pin names others"),
+            ),
             Some(newest) if newest.state == State::Failed => {
+                // what may pass is worth another request; what does not is not
+                let kind = newest
+                    .again_after
+                    .map_or(FaultKind::Invalid, |_| FaultKind::Unavailable);
                 let reason = newest.reason.as_deref().unwrap_or_default();
-                failed(format!("{} did not prove itself: {reason}", newest.place()))
+                failed(kind, format!("{} did not prove itself: {reason}", newest.place()))
             }
             Some(_) => Ok(()),
         }

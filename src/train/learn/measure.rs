@@ -37,7 +37,7 @@ pub fn name(task: Task) -> &'static str {
 /// Measures the `logits` of `samples`, image first.
 #[must_use]
 pub fn measure(heads: &Heads, logits: &[Vec<f64>], samples: &Samples, bootstrap: Bootstrap) -> Measured {
-    measure_within(heads, logits, samples, &vec![0; samples.len()], bootstrap)
+    measure_within(heads, logits, samples, &vec![0; samples.labels.len()], bootstrap)
 }
 
 /// As [`measure`], of images that several networks answered: `strata` has the number of each image's, and only images of the same one are
@@ -112,7 +112,7 @@ pub(in crate::train) fn scored<'a>(
             placed,
             logits,
             samples,
-            strata: &vec![0; samples.len()],
+            strata: &vec![0; samples.labels.len()],
         }
         .scored()
     };
