@@ -129,7 +129,7 @@ fn convolutions_in_8_bits_answer_as_those_that_were_trained() {
     done(&[&["phantom", "--out", &path("images")][..], &size].concat());
     striped(folder);
     let told_recipe = r#"{"labels": ["standing"], "epochs": 6, "batch": 8, "threads": 1,
-        "augmentation": {"rotation": 0.0},
+        "augmentation": {"rotation": 0.0, "horizontal_flip": true},
         "architecture": {"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 8,
                          "widths": [8, 16], "blocks": [1, 1], "pooling": "average", "dropout": 0.0}}"#;
     std::fs::write(folder.join("recipe.json"), told_recipe).unwrap();
