@@ -211,7 +211,11 @@ async fn unlike_the_training(server: &TestServer) {
     let mut refused = 0;
     for (name, body) in [("noise", bytes(&picture(noise))), ("bars", bytes(&picture(bars)))] {
         let (_, answer) = server
-            .post("/v1/models/tiny/score?override=quality", "application/dicom", body)
+            .post(
+                "/v1/models/tiny/score?override=quality",
+                "application/dicom",
+                body,
+            )
             .await;
         eprintln!("  {name}: {}", answer["distribution"]);
         refused += usize::from(answer["reason"]["code"] == "out-of-distribution");
