@@ -43,9 +43,8 @@ pub async fn read(
     }
     let declared = declared.map(|length| length as usize);
     // whoever says that it has a body and sends none of it keeps no room from others
-    let mut frame = match timeout(NEXT_WITHIN, body.frame()).await {
-        Ok(frame) => frame,
-        Err(_) => return Err(late()),
+    let Ok(mut frame) = timeout(NEXT_WITHIN, body.frame()).await else {
+        return Err(late());
     };
     let mut room = match intake.room(declared, priority).await {
         Ok(room) => room,

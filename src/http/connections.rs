@@ -173,7 +173,7 @@ mod tests {
     async fn more_than_there_may_be_wait_until_one_ends() {
         let bounds = Bounds {
             most: 1,
-            head_within: Duration::from_secs(60),
+            head_within: Duration::from_mins(1),
         };
         let (address, closing, serving) = start(bounds).await;
         let first = TcpStream::connect(address).await.unwrap();

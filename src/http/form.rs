@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     fn form(fields: &[(&str, &str)]) -> Bytes {
-        let mut text = String::new();
-        for (header, value) in fields {
-            text += &format!("--b\r\nContent-Disposition: form-data; {header}\r\n\r\n{value}\r\n");
-        }
-        (text + "--b--\r\n").into()
+        let field = |(header, value): &(&str, &str)| {
+            format!("--b\r\nContent-Disposition: form-data; {header}\r\n\r\n{value}\r\n")
+        };
+        let fields: String = fields.iter().map(field).collect();
+        (fields + "--b--\r\n").into()
     }
 
     #[test]
