@@ -51,9 +51,11 @@ def study(instances=1, series=1, syntaxes=(ExplicitVRLittleEndian,)):
         for number in range(1, instances + 1):
             one = radiograph(name, series_uid, number, syntaxes[len(made) % len(syntaxes)])
             one.PatientID, one.PatientName = patient_id, f"Interop^Phantom {name[-8:]}"
-            one.PatientBirthDate, one.PatientSex = patient.PatientBirthDate, patient.PatientSex
+            one.PatientBirthDate, one.PatientSex = "19690114", patient.PatientSex
             one.PatientAge = patient.PatientAge
-            one.StudyDate, one.StudyTime, one.StudyID = patient.StudyDate, patient.StudyTime, patient.StudyID
+            # the phantoms beside a package name nobody, and say of no study when and what it was
+            one.StudyDate, one.StudyTime, one.StudyID = "20260301", "101500", "1"
+            one.StudyDescription, one.SeriesDescription = "Lumbar spine", "L-spine lateral"
             one.AccessionNumber = f"AN{name[-10:]}"
             one.SeriesNumber = place
             made.append(one)

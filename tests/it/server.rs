@@ -34,6 +34,11 @@ pub(crate) fn sample() -> Vec<u8> {
     std::fs::read(bundled_models().join(MODEL).join("1/sample.dcm")).unwrap()
 }
 
+/// Another image that the bundled model scores.
+pub(crate) fn second() -> Vec<u8> {
+    std::fs::read(bundled_models().join(MODEL).join("1/second.dcm")).unwrap()
+}
+
 impl TestServer {
     /// With the bundled model, loaded and proven.
     pub(crate) async fn start() -> Self {
