@@ -90,19 +90,7 @@ impl Weights {
 
     /// Sets the temperature of each label: the constant of the [`Scale`](super::Layer::Scale) node becomes its inverse.
     pub fn set_temperature(&mut self, node: &str, temperatures: &[f64]) -> Result<(), WeightsError> {
-        let name = format!("{node}.scale");
-        let found = vec![temperatures.len()];
-        let tensor = self
-            .tensors
-            .get_mut(&name)
-            .ok_or_else(|| WeightsError::Missing { name: name.clone() })?;
-        if tensor.shape != found {
-            return Err(WeightsError::Shape {
-                name,
-                found,
-                needed: tensor.shape.clone(),
-            });
-        }
+        let tensor = self.of_channels(format!("{node}.scale"), temperatures.len())?;
         tensor.values = temperatures
             .iter()
             .map(|temperature| (1.0 / temperature) as f32)
@@ -112,23 +100,25 @@ impl Weights {
 
     /// Takes `offsets`, one for each channel, from the bias of `node`.
     pub fn take_from_bias(&mut self, node: &str, offsets: &[f64]) -> Result<(), WeightsError> {
-        let name = format!("{node}.bias");
-        let found = vec![offsets.len()];
-        let tensor = self
-            .tensors
-            .get_mut(&name)
-            .ok_or_else(|| WeightsError::Missing { name: name.clone() })?;
-        if tensor.shape != found {
-            return Err(WeightsError::Shape {
-                name,
-                found,
-                needed: tensor.shape.clone(),
-            });
-        }
+        let tensor = self.of_channels(format!("{node}.bias"), offsets.len())?;
         for (value, offset) in tensor.values.iter_mut().zip(offsets) {
             *value = (f64::from(*value) - offset) as f32;
         }
         Ok(())
+    }
+
+    /// The tensor `name`, which has one value for each of so many channels.
+    fn of_channels(&mut self, name: String, channels: usize) -> Result<&mut TensorF32, WeightsError> {
+        let found = vec![channels];
+        match self.tensors.get_mut(&name) {
+            None => Err(WeightsError::Missing { name }),
+            Some(tensor) if tensor.shape != found => Err(WeightsError::Shape {
+                name,
+                found,
+                needed: tensor.shape.clone(),
+            }),
+            Some(tensor) => Ok(tensor),
+        }
     }
 
     /// The bytes of a safetensors file: header length, JSON header, values in little-endian order.
