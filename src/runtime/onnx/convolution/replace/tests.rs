@@ -93,7 +93,7 @@ fn names(graph: &GraphProto) -> Vec<&str> {
 fn a_convolution_is_replaced_with_its_filters_and_settings() {
     let Some(block) = osteon_winograd::block() else {
         return assert_eq!(
-            after(&network(12, 16, 3, &[convolution("image", "out", [3, 1, 1])])),
+            after(&network(20, 16, 3, &[convolution("image", "out", [3, 1, 1])])),
             None
         );
     };
@@ -101,7 +101,7 @@ fn a_convolution_is_replaced_with_its_filters_and_settings() {
     let mut node = convolution("image", "out", [3, 1, 1]);
     node.attribute.push(text("activation", "Relu"));
     node.input.push("sum".to_owned());
-    let graph = after(&network(12, channels, 3, &[node])).unwrap();
+    let graph = after(&network(20, channels, 3, &[node])).unwrap();
     let node = &graph.node[0];
     assert_eq!((node.domain.as_str(), node.op_type.as_str()), (DOMAIN, NAME));
     assert_eq!((node.int(RELU), node.ints(PADS)), (Some(1), Some(&[1; 4][..])));
@@ -123,7 +123,7 @@ fn weights_that_another_node_takes_stay() {
         convolution("image", "between", [3, 1, 1]),
         convolution("between", "out", [3, 2, 1]),
     ];
-    let graph = after(&network(12, block as i64, 3, &nodes)).unwrap();
+    let graph = after(&network(20, block as i64, 3, &nodes)).unwrap();
     assert_eq!(names(&graph), ["weights", "weights.WinogradConv.0"]);
     assert_eq!(graph.node[1], nodes[1]);
 }
@@ -134,12 +134,12 @@ fn what_is_not_worth_it_or_another_thing_stays() {
     let with = |change: fn(&mut NodeProto)| {
         let mut node = convolution("image", "out", [3, 1, 1]);
         change(&mut node);
-        network(12, channels, 3, &[node])
+        network(20, channels, 3, &[node])
     };
     for (what, network) in [
         (
-            "8 x 8 is four tiles",
-            network(8, channels, 3, &[convolution("image", "out", [3, 1, 1])]),
+            "16 x 16 is sixteen tiles",
+            network(16, channels, 3, &[convolution("image", "out", [3, 1, 1])]),
         ),
         (
             "sizes that are not said",
@@ -147,15 +147,15 @@ fn what_is_not_worth_it_or_another_thing_stays() {
         ),
         (
             "a kernel of 1 x 1",
-            network(12, channels, 1, &[convolution("image", "out", [1, 1, 0])]),
+            network(20, channels, 1, &[convolution("image", "out", [1, 1, 0])]),
         ),
         (
             "a stride of 2",
-            network(24, channels, 3, &[convolution("image", "out", [3, 2, 1])]),
+            network(40, channels, 3, &[convolution("image", "out", [3, 2, 1])]),
         ),
         (
             "few channels",
-            network(12, 3, 3, &[convolution("image", "out", [3, 1, 1])]),
+            network(20, 3, 3, &[convolution("image", "out", [3, 1, 1])]),
         ),
         ("ONNX's own order", with(|node| node.domain.clear())),
         (
@@ -193,7 +193,7 @@ fn what_is_not_worth_it_or_another_thing_stays() {
 #[test]
 fn a_file_of_which_something_would_be_lost_stays() {
     let channels = osteon_winograd::block().unwrap_or(16) as i64;
-    let whole = network(12, channels, 3, &[convolution("image", "out", [3, 1, 1])]);
+    let whole = network(20, channels, 3, &[convolution("image", "out", [3, 1, 1])]);
     assert_eq!(after(&whole).is_some(), osteon_winograd::block().is_some());
     let with = |change: fn(&mut ModelProto)| {
         let mut network = whole.clone();
