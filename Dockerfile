@@ -12,6 +12,7 @@ ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY crates crates
 COPY src src
 # The caches live outside the image's layers; with a builder that knows no cache mounts, they are ordinary folders.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -28,14 +28,14 @@ run: ## Build the server, and start it with the bundled model on 127.0.0.1:8080
 # Cheapest first, so that a slip shows early. All cargo steps but the first use the same profile and the same features:
 # clippy and the docs share one set of checked crates, and libtorch's binding, the slowest of all, is compiled once.
 test: ## Run every check and every test, fetching what they need (libtorch: 0.5 GB, once)
-	cargo fmt --check
+	cargo fmt --all --check
 	@$(MAKE) --no-print-directory deny
 	@scripts/fetch-onnxruntime > /dev/null
 	@scripts/fetch-libtorch > /dev/null
-	cargo clippy --locked --all-targets --features train,failpoints -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features train
+	cargo clippy --locked --workspace --all-targets --features train,failpoints -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --features train
 	@packages="$$(scripts/fetch-python-tests)" && set -x && \
-		env $${packages:+PYTHONPATH="$$packages" OSTEON_PYTHON_TESTS_FETCHED=1} cargo test --locked --features train
+		env $${packages:+PYTHONPATH="$$packages" OSTEON_PYTHON_TESTS_FETCHED=1} cargo test --locked --workspace --features train
 	@# The container is built without `train`; code that only compiles together with it must fail here, not there.
 	cargo clippy --locked --bin osteon -- -D warnings
 	@$(MAKE) --no-print-directory chart

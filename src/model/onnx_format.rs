@@ -389,6 +389,34 @@ impl ModelProto {
     }
 }
 
+impl NodeProto {
+    /// The whole number of this name, if the node has one.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.setting(name, AttributeType::Int).map(|setting| setting.i)
+    }
+
+    /// The whole numbers of this name, if the node has some.
+    #[must_use]
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.setting(name, AttributeType::Ints)
+            .map(|setting| &setting.ints[..])
+    }
+
+    /// The text of this name, if the node has one.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&[u8]> {
+        self.setting(name, AttributeType::String)
+            .map(|setting| &setting.s[..])
+    }
+
+    fn setting(&self, name: &str, kind: AttributeType) -> Option<&AttributeProto> {
+        self.attribute
+            .iter()
+            .find(|setting| setting.name == name && setting.r#type == kind as i32)
+    }
+}
+
 impl ValueInfoProto {
     /// The number type and the sizes, for a tensor whose sizes are said; `None` in place of a size that has no number.
     #[must_use]

@@ -18,6 +18,7 @@ use super::library::{CUDA_RUNTIME, CudaFolders, Located, cuda_folders, locate};
 use super::{Device, Devices, RuntimeError, memory};
 
 mod bucket;
+mod convolution;
 mod engine;
 mod halves;
 mod network;

@@ -69,7 +69,7 @@ fn prove_alone(
             }
         }
     }
-    let network = Network::new(runtime, &package.model, count).map_err(goldens)?;
+    let network = Network::new(runtime, &package.model).map_err(goldens)?;
     prove_network(package, runtime, &network, count, at_once)
 }
 

@@ -40,7 +40,7 @@ impl Engine {
     /// [`RuntimeError::Load`], [`RuntimeError::Tensor`], [`RuntimeError::Memory`], or [`RuntimeError::Device`] where a part of the
     /// network would run elsewhere.
     pub fn load(runtime: &Runtime, model: &[u8], manifest: &ModelManifest) -> Result<Self, RuntimeError> {
-        Network::new(runtime, model, 1)?.engine(manifest)
+        Network::new(runtime, model)?.engine(manifest)
     }
 
     pub(super) fn new(

@@ -13,7 +13,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor};
 use prost::Message;
 
-use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, failed_in, in_halves, share};
+use super::{Bucket, Engine, Runtime, Sessions, Staging, builder, convolution, failed_in, in_halves, share};
 use crate::model::ModelManifest;
 use crate::model::onnx_format::{DataType, ModelProto, TensorProto};
 use crate::runtime::{Device, RuntimeError};
@@ -29,32 +29,41 @@ pub struct Network {
     level: GraphOptimizationLevel,
     /// How many bits the numbers have that it computes with.
     bits: u8,
+    /// Whether convolutions are replaced by our own.
+    replaced: bool,
 }
 
 impl Network {
-    /// Reads `model` for the runtime's device, to make `engines` of it. For several on the CPU it is optimised here, and its weights
-    /// are taken out; where the system has no memory files, each optimises for itself.
+    /// Reads `model` for the runtime's device, to make engines of it. For the CPU it is optimised here, convolutions are
+    /// [replaced](convolution), and its weights are taken out; where the system has no memory files, each engine optimises for itself.
     ///
     /// # Errors
     /// [`RuntimeError::Load`].
-    pub fn new(runtime: &Runtime, model: &[u8], engines: usize) -> Result<Self, RuntimeError> {
+    pub fn new(runtime: &Runtime, model: &[u8]) -> Result<Self, RuntimeError> {
         let alone = || Self {
             runtime: runtime.clone(),
             bytes: model.to_vec(),
             weights: Vec::new(),
             level: GraphOptimizationLevel::All,
             bits: 32,
+            replaced: false,
         };
-        if engines < 2 || runtime.device != Device::Cpu {
+        if runtime.device != Device::Cpu {
             return Ok(alone());
         }
         let network = match optimised(runtime, model) {
-            Ok(bytes) => Self {
-                weights: weights(&bytes),
-                bytes,
-                level: GraphOptimizationLevel::Disable,
-                ..alone()
-            },
+            Ok(optimised) => {
+                let ours = convolution::replaced(&optimised);
+                let replaced = ours.is_some();
+                let bytes = ours.unwrap_or(optimised);
+                Self {
+                    weights: weights(&bytes),
+                    bytes,
+                    level: GraphOptimizationLevel::Disable,
+                    replaced,
+                    ..alone()
+                }
+            }
             Err(Off::Model(error)) => return Err(RuntimeError::Load(error.to_string())),
             Err(Off::Memory(error)) => {
                 tracing::debug!(%error, "network.not_shared");
@@ -75,6 +84,7 @@ impl Network {
             weights: Vec::new(),
             level: GraphOptimizationLevel::All,
             bits: 16,
+            replaced: false,
         })
     }
 
@@ -159,6 +169,9 @@ impl Network {
         for (name, value) in &self.weights {
             builder = builder.with_initializer(name, Arc::clone(value))?;
         }
+        if self.replaced {
+            builder = builder.with_operators(convolution::operators()?)?;
+        }
         builder.commit_from_memory(&self.bytes)
     }
 }
@@ -238,7 +251,11 @@ fn at_a_line(numbers: impl ExactSizeIterator<Item = f32>) -> Array1<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::model::golden::difference;
+    use crate::model::{GoldenInput, Package};
 
     #[test]
     fn shared_weights_begin_where_a_cache_line_does() {
@@ -259,6 +276,47 @@ mod tests {
             assert_eq!(shape[..], [300, columns]);
             assert_eq!(numbers.as_ptr().addr() % 64, 0, "{columns} columns");
             assert_eq!((numbers[2], numbers.len() as i64), (2.0, 300 * columns));
+        }
+    }
+
+    #[test]
+    fn our_convolutions_answer_as_those_of_onnx_runtime() {
+        let runtime = Runtime::open(None, Device::Cpu).unwrap();
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let package = Package::open(&models.join("spine-osteoporosis-phantom/1")).unwrap();
+        let network = Network::new(&runtime, &package.model).unwrap();
+        assert_eq!(network.replaced, osteon_winograd::block().is_some());
+        let plain = Network {
+            runtime: runtime.clone(),
+            bytes: package.model.clone(),
+            weights: Vec::new(),
+            level: GraphOptimizationLevel::All,
+            bits: 32,
+            replaced: false,
+        };
+        let [mut ours, mut theirs] =
+            [&network, &plain].map(|network| network.engine(&package.manifest).unwrap());
+        let shape = package.manifest.preprocessing.input_shape();
+        let images: Vec<_> = (0..5)
+            .map(|seed| GoldenInput::Noise { seed }.tensor(shape).unwrap())
+            .collect();
+        let images: Vec<_> = images.iter().collect();
+        let (ours, theirs) = (ours.run(&images).unwrap(), theirs.run(&images).unwrap());
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            for (what, ours, theirs) in [
+                ("logits", ours.proof(), theirs.proof()),
+                ("probabilities", ours.values(), theirs.values()),
+                (
+                    "embedding",
+                    ours.embedding.clone().unwrap(),
+                    theirs.embedding.clone().unwrap(),
+                ),
+            ] {
+                let off = difference(&ours, &theirs);
+                assert!(off < 1e-4, "{what}: {off:e}");
+                // other sums, or nothing was replaced
+                assert!(off > 0.0 || !network.replaced, "{what}");
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ impl Served {
     pub(super) fn load(runtime: &Runtime, model: &[u8], manifest: &ModelManifest) -> Result<Self, String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let failed = |error: crate::runtime::RuntimeError| error.to_string();
-        let network = Network::new(runtime, model, cores).map_err(failed)?;
+        let network = Network::new(runtime, model).map_err(failed)?;
         let engines = (0..cores).map(|_| network.engine(manifest));
         Ok(Self {
             engines: engines.collect::<Result<_, _>>().map_err(failed)?,
