@@ -133,51 +133,58 @@ mod tests {
 
     use super::*;
 
-    const NEVER: fn() -> bool = || false;
+    /// No test waits for ever.
+    fn late() -> impl Fn() -> bool {
+        let until = Instant::now() + Duration::from_secs(10);
+        move || Instant::now() >= until
+    }
 
     #[test]
     fn what_does_not_fit_waits_and_what_is_small_goes_on() {
         let memory = DecodeMemory::new(100, 4);
-        let large = memory.take(70, NEVER).unwrap();
+        let large = memory.take(70, late()).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| memory.take(60, NEVER).map(drop));
+            let waiting = scope.spawn(|| memory.take(60, late()).map(drop));
             while memory.0.state().waiting == 0 {
                 std::thread::yield_now();
             }
-            drop(memory.take(30, NEVER).unwrap());
+            drop(memory.take(30, late()).unwrap());
             assert!(!waiting.is_finished());
             drop(large);
             waiting.join().unwrap().unwrap();
         });
         assert_eq!((memory.free(), memory.0.state().waiting), (100, 0));
-        drop(memory.take(0, NEVER).unwrap());
+        drop(memory.take(0, late()).unwrap());
     }
 
     #[test]
     fn what_never_fits_is_refused_with_both_numbers_and_half_of_the_threads_wait_at_most() {
         let memory = DecodeMemory::new(100 << 20, 3);
-        let fault = memory.take((100 << 20) + 1, NEVER).err().unwrap();
+        let fault = memory.take((100 << 20) + 1, late()).err().unwrap();
         assert_eq!((fault.kind, fault.code), (FaultKind::Refused, "decode-memory"));
         for said in ["may take 101 MiB", "has 100 MiB", "--decode-memory-mib"] {
             assert!(fault.message.contains(said), "{fault}");
         }
-        let large = memory.take(100 << 20, NEVER).unwrap();
+        let large = memory.take(100 << 20, late()).unwrap();
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let wait = || memory.take(1, || is_over.load(Ordering::SeqCst)).err();
+            let wait = || {
+                let late = late();
+                memory.take(1, || is_over.load(Ordering::SeqCst) || late()).err()
+            };
             let waiting = [scope.spawn(wait), scope.spawn(wait)];
             while memory.0.state().waiting < 2 {
                 std::thread::yield_now();
             }
-            assert_eq!(memory.take(1, NEVER).err().unwrap().code, "overloaded");
+            assert_eq!(memory.take(1, late()).err().unwrap().code, "overloaded");
             is_over.store(true, Ordering::SeqCst);
             let asked = Instant::now();
             for waiting in waiting {
                 assert_eq!(waiting.join().unwrap().unwrap().code, "deadline");
             }
-            assert!(asked.elapsed() < Duration::from_secs(10));
+            assert!(asked.elapsed() < Duration::from_secs(5));
         });
         drop(large);
-        assert!(memory.take(100 << 20, NEVER).is_ok());
+        assert!(memory.take(100 << 20, late()).is_ok());
     }
 }
