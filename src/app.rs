@@ -133,6 +133,7 @@ impl Server {
             instances: config.instances,
             queue: config.queue,
             deadline: config.deadline,
+            decode_memory: config.decode_memory_bytes,
         };
         let inference = Inference::new(settings, metrics.clone()).context("threads cannot be started")?;
         let stopping = CancellationToken::new();
@@ -171,6 +172,7 @@ impl Server {
                 room: Intake::new(config.body_memory_bytes, config.deadline),
                 decoded: Intake::new(config.body_memory_bytes, config.deadline),
                 decoders: Arc::new(Semaphore::new(config.cores)),
+                memory: inference.decode_memory().clone(),
             },
             public_url: config.public_url,
             cors: config.cors,

@@ -36,6 +36,7 @@ pub(super) fn check(
         instances,
         queue: 1024,
         deadline: Duration::from_mins(1),
+        decode_memory: 1 << 30,
     };
     let repository = RepositorySettings {
         models,

@@ -118,6 +118,10 @@ pub struct Given {
     /// Memory for the bodies of all requests together, in MiB; who does not fit waits before sending [default: 256]
     #[arg(long, env = "OSTEON_BODY_MEMORY_MIB", value_name = "MIB")]
     pub body_memory_mib: Option<usize>,
+    /// Memory for all images together while they are decoded, in MiB; who does not fit waits, and an image that needs more alone is
+    /// refused [default: 1024]
+    #[arg(long, env = "OSTEON_DECODE_MEMORY_MIB", value_name = "MIB")]
+    pub decode_memory_mib: Option<usize>,
     /// Address for DICOM associations, C-ECHO and C-STORE, such as 0.0.0.0:11112 [default: none are taken]
     #[arg(long, env = "OSTEON_DICOM_LISTEN", value_name = "HOST:PORT")]
     pub dicom_listen: Option<SocketAddr>,

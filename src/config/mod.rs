@@ -67,6 +67,8 @@ pub struct Config {
     pub body_bytes: usize,
     /// Memory for all bodies together, in bytes.
     pub body_memory_bytes: usize,
+    /// Memory for all images together while they are decoded, in bytes.
+    pub decode_memory_bytes: usize,
     /// Address for DICOM associations, if any are taken; port 0 takes any free one.
     pub dicom_listen: Option<SocketAddr>,
     /// What peers call, and who may.
@@ -183,6 +185,11 @@ impl Config {
                 .or(file.body_memory_mib)
                 .unwrap_or(256)
                 .saturating_mul(1 << 20),
+            decode_memory_bytes: given
+                .decode_memory_mib
+                .or(file.decode_memory_mib)
+                .unwrap_or(1024)
+                .saturating_mul(1 << 20),
             dicom_listen: given.dicom_listen.or(file.dicom_listen),
             dimse,
             public_url: given
@@ -238,9 +245,10 @@ impl Config {
                 "public-url must begin with http:// or https://, such as https://osteon.example",
             ));
         }
-        if self.deadline.is_zero() || self.body_bytes == 0 || self.body_memory_bytes == 0 {
+        let sizes = [self.body_bytes, self.body_memory_bytes, self.decode_memory_bytes];
+        if self.deadline.is_zero() || sizes.contains(&0) {
             return Err(ConfigError::Range(
-                "deadline-seconds, body-limit-mib and body-memory-mib must be at least 1",
+                "deadline-seconds, body-limit-mib, body-memory-mib and decode-memory-mib must be at least 1",
             ));
         }
         Ok(())

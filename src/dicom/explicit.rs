@@ -12,8 +12,8 @@ use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::FileMetaTableBuilder;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-use super::structure::{self, Header, Syntax};
-use super::{Instance, InstanceError, envelope, inflated};
+use super::structure::{Header, Syntax};
+use super::{Instance, InstanceError, envelope, structure_of};
 
 /// What the pixels of such a file will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +76,7 @@ fn put_header(
 ) -> Result<(), InstanceError> {
     let envelope = envelope::open(file)?.ok_or(InstanceError::NotDicom)?;
     if envelope.syntax == Syntax::EXPLICIT {
-        let (data, start) = if envelope.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-            (inflated(&file[envelope.data_set..])?, 0)
-        } else {
-            (file.clone(), envelope.data_set)
-        };
-        let structure = structure::data_set(&data, start, envelope.syntax)?;
+        let (data, structure) = structure_of(file.clone(), &envelope)?;
         let mut header = match structure.header {
             Header::AsWritten(range) => data[range].to_vec(),
             Header::Rewritten(header) => header,

@@ -46,6 +46,10 @@ pub use uid::{InstanceUid, InvalidUid, SeriesUid, StudyUid};
 /// The most bytes that a deflated data set may have when inflated: more than the largest image that is decoded.
 const MOST_INFLATED: usize = 256 << 20;
 
+/// The most of them that stand before Pixel Data, or are without any: they are parsed into values of their own, and are written anew before
+/// that where a file has to be repaired.
+const MOST_INFLATED_HEADER: usize = 64 << 20;
+
 /// Explicit VR Big Endian, retired; old archives still hold it.
 pub(crate) const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
@@ -128,6 +132,24 @@ impl From<InstanceError> for Fault {
     }
 }
 
+/// The bytes that reading a file may take beside the file itself: those of its data set, where that is deflated.
+#[must_use]
+pub fn inflated_memory(file: &[u8]) -> usize {
+    if is_deflated(file) {
+        // texts that are rewritten in Unicode may become longer
+        MOST_INFLATED + 4 * MOST_INFLATED_HEADER
+    } else {
+        0
+    }
+}
+
+/// Whether the data set of a file is deflated.
+#[must_use]
+pub fn is_deflated(file: &[u8]) -> bool {
+    let envelope = envelope::open(file).ok().flatten();
+    envelope.is_some_and(|envelope| envelope.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
+}
+
 impl Instance {
     /// Reads one DICOM file (PS3.10) and checks its identity. The pixels are not copied, unless they are deflated.
     ///
@@ -137,21 +159,17 @@ impl Instance {
         if file.is_empty() {
             return Err(InstanceError::Empty);
         }
+        let envelope = envelope::open(&file)?.ok_or(InstanceError::NotDicom)?;
+        if TransferSyntaxRegistry.get(&envelope.transfer_syntax).is_none() {
+            return Err(unknown(&envelope.transfer_syntax));
+        }
+        let (bytes, structure) = structure_of(file, &envelope)?;
         let Envelope {
             transfer_syntax,
             syntax,
-            data_set,
             mut repairs,
-        } = envelope::open(&file)?.ok_or(InstanceError::NotDicom)?;
-        if TransferSyntaxRegistry.get(&transfer_syntax).is_none() {
-            return Err(unknown(&transfer_syntax));
-        }
-        let (bytes, start) = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-            (inflated(&file[data_set..])?, 0)
-        } else {
-            (file, data_set)
-        };
-        let structure = structure::data_set(&bytes, start, syntax)?;
+            ..
+        } = envelope;
         repairs.join(&structure.repairs);
         let Structure { header, pixels, .. } = structure;
         let header = match &header {
@@ -204,6 +222,20 @@ impl Instance {
             repairs,
         })
     }
+}
+
+/// What a data set consists of, and the bytes that this is said of: those of the file, or inflated.
+fn structure_of(file: Bytes, envelope: &Envelope) -> Result<(Bytes, Structure), InstanceError> {
+    let Envelope { syntax, data_set, .. } = *envelope;
+    let (bytes, structure) = if envelope.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+        let bytes = inflated(&file[data_set..])?;
+        let structure = structure::data_set(&bytes, 0, syntax, MOST_INFLATED_HEADER)?;
+        (bytes, structure)
+    } else {
+        let structure = structure::data_set(&file, data_set, syntax, usize::MAX)?;
+        (file, structure)
+    };
+    Ok((bytes, structure))
 }
 
 /// The data set behind a deflated one (PS3.5 section A.5), as far as it may reach.
@@ -305,6 +337,40 @@ mod tests {
         );
         let whole = zeros(3 << 20);
         assert!(inflated(&whole[..whole.len() / 2]).is_err());
+    }
+
+    /// A small file costs no more than its pixels may, whatever stands before them.
+    #[test]
+    fn what_stands_before_inflated_pixels_is_bounded_too() {
+        let file = |length: usize| {
+            let mut bytes = vec![0; 128];
+            bytes.extend(b"DICM");
+            bytes.extend(element(0x0002_0010, *b"UI", b"1.2.840.10008.1.2.1.99"));
+            let mut data_set = [
+                element(0x0008_0018, *b"UI", b"1.2.9\0"),
+                element(0x0020_000D, *b"UI", b"1.2\0"),
+                element(0x0020_000E, *b"UI", b"1.2.3\0"),
+            ]
+            .concat();
+            data_set.extend(b"\x21\x00\x01\x10OB\0\0");
+            data_set.extend((length as u32).to_le_bytes());
+            let mut encoder = DeflateEncoder::new(bytes, Compression::fast());
+            encoder.write_all(&data_set).unwrap();
+            encoder.write_all(&vec![0; length]).unwrap();
+            Bytes::from(encoder.finish().unwrap())
+        };
+        let small = file(1 << 20);
+        assert!(Instance::parse(small.clone()).is_ok());
+        assert!(inflated_memory(&small) >= MOST_INFLATED);
+        let error = Instance::parse(file(MOST_INFLATED_HEADER)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("before Pixel Data have more than 64 MiB"),
+            "{error}"
+        );
+        // one that is not deflated brings its own bytes
+        assert_eq!(inflated_memory(&element(0x0008_0018, *b"UI", b"1.2.9\0")), 0);
     }
 
     fn element(tag: u32, vr: [u8; 2], value: &[u8]) -> Vec<u8> {

@@ -22,6 +22,8 @@ mod probe;
 mod proxies;
 mod score;
 mod studies;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,7 +40,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::fault::{Fault, FaultKind};
-use crate::inference::Inference;
+use crate::inference::{DecodeMemory, Inference};
 use crate::intake::Intake;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -116,6 +118,8 @@ pub struct Outgoing {
     pub decoded: Intake,
     /// Places for those that decode pixels.
     pub decoders: Arc<Semaphore>,
+    /// The memory that they decode in.
+    pub memory: DecodeMemory,
 }
 
 /// Every route.
@@ -140,6 +144,7 @@ pub fn router(app: App) -> Router {
         outgoing: app.outgoing.room.clone(),
         decoded: app.outgoing.decoded.clone(),
         decoders: Arc::clone(&app.outgoing.decoders),
+        memory: app.outgoing.memory.clone(),
     };
     let trusted = origin::Trusted {
         public_url: app.public_url.clone(),

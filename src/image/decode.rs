@@ -24,7 +24,7 @@ mod picture;
 #[cfg(test)]
 mod tests;
 
-pub use picture::{decode_picture, decode_picture_until};
+pub use picture::{decode_picture, decode_picture_until, picture_memory};
 
 /// The most pixels a frame may have: ten times the largest radiographs there are, and 200 MB of stored values.
 pub const MAX_PIXELS: usize = 100_000_000;
@@ -239,6 +239,43 @@ pub(super) fn declared_frames(object: &InMemDicomObject) -> u32 {
     attribute
         .and_then(|element| element.to_int::<u32>().ok())
         .unwrap_or(1)
+}
+
+/// The bytes that decoding a frame of an instance may take, beside its file; nothing where the pixels are not compressed, or cannot be
+/// decoded.
+#[must_use]
+pub fn memory(instance: &Instance) -> usize {
+    let Some(PixelData::Encapsulated { fragments, .. }) = &instance.pixels else {
+        return 0;
+    };
+    let [pixels, samples, allocated] = declared(&instance.header);
+    // more of them are refused before anything is decoded
+    if pixels > MAX_PIXELS || samples > 4 || allocated > 64 {
+        return 0;
+    }
+    codec::memory(
+        &instance.transfer_syntax,
+        fragments,
+        pixels,
+        samples.max(1),
+        allocated,
+    )
+}
+
+/// Pixels of a frame, samples of a pixel, and bits that are allocated for each, whatever a file says of them.
+pub(super) fn declared(object: &InMemDicomObject) -> [usize; 3] {
+    let attribute = |tag: Tag| {
+        let element = object.get(tag);
+        element
+            .and_then(|element| element.to_int::<u32>().ok())
+            .unwrap_or(0) as usize
+    };
+    let pixels = attribute(tags::ROWS).saturating_mul(attribute(tags::COLUMNS));
+    [
+        pixels,
+        attribute(tags::SAMPLES_PER_PIXEL),
+        attribute(tags::BITS_ALLOCATED),
+    ]
 }
 
 /// Rows and columns of an instance, whose format is checked.

@@ -10,7 +10,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageFormat};
 
-use super::decode::{DecodeError, decode_frame};
+use super::decode::{self, DecodeError, MAX_PIXELS, declared, decode_frame};
 use super::grey::{StoredImage, Voi};
 use super::{colour, depths};
 use crate::dicom::Instance;
@@ -80,6 +80,21 @@ impl From<RenderError> for Fault {
             RenderError::Encode => Self::new(FaultKind::Internal, "picture", message),
         }
     }
+}
+
+/// The bytes that making the picture of a frame may take, beside the file: decoding it, and then a sample of eight bits, or three, for each
+/// pixel, twice.
+#[must_use]
+pub fn memory(instance: &Instance) -> usize {
+    let [pixels, samples, allocated] = declared(&instance.header);
+    let pixels = pixels.min(MAX_PIXELS);
+    let made = if colour::is_colour(&instance.header) {
+        // the samples in an order of their own, and as they are shown
+        pixels * (samples.min(4) * allocated.min(64).div_ceil(8) + 6)
+    } else {
+        pixels * 2
+    };
+    decode::memory(instance) + made
 }
 
 /// The picture of a frame (from 1).

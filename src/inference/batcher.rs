@@ -154,6 +154,13 @@ impl Batcher {
         self.shared.silent()
     }
 
+    /// As if nobody had asked for long.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.shared.waiting().seats.forget();
+        self.shared.changed.notify_all();
+    }
+
     /// As if the first engine's device had failed on so many trials.
     #[cfg(test)]
     pub(super) fn fail_trials(&self, trials: u32) {

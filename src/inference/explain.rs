@@ -88,10 +88,11 @@ impl Inference {
         let (map, explanation) = if let Some(map) = given(&model.manifest, prediction, index) {
             (map, Explanation::ActivationMap)
         } else {
-            let (image, contract) = (image.clone(), contract.clone());
+            let (image, contract, room) = (image.clone(), contract.clone(), self.decode_memory.clone());
             let occlusion = self
                 .picture(&model, &call, until, move |stop| {
-                    let (plane, placement) = contract.plane(&pixels(image, &contract, stop)?)?;
+                    let pixels = pixels(image, &contract, &room, stop)?;
+                    let (plane, placement) = contract.plane(&pixels.stored)?;
                     let tensor = contract.tensor(&plane);
                     Ok(Occlusion::new(&contract, tensor, placement.target, GRID))
                 })
@@ -103,13 +104,11 @@ impl Inference {
         };
         map.check()
             .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
+        let room = self.decode_memory.clone();
         let drawn = self
             .picture(&model, &call, until, move |stop| {
-                finish(heatmap::overlay(
-                    &contract,
-                    &pixels(image, &contract, stop)?,
-                    &map,
-                )?)
+                let pixels = pixels(image, &contract, &room, stop)?;
+                finish(heatmap::overlay(&contract, &pixels.stored, &map)?)
             })
             .await?;
         Ok((drawn, explanation))

@@ -1,9 +1,11 @@
 //! Devices for tests: sessions of the CPU under other names, with networks that run, fail, or fail on some images.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use prost::Message;
 
+use super::{Inference, ServedModel, Settings};
 use crate::image::Tensor;
 use crate::model::onnx_format::{
     AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
@@ -11,6 +13,7 @@ use crate::model::onnx_format::{
 use crate::model::{GoldenInput, Package};
 use crate::runtime::proof::Proven;
 use crate::runtime::{Device, Engine, Runtime};
+use crate::telemetry::metrics::Metrics;
 
 pub(super) const FIRST: Device = Device::Cuda(0);
 pub(super) const SECOND: Device = Device::Cuda(1);
@@ -29,6 +32,51 @@ pub(super) fn runtime(device: Device) -> Runtime {
 
 pub(super) fn engine(device: Device, package: &Package) -> Engine {
     Engine::load(&runtime(device), &package.model, &package.manifest).unwrap()
+}
+
+/// The bundled model on [`FIRST`].
+pub(crate) fn on_a_device(metrics: &Metrics) -> Inference {
+    let settings = Settings {
+        cores: 1,
+        instances: 1,
+        queue: 16,
+        deadline: Duration::from_mins(1),
+        decode_memory: 1 << 30,
+    };
+    let inference = Inference::new(settings, metrics.clone()).unwrap();
+    inference.load(&models(), runtime(FIRST));
+    inference
+}
+
+/// From now on every run on [`FIRST`] fails, as where CUDA has given the device up; nobody knows yet.
+pub(crate) fn lose_device(inference: &Inference) {
+    exchange(inference, broken_engine(FIRST, &package()));
+}
+
+/// As after a new start.
+pub(crate) fn regain_device(inference: &Inference) {
+    exchange(inference, engine(FIRST, &package()));
+}
+
+/// As if nobody had asked the bundled model for long.
+pub(crate) fn forget(inference: &Inference) {
+    inference.catalog.all()[0].batcher().unwrap().forget();
+}
+
+/// As if the device had failed on so many trials.
+pub(crate) fn fail_trials(inference: &Inference, trials: u32) {
+    inference.catalog.all()[0].batcher().unwrap().fail_trials(trials);
+}
+
+fn exchange(inference: &Inference, engine: Engine) {
+    let served = ServedModel::new(
+        package(),
+        proven(vec![engine]),
+        16,
+        Duration::ZERO,
+        &inference.metrics,
+    );
+    inference.catalog.put(served.unwrap());
 }
 
 /// What a proof gives for engines, whatever they are like.

@@ -5,9 +5,10 @@
 
 mod batcher;
 pub mod catalog;
+mod decode_memory;
 mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod gates;
 mod line;
 mod request;
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 
 use catalog::{Basis, Patience, Repository};
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
+pub use decode_memory::DecodeMemory;
+pub(crate) use decode_memory::Taken;
 pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
@@ -60,6 +63,7 @@ pub struct Inference {
     workers: Arc<Workers>,
     /// Places for those who wait for a proof: each holds a thread of those that read and write for all requests.
     loads: Arc<Semaphore>,
+    decode_memory: DecodeMemory,
     metrics: Metrics,
     settings: Settings,
 }
@@ -78,6 +82,7 @@ impl Inference {
             repository: Arc::default(),
             workers: Arc::new(Workers::start(settings.cores, settings.queue)?),
             loads: Arc::new(Semaphore::new(LOADS)),
+            decode_memory: DecodeMemory::new(settings.decode_memory, settings.cores),
             metrics,
             settings,
         })
@@ -146,6 +151,12 @@ impl Inference {
             None => Err(not_ready("the models are being loaded and proven")),
         });
         done.await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// The memory that all decode in.
+    #[must_use]
+    pub fn decode_memory(&self) -> &DecodeMemory {
+        &self.decode_memory
     }
 
     /// Which models there are.
@@ -263,10 +274,11 @@ impl Inference {
         let gates = Arc::new(Gates::of(&model, overrides));
         let work = {
             let (served, metrics) = (Arc::clone(&model), self.metrics.clone());
+            let memory = self.decode_memory.clone();
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, &gates, &metrics, &turn.stop)?;
+                let mut prepared = score::prepare(image, contract, &gates, &metrics, &memory, &turn.stop)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));

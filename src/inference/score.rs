@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::gates::Gates;
 use super::request::ImageBytes;
 use super::served::ServedModel;
-use crate::dicom::{Attributes, Instance};
+use super::{DecodeMemory, Taken};
+use crate::dicom::{Attributes, Instance, inflated_memory};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{
     DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
     Timings, interpret,
 };
-use crate::image::decode::{DecodeError, decode_picture_until};
+use crate::image::decode::{DecodeError, decode_picture_until, memory, picture_memory};
 use crate::image::preprocess::Preprocessing;
 use crate::image::{Cancel, Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
@@ -64,13 +67,14 @@ impl From<Fault> for Unscored {
     }
 }
 
-/// Parses, decodes and preprocesses; the file's bytes and the pixels are freed as soon as the next step has been done. Ends early when it
-/// is asked to stop.
+/// Parses, decodes and preprocesses, in the memory that there is for that; the file's bytes and the pixels are freed as soon as the next
+/// step has been done. Ends early when it is asked to stop.
 pub(super) fn prepare(
     bytes: ImageBytes,
     contract: &Preprocessing,
     gates: &Gates,
     metrics: &Metrics,
+    room: &DecodeMemory,
     stop: &Stop,
 ) -> Result<Prepared, Unscored> {
     let is_over = || stop.asked();
@@ -89,10 +93,10 @@ pub(super) fn prepare(
     let image = match bytes {
         ImageBytes::Picture(bytes) => {
             seen.check = Some(IntendedUseCheck::NotChecked);
-            decode_picture_until(&bytes, cancel).map_err(|error| unscored(error.into(), &mut seen))?
+            picture(&bytes, room, stop).map_err(|fault| unscored(fault, &mut seen))?
         }
         ImageBytes::Dicom(bytes) => {
-            let instance = Instance::parse(bytes).map_err(Fault::from)?;
+            let (instance, inflated) = parsed(bytes, room, stop)?;
             timings.parse = lap();
             seen.uid = Some(instance.uid.to_string());
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
@@ -101,19 +105,17 @@ pub(super) fn prepare(
             let met = gates.header(&attributes);
             seen.view = attributes.view_position.or(attributes.view_code);
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
-            contract
-                .decode_until(&instance, cancel)
-                .map_err(|error| unscored(error.into(), &mut seen))?
+            decoded(&instance, inflated, contract, room, stop).map_err(|fault| unscored(fault, &mut seen))?
         }
     };
     timings.decode = lap();
     let (plane, placement) = contract
-        .plane(&image)
+        .plane(&image.stored)
         .map_err(|error| unscored(error.into(), &mut seen))?;
     cancel
         .check()
         .map_err(|cancelled| unscored(DecodeError::from(cancelled).into(), &mut seen))?;
-    let measured = Quality::of(&image, &plane, &placement);
+    let measured = Quality::of(&image.stored, &plane, &placement);
     seen.observed.quality = Some(measured);
     gates
         .pixels(measured, &mut seen.quality)
@@ -128,13 +130,62 @@ pub(super) fn prepare(
 }
 
 /// The pixels of an image that passed every gate before. Ends early when it is asked to stop.
-pub(super) fn pixels(bytes: ImageBytes, contract: &Preprocessing, stop: &Stop) -> Result<StoredImage, Fault> {
-    let is_over = || stop.asked();
-    let cancel = Cancel::when(&is_over);
+pub(super) fn pixels(
+    bytes: ImageBytes,
+    contract: &Preprocessing,
+    room: &DecodeMemory,
+    stop: &Stop,
+) -> Result<Pixels, Fault> {
     match bytes {
-        ImageBytes::Picture(bytes) => Ok(decode_picture_until(&bytes, cancel)?),
-        ImageBytes::Dicom(bytes) => Ok(contract.decode_until(&Instance::parse(bytes)?, cancel)?),
+        ImageBytes::Picture(bytes) => picture(&bytes, room, stop),
+        ImageBytes::Dicom(bytes) => {
+            let (instance, inflated) = parsed(bytes, room, stop)?;
+            decoded(&instance, inflated, contract, room, stop)
+        }
     }
+}
+
+/// Decoded pixels, with the memory that they lie in.
+pub(super) struct Pixels {
+    pub(super) stored: StoredImage,
+    _memory: Taken,
+}
+
+fn picture(bytes: &[u8], room: &DecodeMemory, stop: &Stop) -> Result<Pixels, Fault> {
+    let is_over = || stop.asked();
+    let taken = room.take(picture_memory(bytes)?, is_over)?;
+    Ok(Pixels {
+        stored: decode_picture_until(bytes, Cancel::when(&is_over))?,
+        _memory: taken,
+    })
+}
+
+/// A file as an instance, with the memory that it was inflated in.
+fn parsed(bytes: Bytes, room: &DecodeMemory, stop: &Stop) -> Result<(Instance, Taken), Fault> {
+    let inflated = room.take(inflated_memory(&bytes), || stop.asked())?;
+    Ok((Instance::parse(bytes)?, inflated))
+}
+
+/// The pixels of an instance, which was inflated in `inflated`: then they lie there, and nothing is left to be decoded.
+fn decoded(
+    instance: &Instance,
+    inflated: Taken,
+    contract: &Preprocessing,
+    room: &DecodeMemory,
+    stop: &Stop,
+) -> Result<Pixels, Fault> {
+    let is_over = || stop.asked();
+    let taken = match memory(instance) {
+        0 => inflated,
+        memory => {
+            drop(inflated);
+            room.take(memory, is_over)?
+        }
+    };
+    Ok(Pixels {
+        stored: contract.decode_until(instance, Cancel::when(&is_over))?,
+        _memory: taken,
+    })
 }
 
 /// The result of an image that was scored.

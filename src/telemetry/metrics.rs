@@ -83,7 +83,7 @@ impl Metrics {
             )?,
             outcomes: counter(
                 "osteon_images_total",
-                "Images that were asked to be scored, by what became of them",
+                "Images that a model was asked to score, by what became of them",
                 &["model", "outcome", "reason", "site"],
             )?,
             stages: histogram(
@@ -174,10 +174,11 @@ impl Metrics {
             .inc();
     }
 
-    /// An image reached its outcome.
+    /// An image that a model was asked to score reached its outcome. What was refused before there was a model, such as a request for one
+    /// that nobody knows, is a request and no image.
     pub fn scored(&self, result: &InstanceResult, observed: &Observed) {
-        let site = observed.site.name();
-        let model = result.model.as_ref().map_or("none", |model| model.name.as_str());
+        let Some(model) = &result.model else { return };
+        let (model, site) = (model.name.as_str(), observed.site.name());
         let outcome = result.outcome.name();
         let reason = result.reason.as_ref().map_or("", |reason| reason.code.as_str());
         self.outcomes

@@ -1,6 +1,7 @@
 //! Instances from before headers were kept are described by and by, so that they are found like all others.
 
 use super::Workflow;
+use super::ingest::place_to_read;
 use crate::dicom::Instance;
 use crate::dicom::record::Record;
 use crate::fault::Fault;
@@ -37,8 +38,11 @@ async fn record(workflow: &Workflow, row: &InstanceRow) -> Result<Record, StoreE
     };
     let read = match bytes {
         Ok(bytes) => {
-            let reading =
-                tokio::task::spawn_blocking(move || Instance::parse(bytes).map(|read| Record::of(&read)));
+            let place = place_to_read(&bytes).await;
+            let reading = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                Instance::parse(bytes).map(|read| Record::of(&read))
+            });
             reading.await.ok().and_then(Result::ok)
         }
         Err(StoreError::Damaged) => None,

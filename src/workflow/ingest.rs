@@ -5,20 +5,28 @@
 //! that nothing here can decode, which their sender is told at once.
 
 use bytes::Bytes;
-use dicom_dictionary_std::uids;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Workflow, completeness};
 use crate::dicom::attributes::{is_urgent, study_instances};
 use crate::dicom::record::Record;
-use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid, data_set};
+use crate::dicom::{Instance, InstanceUid, SeriesUid, StudyUid, is_deflated};
 use crate::failpoint;
 use crate::fault::{Fault, FaultKind};
 use crate::image::decode::{DecodeError, is_supported};
 use crate::store::{Accepted, NewInstance, Snapshot, StoreError, Stored};
 
-/// Places for files whose data set is deflated: however few bytes one has, it may take 256 MiB while it is read.
-static INFLATING: Semaphore = Semaphore::const_new(2);
+/// The place for files whose data set is deflated: however few bytes one has, it may take 512 MiB while it is read.
+static INFLATING: Semaphore = Semaphore::const_new(1);
+
+/// A place to read a file in, to be held for as long as it is read; nothing where it needs none.
+pub(super) async fn place_to_read(file: &[u8]) -> Option<SemaphorePermit<'static>> {
+    if is_deflated(file) {
+        INFLATING.acquire().await.ok()
+    } else {
+        None
+    }
+}
 
 /// The bytes of one instance whose identity has been read and checked.
 #[derive(Clone, Debug)]
@@ -41,13 +49,7 @@ impl Submission {
     /// # Errors
     /// A [`Fault`] that says why the bytes are not an instance.
     pub async fn read(bytes: Bytes) -> Result<Self, Fault> {
-        let deflated =
-            data_set(&bytes).is_some_and(|(syntax, _)| syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
-        let place = if deflated {
-            INFLATING.acquire().await.ok()
-        } else {
-            None
-        };
+        let place = place_to_read(&bytes).await;
         let reading = tokio::task::spawn_blocking(move || {
             // for as long as it is read, whether or not anybody waits for it
             let _place = place;
@@ -198,10 +200,10 @@ mod tests {
     use crate::workflow::fixture::dicom;
 
     #[tokio::test]
-    async fn few_deflated_files_are_read_at_once_and_the_others_do_not_wait_for_them() {
+    async fn one_deflated_file_is_read_at_a_time_and_the_others_do_not_wait_for_it() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode/deflated-8u.dcm");
         let deflated = Bytes::from(std::fs::read(path).unwrap());
-        let all = INFLATING.acquire_many(2).await.unwrap();
+        let all = INFLATING.acquire().await.unwrap();
         let waiting = timeout(Duration::from_secs(1), Submission::read(deflated.clone())).await;
         assert!(waiting.is_err(), "there is no place");
         assert!(Submission::read(dicom("1.2", "1.2.2", "plain")).await.is_ok());

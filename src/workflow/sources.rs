@@ -2,7 +2,8 @@
 
 use dicom_object::InMemDicomObject;
 
-use crate::dicom::Instance;
+use super::ingest::place_to_read;
+use crate::dicom::{Instance, InstanceError};
 use crate::report::SourceInstance;
 use crate::store::{Input, ResultRow, Sha, Store, StoreError};
 
@@ -41,9 +42,17 @@ impl Sources {
     }
 }
 
-/// A stored object as an instance, off the async threads; `None` where it is not one.
+/// A stored object as an instance without its pixels, off the async threads; `None` where it is not one.
 pub(super) async fn read(store: &Store, object: &Sha) -> Result<Option<Instance>, StoreError> {
     let bytes = store.object(object).await?;
-    let parsed = tokio::task::spawn_blocking(move || Instance::parse(bytes)).await;
-    Ok(parsed.ok().and_then(Result::ok))
+    let place = place_to_read(&bytes).await;
+    let parsed = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let instance = Instance::parse(bytes)?;
+        Ok::<_, InstanceError>(Instance {
+            pixels: None,
+            ..instance
+        })
+    });
+    Ok(parsed.await.ok().and_then(Result::ok))
 }

@@ -16,7 +16,7 @@ use osteon::fault::{Fault, FaultKind};
 use osteon::finding::{InstanceResult, ModelReference, Outcome, StudyRule};
 use osteon::http::dicomweb::stow::{StowSettings, routes};
 use osteon::http::dicomweb::{self, Service};
-use osteon::inference::Priority;
+use osteon::inference::{DecodeMemory, Priority};
 use osteon::intake::Intake;
 use osteon::peer::Destinations;
 use osteon::store::{Store, StoreSettings, StudyState};
@@ -148,6 +148,7 @@ async fn a_real_client_stores_a_study_and_it_is_scored() {
         outgoing: Intake::new(16 << 20, Duration::from_secs(5)),
         decoded: Intake::new(16 << 20, Duration::from_secs(5)),
         decoders: Arc::new(Semaphore::new(2)),
+        memory: DecodeMemory::new(1 << 30, 2),
     };
     let router = routes::<Door>(stow).merge(dicomweb::routes(service));
     let router = router.with_state(Door(workflow, store.clone()));

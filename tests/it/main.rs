@@ -16,6 +16,7 @@ mod broken_repositories;
 mod burned_in;
 mod deadlines;
 mod decode;
+mod decode_memory;
 mod deidentify;
 mod deliveries;
 mod dicomweb_client;

@@ -30,6 +30,7 @@ fn inference(models: &std::path::Path, cores: usize) -> Inference {
         instances: 1,
         queue: 256,
         deadline: Duration::from_mins(2),
+        decode_memory: 1 << 30,
     };
     let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
     let runtime = Runtime::open(None, Device::Cpu).unwrap();
@@ -101,6 +102,7 @@ async fn batches_of_two_engines_mix_nothing_up_and_grow_with_what_waits() {
         instances: 2,
         queue: 256,
         deadline: Duration::from_mins(2),
+        decode_memory: 1 << 30,
     };
     let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
     let runtime = Runtime::open(None, Device::Cpu).unwrap().in_batches();

@@ -169,6 +169,11 @@ async fn the_heat_map_is_a_picture_and_the_metrics_count() {
     );
 
     server.score(sample()).await;
+    // neither is an image of a model: the first is for nobody, the other has no image in it
+    for (model, media_type) in [("nobody", "application/dicom"), (MODEL, "text/plain")] {
+        let path = format!("/v1/models/{model}/score");
+        assert!(server.post(&path, media_type, sample()).await.0.is_client_error());
+    }
     let metrics = server
         .client
         .get(format!("{}/metrics", server.url))
@@ -184,6 +189,19 @@ async fn the_heat_map_is_a_picture_and_the_metrics_count() {
         )),
         "{metrics}"
     );
+    let mut images = metrics
+        .lines()
+        .filter(|line| line.starts_with("osteon_images_total{"));
+    assert!(
+        images.all(|line| line.contains(&format!(r#"model="{MODEL}""#))),
+        "{metrics}"
+    );
+    for status in [404, 415] {
+        let requests = format!(
+            r#"osteon_http_requests_total{{method="POST",route="/v1/models/{{model}}/score",status="{status}"}} 1"#
+        );
+        assert!(metrics.contains(&requests), "{metrics}");
+    }
     assert!(metrics.contains("osteon_stage_seconds_bucket"));
     let page = server.client.get(&server.url).send().await.unwrap();
     assert!(

@@ -5,9 +5,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use osteon::config::Given;
 use osteon::inference::{Catalog, Inference};
 
 use crate::broken_models::{loaded, under};
+use crate::server::{TestServer, sample};
 use crate::tiny::Tiny;
 
 /// A link to itself: whoever looks behind it gets an error, also as root, and not that nothing is there.
@@ -53,6 +55,39 @@ fn a_server_that_starts_serves_beside_a_folder_that_cannot_be_read() {
     inference.look();
     assert_eq!(catalog.not_ready(), None, "m has a version that serves");
     assert_eq!(rejected(catalog), ["m/2"]);
+}
+
+/// Where the folder lies on this machine is for the log alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_models_folder_that_cannot_be_read_is_said_without_its_path() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().display().to_string();
+    let (gone, looped) = (place.path().join("gone"), place.path().join("looped"));
+    make_unreadable(&looped);
+    for (models, cause) in [
+        (gone, "No such file"),
+        (looped, "Too many levels of symbolic links"),
+    ] {
+        let server = TestServer::with(models, Given::default()).await;
+        for (place, of) in [("/health/ready", "reason"), ("/v2/health/ready", "error")] {
+            let (status, answer) = server.get(place).await;
+            assert_eq!(status, 503, "{answer}");
+            let reason = answer[of].as_str().unwrap();
+            let said = format!("the models folder cannot be read: {cause}");
+            assert!(reason.starts_with(&said), "{reason}");
+            assert!(!reason.contains(&path), "{reason}");
+        }
+        let (_, models) = server.get("/v1/models").await;
+        assert_eq!(models["rejected"][0]["package"], "*");
+        let (_, refused) = server
+            .post("/v1/models/m/score", "application/dicom", sample())
+            .await;
+        assert_eq!(refused["reason"]["code"], "not-ready", "{refused}");
+        for answer in [models, refused] {
+            assert!(!answer.to_string().contains(&path), "{answer}");
+        }
+        server.stop().await;
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         instances: 1,
         queue: 64,
         deadline: Duration::from_mins(5),
+        decode_memory: usize::MAX,
     };
     let inference = Inference::new(settings, Metrics::new()?)?;
     let repository = RepositorySettings {

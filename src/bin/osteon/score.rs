@@ -55,6 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         instances: 1,
         queue: 64,
         deadline: Duration::from_mins(2),
+        decode_memory: usize::MAX,
     };
     let inference = Inference::new(settings, Metrics::new()?)?;
     inference.load(&arguments.models, &runtime);

@@ -67,6 +67,9 @@ pub(super) enum OutOfBounds {
     /// More elements and values than any image needs.
     #[error("the data set has more than {MOST_PARTS} elements and values")]
     Parts,
+    /// More before Pixel Data than there may be.
+    #[error("the elements before Pixel Data have more than {} MiB", .0 >> 20)]
+    Header(usize),
 }
 
 /// The header and the pixels of a data set.
@@ -105,13 +108,21 @@ pub(super) enum Pixels {
     Encapsulated(Vec<Range<usize>>),
 }
 
-/// Walks the data set that begins at `start` and is not deflated.
+/// Walks the data set that begins at `start` and is not deflated; before its pixels there may be `most` bytes.
 ///
 /// # Errors
 /// [`OutOfBounds`].
-pub(super) fn data_set(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Structure, OutOfBounds> {
+pub(super) fn data_set(
+    bytes: &[u8],
+    start: usize,
+    syntax: Syntax,
+    most: usize,
+) -> Result<Structure, OutOfBounds> {
     let mut walk = Walk::new(bytes, start);
     let (end, pixels) = walk.data_set(syntax)?;
+    if end - start > most {
+        return Err(OutOfBounds::Header(most));
+    }
     let mut photometric = walk
         .photometric
         .take()

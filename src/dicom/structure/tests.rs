@@ -3,7 +3,7 @@
 use super::*;
 
 fn walk(syntax: Syntax, bytes: &[u8]) -> Result<Structure, OutOfBounds> {
-    data_set(bytes, 0, syntax)
+    data_set(bytes, 0, syntax, usize::MAX)
 }
 
 #[test]

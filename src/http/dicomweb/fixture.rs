@@ -21,6 +21,7 @@ use super::{Service, routes};
 use crate::dicom::media_type::MediaType;
 use crate::http::Proxies;
 use crate::http::studies;
+use crate::inference::DecodeMemory;
 use crate::intake::Intake;
 use crate::store::{
     Basis, Completeness, Kind, NewResult, OWN_ARCHIVE, Settled, Snapshot, Store, StoreSettings,
@@ -88,6 +89,7 @@ impl TestServer {
             outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
             decoded: decoded.clone(),
             decoders: Arc::new(Semaphore::new(2)),
+            memory: DecodeMemory::new(1 << 30, 2),
         };
         let router = stow::routes::<Doors>(settings)
             .merge(routes(service))

@@ -1,6 +1,7 @@
 //! What the services that read have in common: where clients find them, and how much may be read at once.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::Extension;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -9,6 +10,10 @@ use tokio::sync::Semaphore;
 
 use crate::fault::{Fault, FaultKind};
 use crate::http::Intake;
+use crate::inference::DecodeMemory;
+
+/// How long memory for decoding is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What searching and retrieving need beside the store.
 #[derive(Clone)]
@@ -22,6 +27,8 @@ pub struct Service {
     pub decoded: Intake,
     /// Places for those that decode pixels.
     pub decoders: Arc<Semaphore>,
+    /// The memory that they decode in.
+    pub memory: DecodeMemory,
 }
 
 /// The service, as handlers get it.
@@ -33,12 +40,14 @@ impl Service {
         base(self.public_url.as_deref(), headers)
     }
 
-    /// Runs what decodes pixels, off the async threads, when there is a place for it.
+    /// Runs what decodes pixels and may take so many bytes for it, off the async threads, when there is a place and memory for it.
     ///
     /// # Errors
-    /// What `work` says, or `codec` where it panicked.
+    /// What `work` says, `decode-memory` where it may take more than there is, `overloaded` where it was not there in time, or `codec`
+    /// where it panicked.
     pub(super) async fn decode<T, E>(
         &self,
+        bytes: usize,
         work: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, Fault>
     where
@@ -46,8 +55,14 @@ impl Service {
         E: Into<Fault> + Send + 'static,
     {
         let _place = self.decoders.acquire().await;
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result.map_err(Into::into),
+        let memory = self.memory.clone();
+        let until = Instant::now() + PATIENCE;
+        let decode = move || {
+            let _taken = memory.take(bytes, || Instant::now() >= until)?;
+            work().map_err(Into::into)
+        };
+        match tokio::task::spawn_blocking(decode).await {
+            Ok(result) => result,
             Err(_) => Err(Fault::new(
                 FaultKind::Internal,
                 "codec",

@@ -25,10 +25,12 @@ use dicom_dictionary_std::uids;
 use super::accept::Accept;
 use super::qido::wanted;
 use super::service::{Service, Shared};
-use crate::dicom::{BIG_ENDIAN, Instance, InstanceUid, InvalidUid, PixelData, SeriesUid, StudyUid};
+use crate::dicom::{
+    BIG_ENDIAN, Instance, InstanceUid, InvalidUid, PixelData, SeriesUid, StudyUid, inflated_memory,
+};
 use crate::fault::{Fault, FaultKind};
 use crate::http::error::HttpError;
-use crate::image::raw;
+use crate::image::{decode, raw};
 use crate::inference::Priority;
 use crate::intake::Room;
 use crate::store::{InstanceRow, Store};
@@ -184,7 +186,8 @@ impl Service {
 
     /// Understands a file. Pixels that are not those of the file, but inflated or turned round, hold room of their own.
     async fn parse(&self, file: Bytes) -> Result<Arc<Instance>, Fault> {
-        let parsed = self.decode(move || Instance::parse(file)).await;
+        let bytes = inflated_memory(&file);
+        let parsed = self.decode(bytes, move || Instance::parse(file)).await;
         let mut instance = parsed.map_err(cannot)?;
         let is_made = [uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN]
             .contains(&instance.transfer_syntax.as_str());
@@ -206,7 +209,10 @@ impl Service {
             .decoded
             .whole(if is_native { 0 } else { size }, Priority::Routine);
         let room = room.await?;
-        let frame = self.decode(move || raw::uncompressed(&instance, frame)).await;
+        let bytes = decode::memory(&instance);
+        let frame = self
+            .decode(bytes, move || raw::uncompressed(&instance, frame))
+            .await;
         frame.map(|frame| room.hold(frame)).map_err(cannot)
     }
 }

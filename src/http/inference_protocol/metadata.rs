@@ -36,12 +36,19 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Protoco
     }
 }
 
-/// `GET /v2/models/{model}/ready`: it proved itself, and is served.
+/// `GET /v2/models/{model}/ready`: it proved itself, is served, and has a device that answers.
 pub(super) async fn model_ready(
     State(app): State<App>,
     At(address): At,
 ) -> Result<Json<Value>, ProtocolError> {
     let model = address.find(&app)?;
+    if model.is_silent() {
+        let message = format!(
+            "no device runs {} any more: the server's log has the cause",
+            model.place()
+        );
+        return Err(Fault::new(FaultKind::Unavailable, "device-failed", message).into());
+    }
     Ok(Json(json!({ "name": model.manifest.name, "ready": true })))
 }
 

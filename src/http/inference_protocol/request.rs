@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::body::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::bounded::Bounded;
 use super::error::invalid;
 use super::outputs::DICOM;
 use super::tensors::{Batch, Numbers, files, strings};
-use super::values::Values;
+use super::values;
 use crate::fault::Fault;
 use crate::image::Tensor;
 use crate::inference::Priority;
@@ -82,8 +83,9 @@ struct InputDocument<'a> {
     datatype: String,
     shape: Bounded<i64, 8>,
     parameters: Option<InputParameters>,
+    /// Not read before it is known how much of it there has to be.
     #[serde(borrow)]
-    data: Option<Values<'a>>,
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,7 +200,7 @@ fn input(
         let files = files(shape)?;
         return Ok(Input::Dicom(match data {
             Data::Bytes(bytes) => strings(bytes, files)?,
-            Data::Values(values) => values.files(files, body)?,
+            Data::Json(data) => values::files(data, files, body)?,
         }));
     }
     if input.name != tensor {
@@ -207,18 +209,18 @@ fn input(
     let batch = Batch::of(shape, expected.shape, Numbers::of(&input.datatype)?)?;
     Ok(Input::Tensors(match data {
         Data::Bytes(bytes) => batch.of_bytes(&bytes)?,
-        Data::Values(values) => batch.of_numbers(values.numbers()?)?,
+        Data::Json(data) => batch.of_json(data)?,
     }))
 }
 
 /// What an input holds.
 enum Data<'a> {
     Bytes(Bytes),
-    Values(Values<'a>),
+    Json(&'a RawValue),
 }
 
 fn data<'a>(
-    values: Option<Values<'a>>,
+    json: Option<&'a RawValue>,
     parameters: &InputParameters,
     behind: Option<Bytes>,
 ) -> Result<Data<'a>, Fault> {
@@ -226,8 +228,8 @@ fn data<'a>(
         return Err(no_shared_memory());
     }
     let unclaimed = behind.as_ref().map_or(0, Bytes::len);
-    match (values, parameters.binary_data_size, behind) {
-        (Some(values), None, _) if unclaimed == 0 => Ok(Data::Values(values)),
+    match (json, parameters.binary_data_size, behind) {
+        (Some(json), None, _) if unclaimed == 0 => Ok(Data::Json(json)),
         (None, Some(size), Some(behind)) if size == behind.len() as u64 => Ok(Data::Bytes(behind)),
         (None, Some(_), None) => Err(invalid(
             "header-length",

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use axum::body::Bytes;
 use half::f16;
+use serde_json::value::RawValue;
 
 use super::MOST_IMAGES;
 use super::error::invalid;
+use super::values::numbers;
 use crate::fault::Fault;
 use crate::image::Tensor;
 
@@ -145,28 +147,15 @@ impl Batch {
     }
 
     /// Images whose numbers came as JSON.
-    pub(super) fn of_numbers(&self, values: Vec<f32>) -> Result<Vec<Tensor>, Fault> {
-        let each = self.count();
-        if values.len() != each * self.images {
-            return Err(invalid(
-                "size",
-                format!(
-                    "the input has {} numbers: its shape makes it {}",
-                    values.len(),
-                    each * self.images
-                ),
-            ));
-        }
-        if !self.numbers.holds(&values) {
+    pub(super) fn of_json(&self, data: &RawValue) -> Result<Vec<Tensor>, Fault> {
+        let images = numbers(data, self.images, self.count())?;
+        if !images.iter().all(|values| self.numbers.holds(values)) {
             return Err(invalid(
                 "datatype",
                 "the input has numbers that its datatype does not hold",
             ));
         }
-        if self.images == 1 {
-            return self.tensors(std::iter::once(values));
-        }
-        self.tensors(values.chunks_exact(each).map(<[f32]>::to_vec))
+        self.tensors(images.into_iter())
     }
 
     fn tensors(&self, images: impl Iterator<Item = Vec<f32>>) -> Result<Vec<Tensor>, Fault> {

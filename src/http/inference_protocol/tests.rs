@@ -285,6 +285,42 @@ fn a_body_cannot_make_its_own_memory_grow() {
         ),
     ] {
         let fault = Request::parse(EXPECTED, &body.into(), None).unwrap_err();
-        assert!(["request", "json"].contains(&fault.code), "{fault}");
+        assert!(["request", "json", "size"].contains(&fault.code), "{fault}");
     }
+}
+
+/// Wherever the shape stands.
+#[test]
+fn a_wrong_count_is_said_with_both_numbers_and_never_kept() {
+    for (images, has, each) in [
+        (
+            "numbers",
+            1_000_001,
+            r#""name":"image","datatype":"FP32","shape":[2,1,2,3]"#,
+        ),
+        (
+            "files",
+            1_000_001,
+            r#""name":"dicom","datatype":"BYTES","shape":[12]"#,
+        ),
+    ] {
+        let item = if images == "numbers" { "0" } else { r#""""# };
+        let data = format!(r#""data":[{}{item}]"#, format!("{item},").repeat(has - 1));
+        for input in [format!("{data},{each}"), format!("{each},{data}")] {
+            let body = format!(r#"{{"inputs":[{{{input}}}]}}"#);
+            let fault = Request::parse(EXPECTED, &body.into(), None).unwrap_err();
+            let said = format!("the input has {has} {images}: its shape makes it 12");
+            assert_eq!((fault.code, fault.message), ("size", said));
+        }
+    }
+    // too few, and lists that are deeper than the parser goes
+    let (_, message) = parse(&of_json("FP32", 2, json!([1, 2])), None).unwrap_err();
+    assert_eq!(message, "the input has 2 numbers: its shape makes it 12");
+    let deep = format!(
+        r#"{{"inputs":[{{"name":"image","datatype":"FP32","shape":[1,1,2,3],"data":{}0{}}}]}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let fault = Request::parse(EXPECTED, &deep.into(), None).unwrap_err();
+    assert_eq!(fault.code, "request");
 }

@@ -4,26 +4,37 @@ use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool, PixelFormat};
 
 use super::{Cancel, CodecError};
 
-/// What a decoder may take for each pixel, and besides: its buffers hold four bytes a sample, several at a time.
-const BYTES_PER_PIXEL: usize = 64;
-const BYTES_BESIDES: usize = 64 << 20;
+/// What the decoder may take for each pixel of a stream that is lossless, and of any other, and besides: a lossless one needs 13 bytes at
+/// most, a lossy one or a recompressed JPEG 25, for its three components lie there as coefficients and as samples.
+const LOSSLESS: usize = 16;
+const LOSSY: usize = 32;
+const BESIDES: usize = 32 << 20;
+
+/// The bytes that decoding so many pixels may take, with the pixels.
+pub(super) fn memory(pixels: usize, is_lossless: bool) -> usize {
+    most(pixels, is_lossless) + pixels * size_of::<u16>()
+}
+
+fn most(pixels: usize, is_lossless: bool) -> usize {
+    pixels * if is_lossless { LOSSLESS } else { LOSSY } + BESIDES
+}
 
 /// Decodes one frame of `rows` x `columns` into codes of at most `bits` bits, which the stream's own header must agree with.
 ///
 /// # Errors
 /// [`CodecError::Disagrees`] where the stream has another size or more bits, [`CodecError::Damaged`] where it ends early
-/// or needs more memory than such an image can, [`CodecError::Colour`] for colour.
+/// or needs more than [`memory`], [`CodecError::Colour`] for colour.
 pub(super) fn decode(
     stream: &[u8],
     rows: usize,
     columns: usize,
     bits: u32,
+    is_lossless: bool,
     cancel: Cancel<'_>,
 ) -> Result<Vec<u16>, CodecError> {
-    let most = BYTES_PER_PIXEL * rows * columns + BYTES_BESIDES;
     let image = JxlImage::builder()
         .pool(JxlThreadPool::none())
-        .alloc_tracker(AllocTracker::with_limit(most))
+        .alloc_tracker(AllocTracker::with_limit(most(rows * columns, is_lossless)))
         .read(stream)
         .map_err(|_| CodecError::Damaged)?;
     if image.pixel_format() != PixelFormat::Gray {
@@ -41,15 +52,22 @@ pub(super) fn decode(
         return Err(CodecError::Damaged);
     }
     cancel.check()?;
-    let frame = image
-        .render_frame(0)
-        .map_err(|_| CodecError::Damaged)?
-        .image_all_channels();
-    if (frame.height(), frame.width(), frame.channels()) != (rows, columns, 1) {
+    let frame = image.render_frame(0).map_err(|_| CodecError::Damaged)?;
+    let mut samples = frame.stream();
+    let size = (samples.height() as usize, samples.width() as usize);
+    if (size, samples.channels()) != ((rows, columns), 1) {
         return Err(CodecError::Damaged);
     }
     // samples come as 0 to 1; 24 bits of mantissa give each of at most 16 bits back exactly
     let highest = ((1_u32 << precision) - 1) as f32;
     let code = |sample: &f32| (sample * highest).round().clamp(0.0, highest) as u16;
-    Ok(frame.buf().iter().map(code).collect())
+    let mut codes = Vec::with_capacity(rows * columns);
+    let mut line = vec![0.0_f32; columns];
+    for _ in 0..rows {
+        if samples.write_to_buffer(&mut line) != columns {
+            return Err(CodecError::Damaged);
+        }
+        codes.extend(line.iter().map(code));
+    }
+    Ok(codes)
 }

@@ -145,7 +145,9 @@ fn whole(
             jpeg_ls::decode(&stream, rows, columns, allocated, cancel).map(|bytes| layout.stored(bytes))
         }
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => {
-            jpeg_xl::decode(&stream, rows, columns, allocated, cancel).map(|words| masked(words, layout))
+            let is_lossless = transfer_syntax == uids::JPEGXL_LOSSLESS;
+            jpeg_xl::decode(&stream, rows, columns, allocated, is_lossless, cancel)
+                .map(|words| masked(words, layout))
         }
         uids::RLE_LOSSLESS => rle::decode(&stream, rows * columns, allocated as usize / 8, cancel)
             .map(|bytes| layout.stored(bytes)),
@@ -200,6 +202,37 @@ pub(super) fn colour(
         }
     };
     catch_unwind(decoded).unwrap_or(Err(CodecError::Damaged))
+}
+
+/// The bytes that decoding a frame of so many pixels of `samples` samples with `allocated` bits each may take, with what it gives and the
+/// fragments as one piece.
+pub(super) fn memory(
+    transfer_syntax: &str,
+    fragments: &[Bytes],
+    pixels: usize,
+    samples: usize,
+    allocated: usize,
+) -> usize {
+    let stream: usize = fragments.iter().map(Bytes::len).sum();
+    let joined = if fragments.len() > 1 { stream } else { 0 };
+    let stored = pixels * samples * allocated.div_ceil(8);
+    let decoded = match transfer_syntax {
+        uids::JPEG_BASELINE8_BIT if samples > 1 => 2 * stored,
+        uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT => stored + stream,
+        // codes of 16 bits, and the stream without its stuffing
+        uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => pixels * size_of::<u16>() + stream,
+        uids::JPEGXL_LOSSLESS => jpeg_xl::memory(pixels, true),
+        uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => jpeg_xl::memory(pixels, false),
+        uids::JPEG2000_LOSSLESS
+        | uids::JPEG2000
+        | uids::HTJ2K_LOSSLESS
+        | uids::HTJ2K_LOSSLESS_RPCL
+        | uids::HTJ2K => jpeg2000::memory(pixels, samples, allocated) + stream,
+        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS | uids::RLE_LOSSLESS => stored,
+        // no codec
+        _ => return 0,
+    };
+    joined + decoded
 }
 
 /// Whether frames in this transfer syntax can be decoded, or need not be. Video is no radiograph.

@@ -94,7 +94,7 @@ impl Shared {
         let waiting = Waiting {
             line: Line::new(capacity),
             failed: Vec::new(),
-            seats: Seats::new(engines),
+            seats: Seats::new(engines, Instant::now()),
             open: true,
         };
         Self {
@@ -108,17 +108,18 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills a seat's next batch until its engine is free and there is something to run; `None` once all is over.
+    /// Fills a seat's next batch until its engine is free and there is something to run; a batch without images where its device is to be
+    /// tried. `None` once all is over.
     pub(super) fn gather(&self, seat: usize, mut staging: Staging) -> Option<Batch> {
         let mut works = Works::new();
         loop {
             let taken = self.more(seat, &mut works)?;
-            if taken.is_empty() {
-                return Some(Batch { staging, works });
-            }
             if works.is_empty() {
                 // what was in it is not wanted any more
                 staging.clear();
+            }
+            if taken.is_empty() {
+                return Some(Batch { staging, works });
             }
             let put = staging.extend(taken.iter().map(|(_, work)| &work.tensor));
             for ((place, work), put) in taken.into_iter().zip(put) {
@@ -138,8 +139,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is more for a seat's batch, which holds `works`, or it is to be run: then nothing is given. `None` once all is
-    /// over.
+    /// Waits until there is more for a seat's batch, which holds `works`, or it is to be run, or the device is to be tried: then nothing is
+    /// given. `None` once all is over.
     fn more(&self, seat: usize, works: &mut Works) -> Option<Works> {
         let mut waiting = self.waiting();
         loop {
@@ -178,10 +179,18 @@ impl Shared {
                 self.changed.notify_all();
                 return None;
             }
-            waiting = match waiting.seats.rested(now) {
+            let is_idle = works.is_empty() && waiting.open;
+            if is_idle && waiting.seats.begin_trial(seat, now) {
+                return Some(Works::new());
+            }
+            let unheard = waiting.seats.unheard(seat).filter(|_| is_idle);
+            let next = [waiting.seats.rested(now), unheard];
+            waiting = match next.into_iter().flatten().min() {
                 None => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(rested) => {
-                    let waited = self.changed.wait_timeout(waiting, rested - now);
+                Some(next) => {
+                    let waited = self
+                        .changed
+                        .wait_timeout(waiting, next.saturating_duration_since(now));
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
@@ -193,7 +202,7 @@ impl Shared {
         let mut waiting = self.waiting();
         let lost = match failed {
             None => {
-                waiting.seats.ran(seat);
+                waiting.seats.ran(seat, Instant::now());
                 Works::new()
             }
             Some(works) => {
@@ -214,6 +223,17 @@ impl Shared {
         let lost = waiting.lost(now);
         self.changed.notify_all();
         lost
+    }
+
+    /// A trial of a seat's device is over, which nobody had asked for long: the engine is free.
+    pub(super) fn tried(&self, seat: usize, answers: bool) {
+        let mut waiting = self.waiting();
+        if answers {
+            waiting.seats.ran(seat, Instant::now());
+        } else {
+            waiting.seats.release(seat);
+        }
+        self.changed.notify_all();
     }
 
     /// A seat's device runs such an image.

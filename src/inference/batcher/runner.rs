@@ -44,6 +44,7 @@ impl Runner {
                 Some(until) => batches.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match received {
+                Ok(Batch { staging, works }) if works.is_empty() => self.trial(staging),
                 Ok(batch) => self.batch(batch),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some((staging, _)) = self.silent.take()
@@ -101,6 +102,18 @@ impl Runner {
         }
     }
 
+    /// Tries a device that nobody has asked for long.
+    fn trial(&mut self, staging: Staging) {
+        let answers = if self.silent.is_some() {
+            // it has trials of its own
+            let _ = self.empty.send(staging);
+            false
+        } else {
+            self.find_out(staging).is_none()
+        };
+        self.shared.tried(self.seat, answers);
+    }
+
     /// Runs what is in a place, which is empty afterwards.
     fn run_staged(&mut self, staging: &mut Staging, images: usize) -> Result<Vec<Prediction>, RuntimeError> {
         let ran = catch_unwind(AssertUnwindSafe(|| self.engine.run_staged(staging)));
@@ -114,8 +127,8 @@ impl Runner {
         }
     }
 
-    /// Whether the device, after a failure, runs an image that the model was proven with: if so, what it failed at was at fault. If not,
-    /// what waits for no other device is refused, and the place is kept for the next trial.
+    /// Whether the device runs an image that the model was proven with: if so, what it may have failed at was at fault. If not, what waits
+    /// for no other device is refused, and the place is kept for the next trial.
     fn find_out(&mut self, mut staging: Staging) -> Option<Unable> {
         let put = staging.extend([&*self.probe].into_iter()).pop();
         let ran = put.map_or(Ok(()), |put| put);

@@ -5,7 +5,8 @@
 //! - while all are busy, the batch of the one that will be free first is filled, so that its images are gathered when it is;
 //! - a device that failed rests, for longer each time, while another device serves; where all have failed, none rests;
 //! - a device that fails even on an image that the model was proven with is silent: it is given nothing but that image, now and then, until
-//!   it answers.
+//!   it answers;
+//! - a device that nobody has asked for a while is given that image, too: one that is lost is known to be before somebody asks.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::runtime::Device;
 const REST: Duration = Duration::from_secs(1);
 /// The longest that one rests.
 const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// How long nothing is known of a device before it is tried.
+const UNHEARD: Duration = Duration::from_mins(1);
 
 /// How often in a row a silent device is tried before nothing but a new process is likely to help: some 15 seconds.
 const TRIES: u32 = 5;
@@ -33,6 +37,8 @@ struct Seat {
 /// How a device has been lately.
 struct Health {
     device: Device,
+    /// When it last ran the model, or began to be tried.
+    heard: Instant,
     /// Failures in a row.
     failures: u32,
     rests_until: Option<Instant>,
@@ -76,13 +82,14 @@ pub(super) struct Seats {
 }
 
 impl Seats {
-    /// One for each engine: its device, and the size of its largest batch.
-    pub(super) fn new(engines: &[(Device, usize)]) -> Self {
+    /// One for each engine, which has just proven itself: its device, and the size of its largest batch.
+    pub(super) fn new(engines: &[(Device, usize)], now: Instant) -> Self {
         let mut devices: Vec<Health> = Vec::new();
         for &(device, _) in engines {
             if !devices.iter().any(|known| known.device == device) {
                 devices.push(Health {
                     device,
+                    heard: now,
                     failures: 0,
                     rests_until: None,
                     silence: None,
@@ -157,11 +164,39 @@ impl Seats {
         true
     }
 
-    /// A batch has been run.
-    pub(super) fn ran(&mut self, seat: usize) {
+    /// A batch has been run, or the image of a trial.
+    pub(super) fn ran(&mut self, seat: usize, now: Instant) {
         self.seats[seat].running = None;
         if let Some(health) = self.health(seat) {
+            health.heard = now;
             (health.failures, health.rests_until, health.silence) = (0, None, None);
+        }
+    }
+
+    /// When a seat's device is to be tried because nothing is known of it; one that is silent or at work is not.
+    pub(super) fn unheard(&self, seat: usize) -> Option<Instant> {
+        let device = self.device(seat);
+        let busy = |seat: &Seat| seat.device == device && seat.running.is_some();
+        let health = self.of(device).filter(|health| health.silence.is_none())?;
+        (!self.seats.iter().any(busy)).then_some(health.heard + UNHEARD)
+    }
+
+    /// Begins a trial of a seat's device, if nothing is known of it.
+    pub(super) fn begin_trial(&mut self, seat: usize, now: Instant) -> bool {
+        let is_due = self.unheard(seat).is_some_and(|due| due <= now);
+        if is_due {
+            self.seats[seat].running = Some(now);
+            if let Some(health) = self.health(seat) {
+                health.heard = now;
+            }
+        }
+        is_due
+    }
+
+    /// An engine is free, whatever came of it.
+    pub(super) fn release(&mut self, seat: usize) {
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.running = None;
         }
     }
 
@@ -216,11 +251,11 @@ impl Seats {
         })
     }
 
-    /// Makes an engine free, if there is one.
+    /// As if nobody had asked for long.
     #[cfg(test)]
-    pub(super) fn release(&mut self, seat: usize) {
-        if let Some(seat) = self.seats.get_mut(seat) {
-            seat.running = None;
+    pub(super) fn forget(&mut self) {
+        for health in &mut self.devices {
+            health.heard = health.heard.checked_sub(UNHEARD).unwrap();
         }
     }
 
@@ -273,9 +308,10 @@ mod tests {
     impl Rehearsal {
         fn new(devices: &[Device]) -> Self {
             let engines: Vec<_> = devices.iter().map(|device| (*device, 8)).collect();
+            let start = Instant::now();
             Self {
-                start: Instant::now(),
-                seats: Seats::new(&engines),
+                start,
+                seats: Seats::new(&engines, start),
             }
         }
 
@@ -321,9 +357,9 @@ mod tests {
         rehearsal.seats.gathered(1, 2);
         assert_eq!(rehearsal.shares(6, 3), [6, 0, 0]);
         // one that is free comes before
-        rehearsal.seats.ran(2);
+        rehearsal.seats.ran(2, rehearsal.at(3));
         assert_eq!(rehearsal.shares(6, 3), [0, 0, 6]);
-        rehearsal.seats.ran(1);
+        rehearsal.seats.ran(1, rehearsal.at(3));
         assert!(rehearsal.seats.begin(1, rehearsal.at(4)));
         assert_eq!(rehearsal.seats.room(1), 8);
     }
@@ -346,7 +382,7 @@ mod tests {
         assert!(!rehearsal.seats.rests(FIRST, rehearsal.at(3000)));
         // one that serves again begins anew
         rehearsal.begin(0, 1, 3000);
-        rehearsal.seats.ran(0);
+        rehearsal.seats.ran(0, rehearsal.at(3000));
         rehearsal.begin(0, 1, 3000);
         rehearsal.seats.failed(0, rehearsal.at(3000));
         assert!(!rehearsal.seats.rests(FIRST, rehearsal.at(4000)));
@@ -394,6 +430,32 @@ mod tests {
             Some(rehearsal.at(1000)),
             "it begins anew"
         );
+    }
+
+    #[test]
+    fn a_device_that_nobody_asked_for_a_while_is_tried_once_and_no_other_is() {
+        let mut rehearsal = Rehearsal::new(&[FIRST, FIRST, SECOND]);
+        let minute = 60_000;
+        for seat in 0..3 {
+            assert_eq!(rehearsal.seats.unheard(seat), Some(rehearsal.at(minute)));
+            assert!(!rehearsal.seats.begin_trial(seat, rehearsal.at(minute - 1)));
+        }
+        // the second device is asked now and then
+        rehearsal.begin(2, 1, 30_000);
+        assert_eq!(rehearsal.seats.unheard(2), None, "it is at work");
+        rehearsal.seats.ran(2, rehearsal.at(30_000));
+        assert!(!rehearsal.seats.begin_trial(2, rehearsal.at(minute)));
+        // one engine tries the first
+        assert!(rehearsal.seats.begin_trial(0, rehearsal.at(minute)));
+        assert!(!rehearsal.seats.begin_trial(1, rehearsal.at(minute)));
+        assert!(!rehearsal.seats.begin(0, rehearsal.at(minute)), "it is busy");
+        rehearsal.seats.ran(0, rehearsal.at(minute));
+        assert_eq!(rehearsal.seats.unheard(1), Some(rehearsal.at(2 * minute)));
+        // one that is silent has trials of its own
+        rehearsal
+            .seats
+            .fell_silent(0, Unable::Failed, rehearsal.at(minute));
+        assert_eq!(rehearsal.seats.unheard(0), None);
     }
 
     #[test]

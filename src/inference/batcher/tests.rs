@@ -157,6 +157,55 @@ async fn devices_that_no_longer_run_what_was_proven_are_silent_and_requests_are_
     }
 }
 
+/// Of a device that serves, nobody sees it: it is no image, no batch and no failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_nobody_asks_is_tried_now_and_then_and_one_that_is_lost_is_noticed() {
+    let package = package();
+    for device in [FIRST, SECOND] {
+        let (batcher, metrics) = batcher(vec![broken_engine(device, &package)]);
+        assert_eq!(batcher.silent(), None);
+        batcher.forget();
+        let until = soon();
+        while batcher.silent().is_none() {
+            assert!(Instant::now() < until, "nobody tried it");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(batcher.silent().unwrap().devices, [device]);
+        let text = metrics.text();
+        let line = format!("osteon_device_silent{{device=\"{device}\",model=\"m\"}} 1");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+
+    let (batcher, metrics) = batcher(vec![engine(FIRST, &package), engine(FIRST, &package)]);
+    let trials = || batcher.shared.waiting().seats.unheard(0).unwrap();
+    for _ in 0..3 {
+        let before = trials();
+        batcher.forget();
+        let until = soon();
+        // busy, or heard of since
+        while batcher
+            .shared
+            .waiting()
+            .seats
+            .unheard(0)
+            .is_none_or(|due| due <= before)
+        {
+            assert!(Instant::now() < until, "nobody tried it");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(batcher.silent(), None);
+    }
+    for answer in all(&batcher, &images(&package, 40)).await {
+        answer.unwrap();
+    }
+    let text = metrics.text();
+    assert!(
+        text.contains("osteon_device_images_total{device=\"cuda:0\"} 40"),
+        "{text}"
+    );
+    assert!(!text.contains("osteon_device_failures_total{") && !text.contains("osteon_device_silent{"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_of_another_size_costs_itself_and_nothing_beside_it() {
     let package = package();
@@ -327,6 +376,7 @@ async fn a_model_is_proven_on_each_device_and_answers_say_which_one_served() {
         instances: 1,
         queue: 256,
         deadline: Duration::from_mins(1),
+        decode_memory: 1 << 30,
     };
     let loaded = |runtimes: Vec<Runtime>| {
         let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::state::Rejected;
 use crate::model::package::{Survey, UNDESCRIBED, Unreadable};
-use crate::model::{Package, PackageError, Stage};
+use crate::model::{Package, Stage};
 
 /// Names, sizes, times and inodes of a package's files, as one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +67,13 @@ pub(super) struct Look {
 /// Every package under `models`.
 ///
 /// # Errors
-/// [`PackageError::File`] where the folder cannot be read.
-pub(super) fn look(models: &Path) -> Result<Look, PackageError> {
+/// What the system says where the folder cannot be read.
+pub(super) fn look(models: &Path) -> io::Result<Look> {
     let Survey {
         packages,
         undescribed,
         mut unreadable,
-    } = Package::survey(models)?;
+    } = Package::survey(models).map_err(|unreadable| unreadable.source)?;
     let mut look = Look::default();
     for folder in packages {
         match fingerprint(&folder) {

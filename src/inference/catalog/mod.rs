@@ -40,6 +40,8 @@ pub struct Settings {
     pub queue: usize,
     /// How long an image may wait and run.
     pub deadline: Duration,
+    /// The most bytes that all images together may take while they are decoded.
+    pub decode_memory: usize,
 }
 
 /// Served models by name and version.
@@ -276,6 +278,16 @@ impl Catalog {
 
     fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
         look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a model into the place of its version.
+    #[cfg(test)]
+    pub(super) fn put(&self, served: ServedModel) {
+        let mut contents = self.read(Contents::clone);
+        let manifest = &served.manifest;
+        let versions = contents.models.entry(manifest.name.clone()).or_default();
+        versions.insert(manifest.version, Arc::new(served));
+        self.exchange(contents);
     }
 
     fn exchange(&self, contents: Contents) {

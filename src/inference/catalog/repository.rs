@@ -221,11 +221,13 @@ impl Repository {
                 inside.set_aside(look.aside);
                 None
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(format!("the models folder cannot be read: {error}")),
         };
         if fault != inside.fault {
             if let Some(reason) = &fault {
-                tracing::error!(reason, "models.unreadable");
+                // where it is on this machine is for the log alone
+                let folder = self.settings.models.display();
+                tracing::error!(%folder, reason, "models.unreadable");
             }
             inside.fault = fault;
         }

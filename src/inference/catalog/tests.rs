@@ -1,23 +1,16 @@
 //! Of [`super`]: what readiness says of models whose devices are gone. The devices are sessions of the CPU.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::*;
-use crate::inference::fixture::{FIRST, broken_engine, engine, images, models, package, proven, runtime};
-use crate::inference::{Call, Inference, TensorRequest};
+use crate::inference::fixture::{
+    fail_trials, forget, images, lose_device, on_a_device, package, regain_device,
+};
+use crate::inference::{Call, TensorRequest};
 use crate::telemetry::metrics::Metrics;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_not_ready_once_no_device_runs_a_model_and_no_study_is_begun_there() {
-    let settings = Settings {
-        cores: 1,
-        instances: 1,
-        queue: 16,
-        deadline: Duration::from_mins(1),
-    };
-    let metrics = Metrics::new().unwrap();
-    let inference = Inference::new(settings, metrics.clone()).unwrap();
-    inference.load(&models(), runtime(FIRST));
+    let inference = on_a_device(&Metrics::new().unwrap());
     let catalog = inference.catalog();
     let name = package().manifest.name;
     let ask = || {
@@ -28,16 +21,7 @@ async fn a_server_is_not_ready_once_no_device_runs_a_model_and_no_study_is_begun
         })
     };
     assert!(ask().await.is_ok());
-    // from now on every run fails, as where CUDA has given the device up
-    let exchange = |engine| {
-        let served = ServedModel::new(package(), proven(vec![engine]), 16, Duration::ZERO, &metrics);
-        let served = BTreeMap::from([(1, Arc::new(served.unwrap()))]);
-        catalog.exchange(Contents {
-            models: BTreeMap::from([(name.clone(), served)]),
-            ..catalog.read(Contents::clone)
-        });
-    };
-    exchange(broken_engine(FIRST, &package()));
+    lose_device(&inference);
     assert_eq!(catalog.not_ready(), None, "nobody knows yet");
     for _ in 0..2 {
         assert_eq!(ask().await.err().unwrap().code, "device-failed");
@@ -49,10 +33,24 @@ async fn a_server_is_not_ready_once_no_device_runs_a_model_and_no_study_is_begun
         assert_eq!(inference.study_model().err().unwrap().code, "not-ready");
     }
     assert_eq!(catalog.lost(), None, "it was tried once");
-    catalog.all()[0].batcher().unwrap().fail_trials(4);
+    fail_trials(&inference, 4);
     let lost = catalog.lost().unwrap();
     assert!(lost.contains("for a while (cuda:0)"), "{lost}");
-    exchange(engine(FIRST, &package()));
+    regain_device(&inference);
     assert_eq!(catalog.not_ready(), None);
     assert!(ask().await.is_ok() && inference.study_model().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_nobody_asks_finds_out_by_itself_that_its_device_is_lost() {
+    let inference = on_a_device(&Metrics::new().unwrap());
+    lose_device(&inference);
+    assert_eq!(inference.catalog().not_ready(), None, "nobody knows yet");
+    forget(&inference);
+    let until = Instant::now() + Duration::from_secs(20);
+    while inference.catalog().not_ready().is_none() {
+        assert!(Instant::now() < until, "nobody tried it");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(inference.study_model().err().unwrap().code, "not-ready");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{MANIFEST, Package, PackageError};
+use super::{MANIFEST, Package};
 
 /// What lies in a models folder, in the order of the names; what begins with a dot is passed over.
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ pub struct Survey {
 }
 
 /// A folder that cannot be looked into.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be read: {source}", folder.display())]
 pub struct Unreadable {
     /// The folder.
     pub folder: PathBuf,
@@ -30,12 +31,11 @@ impl Package {
     /// Looks through a models folder. What cannot be read in it is said of its place, and takes nothing else away.
     ///
     /// # Errors
-    /// [`PackageError::File`] where `models` itself cannot be read.
-    pub fn survey(models: &Path) -> Result<Survey, PackageError> {
+    /// [`Unreadable`] where `models` itself cannot be looked into.
+    pub fn survey(models: &Path) -> Result<Survey, Unreadable> {
         let mut survey = Survey::default();
-        let names = survey.subfolders(models).map_err(|source| PackageError::File {
-            file: models.display().to_string(),
-            verb: "read",
+        let names = survey.subfolders(models).map_err(|source| Unreadable {
+            folder: models.to_owned(),
             source,
         })?;
         for model in names {

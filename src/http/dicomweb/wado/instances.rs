@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{Loaded, Retrieval, cannot, not_found};
 use crate::dicom::media_type::MediaType;
-use crate::dicom::{Instance, PixelData, explicit};
+use crate::dicom::{Instance, PixelData, explicit, inflated_memory};
 use crate::fault::Fault;
 use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part, Pieces};
@@ -115,7 +115,8 @@ async fn part(
 async fn uncompressed(service: &Arc<Service>, file: Bytes) -> Result<Pieces, Fault> {
     let instance = service.parse(file.clone()).await?;
     let beginning = Arc::clone(&instance);
-    let begun = service.decode(move || begin(&file, &beginning)).await;
+    let memory = inflated_memory(&file);
+    let begun = service.decode(memory, move || begin(&file, &beginning)).await;
     let Begun {
         mut pieces,
         mut frames,

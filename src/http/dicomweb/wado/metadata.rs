@@ -54,7 +54,9 @@ async fn header(store: &Store, service: &Service, row: &InstanceRow) -> Result<A
         _ => {
             let Loaded { file, room } = service.load(store, row).await?;
             let parsed = service.parse(file).await?;
-            let header = service.decode(move || Ok::<_, Fault>(of_instance(&parsed))).await;
+            let header = service
+                .decode(0, move || Ok::<_, Fault>(of_instance(&parsed)))
+                .await;
             drop(room);
             header
         }

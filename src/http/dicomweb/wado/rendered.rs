@@ -17,7 +17,7 @@ use crate::http::dicomweb::accept::{of_parts, parts_take, takes};
 use crate::http::dicomweb::parts::{self, Part};
 use crate::http::dicomweb::service::{Service, warn};
 use crate::http::error::HttpError;
-use crate::image::rendering::{PictureFormat, Rendering, Viewport, render};
+use crate::image::rendering::{self, PictureFormat, Rendering, Viewport, render};
 use crate::image::stored;
 use crate::store::InstanceRow;
 
@@ -222,7 +222,10 @@ async fn picture(
         viewport: wishes.viewport,
         format,
     };
-    let bytes = service.decode(move || render(&instance, frame, &rendering)).await;
+    let memory = rendering::memory(&instance);
+    let bytes = service
+        .decode(memory, move || render(&instance, frame, &rendering))
+        .await;
     let essence = match format {
         PictureFormat::Jpeg { .. } => PICTURES[0],
         PictureFormat::Png => PICTURES[1],

@@ -41,7 +41,7 @@ pub(in super::super) fn decode(stream: &[u8], layout: &Layout) -> Result<Colour,
         bytes: vec![0; layout.rows * layout.columns * 3 * width],
     };
     let block = RefCell::new(Block::new());
-    let mut parts = 0;
+    let mut parts = layout::most_parts(layout.rows * layout.columns * 3);
     for tile in &tiles {
         let components = tile.components.iter();
         let resolutions = components

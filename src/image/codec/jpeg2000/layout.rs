@@ -5,8 +5,14 @@ use super::codestream::Component;
 use super::contexts::Orientation;
 use super::tag_tree::TagTree;
 
-/// The most precincts and code-blocks of an image: a hundred million samples in blocks of 32 x 32, ten times over.
-const MOST_PARTS: u64 = 1 << 20;
+/// What a precinct or a code-block takes at most, in bytes, until its tile is decoded.
+pub(super) const BYTES_A_PART: usize = 384;
+
+/// The most precincts and code-blocks that an image of so many samples is cut into: blocks of 32 x 32, ten times over, and some thousands
+/// for small ones.
+pub(super) fn most_parts(samples: usize) -> usize {
+    samples / 96 + (16 << 10)
+}
 
 /// A resolution level, from the lowest.
 pub(super) struct Resolution {
@@ -70,12 +76,12 @@ pub(super) fn halved(value: u32, times: u32) -> u32 {
 ///
 /// # Errors
 /// [`CodecError::Damaged`] where a quantisation step is missing or the tiles before it and this one fall into more parts than an
-/// image can need; `parts` counts them.
+/// image can need; `parts` says how many are left.
 pub(super) fn resolutions(
     tile: [u32; 4],
     component: &Component,
     precision: u32,
-    parts: &mut u64,
+    parts: &mut usize,
 ) -> Result<Vec<Resolution>, CodecError> {
     let levels = component.coding.levels;
     (0..=levels)
@@ -90,10 +96,7 @@ pub(super) fn resolutions(
                     halved(area[axis + 2], precinct[axis]) - (area[axis] >> precinct[axis])
                 }
             });
-            *parts += u64::from(precincts[0]) * u64::from(precincts[1]);
-            if *parts > MOST_PARTS {
-                return Err(CodecError::Damaged);
-            }
+            take(parts, precincts)?;
             let mut resolution = Resolution {
                 area,
                 precincts,
@@ -146,13 +149,20 @@ pub(super) fn resolutions(
         .collect()
 }
 
+/// Takes a grid of so many parts across and down.
+fn take(parts: &mut usize, [across, down]: [u32; 2]) -> Result<(), CodecError> {
+    let count = usize::try_from(u64::from(across) * u64::from(down)).unwrap_or(usize::MAX);
+    *parts = parts.checked_sub(count).ok_or(CodecError::Damaged)?;
+    Ok(())
+}
+
 /// The precincts of a sub-band (sections B.6 and B.7).
 fn split(
     band: &Band,
     resolution: &Resolution,
     halves: bool,
     block: [u32; 2],
-    parts: &mut u64,
+    parts: &mut usize,
 ) -> Result<Vec<Precinct>, CodecError> {
     let cell = resolution.precinct.map(|size| size - u32::from(halves));
     let block = [block[0].min(cell[0]), block[1].min(cell[1])];
@@ -175,10 +185,7 @@ fn split(
                     halved(area[axis + 2], block[axis]) - (area[axis] >> block[axis])
                 }
             });
-            *parts += u64::from(count[0]) * u64::from(count[1]);
-            if *parts > MOST_PARTS {
-                return Err(CodecError::Damaged);
-            }
+            take(parts, count)?;
             let mut blocks = Vec::with_capacity((count[0] * count[1]) as usize);
             for y in 0..count[1] {
                 for x in 0..count[0] {

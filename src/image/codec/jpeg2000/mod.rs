@@ -54,6 +54,7 @@ pub(super) fn decode(
     let levels = tiles.iter().map(|tile| tile.components[0].coding.levels);
     let levels = levels.min().unwrap_or(0);
     let (discarded, area) = reduced(size.image, levels.min(discard));
+    let mut parts = layout::most_parts(rows * columns);
     let [columns, rows] = extent(area);
     let mut image = Image {
         size,
@@ -68,7 +69,6 @@ pub(super) fn decode(
         pixels: Pages::zeroed(rows * columns * bits as usize / 8),
     };
     let block = RefCell::new(Block::new());
-    let mut parts = 0;
     for tile in &tiles {
         cancel.check()?;
         let component = &tile.components[0];
@@ -98,6 +98,15 @@ pub(super) fn decode(
         codes: layout.stored(image.pixels.freeze()),
         halved: discarded,
     })
+}
+
+/// The bytes that decoding so many pixels of `samples` samples may take, with the pixels: beside these the resolutions below the highest,
+/// whole planes where there are several samples, and what the codestream is cut into.
+pub(super) fn memory(pixels: usize, samples: usize, allocated: usize) -> usize {
+    let all = pixels * samples;
+    let planes = if samples > 1 { size_of::<i32>() } else { 0 };
+    all * (allocated.div_ceil(8) + size_of::<i32>() / 2 + planes)
+        + layout::most_parts(all) * layout::BYTES_A_PART
 }
 
 /// Width and height of an area.

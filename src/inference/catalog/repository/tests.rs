@@ -18,6 +18,7 @@ fn loaded() -> Inference {
         instances: 1,
         queue: 8,
         deadline: Duration::from_secs(30),
+        decode_memory: 1 << 30,
     };
     let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
