@@ -102,8 +102,7 @@ fn gaps(probabilities: &[f64], labels: &[bool], bins: usize, weight: impl Fn(usi
         gaps[bin] += weight(case) * (f64::from(u8::from(*label)) - probability);
         whole += weight(case);
     }
-    gaps.iter_mut().for_each(|gap| *gap /= whole);
-    gaps
+    gaps.into_iter().map(|gap| gap / whole).collect()
 }
 
 #[cfg(test)]

@@ -268,9 +268,9 @@ impl Fit {
             gradient: vec![0.0; count],
             curvature: vec![vec![0.0; count]; count],
         };
-        for own in 1..count {
-            local.gradient[own] += self.precision * parameters[own];
-            local.curvature[own][own] += self.precision;
+        for (place, offset) in parameters.iter().enumerate().skip(1) {
+            local.gradient[place] += self.precision * offset;
+            local.curvature[place][place] += self.precision;
         }
         for case in &self.cases {
             case.add(parameters, &mut local);
@@ -284,14 +284,13 @@ impl Case {
     fn views(&self, parameters: &[f64]) -> Vec<Vec<f64>> {
         let of = |view: &Vec<f64>| -> Vec<f64> {
             let scaled = view.iter().zip(&self.shifts).zip(&self.offsets);
-            let mut scaled: Vec<f64> = scaled
+            let scaled: Vec<f64> = scaled
                 .map(|((logit, shift), offset)| {
                     parameters[0] * logit - shift + offset.map_or(0.0, |own| parameters[1 + own])
                 })
                 .collect();
             let all = log_sum(scaled.iter().copied());
-            scaled.iter_mut().for_each(|own| *own -= all);
-            scaled
+            scaled.into_iter().map(|own| own - all).collect()
         };
         self.views.iter().map(of).collect()
     }
