@@ -87,7 +87,7 @@ fn thresholds_between_grades_have_an_offset_each() {
             .map(|own| Some(f32::from(u8::from(own == grade))))
             .collect()
     });
-    let noise = |place: usize| if place / 10 % 2 == 0 { 0.1 } else { -0.1 };
+    let noise = |place: usize| if (place / 10).is_multiple_of(2) { 0.1 } else { -0.1 };
     let logits = (0..1000).map(|place| vec![1.0 + noise(place), -5.0 + noise(place)]);
     let calibration = Calibration::of(&heads, &validation(labels.collect(), logits.collect()), None).unwrap();
     let found = calibration.apply(&[1.0, -5.0]);

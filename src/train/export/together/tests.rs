@@ -162,7 +162,7 @@ fn networks_that_held_out_nothing_in_common_keep_their_own() {
 #[test]
 fn the_error_of_patients_is_by_others() {
     let heads = heads();
-    let present = |place: usize| place / 5 % 10 < if place % 5 == 0 { 6 } else { 1 };
+    let present = |place: usize| place / 5 % 10 < if place.is_multiple_of(5) { 6 } else { 1 };
     let held_out = Validation {
         labels: (0..1000)
             .map(|place| vec![Some(f32::from(u8::from(present(place))))])
