@@ -1,120 +1,7 @@
-//! Whether a probability means what it says: the temperature that makes it so, and the calibration error.
-//!
-//! A temperature divides logits (Guo 2017): above 1 it tempers an over-confident network. It never changes the order of
-//! cases, so it changes no AUROC. Where a loss counted some cases more than others, its logits are off by the logarithm of that as well,
-//! which is known and taken off: `logit / temperature - shift`.
-//!
-//! Few cases may be told apart altogether, and the likeliest temperature is then as small as any. So a case is not taken for certain, but
-//! for as likely as one more case of each kind makes it (Platt 1999).
+//! Whether a probability means what it says: the calibration error, with its interval.
 
-use super::{EvaluationError, check};
-
-/// Temperatures outside say that the fit failed, not that the network is that far off.
-pub const TEMPERATURE_RANGE: (f64, f64) = (0.05, 20.0);
-
-/// The temperature with the least negative log-likelihood of `labels` under `logits / temperature - shifts`; nothing where that is an end of
-/// [`TEMPERATURE_RANGE`], so that the cases do not tell.
-///
-/// The likelihood is convex in the inverse temperature, so a golden-section search finds the minimum. Of n cases of a class each counts as
-/// one of it with `(n + 1) / (n + 2)`.
-pub fn fit_temperature(
-    logits: &[f64],
-    shifts: &[f64],
-    labels: &[bool],
-) -> Result<Option<f64>, EvaluationError> {
-    let (positive, negative) = check(logits, labels)?;
-    if shifts.len() != logits.len() {
-        return Err(EvaluationError::Length {
-            scores: logits.len(),
-            others: shifts.len(),
-            what: "shifts",
-        });
-    }
-    let present = (positive as f64 + 1.0) / (positive as f64 + 2.0);
-    let absent = 1.0 / (negative as f64 + 2.0);
-    Ok(least(|temperature| {
-        let one = |((logit, shift), label): ((&f64, &f64), &bool)| {
-            let scaled = logit / temperature - shift;
-            softplus(scaled) - scaled * if *label { present } else { absent }
-        };
-        logits.iter().zip(shifts).zip(labels).map(one).sum()
-    }))
-}
-
-/// As [`fit_temperature`], for classes that exclude each other: the temperature with the least negative log-likelihood of `classes`
-/// under the softmax of `logits / temperature - shifts`. Each row of logits has one number for each class, as `shifts` has. Of n cases of
-/// one of k classes each counts as one of it with `(n + 1) / (n + k)`.
-pub fn fit_softmax_temperature(
-    logits: &[Vec<f64>],
-    shifts: &[f64],
-    classes: &[usize],
-) -> Result<Option<f64>, EvaluationError> {
-    if logits.len() != classes.len() {
-        return Err(EvaluationError::Length {
-            scores: logits.len(),
-            others: classes.len(),
-            what: "classes",
-        });
-    }
-    let width = shifts.len();
-    let usable = |(row, class): (&Vec<f64>, &usize)| {
-        *class < width && row.len() == width && row.iter().all(|logit| logit.is_finite())
-    };
-    if let Some(index) = logits.iter().zip(classes).position(|case| !usable(case)) {
-        return Err(EvaluationError::NotANumber { index });
-    }
-    if logits.is_empty() {
-        return Err(EvaluationError::OneClass {
-            positive: 0,
-            negative: 0,
-        });
-    }
-    let mut counts = vec![0.0; width];
-    for class in classes {
-        counts[*class] += 1.0;
-    }
-    Ok(least(|temperature| {
-        let one = |(row, class): (&Vec<f64>, &usize)| {
-            let scaled: Vec<f64> = row
-                .iter()
-                .zip(shifts)
-                .map(|(logit, shift)| logit / temperature - shift)
-                .collect();
-            let highest = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = scaled.iter().map(|own| (own - highest).exp()).sum();
-            let other = 1.0 / (counts[*class] + width as f64);
-            // the class itself has n of n + k more than another
-            let wanted = other * (scaled.iter().sum::<f64>() + counts[*class] * scaled[*class]);
-            sum.ln() + highest - wanted
-        };
-        logits.iter().zip(classes).map(one).sum()
-    }))
-}
-
-/// The temperature of least loss, by a golden-section search; nothing where it is at an end of the range.
-fn least(loss: impl Fn(f64) -> f64) -> Option<f64> {
-    // over the logarithm, so that 0.5 and 2 are equally far from 1
-    let ends = [TEMPERATURE_RANGE.0.ln(), TEMPERATURE_RANGE.1.ln()];
-    let [mut low, mut high] = ends;
-    let loss = |logarithm: f64| loss(logarithm.exp());
-    let ratio = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
-    let (mut left_loss, mut right_loss) = (loss(left), loss(right));
-    while high - low > 1e-9 {
-        if left_loss <= right_loss {
-            (high, right, right_loss) = (right, left, left_loss);
-            left = high - ratio * (high - low);
-            left_loss = loss(left);
-        } else {
-            (low, left, left_loss) = (left, right, right_loss);
-            right = low + ratio * (high - low);
-            right_loss = loss(right);
-        }
-    }
-    let found = f64::midpoint(low, high);
-    let inside = ends.iter().all(|end| (found - end).abs() > 1e-6);
-    inside.then(|| found.exp())
-}
+use super::EvaluationError;
+use super::interval::{Bootstrap, Estimate, estimate};
 
 /// `log(1 + exp(value))` without overflow.
 fn softplus(value: f64) -> f64 {
@@ -167,16 +54,62 @@ pub fn expected_calibration_error(
             range: "from 0 to 1",
         });
     }
-    let mut gaps = vec![0.0; bins];
-    for (probability, label) in probabilities.iter().zip(labels) {
+    let gaps = gaps(probabilities, labels, bins, |_| 1.0);
+    Ok(gaps.iter().map(|gap| gap.abs()).sum())
+}
+
+/// As [`expected_calibration_error`], with a patient-level interval from 0 on that holds it.
+///
+/// What falls into bins by chance only adds to the error, and most where there is none: percentiles of draws would never reach 0. The lower
+/// end is the error less what chance alone makes, the distances of the draws' bins from their own; by the triangle inequality the true
+/// error is not below it, so that it begins at 0 where probabilities hold. The upper end is that of the basic bootstrap (Davison and
+/// Hinkley 1997, section 5.2), from which that chance is taken.
+pub fn calibration_error_interval(
+    probabilities: &[f64],
+    labels: &[bool],
+    patients: &[impl AsRef<str>],
+    bins: usize,
+    bootstrap: Bootstrap,
+) -> Result<Estimate, EvaluationError> {
+    let value = expected_calibration_error(probabilities, labels, bins)?;
+    let no_value = || EvaluationError::Setting {
+        what: "the number of cases",
+        value: "0".to_owned(),
+        range: "at least 1",
+    };
+    let strata = vec![0; labels.len()];
+    let of = |weights: &[f64]| gaps(probabilities, labels, bins, |case| weights[case]);
+    let drawn = estimate(patients, &strata, bootstrap, no_value, |weights| {
+        Some(of(weights).iter().map(|gap| gap.abs()).sum())
+    })?;
+    let own = of(&vec![1.0; labels.len()]);
+    let chance = estimate(patients, &strata, bootstrap, no_value, |weights| {
+        let both = of(weights).into_iter().zip(&own);
+        Some(both.map(|(drawn, own)| (drawn - own).abs()).sum())
+    })?;
+    Ok(Estimate {
+        value,
+        lower: (value - chance.upper).max(0.0),
+        upper: (2.0 * value - drawn.lower).max(value),
+    })
+}
+
+/// For each bin the share of positives less the mean probability, times the share of cases in it, of cases that each count by their weight.
+fn gaps(probabilities: &[f64], labels: &[bool], bins: usize, weight: impl Fn(usize) -> f64) -> Vec<f64> {
+    let (mut gaps, mut whole) = (vec![0.0; bins], 0.0);
+    for (case, (probability, label)) in probabilities.iter().zip(labels).enumerate() {
         let bin = ((probability * bins as f64) as usize).min(bins - 1);
-        gaps[bin] += f64::from(u8::from(*label)) - probability;
+        gaps[bin] += weight(case) * (f64::from(u8::from(*label)) - probability);
+        whole += weight(case);
     }
-    Ok(gaps.iter().map(|gap| gap.abs()).sum::<f64>() / probabilities.len() as f64)
+    gaps.into_iter().map(|gap| gap / whole).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn sigmoid(logit: f64) -> f64 {
@@ -192,86 +125,6 @@ mod tests {
             cases.1.extend((0..1000).map(|case| case < positive));
         }
         cases
-    }
-
-    fn fitted(logits: &[f64], labels: &[bool]) -> Option<f64> {
-        fit_temperature(logits, &vec![0.0; logits.len()], labels).unwrap()
-    }
-
-    #[test]
-    fn the_temperature_undoes_an_exaggeration() {
-        let (logits, labels) = calibrated();
-        assert!((fitted(&logits, &labels).unwrap() - 1.0).abs() < 2e-3);
-        let exaggerated: Vec<f64> = logits.iter().map(|logit| 2.5 * logit).collect();
-        assert!((fitted(&exaggerated, &labels).unwrap() - 2.5).abs() < 5e-3);
-        assert!(fit_temperature(&logits, &[0.0], &labels).is_err());
-    }
-
-    /// A finding that counts w when it is present has the least loss at the logit plus ln w, whatever the network: here w is 19, for a
-    /// prevalence of about 5 %.
-    #[test]
-    fn what_cases_counted_in_training_is_taken_off() {
-        let shift = 19.0_f64.ln();
-        let logits: Vec<f64> = (0..4000).map(|case| -6.0 + f64::from(case % 40) / 8.0).collect();
-        // of the hundred cases of each logit as many as it says
-        let labels: Vec<bool> = (0..4000)
-            .map(|case| f64::from(case / 40) + 0.5 < 100.0 * sigmoid(logits[case as usize]))
-            .collect();
-        let weighted: Vec<f64> = logits.iter().map(|logit| 1.6 * (logit + shift)).collect();
-        let error = |temperature: f64, shift: f64| {
-            let probabilities: Vec<f64> = weighted
-                .iter()
-                .map(|logit| sigmoid(logit / temperature - shift))
-                .collect();
-            expected_calibration_error(&probabilities, &labels, 10).unwrap()
-        };
-        let found = fit_temperature(&weighted, &vec![shift; 4000], &labels)
-            .unwrap()
-            .unwrap();
-        assert!((found - 1.6).abs() < 0.05, "{found}");
-        assert!(error(found, shift) < 0.01, "{}", error(found, shift));
-        // no temperature alone repairs it
-        let alone = fitted(&weighted, &labels).unwrap_or(1.0);
-        assert!(error(alone, 0.0) > 0.2, "{}", error(alone, 0.0));
-    }
-
-    /// Ten cases of each class that a network tells apart altogether: Platt's targets are 11/12 and 1/12, and a logit of 2 / T that says
-    /// so has T = 2 / ln 11.
-    #[test]
-    fn few_cases_that_are_told_apart_make_no_certainty() {
-        let logits: Vec<f64> = (0..20).map(|case| if case < 10 { 2.0 } else { -2.0 }).collect();
-        let labels: Vec<bool> = (0..20).map(|case| case < 10).collect();
-        let found = fitted(&logits, &labels).unwrap();
-        assert!((found - 2.0 / 11.0_f64.ln()).abs() < 1e-6, "{found}");
-    }
-
-    #[test]
-    fn an_end_of_the_range_is_no_temperature() {
-        let labels: Vec<bool> = (0..20).map(|case| case < 10).collect();
-        for small in [1e-3, 0.0, -1.0] {
-            let logits: Vec<f64> = labels
-                .iter()
-                .map(|label| if *label { small } else { -small })
-                .collect();
-            assert_eq!(fitted(&logits, &labels), None, "{small}");
-        }
-    }
-
-    #[test]
-    fn two_classes_have_the_temperature_of_one_finding() {
-        let (logits, labels) = calibrated();
-        let rows: Vec<Vec<f64>> = logits.iter().map(|logit| vec![7.0, 7.0 + 2.5 * logit]).collect();
-        let classes: Vec<usize> = labels.iter().map(|label| usize::from(*label)).collect();
-        let one: Vec<f64> = logits.iter().map(|logit| 2.5 * logit).collect();
-        for shifts in [[0.0, 0.0], [0.2, -0.3]] {
-            let found = fit_softmax_temperature(&rows, &shifts, &classes)
-                .unwrap()
-                .unwrap();
-            let own = vec![shifts[1] - shifts[0]; one.len()];
-            let expected = fit_temperature(&one, &own, &labels).unwrap().unwrap();
-            assert!((found - expected).abs() < 1e-6, "{found}");
-        }
-        assert!(fit_softmax_temperature(&rows[..1], &[0.0; 2], &[2]).is_err());
     }
 
     #[test]
@@ -291,5 +144,41 @@ mod tests {
         let negative = labels.iter().filter(|label| !**label).count() as f64 / labels.len() as f64;
         assert!((expected_calibration_error(&certain, &labels, 15).unwrap() - negative).abs() < 1e-12);
         assert!(expected_calibration_error(&[1.5], &[true], 15).is_err());
+    }
+
+    /// Of 100 samples of 200 patients, with two images each: where probabilities hold the interval holds 0, and where they are too high
+    /// everywhere it holds by how much, nineteen times of twenty or more.
+    #[test]
+    fn the_interval_holds_the_true_error() {
+        let mut random = ChaCha8Rng::seed_from_u64(8);
+        for off in [0.0, 0.03, 0.3] {
+            let mut held = 0;
+            for seed in 0..100 {
+                let (mut probabilities, mut labels, mut patients) = (Vec::new(), Vec::new(), Vec::new());
+                for patient in 0..200 {
+                    let truth = 0.05 + 0.6 * random.random::<f64>();
+                    let label = random.random::<f64>() < truth;
+                    for _ in 0..2 {
+                        probabilities.push(truth + off);
+                        labels.push(label);
+                        patients.push(patient.to_string());
+                    }
+                }
+                let bootstrap = Bootstrap {
+                    resamples: 100,
+                    seed,
+                    ..Bootstrap::default()
+                };
+                let found =
+                    calibration_error_interval(&probabilities, &labels, &patients, 10, bootstrap).unwrap();
+                assert!(found.lower <= found.value && found.value <= found.upper);
+                assert!(off < 0.1 || found.lower > 0.1, "{found:?}");
+                held += usize::from(found.lower <= off && off <= found.upper);
+            }
+            assert!(held >= 93, "{off}: {held}");
+        }
+        let none: [&str; 0] = [];
+        assert!(calibration_error_interval(&[], &[], &none, 10, Bootstrap::default()).is_err());
+        assert!(calibration_error_interval(&[0.5], &[true], &none, 10, Bootstrap::default()).is_err());
     }
 }

@@ -261,7 +261,7 @@ fn one_class(labels: &[bool]) -> impl Fn() -> EvaluationError {
 
 /// Draws patients, of each stratum as many as it has, and measures; draws in which the measure has no value (one class only) are drawn
 /// anew. `strata` has one for each case.
-fn estimate(
+pub(super) fn estimate(
     patients: &[impl AsRef<str>],
     strata: &[usize],
     bootstrap: Bootstrap,

@@ -7,7 +7,9 @@ pub mod calibration;
 pub mod conformal;
 pub mod delong;
 pub mod interval;
+pub mod parts;
 pub mod roc;
+pub mod scaling;
 
 /// Why scores cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,7 +18,7 @@ pub struct Label {
     /// the most probable one counts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub threshold: Option<f32>,
-    /// The temperature that the exported network divides this label's logit by (Guo 2017, arXiv 1706.04599).
+    /// The temperature that the exported network divides this label's logit by (Guo 2017, arXiv 1706.04599); an offset is in the logit.
     #[serde(default = "one")]
     pub temperature: f32,
     /// What the threshold was chosen for.

@@ -25,7 +25,7 @@ use super::durable;
 use super::learn::checkpoint::CheckpointError;
 use super::learn::engine::device::Devices;
 use super::learn::fit::Predictions;
-use super::learn::{Checkpoints, EpochReport, FitOutcome, Log, ORIGIN, Origin, Recipe, Start};
+use super::learn::{Checkpoints, EpochReport, FitOutcome, Heads, Log, ORIGIN, Origin, Recipe, Start};
 use super::network::Weights;
 use crate::image::preprocess::Preprocessing;
 
@@ -121,14 +121,24 @@ impl Validation {
         }
     }
 
-    /// Answers of `logit` and truth of the images for which `label`, a finding, is known.
-    #[must_use]
-    pub fn of_label(&self, label: usize, logit: usize) -> (Vec<f64>, Vec<bool>) {
-        self.labels
-            .iter()
-            .zip(&self.logits)
-            .filter_map(|(labels, logits)| Some((*logits.get(logit)?, (*labels.get(label)?)? > 0.5)))
-            .unzip()
+    /// Whether each image has a label and a patient, and as many logits as `heads`.
+    ///
+    /// # Errors
+    /// A sentence: a record that was changed, or is another network's.
+    pub fn check(&self, heads: &Heads) -> Result<(), String> {
+        let images = self.labels.len();
+        let (width, labels) = (heads.width(), heads.labels().count());
+        let whole = |rows: &Vec<Vec<f64>>| rows.len() == images && rows.iter().all(|row| row.len() == width);
+        let fits = self.labels.iter().all(|row| row.len() == labels)
+            && self.patients.len() == images
+            && whole(&self.logits)
+            && self.mirrored.as_ref().is_none_or(whole);
+        if fits {
+            return Ok(());
+        }
+        Err(format!(
+            "what the run says of its held-out images is not {labels} labels, {width} logits and a patient for each: its record.json is another run's, or was changed"
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use osteon::config::Given;
 use osteon::train::export::Answering;
+use osteon::train::learn::Engine;
 use osteon::train::network::Weights;
 use osteon::train::run::RunFolder;
 use reqwest::StatusCode;
@@ -169,7 +170,7 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
         ("age", None),
     ];
     let package = stage.export(&["run"], &labels, &[]);
-    what_the_loss_counted_is_taken_off(&stage);
+    what_the_loss_counted_is_taken_off_and_offsets_are_added(&stage);
     let manifest = stage.json("models/tiny/1/manifest.json");
     let tasks: Vec<&str> = manifest["heads"]
         .as_array()
@@ -196,8 +197,9 @@ async fn every_kind_of_question_is_trained_proven_and_served() {
     server.stop().await;
 }
 
-/// In the bias, so that logits, maps and probabilities agree: less the logarithm of the weight after the temperature divided.
-fn what_the_loss_counted_is_taken_off(stage: &Stage) {
+/// In the bias, so that logits, maps and probabilities agree: less the logarithm of the weight, and with the fitted offset, after the
+/// temperature divided. What the network says of an image is what the calibration makes of the training's logits.
+fn what_the_loss_counted_is_taken_off_and_offsets_are_added(stage: &Stage) {
     let run = RunFolder {
         path: stage.path("run"),
     };
@@ -206,15 +208,49 @@ fn what_the_loss_counted_is_taken_off(stage: &Stage) {
     assert_eq!(counted.len(), 2 + 2 + 3 + 1);
     assert!(counted[..7].iter().any(|weight| *weight > 1.2), "{counted:?}");
     let answering = Answering::read(&[run], false).unwrap();
+    let calibration = &answering.first().calibration;
+    assert!(
+        calibration.offsets[..7].iter().all(|offset| offset.abs() > 1e-3),
+        "{calibration:?}"
+    );
+    assert!(calibration.offsets[7].abs() < f64::EPSILON, "of a number");
     let bias = |weights: &Weights| weights.get("label_map.bias").unwrap().values.clone();
     let (before, after) = (bias(&trained), bias(&answering.network.weights));
     for (logit, weight) in counted.iter().enumerate() {
-        let offset = answering.first().calibration.temperatures[logit] as f32 * weight.ln();
+        let added = calibration.offsets[logit] as f32 - weight.ln();
+        let added = calibration.temperatures[logit] as f32 * added;
         assert!(
-            (before[logit] - offset - after[logit]).abs() < 1e-5,
+            (before[logit] + added - after[logit]).abs() < 1e-5,
             "logit {logit}"
         );
     }
+
+    let image: Vec<f32> = (0..64 * 48)
+        .map(|pixel| (pixel * 37 % 101) as f32 / 101.0)
+        .collect();
+    let graph = answering.first().recipe.graph().unwrap();
+    let untouched = Engine::new(&graph, &trained, 1).unwrap();
+    let logits: Vec<f64> = untouched.run(&image, 1).unwrap()["logits"]
+        .values
+        .iter()
+        .map(|logit| f64::from(*logit))
+        .collect();
+    let calibrated = calibration.apply(&logits);
+    let answers = answering.engine().unwrap().run(&image, 1).unwrap();
+    let near = |head: usize, expected: &[f64]| {
+        let found = &answers[&answering.outputs[head].scores].values;
+        let off = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs());
+        assert!(
+            off.fold(0.0, f64::max) < 1e-5,
+            "head {head}: {found:?} {expected:?}"
+        );
+    };
+    let sigmoid = |logit: &f64| 1.0 / (1.0 + (-logit).exp());
+    near(0, &calibrated[..2].iter().map(sigmoid).collect::<Vec<_>>());
+    let second = sigmoid(&(calibrated[3] - calibrated[2]));
+    near(1, &[1.0 - second, second]);
+    near(2, &calibrated[4..7]);
+    near(3, &calibrated[7..]);
 }
 
 /// Two questions of one label each, on three channels, from random weights on purpose.

@@ -88,10 +88,15 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|---|")?;
         for assessed in &assessment.labels {
-            let LabelAssessment { auroc, auprc, .. } = assessed;
+            let LabelAssessment {
+                auroc,
+                auprc,
+                calibration_error,
+                ..
+            } = assessed;
             writeln!(
                 text,
-                "| {} | {} | {} | {:.3} [{:.3}, {:.3}] | {:.3} [{:.3}, {:.3}] | {:.3} | {} | {:.3} | {:.3} |",
+                "| {} | {} | {} | {:.3} [{:.3}, {:.3}] | {:.3} [{:.3}, {:.3}] | {:.3} [{:.3}, {:.3}] | {} | {:.3} | {:.3} |",
                 assessed.label,
                 assessed.images,
                 assessed.positive,
@@ -101,7 +106,9 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
                 auprc.value,
                 auprc.lower,
                 auprc.upper,
-                assessed.calibration_error,
+                calibration_error.value,
+                calibration_error.lower,
+                calibration_error.upper,
                 // as the manifest has it
                 assessed.threshold as f32,
                 assessed.sensitivity,

@@ -4,11 +4,12 @@
 //! whose shares are of the same patients are compared: shares of the images that they are judged by would find something in any column
 //! with many names, and shares that leave out one patient alone would find the opposite where names are few.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::interval::{Bootstrap, Estimate, auroc_interval, auroc_within_interval};
+use crate::evaluation::parts::parts;
 
 /// Columns that a guess could use, in the order of the card; a table, of an index or of phantoms, has some of them.
 pub const COLUMNS: [&str; 4] = ["age", "female", "sex", "site"];
@@ -57,7 +58,7 @@ pub(super) fn of_column(column: &str, cells: &[&str], truth: &[bool], patients: 
             .map(better_direction),
         _ => {
             let names: Vec<&str> = known.iter().map(|case| cells[*case]).collect();
-            let folds = folds(&patients);
+            let folds = parts(&patients, FOLDS);
             let shares = shares(&names, &truth, &folds);
             auroc_within_interval(&shares, &truth, &patients, &folds, bootstrap).ok()
         }
@@ -78,13 +79,6 @@ fn better_direction(area: Estimate) -> Estimate {
         lower: 1.0 - area.upper,
         upper: 1.0 - area.lower,
     }
-}
-
-/// For each image the number of its patient's part; the truth has no say in it.
-fn folds(patients: &[&String]) -> Vec<usize> {
-    let all: BTreeSet<&String> = patients.iter().copied().collect();
-    let places: BTreeMap<&String, usize> = all.into_iter().zip(0..).collect();
-    patients.iter().map(|patient| places[*patient] % FOLDS).collect()
 }
 
 /// For each image the share of those with the finding among those images of other folds that have its name, or among all of them where

@@ -1,4 +1,4 @@
-//! What the images that a training held out say of a package: those by which its temperatures and thresholds were chosen.
+//! What the images that a training held out say of a package: those by which its slopes, offsets and thresholds were chosen.
 
 use std::fmt::Write;
 
@@ -26,12 +26,23 @@ pub struct HeldOutFinding {
 /// What is served does on the held-out images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Expected calibration error over ten bins.
-    pub calibration_error: f64,
     /// Share of the diseased at or above the threshold, with the interval of Wilson (1927), which counts patients.
     pub sensitivity: Estimate,
     /// Share of the healthy below it, likewise.
     pub specificity: Estimate,
+}
+
+/// Whether probabilities mean what they say: the expected calibration error over ten bins, with patient-level intervals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationError {
+    /// Of what: a finding, the likeliest class of a head, a grade or above.
+    pub name: String,
+    /// Images for which it is known.
+    pub images: usize,
+    /// Of the networks without temperatures and offsets, less what the loss counted some cases more than others.
+    pub before: Estimate,
+    /// With them, each image by those of other patients.
+    pub after: Estimate,
 }
 
 /// Of all findings, and what people have to know of them.
@@ -39,6 +50,8 @@ pub struct Figures {
 pub struct HeldOut {
     /// In the order of the labels.
     pub findings: Vec<HeldOutFinding>,
+    /// In the order of the labels.
+    pub calibration: Vec<CalibrationError>,
     /// What could not be fitted or promised.
     pub warnings: Vec<String>,
     /// Where the limit comes from, beyond which images are unlike all of these.
@@ -58,7 +71,7 @@ impl HeldOut {
         if !self.findings.is_empty() {
             writeln!(
                 text,
-                "Temperatures and thresholds were chosen on these images, so that their figures flatter; those of a test set do not.\nSensitivity and specificity have 95 % intervals of Wilson (1927), which count patients.\n\n| finding | images | positive | calibration error | wanted sensitivity | threshold | sensitivity | specificity |\n|---|---|---|---|---|---|---|---|"
+                "Thresholds were chosen on these images, so that their figures flatter; those of a test set do not.\nSensitivity and specificity have 95 % intervals of Wilson (1927), which count patients.\n\n| finding | images | positive | wanted sensitivity | threshold | sensitivity | specificity |\n|---|---|---|---|---|---|---|"
             )?;
         }
         for HeldOutFinding {
@@ -72,24 +85,34 @@ impl HeldOut {
         {
             write!(text, "| {label} | {images} | {positive} ")?;
             match figures {
-                None => writeln!(text, "| - | {wanted} | {threshold} | - | - |")?,
+                None => writeln!(text, "| {wanted} | {threshold} | - | - |")?,
                 Some(Figures {
-                    calibration_error,
                     sensitivity,
                     specificity,
                 }) => {
-                    let [sensitivity, specificity] =
-                        [sensitivity, specificity].map(|Estimate { value, lower, upper }| {
-                            format!("{value:.3} [{lower:.3}, {upper:.3}]")
-                        });
-                    writeln!(
-                        text,
-                        "| {calibration_error:.3} | {wanted} | {threshold} | {sensitivity} | {specificity} |"
-                    )?;
+                    let [sensitivity, specificity] = [sensitivity, specificity].map(with_interval);
+                    writeln!(text, "| {wanted} | {threshold} | {sensitivity} | {specificity} |")?;
                 }
             }
         }
         if !self.findings.is_empty() {
+            writeln!(text)?;
+        }
+        if !self.calibration.is_empty() {
+            writeln!(
+                text,
+                "Do probabilities mean what they say? A slope and offsets were fitted to these images; here the probabilities of each fifth of the\npatients are by those of the other four. Calibration error over ten bins, with patient-level bootstrap 95 % intervals (1,000 draws).\n\n| question | images | calibration error of the network alone | with slope and offsets |\n|---|---|---|---|"
+            )?;
+            for CalibrationError {
+                name,
+                images,
+                before,
+                after,
+            } in &self.calibration
+            {
+                let [before, after] = [before, after].map(with_interval);
+                writeln!(text, "| {name} | {images} | {before} | {after} |")?;
+            }
             writeln!(text)?;
         }
         for line in self.warnings.iter().chain(&self.distance) {
@@ -100,6 +123,10 @@ impl HeldOut {
         }
         Ok(())
     }
+}
+
+fn with_interval(Estimate { value, lower, upper }: &Estimate) -> String {
+    format!("{value:.3} [{lower:.3}, {upper:.3}]")
 }
 
 #[cfg(test)]
@@ -122,20 +149,30 @@ mod tests {
             figures,
         };
         let figures = Figures {
-            calibration_error: 0.021,
             sensitivity: estimate,
             specificity: estimate,
         };
         let held_out = HeldOut {
             findings: vec![finding(Some(figures)), finding(None)],
+            calibration: vec![CalibrationError {
+                name: "head part: the likeliest".to_owned(),
+                images: 90,
+                before: estimate,
+                after: Estimate {
+                    value: 0.021,
+                    lower: 0.0,
+                    upper: 0.04,
+                },
+            }],
             warnings: vec!["too few".to_owned()],
             distance: None,
         };
         let mut text = String::new();
         held_out.write(&mut text).unwrap();
         let lines = [
-            "| fracture | 120 | 20 | 0.021 | 0.9 | 0.00003123 | 0.950 [0.764, 0.991] | 0.950 [0.764, 0.991] |",
-            "| fracture | 120 | 20 | - | 0.9 | 0.00003123 | - | - |",
+            "| fracture | 120 | 20 | 0.9 | 0.00003123 | 0.950 [0.764, 0.991] | 0.950 [0.764, 0.991] |",
+            "| fracture | 120 | 20 | 0.9 | 0.00003123 | - | - |",
+            "| head part: the likeliest | 90 | 0.950 [0.764, 0.991] | 0.021 [0.000, 0.040] |",
             "- too few.",
         ];
         for line in lines {

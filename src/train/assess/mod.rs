@@ -20,7 +20,7 @@ use self::header::{FromHeader, says_something};
 use self::subgroups::{Answers, Subgroup};
 use super::data::index::Labelled;
 use crate::evaluation::EvaluationError;
-use crate::evaluation::calibration::expected_calibration_error;
+use crate::evaluation::calibration::calibration_error_interval;
 use crate::evaluation::interval::{
     Bootstrap, Estimate, auprc_interval, auroc_interval, determination_interval,
 };
@@ -50,7 +50,7 @@ pub struct LabelAssessment {
     /// Average precision.
     pub auprc: Estimate,
     /// Expected calibration error over ten bins.
-    pub calibration_error: f64,
+    pub calibration_error: Estimate,
     /// Share of the diseased at or above the threshold.
     pub sensitivity: f64,
     /// Share of the healthy below it.
@@ -326,7 +326,7 @@ fn one(
         positive: truth.iter().filter(|present| **present).count(),
         auroc: auroc_interval(&ranks, &truth, &patients, bootstrap)?,
         auprc: auprc_interval(&ranks, &truth, &patients, bootstrap)?,
-        calibration_error: expected_calibration_error(&probabilities, &truth, 10)?,
+        calibration_error: calibration_error_interval(&probabilities, &truth, &patients, 10, bootstrap)?,
         sensitivity: share(true, true),
         specificity: share(false, false),
         auroc_without_corners: auroc(&of(without), &truth)?,

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::calibrate::{Calibration, HeldOut};
+use super::calibrate::Calibration;
 use super::ensemble::{Member, side_by_side};
 use super::heads::{HeadOutputs, with_heads};
+use super::together::{HeldOut, Together};
 use crate::image::preprocess::Preprocessing;
 use crate::model::package::sha256;
-use crate::train::learn::{Engine, Origin, Recipe};
-use crate::train::network::{LABEL_MAP, Layer};
+use crate::train::learn::{Engine, Heads, Origin, Recipe};
+use crate::train::network::{LABEL_MAP, Layer, Weights};
 use crate::train::run::{Record, RunFolder, RunImages, Seen};
 
 /// The networks of one run or of several, as one network that answers.
@@ -48,12 +49,11 @@ impl Answering {
     /// # Errors
     /// One sentence that says what is missing or does not fit.
     pub fn read(runs: &[RunFolder], mirror: bool) -> Result<Self, String> {
-        let (mut trained, mut members, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut trained, mut untouched) = (Vec::new(), Vec::new());
         for run in runs {
-            let (one, member, of_heads) = Trained::read(run)?;
+            let (one, weights) = Trained::read(run)?;
             trained.push(one);
-            members.push(member);
-            outputs = of_heads;
+            untouched.push(weights);
         }
         let first = trained.first().ok_or("there is no run")?;
         for (place, other) in trained.iter().enumerate().skip(1) {
@@ -67,6 +67,14 @@ impl Answering {
                 "the recipe does not allow horizontal_flip for every image, so answers must not be averaged over mirror images"
                     .to_owned(),
             );
+        }
+        let heads = first.recipe.heads();
+        let calibrations = together(&trained, &heads, mirror)?.calibrations()?;
+        let (mut members, mut outputs) = (Vec::new(), Vec::new());
+        for ((one, weights), calibration) in trained.iter_mut().zip(untouched).zip(calibrations) {
+            let member;
+            (member, outputs) = one.calibrate(calibration, weights)?;
+            members.push(member);
         }
         let (network, outputs) =
             side_by_side(&members, &outputs, mirror).map_err(|error| error.to_string())?;
@@ -126,51 +134,59 @@ impl Answering {
         Seen::of(&first.run, &first.recipe, &first.record, moved)
     }
 
-    /// What each network said of the patients that it held out.
-    pub(super) fn held_out(&self) -> Vec<HeldOut<'_>> {
-        self.trained
-            .iter()
-            .map(|one| HeldOut {
-                validation: &one.record.validation,
-                calibration: &one.calibration,
-            })
-            .collect()
+    /// What the networks said of the patients that they held out; `heads` are theirs.
+    pub(super) fn together<'a>(&'a self, heads: &'a Heads) -> Result<Together<'a>, String> {
+        together(&self.trained, heads, self.mirror)
     }
 }
 
+fn together<'a>(trained: &'a [Trained], heads: &'a Heads, mirror: bool) -> Result<Together<'a>, String> {
+    let members = trained.iter().map(|one| {
+        Ok(HeldOut {
+            validation: &one.record.validation,
+            positive_weights: one.record.positive_weights(&one.recipe)?,
+        })
+    });
+    Together::new(heads, members.collect::<Result<_, String>>()?, mirror)
+}
+
 impl Trained {
-    /// A run, its network with its calibration in its weights, and what the outputs are called. The logits of that network are those of
-    /// the training less the offsets, so that whoever divides them by the temperature has what the network makes probabilities of.
-    fn read(run: &RunFolder) -> Result<(Self, Member, Vec<HeadOutputs>), String> {
+    /// A run that is not calibrated yet, and its weights.
+    fn read(run: &RunFolder) -> Result<(Self, Weights), String> {
         let (recipe, contract) = run.told().map_err(|error| error.to_string())?;
         let origin = run.origin(&recipe).map_err(|error| error.to_string())?;
-        let (record, mut weights) = run.outcome().map_err(|error| error.to_string())?;
-        let graph = recipe.graph().map_err(|error| error.to_string())?;
-        let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
-        let scale = scale.ok_or("the network has no layer for its temperature")?;
-        let heads = recipe.heads();
-        let positive_weights = record.positive_weights(&recipe)?;
-        let mut calibration = Calibration::of(&heads, &record.validation, positive_weights)?;
-        for temperature in &mut calibration.temperatures {
-            // as the manifest says them, in 32 bits
-            *temperature = f64::from(*temperature as f32);
-        }
-        weights
-            .set_temperature(&scale.name, &calibration.temperatures)
-            .and_then(|()| weights.take_from_bias(LABEL_MAP, &calibration.offsets()))
-            .map_err(|error| error.to_string())?;
-        let (graph, outputs) = with_heads(&graph, &heads).map_err(|error| error.to_string())?;
-        let bytes = weights.to_bytes().map_err(|error| error.to_string())?;
+        let (record, weights) = run.outcome().map_err(|error| error.to_string())?;
         let trained = Self {
             run: run.clone(),
             recipe,
             contract,
             origin,
             record,
-            calibration,
-            weights_sha256: sha256(&bytes),
+            calibration: Calibration::default(),
+            weights_sha256: String::new(),
         };
-        Ok((trained, Member { graph, weights }, outputs))
+        Ok((trained, weights))
+    }
+
+    /// Puts `calibration` into `weights`; answers the network, and what its outputs are called. The logits of that network are those of the
+    /// training and the calibration's bias, so that whoever divides them by the temperature has what the network makes probabilities of.
+    fn calibrate(
+        &mut self,
+        mut calibration: Calibration,
+        mut weights: Weights,
+    ) -> Result<(Member, Vec<HeadOutputs>), String> {
+        calibration.round();
+        let graph = self.recipe.graph().map_err(|error| error.to_string())?;
+        let scale = graph.nodes.iter().find(|node| node.layer == Layer::Scale);
+        let scale = scale.ok_or("the network has no layer for its temperature")?;
+        weights
+            .set_temperature(&scale.name, &calibration.temperatures)
+            .and_then(|()| weights.add_to_bias(LABEL_MAP, &calibration.bias()))
+            .map_err(|error| error.to_string())?;
+        let (graph, outputs) = with_heads(&graph, &self.recipe.heads()).map_err(|error| error.to_string())?;
+        let bytes = weights.to_bytes().map_err(|error| error.to_string())?;
+        (self.calibration, self.weights_sha256) = (calibration, sha256(&bytes));
+        Ok((Member { graph, weights }, outputs))
     }
 
     /// Whether the two may answer together.

@@ -1,24 +1,27 @@
-//! How logits become probabilities, from the held-out patients of each network.
+//! How the logits of one network become probabilities.
 //!
-//! Each network has temperatures of its own, and what its loss counted some cases more than others is taken off. A threshold is chosen on
-//! what all of them together say of images that none of them trained on.
+//! Each is divided by a temperature, what its loss counted some cases more than others is taken off, and an offset is added: one
+//! temperature and one offset for each finding, one temperature for all classes or thresholds of a head with an offset for each of them.
+//! Temperatures and offsets are fitted to held-out patients; what the loss counted is known.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::super::learn::heads::{Heads, Placed};
 use super::super::run::Validation;
 use crate::evaluation::EvaluationError;
-use crate::evaluation::calibration::{TEMPERATURE_RANGE, fit_softmax_temperature, fit_temperature};
+use crate::evaluation::scaling::{Scaling, TEMPERATURE_RANGE, fit_classes, fit_findings};
 use crate::finding::Task;
 
-/// How the logits of one network become probabilities: each is divided by its temperature, and its shift is taken off.
+/// How the logits of one network become probabilities: `logit / temperature - shift + offset`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calibration {
     /// One for each logit: of findings each has its own, classes share one, thresholds between grades share one, numbers have 1.
     pub temperatures: Vec<f64>,
     /// One for each logit: the logarithm of what a true one counted in the loss.
     pub shifts: Vec<f64>,
-    /// Which temperatures the held-out images do not tell, in words; those are 1.
+    /// One for each logit; numbers have 0.
+    pub offsets: Vec<f64>,
+    /// What the held-out images do not tell, in words.
     pub warnings: Vec<String>,
 }
 
@@ -32,27 +35,90 @@ impl Calibration {
         validation: &Validation,
         positive_weights: Option<&[f32]>,
     ) -> Result<Self, String> {
+        validation.check(heads)?;
+        let mut calibration = Self::unfitted(heads, positive_weights)?;
+        for question in Question::all(heads) {
+            calibration.fit(&question, validation, &|_| true)?;
+        }
+        Ok(calibration)
+    }
+
+    /// What is known without held-out patients.
+    ///
+    /// # Errors
+    /// A sentence, where there is not one weight for each logit.
+    pub(super) fn unfitted(heads: &Heads, positive_weights: Option<&[f32]>) -> Result<Self, String> {
+        let width = heads.width();
         let shifts = match positive_weights {
-            None => vec![0.0; heads.width()],
-            Some(weights) if weights.len() == heads.width() => {
+            None => vec![0.0; width],
+            Some(weights) if weights.len() == width => {
                 weights.iter().map(|weight| f64::from(*weight).ln()).collect()
             }
             Some(weights) => {
                 return Err(format!(
-                    "the run has {} weights for {} logits",
-                    weights.len(),
-                    heads.width()
+                    "the run has {} weights for {width} logits",
+                    weights.len()
                 ));
             }
         };
-        let mut calibration = Self {
+        Ok(Self {
+            temperatures: vec![1.0; width],
             shifts,
-            ..Self::default()
-        };
-        for placed in heads.placed() {
-            calibration.add(heads, &placed, validation)?;
+            offsets: vec![0.0; width],
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Fits what makes the answers to `question` probabilities, to those patients that are `kept`.
+    ///
+    /// # Errors
+    /// A sentence that names the question.
+    pub(super) fn fit(
+        &mut self,
+        question: &Question<'_>,
+        validation: &Validation,
+        kept: &dyn Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let images = validation.labels.iter().zip(&validation.logits);
+        let rows: Vec<Row<'_>> = images
+            .zip(&validation.patients)
+            .filter(|(_, patient)| kept(patient))
+            .map(|((labels, logits), _)| Row {
+                labels,
+                views: vec![logits.clone()],
+            })
+            .collect();
+        let scaling = question
+            .fit(&rows, &self.shifts)
+            .map_err(|error| format!("{}: {error}", question.name))?;
+        if scaling.temperature.is_none() {
+            let (low, high) = TEMPERATURE_RANGE;
+            self.warnings.push(format!(
+                "{}: the held-out images tell no temperature from {low} to {high}, so it is 1: hold more out, or train longer",
+                question.name
+            ));
         }
-        Ok(calibration)
+        let own = question.logits.clone();
+        self.temperatures[own.clone()].fill(scaling.temperature.unwrap_or(1.0));
+        self.offsets[own].copy_from_slice(&scaling.offsets);
+        Ok(())
+    }
+
+    /// Goes on with what was fitted to the calibrated logits of `question`.
+    pub(super) fn then(&mut self, question: &Question<'_>, scaling: &Scaling) {
+        let temperature = scaling.temperature.unwrap_or(1.0);
+        for (logit, offset) in question.logits.clone().zip(&scaling.offsets) {
+            self.temperatures[logit] *= temperature;
+            self.shifts[logit] /= temperature;
+            self.offsets[logit] = self.offsets[logit] / temperature + offset;
+        }
+    }
+
+    /// Temperatures as a manifest says them, in 32 bits.
+    pub(super) fn round(&mut self) {
+        for temperature in &mut self.temperatures {
+            *temperature = f64::from(*temperature as f32);
+        }
     }
 
     /// The calibrated logits of a row of logits.
@@ -61,277 +127,167 @@ impl Calibration {
         logits
             .iter()
             .zip(&self.temperatures)
-            .zip(&self.shifts)
-            .map(|((logit, temperature), shift)| logit / temperature - shift)
+            .zip(self.shifts.iter().zip(&self.offsets))
+            .map(|((logit, temperature), (shift, offset))| logit / temperature - shift + offset)
             .collect()
     }
 
-    /// What has to be taken from logits before the temperature divides them.
+    /// What has to be added to logits before the temperature divides them.
     #[must_use]
-    pub fn offsets(&self) -> Vec<f64> {
-        let both = self.temperatures.iter().zip(&self.shifts);
-        both.map(|(temperature, shift)| temperature * shift).collect()
+    pub fn bias(&self) -> Vec<f64> {
+        let added = self.offsets.iter().zip(&self.shifts);
+        let both = self.temperatures.iter().zip(added);
+        both.map(|(temperature, (offset, shift))| temperature * (offset - shift))
+            .collect()
     }
+}
 
-    fn add(&mut self, heads: &Heads, placed: &Placed<'_>, validation: &Validation) -> Result<(), String> {
-        let Placed { head, labels, logits } = placed;
-        let of_head = format!("head {}", head.name);
-        match head.task {
-            Task::Binary | Task::Multilabel => {
-                for (label, logit) in labels.clone().zip(logits.clone()) {
-                    let (scores, truth) = validation.of_label(label, logit);
-                    let shifts = vec![self.shifts[logit]; scores.len()];
-                    let name = format!("label {}", head.labels[label - labels.start]);
-                    self.push(&name, 1, fit_temperature(&scores, &shifts, &truth))?;
-                }
-            }
-            Task::Multiclass => {
-                let known = validation
-                    .labels
-                    .iter()
-                    .zip(&validation.logits)
-                    .filter_map(|(row, answers)| {
-                        let class = row[labels.clone()]
-                            .iter()
-                            .position(|label| label.is_some_and(|label| label > 0.5))?;
-                        Some((answers[logits.clone()].to_vec(), class))
-                    });
-                let (rows, classes): (Vec<Vec<f64>>, Vec<usize>) = known.unzip();
-                let fitted = fit_softmax_temperature(&rows, &self.shifts[logits.clone()], &classes);
-                self.push(&of_head, logits.len(), fitted)?;
-            }
-            Task::Ordinal => {
-                let (mut scores, mut shifts, mut truth) = (Vec::new(), Vec::new(), Vec::new());
-                for (row, answers) in validation.labels.iter().zip(&validation.logits) {
-                    let row: Vec<f32> = row.iter().map(|label| label.unwrap_or(f32::NAN)).collect();
-                    let targets = heads.targets(&row);
-                    for logit in logits.clone().filter(|logit| !targets[*logit].is_nan()) {
-                        scores.push(answers[logit]);
-                        shifts.push(self.shifts[logit]);
-                        truth.push(targets[logit] > 0.5);
+/// What is known of one image, and what was said of it: the logits of all heads, by each network and view.
+pub(super) struct Row<'a> {
+    pub(super) labels: &'a [Option<f32>],
+    pub(super) views: Vec<Vec<f64>>,
+}
+
+/// A question whose answers are calibrated together: a finding, or a head of classes or grades.
+#[derive(Clone, Debug)]
+pub(super) struct Question<'a> {
+    /// For people.
+    pub(super) name: String,
+    task: Task,
+    /// The names of its labels.
+    names: &'a [String],
+    /// Its labels among those of all heads.
+    labels: Range<usize>,
+    /// Its logits among those of all heads.
+    logits: Range<usize>,
+}
+
+/// A yes or no that was said with a probability.
+pub(super) struct Judged {
+    pub(super) probability: f64,
+    pub(super) truth: bool,
+}
+
+impl<'a> Question<'a> {
+    /// All that have probabilities, in the order of the heads.
+    pub(super) fn all(heads: &'a Heads) -> Vec<Self> {
+        let mut all = Vec::new();
+        for Placed { head, labels, logits } in heads.placed() {
+            match head.task {
+                Task::Binary | Task::Multilabel => {
+                    for (place, (label, logit)) in labels.zip(logits).enumerate() {
+                        all.push(Self {
+                            name: format!("label {}", head.labels[place]),
+                            task: head.task,
+                            names: &head.labels[place..=place],
+                            labels: label..label + 1,
+                            logits: logit..logit + 1,
+                        });
                     }
                 }
-                self.push(&of_head, logits.len(), fit_temperature(&scores, &shifts, &truth))?;
+                Task::Multiclass | Task::Ordinal => all.push(Self {
+                    name: format!("head {}", head.name),
+                    task: head.task,
+                    names: &head.labels,
+                    labels,
+                    logits,
+                }),
+                Task::Regression => {}
             }
-            Task::Regression => self.temperatures.extend(logits.clone().map(|_| 1.0)),
         }
-        Ok(())
+        all
     }
 
-    /// Adds what was fitted for `count` logits.
-    fn push(
-        &mut self,
-        name: &str,
-        count: usize,
-        fitted: Result<Option<f64>, EvaluationError>,
-    ) -> Result<(), String> {
-        let fitted = fitted.map_err(|error| format!("{name}: {error}"))?;
-        if fitted.is_none() {
-            let (low, high) = TEMPERATURE_RANGE;
-            self.warnings.push(format!(
-                "{name}: the held-out images tell no temperature from {low} to {high}, so it is 1: hold more out, or train longer"
-            ));
-        }
-        let temperature = fitted.unwrap_or(1.0);
-        self.temperatures.extend(std::iter::repeat_n(temperature, count));
-        Ok(())
+    /// Whether `logit`, of those of all heads, is one of its answers'.
+    pub(super) fn is_of(&self, logit: usize) -> bool {
+        self.logits.contains(&logit)
     }
-}
 
-/// What one network said of the patients that it held out, and how that becomes probabilities.
-pub(super) struct HeldOut<'a> {
-    pub(super) validation: &'a Validation,
-    pub(super) calibration: &'a Calibration,
-}
-
-/// What the networks together say of one finding, image by image.
-#[derive(Debug)]
-pub(super) struct Together {
-    pub(super) probabilities: Vec<f64>,
-    pub(super) truth: Vec<bool>,
-    pub(super) patients: Vec<String>,
-    /// Whether all networks held these images out, so that the probabilities are those that are served; otherwise each is the mean over
-    /// those networks that did.
-    pub(super) by_all: bool,
-}
-
-/// An image while its answers are added up.
-struct Sum<'a> {
-    probabilities: f64,
-    networks: usize,
-    truth: bool,
-    patient: &'a String,
-}
-
-/// What the networks together say of one finding: of the images that all held out, if the finding is present on some of these and absent
-/// on others, else of all that one of them did; `mirrored` adds what they said of the mirror images.
-///
-/// # Errors
-/// A sentence that says what the runs do not hold.
-pub(super) fn together(
-    members: &[HeldOut<'_>],
-    mirrored: bool,
-    label: usize,
-    logit: usize,
-) -> Result<Together, String> {
-    let mut images: BTreeMap<usize, Sum<'_>> = BTreeMap::new();
-    for HeldOut {
-        validation,
-        calibration,
-    } in members
-    {
-        let known_places = validation.places.len() == validation.labels.len();
-        if members.len() > 1 && !known_places {
-            return Err("a run does not say which images it held out: train it again".to_owned());
+    /// The answer that is true: of a finding 0 or 1, else the place of the class or grade; nothing where it is unknown.
+    fn truth(&self, labels: &[Option<f32>]) -> Option<usize> {
+        let present = |label: &Option<f32>| label.is_some_and(|label| label > 0.5);
+        match &labels[self.labels.clone()] {
+            [one] => one.map(|label| usize::from(label > 0.5)),
+            all => all.iter().position(present),
         }
-        let views: Vec<&Vec<Vec<f64>>> = if mirrored {
-            let mirror = validation
-                .mirrored
-                .as_ref()
-                .ok_or("a run does not hold what it says of mirror images: train it again")?;
-            vec![&validation.logits, mirror]
-        } else {
-            vec![&validation.logits]
+    }
+
+    /// What makes `rows` of logits, of which `shifts` are taken, probabilities of its answers.
+    pub(super) fn fit(&self, rows: &[Row<'_>], shifts: &[f64]) -> Result<Scaling, EvaluationError> {
+        let known = || rows.iter().filter_map(|row| Some((row, self.truth(row.labels)?)));
+        if self.task == Task::Multiclass {
+            let of_views = |row: &Row<'_>| {
+                let views = row.views.iter();
+                views.map(|view| view[self.logits.clone()].to_vec()).collect()
+            };
+            let (logits, classes): (Vec<Vec<Vec<f64>>>, Vec<usize>) =
+                known().map(|(row, class)| (of_views(row), class)).unzip();
+            return fit_classes(&logits, &shifts[self.logits.clone()], &classes);
+        }
+        // a finding is its own only threshold: 0 or above it
+        let (mut logits, mut taken, mut kinds, mut truth) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (row, answer) in known() {
+            for (kind, logit) in self.logits.clone().enumerate() {
+                logits.push(row.views.iter().map(|view| view[logit]).collect());
+                taken.push(shifts[logit]);
+                kinds.push(kind);
+                truth.push(answer > kind);
+            }
+        }
+        fit_findings(&logits, &taken, &kinds, &truth, self.logits.len())
+    }
+
+    /// What the mean of the calibrated logits of `row` says: of a finding that it is present, of classes that the likeliest is true, of grades
+    /// for each from the second on that it is it or above. Nothing where that is unknown.
+    pub(super) fn judged(&self, row: &Row<'_>) -> Vec<Judged> {
+        let Some(truth) = self.truth(row.labels) else {
+            return Vec::new();
         };
-        for (row, labels) in validation.labels.iter().enumerate() {
-            let Some(truth) = labels[label] else { continue };
-            let place = if known_places { validation.places[row] } else { row };
-            let image = images.entry(place).or_insert(Sum {
-                probabilities: 0.0,
-                networks: 0,
-                truth: truth > 0.5,
-                patient: &validation.patients[row],
-            });
-            let own = views.iter().map(|view| {
-                let calibrated = calibration.apply(&view[row])[logit];
-                1.0 / (1.0 + (-calibrated).exp())
-            });
-            image.probabilities += own.sum::<f64>() / views.len() as f64;
-            image.networks += 1;
+        let mut means = vec![0.0; self.logits.len()];
+        for view in &row.views {
+            let logits = &view[self.logits.clone()];
+            let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let all: f64 = logits.iter().map(|logit| (logit - highest).exp()).sum();
+            for (mean, logit) in means.iter_mut().zip(logits) {
+                let probability = if self.task == Task::Multiclass {
+                    (logit - highest).exp() / all
+                } else {
+                    1.0 / (1.0 + (-logit).exp())
+                };
+                *mean += probability / row.views.len() as f64;
+            }
+        }
+        if self.task == Task::Multiclass {
+            let likeliest = means.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            return likeliest
+                .map(|(class, probability)| Judged {
+                    probability: probability.min(1.0),
+                    truth: class == truth,
+                })
+                .into_iter()
+                .collect();
+        }
+        let thresholds = means.into_iter().enumerate();
+        thresholds
+            .map(|(threshold, probability)| Judged {
+                probability: probability.min(1.0),
+                truth: truth > threshold,
+            })
+            .collect()
+    }
+
+    /// What each of [`Question::judged`] is called.
+    pub(super) fn judgements(&self) -> Vec<String> {
+        match self.task {
+            Task::Multiclass => vec![format!("{}: the likeliest", self.name)],
+            Task::Ordinal => {
+                let above = self.names.iter().skip(1);
+                above.map(|name| format!("{name} or above")).collect()
+            }
+            _ => self.names.to_vec(),
         }
     }
-    let of_all = |image: &&Sum<'_>| image.networks == members.len();
-    let has = |present: bool| images.values().filter(of_all).any(|image| image.truth == present);
-    let by_all = has(true) && has(false);
-    let mut together = Together {
-        probabilities: Vec::new(),
-        truth: Vec::new(),
-        patients: Vec::new(),
-        by_all,
-    };
-    for image in images.values().filter(|image| !by_all || of_all(image)) {
-        together
-            .probabilities
-            .push(image.probabilities / image.networks as f64);
-        together.truth.push(image.truth);
-        together.patients.push(image.patient.clone());
-    }
-    Ok(together)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn validation(places: &[usize], logits: &[f64]) -> Validation {
-        Validation {
-            labels: places
-                .iter()
-                .map(|place| vec![Some(f32::from(u8::from(*place > 1)))])
-                .collect(),
-            logits: logits.iter().map(|logit| vec![*logit]).collect(),
-            patients: places.iter().map(usize::to_string).collect(),
-            places: places.to_vec(),
-            mirrored: None,
-        }
-    }
-
-    /// A network that counts a present finding three times and says everything twice too sure.
-    #[test]
-    fn logits_are_divided_and_what_the_loss_counted_is_taken_off() {
-        use super::super::super::learn::heads::Head;
-        let head = Head {
-            name: "fracture".to_owned(),
-            task: Task::Binary,
-            labels: vec!["fracture".to_owned()],
-            quantities: Vec::new(),
-            weight: 1.0,
-        };
-        let heads = Heads::new(&[head], &[]);
-        let shift = 3.0_f64.ln();
-        // half of the images at a logit of 0, three quarters at one of ln 3, a quarter at -ln 3
-        let truth = |place: usize| place % 4 < [2, 3, 1][place / 4 % 3];
-        let said = |place: usize| 2.0 * ([0.0, shift, -shift][place / 4 % 3] + shift);
-        let held_out = Validation {
-            labels: (0..1200)
-                .map(|place| vec![Some(f32::from(u8::from(truth(place))))])
-                .collect(),
-            logits: (0..1200).map(|place| vec![said(place)]).collect(),
-            patients: (0..1200).map(|place| place.to_string()).collect(),
-            places: (0..1200).collect(),
-            mirrored: None,
-        };
-        let calibration = Calibration::of(&heads, &held_out, Some(&[3.0])).unwrap();
-        assert!(
-            (calibration.temperatures[0] - 2.0).abs() < 0.02,
-            "{calibration:?}"
-        );
-        let none = calibration.apply(&[said(0)])[0];
-        assert!(none.abs() < 0.02, "{none}");
-        // what the exported network does: first the offset, then the temperature
-        let exported = (said(4) - calibration.offsets()[0]) / calibration.temperatures[0];
-        assert!((exported - calibration.apply(&[said(4)])[0]).abs() < 1e-12);
-        assert!(calibration.warnings.is_empty());
-        assert!(Calibration::of(&heads, &held_out, Some(&[3.0; 2])).is_err());
-
-        let mut constant = held_out;
-        constant.logits.iter_mut().for_each(|row| row[0] = 0.0);
-        let calibration = Calibration::of(&heads, &constant, None).unwrap();
-        assert_eq!(calibration.temperatures, [1.0]);
-        assert!(calibration.warnings[0].contains("label fracture: the held-out images tell no temperature"));
-    }
-
-    #[test]
-    fn images_that_all_held_out_are_those_of_the_threshold() {
-        let calibration = Calibration {
-            temperatures: vec![2.0],
-            shifts: vec![0.0],
-            warnings: Vec::new(),
-        };
-        let member = |validation| HeldOut {
-            validation,
-            calibration: &calibration,
-        };
-        let sigmoid = |logit: f64| 1.0 / (1.0 + (-logit).exp());
-        let near = |found: &[f64], expected: &[f64]| {
-            let mut both = found.iter().zip(expected);
-            found.len() == expected.len() && both.all(|(found, expected)| (found - expected).abs() < 1e-12)
-        };
-        let (first, second) = (
-            validation(&[0, 2, 5], &[0.0, 2.0, 8.0]),
-            validation(&[0, 2, 3], &[1.0, 4.0, 0.0]),
-        );
-        let found = together(&[member(&first), member(&second)], false, 0, 0).unwrap();
-        let means = [
-            f64::midpoint(sigmoid(0.0), sigmoid(0.5)),
-            f64::midpoint(sigmoid(1.0), sigmoid(2.0)),
-        ];
-        assert!(found.by_all && near(&found.probabilities, &means), "{found:?}");
-        assert_eq!(
-            (found.truth, found.patients),
-            (vec![false, true], vec!["0".to_owned(), "2".to_owned()])
-        );
-
-        // of one class only: each image with the mean of those that held it out
-        let (first, second) = (validation(&[0, 2], &[0.0, 2.0]), validation(&[2, 3], &[4.0, 0.0]));
-        let found = together(&[member(&first), member(&second)], false, 0, 0).unwrap();
-        let means = [0.5, f64::midpoint(sigmoid(1.0), sigmoid(2.0)), 0.5];
-        assert!(!found.by_all && near(&found.probabilities, &means), "{found:?}");
-        assert_eq!(found.truth, [false, true, true]);
-        assert!(
-            together(&[member(&first)], true, 0, 0)
-                .unwrap_err()
-                .contains("mirror images")
-        );
-    }
-}
+mod tests;

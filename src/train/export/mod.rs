@@ -21,6 +21,7 @@ mod ranges;
 pub mod reduced;
 pub mod samples;
 mod served;
+mod together;
 pub mod verify;
 
 pub use answering::Answering;

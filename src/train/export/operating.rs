@@ -6,8 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::calibrate::Together;
-use crate::evaluation::calibration::expected_calibration_error;
+use super::together::Said;
 use crate::evaluation::interval::{Estimate, wilson};
 use crate::evaluation::roc::{ReachedThreshold, point_at, threshold_reaching};
 use crate::finding::label::OperatingPoint;
@@ -15,8 +14,6 @@ use crate::train::assess::held_out::{Figures, HeldOutFinding};
 
 /// Digits of a threshold that count: more are more than the choice is worth, and four round trip through any JSON.
 const DIGITS: i32 = 4;
-/// Bins of the calibration error, as in the test set's.
-const BINS: usize = 10;
 
 /// What was chosen for one finding.
 pub(super) struct Chosen {
@@ -28,19 +25,18 @@ pub(super) struct Chosen {
     pub(super) warnings: Vec<String>,
 }
 
-/// Chooses the threshold of `name` that is to find the share `wanted` of the diseased.
+/// Chooses the threshold of `name`, of which the networks `said` so, that is to find the share `wanted` of the diseased.
 ///
 /// # Errors
 /// A sentence that names the label.
-pub(super) fn choose(name: &str, wanted: f64, together: &Together) -> Result<Chosen, String> {
+pub(super) fn choose(name: &str, wanted: f64, said: &Said) -> Result<Chosen, String> {
     let failed = |error: &dyn std::fmt::Display| format!("label {name}: {error}");
-    let Together {
+    let Said {
         probabilities,
         truth,
         patients,
         by_all,
-        ..
-    } = together;
+    } = said;
     let reached = threshold_reaching(probabilities, truth, wanted).map_err(|error| failed(&error))?;
     let threshold = written(reached.threshold).ok_or_else(|| {
         failed(&"the threshold would be 0, and every image would have the finding: ask for less sensitivity")
@@ -48,7 +44,6 @@ pub(super) fn choose(name: &str, wanted: f64, together: &Together) -> Result<Cho
     let mut warnings = Vec::new();
     warnings.extend(too_few(name, wanted, &reached));
     let point = point_at(probabilities, truth, f64::from(threshold)).map_err(|error| failed(&error))?;
-    let error = expected_calibration_error(probabilities, truth, BINS).map_err(|error| failed(&error))?;
     let of_class = |present: bool| -> usize {
         let own = patients.iter().zip(truth).filter(|(_, truth)| **truth == present);
         own.map(|(patient, _)| patient).collect::<BTreeSet<_>>().len()
@@ -62,7 +57,6 @@ pub(super) fn choose(name: &str, wanted: f64, together: &Together) -> Result<Cho
         }
     };
     let figures = by_all.then(|| Figures {
-        calibration_error: error,
         sensitivity: estimate(point.sensitivity, of_class(true)),
         specificity: estimate(point.specificity, of_class(false)),
     });
@@ -128,10 +122,10 @@ mod tests {
     use super::*;
 
     /// `positive` images with the finding and a thousand without, at evenly spread probabilities below `highest`; each of a patient.
-    fn together(positive: usize, highest: f64) -> Together {
+    fn said(positive: usize, highest: f64) -> Said {
         let count = positive + 1000;
         let spread = |place: usize, count: usize| highest * (place as f64 + 0.7) / count as f64;
-        Together {
+        Said {
             probabilities: (0..positive)
                 .map(|place| spread(place, positive))
                 .chain((0..1000).map(|place| 0.5 * spread(place, 1000)))
@@ -167,33 +161,33 @@ mod tests {
     /// At a prevalence of one in a thousand and more, where all probabilities are below 1e-4.
     #[test]
     fn rare_findings_keep_a_threshold_above_0() {
-        let chosen = choose("fracture", 0.9, &together(40, 9e-5)).unwrap();
+        let chosen = choose("fracture", 0.9, &said(40, 9e-5)).unwrap();
         let point = chosen.point.unwrap();
         assert!(chosen.threshold > 0.0 && chosen.threshold < 1e-4);
         assert!(point.sensitivity >= 0.9 && point.specificity > 0.05, "{point:?}");
-        let said = choose("fracture", 0.9, &together(40, 0.0)).err().unwrap();
+        let refused = choose("fracture", 0.9, &said(40, 0.0)).err().unwrap();
         assert!(
-            said.contains("label fracture: the threshold would be 0"),
-            "{said}"
+            refused.contains("label fracture: the threshold would be 0"),
+            "{refused}"
         );
     }
 
     /// Of 20 positives the 19th from above is reached by a new one with 19/21, the 18th with 18/21 = 0.857; of 8 the last with 8/9.
     #[test]
     fn what_is_wanted_is_expected_of_new_patients() {
-        let chosen = choose("fracture", 0.9, &together(20, 1.0)).unwrap();
+        let chosen = choose("fracture", 0.9, &said(20, 1.0)).unwrap();
         assert!((chosen.point.unwrap().sensitivity - 0.95).abs() < 1e-12);
         assert!(chosen.warnings.is_empty(), "{:?}", chosen.warnings);
-        let few = choose("fracture", 0.9, &together(8, 1.0)).unwrap();
+        let few = choose("fracture", 0.9, &said(8, 1.0)).unwrap();
         assert!((few.point.unwrap().sensitivity - 1.0).abs() < 1e-12);
-        let said = &few.warnings[0];
+        let warning = &few.warnings[0];
         assert!(
-            said.contains("8 held-out images") && said.contains("0.889; 9 are needed"),
-            "{said}"
+            warning.contains("8 held-out images") && warning.contains("0.889; 9 are needed"),
+            "{warning}"
         );
-        let enough = choose("fracture", 0.9, &together(9, 1.0)).unwrap();
+        let enough = choose("fracture", 0.9, &said(9, 1.0)).unwrap();
         assert!(enough.warnings.is_empty(), "{:?}", enough.warnings);
-        let all = choose("fracture", 1.0, &together(20, 1.0)).unwrap();
+        let all = choose("fracture", 1.0, &said(20, 1.0)).unwrap();
         assert!(all.warnings[0].contains("no number of them"));
         let sensitivity = chosen.said.figures.unwrap().sensitivity;
         let [lower, upper] = wilson(0.95, 20);
@@ -202,9 +196,9 @@ mod tests {
 
     #[test]
     fn what_not_all_networks_held_out_has_no_operating_point() {
-        let some = Together {
+        let some = Said {
             by_all: false,
-            ..together(20, 1.0)
+            ..said(20, 1.0)
         };
         let chosen = choose("fracture", 0.9, &some).unwrap();
         assert!(chosen.point.is_none() && chosen.said.figures.is_none());

@@ -1,13 +1,13 @@
 //! A finished training becomes a model package: calibrated, with thresholds, goldens and a card.
 //!
-//! Temperatures and thresholds are chosen on the held-out patients of the training, never on the test set.
+//! Temperatures, offsets and thresholds are chosen on the held-out patients of the training, never on the test set.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::answering::Answering;
-use super::calibrate::together;
+use super::calibrate::{Calibration, Question};
 use super::description::Description;
 use super::goldens::goldens;
 use super::heads::{EMBEDDING, HeadOutputs};
@@ -121,10 +121,19 @@ fn labels(
     answering: &Answering,
     description: &Description,
 ) -> Result<(Vec<Label>, HeldOut), String> {
-    let members = answering.held_out();
-    let calibrations = answering.trained.iter().map(|one| &one.calibration);
+    let calibrations: Vec<Calibration> = answering
+        .trained
+        .iter()
+        .map(|one| one.calibration.clone())
+        .collect();
+    let together = answering.together(heads)?;
+    let questions = Question::all(heads);
     let mut said = HeldOut {
-        warnings: calibrations.flat_map(|own| own.warnings.clone()).collect(),
+        calibration: questions
+            .iter()
+            .flat_map(|question| together.calibration_errors(question))
+            .collect(),
+        warnings: calibrations.iter().flat_map(|own| own.warnings.clone()).collect(),
         ..HeldOut::default()
     };
     let mut labels = Vec::new();
@@ -142,8 +151,8 @@ fn labels(
                 code: described.code.clone(),
                 threshold: None,
                 // several networks have several
-                temperature: match members.as_slice() {
-                    [one] => one.calibration.temperatures[logit] as f32,
+                temperature: match calibrations.as_slice() {
+                    [one] => one.temperatures[logit] as f32,
                     _ => 1.0,
                 },
                 operating_point: None,
@@ -156,8 +165,9 @@ fn labels(
                         label.name
                     )
                 })?;
-                let together = together(&members, answering.mirror, place, logit)?;
-                let chosen = choose(&label.name, wanted, &together)?;
+                let question = questions.iter().find(|question| question.is_of(logit));
+                let question = question.ok_or_else(|| format!("label {} has no logit", label.name))?;
+                let chosen = choose(&label.name, wanted, &together.said(question, &calibrations))?;
                 (label.threshold, label.operating_point) = (Some(chosen.threshold), chosen.point);
                 said.findings.push(chosen.said);
                 said.warnings.extend(chosen.warnings);

@@ -98,11 +98,11 @@ impl Weights {
         Ok(())
     }
 
-    /// Takes `offsets`, one for each channel, from the bias of `node`.
-    pub fn take_from_bias(&mut self, node: &str, offsets: &[f64]) -> Result<(), WeightsError> {
+    /// Adds `offsets`, one for each channel, to the bias of `node`.
+    pub fn add_to_bias(&mut self, node: &str, offsets: &[f64]) -> Result<(), WeightsError> {
         let tensor = self.of_channels(format!("{node}.bias"), offsets.len())?;
         for (value, offset) in tensor.values.iter_mut().zip(offsets) {
-            *value = (f64::from(*value) - offset) as f32;
+            *value = (f64::from(*value) + offset) as f32;
         }
         Ok(())
     }
