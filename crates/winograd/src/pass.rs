@@ -4,6 +4,8 @@
 //! Vectors are taken out of arrays by their index: what is handed to methods of iterators and arrays is not always inlined, and then
 //! compiled for the oldest processor, which takes four times as long.
 
+#![expect(clippy::needless_range_loop, reason = "see above")]
+
 use pulp::{Simd, WithSimd};
 
 use crate::product::product;

@@ -56,7 +56,7 @@ impl Operator for WinogradConv {
         [OperatorOutput::required(TensorElementType::Float32)]
     }
 
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<ConvKernel> {
+    fn create_kernel(&self, context: &KernelContext<'_>) -> ort::Result<ConvKernel> {
         let pads: Vec<i64> = context.get(PADS).unwrap_or_default();
         let relu: i64 = context.get(RELU).unwrap_or_default();
         Ok(ConvKernel {
