@@ -126,7 +126,7 @@ impl Convolution {
         ]
     }
 
-    /// How many times [`TILE`] x [`TILE`] values a result is.
+    /// How many times 4 x 4 values a result is.
     #[must_use]
     pub fn tiles(&self) -> usize {
         let [rows, columns] = self.extent();
