@@ -35,7 +35,7 @@ pub struct Network {
 
 impl Network {
     /// Reads `model` for the runtime's device, to make engines of it. For the CPU it is optimised here, convolutions are
-    /// [replaced](convolution), and its weights are taken out; where the system has no memory files, each engine optimises for itself.
+    /// replaced by our own, and its weights are taken out; where the system has no memory files, each engine optimises for itself.
     ///
     /// # Errors
     /// [`RuntimeError::Load`].
