@@ -1,5 +1,5 @@
 //! Convolutions that ONNX Runtime would compute by their definition, by [`osteon_winograd`] instead: those of 3 x 3 with stride 1, which
-//! are most of what a residual or densely connected network costs.
+//! are most of what a residual network costs.
 //!
 //! Only in a network that ONNX Runtime has optimised for this processor: there bias, addition and activation are part of the convolution
 //! already, and images are in the order that both compute in (decision 50). [`replaced`] says which nodes; [`operators`] computes them.

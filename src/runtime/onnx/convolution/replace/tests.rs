@@ -1,3 +1,5 @@
+//! Networks of a few nodes, as ONNX Runtime writes them.
+
 use super::*;
 use crate::model::onnx_format::{
     FunctionProto, GraphProto, TensorShapeProto, TrainingInfoProto, TypeProto, ValueInfoProto,
