@@ -64,7 +64,7 @@ def shows(opened, wanted, least=0.9):
     """Waits until the viewport shows one of these images; how like it is."""
     viewport = opened.locator('[data-cy="viewport-pane"]').first
     found = 0.0
-    for _ in range(60):
+    for _ in range(120):
         shown = picture(viewport)
         found = max(likeness(shown, one) for one in wanted)
         if found > least:
