@@ -106,18 +106,18 @@ fn gaps(probabilities: &[f64], labels: &[bool], bins: usize, weight: impl Fn(usi
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
 
-    fn sigmoid(logit: f64) -> f64 {
+    pub(in crate::evaluation) fn sigmoid(logit: f64) -> f64 {
         1.0 / (1.0 + (-logit).exp())
     }
 
     /// For each true logit, as many positives in 1,000 as it says.
-    fn calibrated() -> (Vec<f64>, Vec<bool>) {
+    pub(in crate::evaluation) fn calibrated() -> (Vec<f64>, Vec<bool>) {
         let mut cases = (Vec::new(), Vec::new());
         for logit in [-3.0, -1.0, -0.5, 0.0, 0.8, 2.0] {
             let positive = (1000.0 * sigmoid(logit)).round() as usize;

@@ -4,22 +4,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::calibration::expected_calibration_error;
+use super::super::calibration::tests::{calibrated, sigmoid};
 use super::*;
-
-fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-/// For each true logit, as many positives in 1,000 as it says.
-fn calibrated() -> (Vec<f64>, Vec<bool>) {
-    let mut cases = (Vec::new(), Vec::new());
-    for logit in [-3.0, -1.0, -0.5, 0.0, 0.8, 2.0] {
-        let positive = (1000.0 * sigmoid(logit)).round() as usize;
-        cases.0.extend(std::iter::repeat_n(logit, 1000));
-        cases.1.extend((0..1000).map(|case| case < positive));
-    }
-    cases
-}
 
 /// `count` true logits, and what came of each by chance.
 fn simulated(count: usize, seed: u64) -> (Vec<f64>, Vec<bool>) {
