@@ -3,7 +3,7 @@
 use pulp::{Simd, bytemuck};
 
 /// `results[tile][filter] = sum over channels of values[tile][channel] * filters[channel][filter]`, for `tiles` rows of `channels`
-/// and `filter_blocks` vectors; filters stand in pairs of vectors, as [`transformed`](crate::transformed) writes them.
+/// and `filter_blocks` vectors; filters stand in pairs of vectors, as [`transformed`](crate::winograd::transformed) and [`packed`](crate::pre_activated::packed) write them.
 #[inline(always)]
 pub(crate) fn product<S: Simd>(
     simd: S,
