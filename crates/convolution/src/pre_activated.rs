@@ -10,10 +10,8 @@ use crate::product::product;
 use crate::room::{aligned, in_turn};
 use crate::{Lanes, Mismatch, is};
 
-/// Bytes between the steps that stay in the second cache of any processor.
-const NEAR: usize = 256 << 10;
-/// Pixels beside each other for which one block of channels is read before the next: each of their cache lines takes two blocks.
-const FEW: usize = 4;
+/// Bytes of what is rectified that stay in the second cache of any processor, beside the filters.
+const NEAR: usize = 128 << 10;
 
 /// A convolution of 1 x 1 with stride 1, after a factor and a summand for each channel and a rectifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +130,13 @@ impl WithSimd for Pass<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
-            convolution: &Convolution {
-                images,
-                pixels,
-                filters,
-                relu,
-            },
+            convolution:
+                &Convolution {
+                    images,
+                    pixels,
+                    filters,
+                    relu,
+                },
             image,
             operands,
             result,
@@ -160,40 +159,28 @@ impl WithSimd for Pass<'_> {
         .map(|numbers| S::as_simd_f32s(numbers).0);
         let (result, _) = S::as_mut_simd_f32s(result);
 
-        let of_pixel = size_of::<f32>() * (channels + filters);
-        let at_a_time = in_turn(pixels, NEAR / of_pixel);
-        let between = aligned::<S>(scratch, at_a_time * (blocks + filter_blocks));
-        let (values, products) = between.split_at_mut(at_a_time * blocks);
+        let at_a_time = in_turn(pixels, NEAR / (size_of::<f32>() * channels));
+        let values = aligned::<S>(scratch, at_a_time * blocks);
         let zero = simd.splat_f32s(0.0);
         for first in (0..pixels).step_by(at_a_time) {
             let some = at_a_time.min(pixels - first);
-            for few in (0..some).step_by(FEW) {
-                for block in 0..blocks {
-                    let (factor, summand) = (factors[block], summands[block]);
-                    let plane = &planes[block][first..][..some];
-                    for pixel in few..some.min(few + FEW) {
-                        let value = simd.mul_add_e_f32s(plane[pixel], factor, summand);
-                        // in this order what is no number stays none
-                        values[pixel * blocks + block] = simd.max_f32s(zero, value);
-                    }
+            let values = &mut values[..some * blocks];
+            for block in 0..blocks {
+                let (factor, summand) = (factors[block], summands[block]);
+                let plane = &planes[block][first..][..some];
+                let values = &mut values[block * some..][..some];
+                for pixel in 0..some {
+                    let value = simd.mul_add_e_f32s(plane[pixel], factor, summand);
+                    // in this order what is no number stays none
+                    values[pixel] = simd.max_f32s(zero, value);
                 }
             }
-            let products = &mut products[..some * filter_blocks];
-            product(
-                simd,
-                &values[..some * blocks],
-                filter_values,
-                products,
-                filter_blocks,
-                channels,
-            );
-            for few in (0..some).step_by(FEW) {
-                for block in 0..filter_blocks {
-                    let line = &mut result[block * pixels + first..][..some];
-                    for pixel in few..some.min(few + FEW) {
-                        let value = simd.add_f32s(products[pixel * filter_blocks + block], bias[block]);
-                        line[pixel] = if relu { simd.max_f32s(zero, value) } else { value };
-                    }
+            product(simd, values, filter_values, &mut result[first..], some, pixels);
+            for block in 0..filter_blocks {
+                let line = &mut result[block * pixels + first..][..some];
+                for pixel in 0..some {
+                    let value = simd.add_f32s(line[pixel], bias[block]);
+                    line[pixel] = if relu { simd.max_f32s(zero, value) } else { value };
                 }
             }
         }

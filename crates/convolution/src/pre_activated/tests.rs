@@ -70,11 +70,10 @@ impl Case {
                             let pixel = f64::from(piece[at(image, channels, channel, pixel)]);
                             let (factor, summand) = (self.factors[of_all], self.summands[of_all]);
                             let activated = (pixel * f64::from(factor) + f64::from(summand)).max(0.0);
-                            let weight = (filter / block * (self.channels / block) + of_all / block)
-                                * block
-                                * block
-                                + of_all % block * block
-                                + filter % block;
+                            let weight =
+                                (filter / block * (self.channels / block) + of_all / block) * block * block
+                                    + of_all % block * block
+                                    + filter % block;
                             value += activated * f64::from(self.weights[weight]);
                         }
                         before += channels;

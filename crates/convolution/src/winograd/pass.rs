@@ -62,7 +62,7 @@ impl WithSimd for Pass<'_> {
             for few in (0..some).step_by(FEW) {
                 for (block, plane) in image.chunks_exact(plane).enumerate() {
                     for tile in few..some.min(few + FEW) {
-                        let values = &mut values[tile * channels + block..];
+                        let values = &mut values[block * some + tile..];
                         to_points(simd, convolution, plane, place(tile), values, of_values);
                     }
                 }
@@ -76,8 +76,8 @@ impl WithSimd for Pass<'_> {
                     &values[point * of_values..][..some * channels],
                     filter_values,
                     &mut products[point * of_products..][..some * filters],
-                    filters,
-                    convolution.channels,
+                    some,
+                    some,
                 );
             }
             for few in (0..some).step_by(FEW) {
@@ -91,7 +91,7 @@ impl WithSimd for Pass<'_> {
                     };
                     for tile in few..some.min(few + FEW) {
                         target.place = place(tile);
-                        let products = &products[tile * filters + block..];
+                        let products = &products[block * some + tile..];
                         to_tile::<S>(simd, products, of_products, &target, result);
                     }
                 }
