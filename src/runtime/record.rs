@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, Runtime};
+use super::{Engine, Network, Runtime};
 use crate::dicom::Instance;
 use crate::image::Tensor;
 use crate::model::{GoldenCase, GoldenInput, Goldens, ModelManifest};
@@ -47,7 +47,10 @@ pub fn record(
         inputs.push((file.clone(), GoldenInput::Dicom { file: file.clone() }, tensor));
     }
 
-    let mut engine = Engine::load(runtime, model, manifest).map_err(|error| error.to_string())?;
+    // what is proven by it later must not be what made it
+    let mut engine = Network::by_onnx_runtime(runtime, model)
+        .and_then(|network| network.engine(manifest))
+        .map_err(|error| error.to_string())?;
     let mut cases = Vec::new();
     for (name, input, tensor) in &inputs {
         cases.push(GoldenCase {

@@ -220,8 +220,9 @@ fn the_arrows_point_down_only() {
 
 #[test]
 fn each_crate_has_its_home() {
-    const HOMES: [(&str, &[&str]); 14] = [
+    const HOMES: [(&str, &[&str]); 15] = [
         ("ort::", &["runtime/onnx"]),
+        ("osteon_convolution::", &["runtime/onnx/"]),
         ("tch::", &["train/learn/engine"]),
         ("sqlx::", &["store/"]),
         ("object_store::", &["store/objects"]),

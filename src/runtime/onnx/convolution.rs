@@ -1,123 +1,50 @@
-//! Convolutions that ONNX Runtime would compute by their definition, by [`osteon_winograd`] instead: those of 3 x 3 with stride 1, which
-//! are most of what a residual network costs.
+//! Convolutions that ONNX Runtime would compute by their definition, by [`osteon_convolution`] instead: those of 3 x 3 with stride 1, which
+//! are most of what a residual network costs, and those of 1 x 1 with what a DenseNet does before them.
 //!
 //! Only in a network that ONNX Runtime has optimised for this processor: there bias, addition and activation are part of the convolution
 //! already, and images are in the order that both compute in (decision 50). [`replaced`] says which nodes; [`operators`] computes them.
 
 use std::cell::RefCell;
 
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
-};
-use ort::value::{TensorElementType, ValueRef};
-use osteon_winograd::{Convolution, Operands};
+use ort::operator::OperatorDomain;
+use osteon_convolution::Mismatch;
 
 mod extent;
+mod pre_activated;
 mod replace;
+mod winograd;
 
 pub(super) use replace::replaced;
 
-/// The domain of the operator.
+/// The domain of the operators.
 const DOMAIN: &str = "osteon";
-/// Its name there.
-const NAME: &str = "WinogradConv";
+/// The name of that for 3 x 3.
+const WINOGRAD: &str = "WinogradConv";
+/// The name of that for 1 x 1.
+const PRE_ACTIVATED: &str = "PreActivatedConv";
 /// The attribute with the zeros around an image.
 const PADS: &str = "pads";
 /// The attribute that says, by 1, that what is negative becomes zero.
 const RELU: &str = "relu";
 
-thread_local! {
-    // a session runs in the thread of its caller, one convolution after the other
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
 /// What a session needs that runs a network with replaced convolutions.
 pub(super) fn operators() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(WinogradConv)
+    OperatorDomain::new(DOMAIN)?
+        .add(winograd::WinogradConv)?
+        .add(pre_activated::PreActivatedConv)
 }
 
-/// Inputs: images `[N, channels, rows, columns]` in ONNX Runtime's blocks; filters `[36, filters, channels]`; a bias `[filters]`; what is
-/// added to the result, of its shape. Output: `[N, filters, rows, columns]` in blocks.
-struct WinogradConv;
-
-impl Operator for WinogradConv {
-    type Kernel<'attr> = ConvKernel;
-
-    fn name(&self) -> &str {
-        NAME
+/// Computes with the room of this thread.
+fn in_room(compute: impl FnOnce(&mut Vec<f32>) -> Result<(), Mismatch>) -> ort::Result<()> {
+    thread_local! {
+        // a session runs in the thread of its caller, one convolution after the other
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        let (needed, may_be) = (OperatorInput::required, OperatorInput::optional);
-        [needed, needed, may_be, may_be].map(|input| input(TensorElementType::Float32))
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(TensorElementType::Float32)]
-    }
-
-    fn create_kernel(&self, context: &KernelContext<'_>) -> ort::Result<ConvKernel> {
-        let pads: Vec<i64> = context.get(PADS).unwrap_or_default();
-        let relu: i64 = context.get(RELU).unwrap_or_default();
-        Ok(ConvKernel {
-            pads: <[i64; 4]>::try_from(pads)
-                .map_err(|_| ort::Error::new("pads: four numbers are needed"))?
-                .map(|pad| usize::try_from(pad).unwrap_or(0)),
-            relu: relu == 1,
-        })
-    }
+    SCRATCH
+        .with_borrow_mut(compute)
+        .map_err(|mismatch| ort::Error::new(mismatch.to_string()))
 }
 
-struct ConvKernel {
-    pads: [usize; 4],
-    relu: bool,
-}
-
-impl Kernel for ConvKernel {
-    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let several = context.num_inputs()?;
-        let input = |index: usize| {
-            if index < several {
-                context.input(index)
-            } else {
-                Ok(None)
-            }
-        };
-        let (images, filters) = (input(0)?, input(1)?);
-        let (bias, sum) = (input(2)?, input(3)?);
-        let needed = || ort::Error::new("images and filters are needed");
-        let (shape, images) = images.as_ref().ok_or_else(needed)?.try_extract_tensor::<f32>()?;
-        let (filter_shape, filters) = filters.as_ref().ok_or_else(needed)?.try_extract_tensor::<f32>()?;
-        let (&[count, channels, rows, columns], &[_, results, _]) = (&shape[..], &filter_shape[..]) else {
-            return Err(ort::Error::new("images have four axes and filters three"));
-        };
-        let size = |axis: i64| usize::try_from(axis).unwrap_or(0);
-        let convolution = Convolution {
-            channels: size(channels),
-            filters: size(results),
-            rows: size(rows),
-            columns: size(columns),
-            pads: self.pads,
-            relu: self.relu,
-        };
-        let operands = Operands {
-            images,
-            filters,
-            bias: numbers(bias.as_ref())?,
-            sum: numbers(sum.as_ref())?,
-        };
-        let [rows, columns] = convolution.extent().map(|size| size as i64);
-        let mut output = context
-            .output(0, [count, results, rows, columns])?
-            .ok_or_else(|| ort::Error::new("nobody takes the result"))?;
-        let (_, result) = output.try_extract_tensor_mut::<f32>()?;
-        SCRATCH
-            .with_borrow_mut(|scratch| convolution.run(operands, result, scratch))
-            .map_err(|mismatch| ort::Error::new(mismatch.to_string()))
-    }
-}
-
-fn numbers<'a>(value: Option<&'a ValueRef<'_>>) -> ort::Result<Option<&'a [f32]>> {
-    let value = value.map(|value| value.try_extract_tensor::<f32>()).transpose()?;
-    Ok(value.map(|(_, numbers)| numbers))
+fn size(axis: i64) -> usize {
+    usize::try_from(axis).unwrap_or(0)
 }

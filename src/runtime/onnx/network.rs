@@ -40,6 +40,22 @@ impl Network {
     /// # Errors
     /// [`RuntimeError::Load`].
     pub fn new(runtime: &Runtime, model: &[u8]) -> Result<Self, RuntimeError> {
+        Self::read(runtime, model, convolution::replaced)
+    }
+
+    /// The same, computed by ONNX Runtime alone.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Load`].
+    pub fn by_onnx_runtime(runtime: &Runtime, model: &[u8]) -> Result<Self, RuntimeError> {
+        Self::read(runtime, model, |_| None)
+    }
+
+    fn read(
+        runtime: &Runtime,
+        model: &[u8],
+        replaced: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<Self, RuntimeError> {
         let alone = || Self {
             runtime: runtime.clone(),
             bytes: model.to_vec(),
@@ -53,7 +69,7 @@ impl Network {
         }
         let network = match optimised(runtime, model) {
             Ok(optimised) => {
-                let ours = convolution::replaced(&optimised);
+                let ours = replaced(&optimised);
                 let replaced = ours.is_some();
                 let bytes = ours.unwrap_or(optimised);
                 Self {
@@ -86,6 +102,12 @@ impl Network {
             bits: 16,
             replaced: false,
         })
+    }
+
+    /// Whether some of its convolutions are our own.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced
     }
 
     /// An engine of this network.
@@ -285,15 +307,8 @@ mod tests {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         let package = Package::open(&models.join("spine-osteoporosis-phantom/1")).unwrap();
         let network = Network::new(&runtime, &package.model).unwrap();
-        assert_eq!(network.replaced, osteon_winograd::block().is_some());
-        let plain = Network {
-            runtime: runtime.clone(),
-            bytes: package.model.clone(),
-            weights: Vec::new(),
-            level: GraphOptimizationLevel::All,
-            bits: 32,
-            replaced: false,
-        };
+        assert_eq!(network.replaced, osteon_convolution::block().is_some());
+        let plain = Network::by_onnx_runtime(&runtime, &package.model).unwrap();
         let [mut ours, mut theirs] =
             [&network, &plain].map(|network| network.engine(&package.manifest).unwrap());
         let shape = package.manifest.preprocessing.input_shape();

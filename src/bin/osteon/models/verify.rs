@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     opened(&package);
     let runtime = Runtime::open(arguments.onnxruntime.as_deref(), arguments.device)?;
-    let proven = match prove(&package, &runtime, 1, 1) {
+    let mut proven = match prove(&package, &runtime, 1, 1) {
         Ok(proven) => proven,
         Err(unproven) => return Ok(failed(unproven.stage, &unproven.reason)),
     };
@@ -65,8 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             goldens.tolerance
         ),
     );
-    drop(proven);
-    let beside = match reproduce_in_pairs(&package, &runtime) {
+    let beside = match reproduce_in_pairs(&package, &mut proven.engines) {
         Ok(difference) => difference,
         Err(unproven) => return Ok(failed(unproven.stage, &unproven.reason)),
     };

@@ -1,63 +1,61 @@
 //! Which convolutions of an optimised network are replaced, and by what.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use prost::Message;
 
-use super::extent::{extents, pads_are_said};
-use super::{DOMAIN, NAME, PADS, RELU};
+use super::extent::pads_are_said;
+use super::{DOMAIN, PADS, RELU};
 use crate::model::onnx_format::{
-    AttributeProto, AttributeType, DataType, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto,
 };
+
+mod pre_activated;
+mod winograd;
 
 /// ONNX Runtime's operators whose images are in blocks.
 const BLOCKED: &str = "com.microsoft.nchwc";
-/// From so many tiles on, 17 x 17 values, fewer multiplications are worth four times as many numbers of filters: what is saved grows with
-/// the tiles, and the numbers do not. Where 256 x 256 channels make 14 x 14 values, two fifths of the time would be saved for 7 MB, and where
-/// 512 x 512 make 7 x 7, it takes longer than by the definition.
-const WORTH_IT: usize = 25;
 
-/// The optimised network `model` with its convolutions of 3 x 3 replaced. `None` where there are none, where this processor has not the
+/// The optimised network `model` with some of its convolutions replaced. `None` where there are none, where this processor has not the
 /// vectors, or where the file has parts that would be lost.
 pub(in super::super) fn replaced(model: &[u8]) -> Option<Vec<u8>> {
-    let block = osteon_winograd::block()?;
+    let block = osteon_convolution::block()?;
     let mut network = ModelProto::decode(model).ok()?;
     if !is_whole(&network) {
         return None;
     }
+    let takers = takers(&network);
     let graph = network.graph.as_mut()?;
-    let replacements: Vec<Replacement> = {
-        let extents = extents(graph);
-        let one = |(index, node): (usize, &NodeProto)| {
-            let extent = *extents.get(node.input.first()?.as_str())?;
-            let weights = graph
-                .initializer
-                .iter()
-                .find(|tensor| Some(&tensor.name) == node.input.get(1))?;
-            Replacement::of(index, node, weights, extent, block)
-        };
-        graph.node.iter().enumerate().filter_map(one).collect()
-    };
-    if replacements.is_empty() {
+    // first those of which the sizes count: they follow from all nodes
+    let large = winograd::replace(graph, block);
+    let activated = pre_activated::replace(graph, &takers, block);
+    if !large && !activated {
         return None;
     }
-    let mut before = HashSet::new();
-    for Replacement { index, node, points } in replacements {
-        before.extend(graph.node[index].input.get(1).cloned());
-        graph.node[index] = node;
-        graph.initializer.push(points);
-    }
-    // what nobody takes any more would be kept in memory all the same
-    let nodes = network.contents().nodes;
-    let taken: HashSet<&String> = nodes.into_iter().flat_map(|node| &node.input).collect();
-    before.retain(|name| !taken.contains(name));
+    // weights that nobody takes any more would be kept in memory all the same
+    let takers = self::takers(&network);
     let graph = network.graph.as_mut()?;
-    graph.initializer.retain(|tensor| !before.contains(&tensor.name));
+    graph
+        .initializer
+        .retain(|tensor| takers.contains_key(&tensor.name));
     network.opset_import.push(OperatorSetIdProto {
         domain: DOMAIN.to_owned(),
         version: 1,
     });
     Some(network.encode_to_vec())
+}
+
+/// How many take each value: nodes, wherever they are, and whoever runs the network.
+fn takers(network: &ModelProto) -> HashMap<String, usize> {
+    let nodes = network.contents().nodes.into_iter().flat_map(|node| &node.input);
+    let graph = network.graph.iter();
+    let outputs = graph.flat_map(|graph| graph.output.iter().map(|output| &output.name));
+    let mut takers = HashMap::new();
+    for name in nodes.chain(outputs) {
+        *takers.entry(name.clone()).or_default() += 1;
+    }
+    takers
 }
 
 /// Whether nothing that counts is lost when the file is written again: what is read of the format is less than there is.
@@ -86,89 +84,61 @@ fn is_whole(network: &ModelProto) -> bool {
         && values.into_iter().all(|value| value.tensor().is_some())
 }
 
-/// A node that takes another's place, with its filters.
-struct Replacement {
-    index: usize,
-    node: NodeProto,
-    points: TensorProto,
+/// Whether `node` is a convolution in blocks that moves by one pixel at a time, with `kernel` rows and columns and `groups`.
+fn is_convolution(node: &NodeProto, kernel: i64, groups: i64) -> bool {
+    let ones = |name: &str, one: i64| node.ints(name).is_none_or(|ints| ints == [one; 2]);
+    node.op_type == "Conv"
+        && node.domain == BLOCKED
+        && node.int("group").unwrap_or(1) == groups
+        && pads_are_said(node)
+        // of weights, which a convolution need not repeat
+        && ones("kernel_shape", kernel)
+        && ones("strides", 1)
+        && ones("dilations", 1)
 }
 
-impl Replacement {
-    /// For `node` with its `weights`, if it is a convolution that is worth it.
-    fn of(
-        index: usize,
-        node: &NodeProto,
-        weights: &TensorProto,
-        [rows, columns]: [usize; 2],
-        block: usize,
-    ) -> Option<Self> {
-        let plain = node.op_type == "Conv"
-            && node.domain == BLOCKED
-            && node.int("group").unwrap_or(1) == 1
-            && pads_are_said(node)
-            && node.ints("kernel_shape") == Some(&[3, 3])
-            && node.ints("strides").is_none_or(|strides| strides == [1, 1])
-            && node.ints("dilations").is_none_or(|dilations| dilations == [1, 1]);
-        let relu = match node.text("activation") {
-            None => false,
-            Some(b"Relu") => true,
-            Some(_) => return None,
-        };
-        let pads: [i64; 4] = match node.ints(PADS) {
-            None => [0; 4],
-            Some(pads) => pads.try_into().ok()?,
-        };
-        let size = |axis: i64| usize::try_from(axis).ok();
-        let &[filters, channels, 3, 3] = &weights.dims[..] else {
-            return None;
-        };
-        let convolution = osteon_winograd::Convolution {
-            channels: size(channels)?,
-            filters: size(filters)?,
-            rows,
-            columns,
-            pads: [size(pads[0])?, size(pads[1])?, size(pads[2])?, size(pads[3])?],
-            relu,
-        };
-        if !plain || convolution.tiles() < WORTH_IT || weights.data_type != DataType::Float as i32 {
-            return None;
-        }
-        let numbers = weights.raw_data.as_chunks().0.iter();
-        let numbers: Vec<f32> = numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        // where channels are fewer than a block, or no multiple, images are in another order
-        let points =
-            osteon_winograd::transformed(&numbers, convolution.filters, convolution.channels, block)?;
-        let points = TensorProto {
-            name: format!("{}.{NAME}.{index}", weights.name),
-            dims: vec![36, filters, channels],
-            data_type: DataType::Float as i32,
-            raw_data: points.iter().flat_map(|point| point.to_le_bytes()).collect(),
-            ..TensorProto::default()
-        };
-        let mut input = node.input.clone();
-        input[1].clone_from(&points.name);
-        let attributes = [
-            AttributeProto {
-                name: PADS.to_owned(),
-                ints: pads.to_vec(),
-                r#type: AttributeType::Ints as i32,
-                ..AttributeProto::default()
-            },
-            AttributeProto {
-                name: RELU.to_owned(),
-                i: i64::from(relu),
-                r#type: AttributeType::Int as i32,
-                ..AttributeProto::default()
-            },
-        ];
-        let node = NodeProto {
-            op_type: NAME.to_owned(),
-            domain: DOMAIN.to_owned(),
-            input,
-            attribute: attributes.to_vec(),
-            ..node.clone()
-        };
-        Some(Self { index, node, points })
+/// Whether a convolution makes what is negative zero; `None` where it does something else.
+fn relu(node: &NodeProto) -> Option<bool> {
+    match node.text("activation") {
+        None => Some(false),
+        Some(b"Relu") => Some(true),
+        Some(_) => None,
+    }
+}
+
+/// The zeros around the images of a convolution.
+fn pads(node: &NodeProto) -> Option<[i64; 4]> {
+    node.ints(PADS).map_or(Some([0; 4]), |pads| pads.try_into().ok())
+}
+
+/// The weights of a convolution, if they are in the file as 32-bit numbers.
+fn weights<'a>(graph: &'a GraphProto, node: &NodeProto) -> Option<&'a TensorProto> {
+    let name = node.input.get(1)?;
+    let mut tensors = graph.initializer.iter();
+    tensors.find(|tensor| tensor.name == *name && tensor.data_type == DataType::Float as i32)
+}
+
+fn numbers(tensor: &TensorProto) -> Vec<f32> {
+    let numbers = tensor.raw_data.as_chunks().0.iter();
+    numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn tensor(name: String, dims: Vec<i64>, numbers: &[f32]) -> TensorProto {
+    TensorProto {
+        name,
+        dims,
+        data_type: DataType::Float as i32,
+        raw_data: numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn rectified(relu: bool) -> AttributeProto {
+    AttributeProto {
+        name: RELU.to_owned(),
+        i: i64::from(relu),
+        r#type: AttributeType::Int as i32,
+        ..AttributeProto::default()
     }
 }
 

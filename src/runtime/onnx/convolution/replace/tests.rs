@@ -1,16 +1,29 @@
 //! Networks of a few nodes, as ONNX Runtime writes them.
 
+use super::super::WINOGRAD;
+use super::super::extent::extents;
 use super::*;
 use crate::model::onnx_format::{
     FunctionProto, GraphProto, TensorShapeProto, TrainingInfoProto, TypeProto, ValueInfoProto,
     tensor_shape_proto, type_proto,
 };
 
+mod pre_activated;
+
 fn whole_numbers(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         ints: ints.to_vec(),
         r#type: AttributeType::Ints as i32,
+        ..AttributeProto::default()
+    }
+}
+
+fn whole_number(name: &str, int: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        i: int,
+        r#type: AttributeType::Int as i32,
         ..AttributeProto::default()
     }
 }
@@ -93,7 +106,7 @@ fn names(graph: &GraphProto) -> Vec<&str> {
 
 #[test]
 fn a_convolution_is_replaced_with_its_filters_and_settings() {
-    let Some(block) = osteon_winograd::block() else {
+    let Some(block) = osteon_convolution::block() else {
         return assert_eq!(
             after(&network(20, 16, 3, &[convolution("image", "out", [3, 1, 1])])),
             None
@@ -105,7 +118,7 @@ fn a_convolution_is_replaced_with_its_filters_and_settings() {
     node.input.push("sum".to_owned());
     let graph = after(&network(20, channels, 3, &[node])).unwrap();
     let node = &graph.node[0];
-    assert_eq!((node.domain.as_str(), node.op_type.as_str()), (DOMAIN, NAME));
+    assert_eq!((node.domain.as_str(), node.op_type.as_str()), (DOMAIN, WINOGRAD));
     assert_eq!((node.int(RELU), node.ints(PADS)), (Some(1), Some(&[1; 4][..])));
     assert_eq!(node.input, ["image", "weights.WinogradConv.0", "bias", "sum"]);
     assert_eq!(names(&graph), ["weights.WinogradConv.0"]);
@@ -118,7 +131,7 @@ fn a_convolution_is_replaced_with_its_filters_and_settings() {
 
 #[test]
 fn weights_that_another_node_takes_stay() {
-    let Some(block) = osteon_winograd::block() else {
+    let Some(block) = osteon_convolution::block() else {
         return;
     };
     let nodes = [
@@ -132,7 +145,7 @@ fn weights_that_another_node_takes_stay() {
 
 #[test]
 fn what_is_not_worth_it_or_another_thing_stays() {
-    let channels = osteon_winograd::block().unwrap_or(16) as i64;
+    let channels = osteon_convolution::block().unwrap_or(16) as i64;
     let with = |change: fn(&mut NodeProto)| {
         let mut node = convolution("image", "out", [3, 1, 1]);
         change(&mut node);
@@ -175,12 +188,7 @@ fn what_is_not_worth_it_or_another_thing_stays() {
         (
             "groups",
             with(|node| {
-                node.attribute.push(AttributeProto {
-                    name: "group".to_owned(),
-                    i: 2,
-                    r#type: AttributeType::Int as i32,
-                    ..AttributeProto::default()
-                });
+                node.attribute.push(whole_number("group", 2));
             }),
         ),
         (
@@ -194,9 +202,9 @@ fn what_is_not_worth_it_or_another_thing_stays() {
 
 #[test]
 fn a_file_of_which_something_would_be_lost_stays() {
-    let channels = osteon_winograd::block().unwrap_or(16) as i64;
+    let channels = osteon_convolution::block().unwrap_or(16) as i64;
     let whole = network(20, channels, 3, &[convolution("image", "out", [3, 1, 1])]);
-    assert_eq!(after(&whole).is_some(), osteon_winograd::block().is_some());
+    assert_eq!(after(&whole).is_some(), osteon_convolution::block().is_some());
     let with = |change: fn(&mut ModelProto)| {
         let mut network = whole.clone();
         change(&mut network);

@@ -8,12 +8,11 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::transform::{backward, forward};
+use super::{Convolution, PATCH, POINTS, TILE};
 use crate::product::product;
-use crate::transform::{backward, forward};
-use crate::{Convolution, PATCH, POINTS, TILE};
+use crate::room::{LINE, aligned, in_turn};
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
 /// Bytes between the transforms that stay in the second cache of any processor.
 const NEAR: usize = 384 << 10;
 /// Tiles beside each other for which one block of channels is read before the next: the cache lines that they share are then still in
@@ -42,16 +41,11 @@ impl WithSimd for Pass<'_> {
         let tiles = convolution.tiles();
         // as many at a time as keep what is between in the cache, or as make it worth to read all filters again
         let of_tile = size_of::<f32>() * POINTS * (convolution.channels + convolution.filters);
-        let most = (NEAR.max(size_of_val(self.filters)) / of_tile).max(1);
-        let at_a_time = tiles.div_ceil(tiles.div_ceil(most));
+        let most = NEAR.max(size_of_val(self.filters)) / of_tile;
+        let at_a_time = in_turn(tiles, most);
 
         let (of_values, of_products) = (apart::<S>(at_a_time * channels), apart::<S>(at_a_time * filters));
-        let room = POINTS * (of_values + of_products) * lanes;
-        let most_skipped = LINE / size_of::<f32>();
-        self.scratch
-            .resize(self.scratch.len().max(room + most_skipped), 0.0);
-        let skipped = self.scratch.as_ptr().align_offset(LINE).min(most_skipped);
-        let (between, _) = S::as_mut_simd_f32s(&mut self.scratch[skipped..][..room]);
+        let between = aligned::<S>(self.scratch, POINTS * (of_values + of_products));
         let (values, products) = between.split_at_mut(POINTS * of_values);
 
         let (image, _) = S::as_simd_f32s(self.image);
@@ -68,7 +62,7 @@ impl WithSimd for Pass<'_> {
             for few in (0..some).step_by(FEW) {
                 for (block, plane) in image.chunks_exact(plane).enumerate() {
                     for tile in few..some.min(few + FEW) {
-                        let values = &mut values[tile * channels + block..];
+                        let values = &mut values[block * some + tile..];
                         to_points(simd, convolution, plane, place(tile), values, of_values);
                     }
                 }
@@ -82,8 +76,8 @@ impl WithSimd for Pass<'_> {
                     &values[point * of_values..][..some * channels],
                     filter_values,
                     &mut products[point * of_products..][..some * filters],
-                    filters,
-                    convolution.channels,
+                    some,
+                    some,
                 );
             }
             for few in (0..some).step_by(FEW) {
@@ -97,7 +91,7 @@ impl WithSimd for Pass<'_> {
                     };
                     for tile in few..some.min(few + FEW) {
                         target.place = place(tile);
-                        let products = &products[tile * filters + block..];
+                        let products = &products[block * some + tile..];
                         to_tile::<S>(simd, products, of_products, &target, result);
                     }
                 }

@@ -1,6 +1,6 @@
 //! Filters at the points where they are multiplied.
 
-use crate::{PATCH, POINTS};
+use super::{PATCH, POINTS};
 
 /// A filter's values at the points 0, 1, -1, 2, -2 and infinity.
 const AT_POINTS: [[f64; 3]; PATCH] = [
@@ -12,7 +12,7 @@ const AT_POINTS: [[f64; 3]; PATCH] = [
     [0.0, 0.0, 1.0],
 ];
 
-/// Filters in ONNX Runtime's order with `block` channels beside each other, as [`Convolution::run`](crate::Convolution::run) takes them:
+/// Filters in ONNX Runtime's order with `block` channels beside each other, as [`Convolution::run`](super::Convolution::run) takes them:
 /// `[36 points][filters / (2 block)][channels][2 block of filters]`, four times as many numbers as there were. An odd last block of
 /// filters stands alone. `None` where the numbers are not those of so many filters and channels.
 #[must_use]

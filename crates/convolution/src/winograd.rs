@@ -1,24 +1,12 @@
 //! Convolutions of 3 x 3 with stride 1 by Winograd's minimal filtering F(4 x 4, 3 x 3): 36 multiplications where the definition has 144
 //! (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016).
-//!
-//! Images and filters are in the order in which ONNX Runtime computes on x86 (its "NCHWc"): channels in blocks as wide as a vector,
-//! `[channels / block][row][column][block]`; filters `[filters / block][channels / block][3][3][block of channels][block of filters]`.
-//! Sums are 32-bit floats; what is lost beside the definition is some 1e-5 of the largest value.
-//!
-//! A crate of its own so that it is optimised in builds for tests, too.
 
-#![expect(
-    clippy::inline_always,
-    reason = "what is not inlined into a dispatch of pulp has the instructions of the oldest processor"
-)]
+use pulp::Arch;
 
-use std::fmt;
-
-use pulp::{Arch, Simd, WithSimd};
+use crate::{Lanes, Mismatch, is};
 
 mod filters;
 mod pass;
-mod product;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -33,40 +21,12 @@ const PATCH: usize = TILE + 2;
 /// The products that they need, for each channel and filter.
 const POINTS: usize = PATCH * PATCH;
 
-/// How many channels stand beside each other in ONNX Runtime's order on this processor; `None` where it has no such order, or this
-/// crate no vectors of that width.
-#[must_use]
-pub fn block() -> Option<usize> {
-    // MLAS, `platform.cpp`: 16 with AVX-512 F, else 8
-    #[cfg(target_arch = "x86_64")]
-    let theirs = if std::is_x86_feature_detected!("avx512f") {
-        16
-    } else {
-        8
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let theirs = 0;
-    let ours = Arch::new().dispatch(Lanes);
-    (ours == theirs).then_some(ours)
-}
-
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
-    }
-}
-
 /// A convolution of 3 x 3 with stride 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
-    /// Channels of an image; a multiple of the [`block`].
+    /// Channels of an image; a multiple of the [`block`](crate::block).
     pub channels: usize,
-    /// Channels of a result; a multiple of the [`block`].
+    /// Channels of a result; a multiple of the [`block`](crate::block).
     pub filters: usize,
     /// Rows of an image.
     pub rows: usize,
@@ -90,30 +50,6 @@ pub struct Operands<'a> {
     /// What is added to each value of the results.
     pub sum: Option<&'a [f32]>,
 }
-
-/// The operands do not belong to the convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    what: &'static str,
-    numbers: usize,
-    wanted: usize,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what,
-            numbers,
-            wanted,
-        } = self;
-        write!(
-            formatter,
-            "{what}: {numbers}, and {wanted} belong to this convolution"
-        )
-    }
-}
-
-impl std::error::Error for Mismatch {}
 
 impl Convolution {
     /// Rows and columns of a result.
@@ -153,13 +89,6 @@ impl Convolution {
         let [result_rows, result_columns] = self.extent();
         let (image, result) = (channels * rows * columns, filters * result_rows * result_columns);
         let lanes = Arch::new().dispatch(Lanes);
-        let is = |what, numbers, wanted| {
-            (numbers == wanted).then_some(()).ok_or(Mismatch {
-                what,
-                numbers,
-                wanted,
-            })
-        };
         is("channels", channels, channels.next_multiple_of(lanes))?;
         is("filters", filters, filters.next_multiple_of(lanes))?;
         let images = operands.images.len() / image.max(1);

@@ -1,4 +1,4 @@
-use pulp::{Arch, Scalar256b, Scalar512b, Simd, WithSimd};
+use pulp::{Scalar256b, Scalar512b, Simd, WithSimd};
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use crate::{PATCH, TILE};
+use super::{PATCH, TILE};
 
 /// The values at the points of six pixels in a line.
 #[inline(always)]
