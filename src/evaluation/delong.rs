@@ -29,11 +29,54 @@ pub struct PairedTest {
     pub p: f64,
 }
 
-/// What each case contributes to the area.
-struct Components {
-    auroc: f64,
+/// What each case contributes to an area, or to a sum or difference of areas.
+#[derive(Clone)]
+pub(super) struct Components {
+    pub(super) auroc: f64,
     positive: Vec<f64>,
     negative: Vec<f64>,
+}
+
+impl Components {
+    /// Those of its area less that of `other`, on the same cases.
+    pub(super) fn less(&self, other: &Self) -> Self {
+        self.with(other, |own, other| own - other)
+    }
+
+    /// Those of the sum of its area and that of `other`, on the same cases.
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        self.with(other, |own, other| own + other)
+    }
+
+    fn with(&self, other: &Self, joined: impl Fn(f64, f64) -> f64) -> Self {
+        let all = |own: &[f64], other: &[f64]| -> Vec<f64> {
+            let both = own.iter().zip(other);
+            both.map(|(own, other)| joined(*own, *other)).collect()
+        };
+        Self {
+            auroc: joined(self.auroc, other.auroc),
+            positive: all(&self.positive, &other.positive),
+            negative: all(&self.negative, &other.negative),
+        }
+    }
+}
+
+/// Whether two scores put all cases into the same order, with the same ties.
+pub(super) fn ranks_alike(first: &[f64], second: &[f64]) -> bool {
+    // ranks are whole or halves
+    let same = |(first, second): (f64, f64)| (first - second).abs() < 0.25;
+    first.len() == second.len() && mid_ranks(first).into_iter().zip(mid_ranks(second)).all(same)
+}
+
+/// Whether two scores put each case of one class before the same share of the other class: no pair of the two classes changed its order.
+#[must_use]
+pub fn placed_alike(first: &[f64], second: &[f64], labels: &[bool]) -> bool {
+    let (Ok(first), Ok(second)) = (components(first, labels), components(second, labels)) else {
+        return false;
+    };
+    let apart = first.less(&second);
+    let all = apart.positive.iter().chain(&apart.negative);
+    all.map(|own| own.abs()).fold(0.0, f64::max) < 1e-12
 }
 
 /// The area and its variance.
@@ -50,6 +93,10 @@ pub fn delong(scores: &[f64], labels: &[bool]) -> Result<DeLong, EvaluationError
 }
 
 /// Compares two scores on the same cases, each of which is one of its patient's.
+///
+/// # Errors
+/// Where patients of a class are fewer than two, and where every pair says the same of a difference that is not 0: there is no spread to
+/// test it by.
 pub fn paired(
     first: &[f64],
     second: &[f64],
@@ -65,8 +112,15 @@ pub fn paired(
     }
     let (first, second) = (components(first, labels)?, components(second, labels)?);
     let difference = first.auroc - second.auroc;
-    let variance = variance_of_difference(&first, &second, labels, patients)?;
+    let variance = variance(&first.less(&second), labels, patients)?;
     let error = variance.max(0.0).sqrt();
+    if error <= 1e-9 && difference.abs() > 1e-9 {
+        return Err(EvaluationError::Setting {
+            what: "the spread of the difference between patients",
+            value: "0".to_owned(),
+            range: "above 0",
+        });
+    }
     let z = if error > 1e-9 { difference / error } else { 0.0 };
     Ok(PairedTest {
         difference,
@@ -85,20 +139,17 @@ struct Share {
     negatives: usize,
 }
 
-fn variance_of_difference(
-    first: &Components,
-    second: &Components,
+/// The variance over patients of what `components` are of, as Obuchowski 1997 has it: an area, or a sum or difference of areas on the
+/// same cases.
+pub(super) fn variance(
+    components: &Components,
     labels: &[bool],
     patients: &[impl AsRef<str>],
 ) -> Result<f64, EvaluationError> {
-    let difference = first.auroc - second.auroc;
     let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
-    let apart = |first: &[f64], second: &[f64]| -> Vec<f64> {
-        let pairs = first.iter().zip(second);
-        pairs.map(|(first, second)| first - second - difference).collect()
-    };
-    let mut positive = apart(&first.positive, &second.positive).into_iter();
-    let mut negative = apart(&first.negative, &second.negative).into_iter();
+    let apart = |of: &[f64]| -> Vec<f64> { of.iter().map(|own| own - components.auroc).collect() };
+    let mut positive = apart(&components.positive).into_iter();
+    let mut negative = apart(&components.negative).into_iter();
     for (label, patient) in labels.iter().zip(patients) {
         let share = shares.entry(patient.as_ref()).or_default();
         if *label {
@@ -122,7 +173,7 @@ fn variance_of_difference(
             range: "2 or more",
         });
     }
-    let (positives, negatives) = (first.positive.len() as f64, first.negative.len() as f64);
+    let (positives, negatives) = (components.positive.len() as f64, components.negative.len() as f64);
     let all = shares.len() as f64;
     let of_positive = with / (with - 1.0) * sum(&|share| share.positive.powi(2)) / positives.powi(2);
     let of_negative = without / (without - 1.0) * sum(&|share| share.negative.powi(2)) / negatives.powi(2);
@@ -130,7 +181,8 @@ fn variance_of_difference(
     Ok(of_positive + of_negative + 2.0 * of_both)
 }
 
-fn components(scores: &[f64], labels: &[bool]) -> Result<Components, EvaluationError> {
+/// Of one score.
+pub(super) fn components(scores: &[f64], labels: &[bool]) -> Result<Components, EvaluationError> {
     let (positives, negatives) = check(scores, labels)?;
     let of = |class: bool| -> Vec<f64> {
         scores
@@ -272,6 +324,25 @@ mod tests {
                 .contains("is 1; it must be 2 or more")
         );
         assert!(paired(&FIRST, &SECOND, &LABELS, &["a"]).is_err());
+    }
+
+    #[test]
+    fn a_difference_without_spread_has_no_test() {
+        // all in order, and none: as likely as not, where p were 1
+        let owners = patients("a b c d e f g h i j");
+        let sure = LABELS.map(|label| f64::from(u8::from(label)));
+        let wrong = sure.map(|score| -score);
+        for other in [wrong, [0.5; 10]] {
+            let error = paired(&sure, &other, &LABELS, &owners).unwrap_err().to_string();
+            assert!(error.contains("the spread of the difference"), "{error}");
+        }
+        // another order within classes is none between them
+        let mut within = sure;
+        within[0] = 0.9;
+        assert!(placed_alike(&sure, &within, &LABELS) && !ranks_alike(&sure, &within));
+        assert!(!placed_alike(&FIRST, &SECOND, &LABELS) && ranks_alike(&FIRST, &FIRST.map(f64::exp)));
+        let same = paired(&sure, &within, &LABELS, &owners).unwrap();
+        assert_eq!([same.difference, same.z, same.p], [0.0, 0.0, 1.0]);
     }
 
     #[test]

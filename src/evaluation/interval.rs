@@ -1,7 +1,8 @@
 //! How sure a measure is: percentile intervals from a bootstrap over patients.
 //!
 //! Whole patients are drawn, with all of their images, because images of one patient resemble one another and an
-//! interval over images would be too narrow. The seed makes the draws; equal input gives equal intervals.
+//! interval over images would be too narrow. The seed makes the draws; equal input gives equal intervals. Where no draw differs from another, as
+//! of an area of 1, [`flat`](super::flat) has the interval.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::delong::ranks_alike;
 use super::roc::Ranking;
-use super::{EvaluationError, check};
+use super::{EvaluationError, check, flat};
 
 /// A measure with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,13 +76,18 @@ pub fn auroc_within_interval(
             Some((Ranking::new(&scores, &labels).ok()?, cases))
         })
         .collect::<Vec<_>>();
-    estimate(patients, strata, bootstrap, one_class(labels), |weights| {
+    let found = estimate(patients, strata, bootstrap, one_class(labels), |weights| {
         let [right, pairs] = rankings
             .iter()
             .map(|(ranking, cases)| ranking.weighted_pairs(|case| weights[cases[case]]))
             .fold([0.0; 2], |[a, b], [right, pairs]| [a + right, b + pairs]);
         (pairs > 0.0).then(|| right / pairs)
-    })
+    })?;
+    if !flat::is_flat(&found) {
+        return Ok(found);
+    }
+    let pairs = flat::pairs(labels, patients, strata);
+    Ok(flat::share(found.value, pairs, bootstrap.coverage))
 }
 
 /// Average precision, with a patient-level interval.
@@ -91,17 +98,22 @@ pub fn auprc_interval(
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
     let ranking = Ranking::new(scores, labels)?;
-    estimate(
-        patients,
-        &vec![0; scores.len()],
-        bootstrap,
-        one_class(labels),
-        |weights| ranking.weighted_auprc(|case| weights[case]),
-    )
+    let strata = vec![0; scores.len()];
+    let found = estimate(patients, &strata, bootstrap, one_class(labels), |weights| {
+        ranking.weighted_auprc(|case| weights[case])
+    })?;
+    // at 1 the area is 1, too
+    if !flat::is_flat(&found) || found.value < 1.0 - 1e-12 {
+        return Ok(found);
+    }
+    let pairs = flat::pairs(labels, patients, &strata);
+    let area = flat::share(1.0, pairs, bootstrap.coverage);
+    let (positive, negative) = check(scores, labels)?;
+    Ok(flat::average_precision(area.lower, positive, negative))
 }
 
 /// The first area minus the second on the same cases, with a patient-level interval: the same patients are drawn for both, so what
-/// both find hard cancels out.
+/// both find hard cancels out. Two scores that rank all cases alike are one, and their difference is 0 for certain.
 pub fn auroc_difference_interval(
     first: &[f64],
     second: &[f64],
@@ -109,17 +121,19 @@ pub fn auroc_difference_interval(
     patients: &[impl AsRef<str>],
     bootstrap: Bootstrap,
 ) -> Result<Estimate, EvaluationError> {
-    let (first, second) = (Ranking::new(first, labels)?, Ranking::new(second, labels)?);
-    estimate(
-        patients,
-        &vec![0; labels.len()],
-        bootstrap,
-        one_class(labels),
-        |weights| {
-            let weight = |case: usize| weights[case];
-            Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
-        },
-    )
+    let rankings = (Ranking::new(first, labels)?, Ranking::new(second, labels)?);
+    let alike = ranks_alike(first, second);
+    let (first, second) = rankings;
+    let strata = vec![0; labels.len()];
+    let found = estimate(patients, &strata, bootstrap, one_class(labels), |weights| {
+        let weight = |case: usize| weights[case];
+        Some(first.weighted_auroc(weight)? - second.weighted_auroc(weight)?)
+    })?;
+    if alike || !flat::is_flat(&found) {
+        return Ok(found);
+    }
+    let pairs = flat::pairs(labels, patients, &strata);
+    Ok(flat::difference(found.value, pairs, bootstrap.coverage))
 }
 
 /// The share of cases that are right, such as a sensitivity, with a patient-level interval.
@@ -136,14 +150,22 @@ pub fn share_interval(
     if right.is_empty() {
         return Err(nothing());
     }
-    estimate(patients, &vec![0; right.len()], bootstrap, nothing, |weights| {
+    let found = estimate(patients, &vec![0; right.len()], bootstrap, nothing, |weights| {
         let own = |wanted: bool| -> f64 {
             let cases = right.iter().zip(weights).filter(|(right, _)| **right || !wanted);
             // a sum of nothing would be -0
             cases.map(|(_, weight)| weight).sum::<f64>() + 0.0
         };
         Some(own(true) / own(false))
-    })
+    })?;
+    if !flat::is_flat(&found) {
+        return Ok(found);
+    }
+    Ok(flat::share(
+        found.value,
+        flat::count(patients),
+        bootstrap.coverage,
+    ))
 }
 
 /// The coefficient of determination (R squared) of predicted numbers, with a patient-level interval: 1 is exact, 0 no better than

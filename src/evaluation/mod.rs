@@ -6,10 +6,13 @@
 pub mod calibration;
 pub mod conformal;
 pub mod delong;
+pub mod distribution;
+mod flat;
 pub mod interval;
 pub mod parts;
 pub mod roc;
 pub mod scaling;
+pub mod trainings;
 
 /// Why scores cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -200,6 +200,8 @@ fn range(values: impl Iterator<Item = f64>, free: f64) -> Range<f64> {
 
 /// A number in as few characters as tell it apart.
 fn short(value: f64) -> String {
+    // steps of an axis miss 0 by rounding
+    let value = if value.abs() < 1e-12 { 0.0 } else { value };
     if value != 0.0 && (value.abs() < 0.01 || value.abs() >= 10_000.0) {
         return format!("{value:.1e}").replace(".0e", "e");
     }
@@ -290,8 +292,8 @@ mod tests {
     #[test]
     fn labels_are_short() {
         assert_eq!(
-            [0.5, 12.0, 0.004, 0.0, 31_000.0].map(short),
-            ["0.5", "12", "4e-3", "0", "3.1e4"]
+            [0.5, 12.0, 0.004, 0.0, -3.5e-16, 31_000.0].map(short),
+            ["0.5", "12", "4e-3", "0", "0", "3.1e4"]
         );
     }
 }

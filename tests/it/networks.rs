@@ -229,6 +229,7 @@ fn run(
         labels: PathBuf::from("labels.csv"),
         labels_sha256: String::new(),
         validation: 0.5,
+        split_seed: None,
         fold: None,
     };
     let start = Start {

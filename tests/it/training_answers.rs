@@ -478,41 +478,98 @@ fn rates_and_augmentations_can_be_looked_at_before_training() {
             .unwrap()
             .starts_with(b"\x89PNG")
     );
+}
+
+#[test]
+fn what_a_setting_is_worth_is_told_over_seeds_on_the_same_patients() {
+    let stage = Stage::new(&json!({
+        "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
+        "augmentation": {"horizontal_flip": true, "rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
+                         "contrast": [1.0, 1.0], "brightness": 0.0, "noise": 0.0, "cutout_probability": 0.0},
+    }));
     let (labels, recipe) = (stage.text("images/labels.csv"), stage.text("recipe.json"));
-    let ablate = |out: &str| {
-        let told = [
-            "--labels",
-            &labels,
-            "--recipe",
-            &recipe,
-            "--validation",
-            "0.5",
-            "--out",
-            out,
-        ];
-        trainer(&[&["augment", "ablate"], &told[..]].concat())
+    let ablate = |out: &str, seeds: &str| {
+        let told = ["--labels", &labels, "--recipe", &recipe, "--validation", "0.5"];
+        let output = trainer(&[&["augment", "ablate", "--out", out, "--seeds", seeds], &told[..]].concat());
+        let [table, words] =
+            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+        (output.status.success(), table, words)
     };
-    let refused = ablate(&stage.text("images"));
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let (done, _, words) = ablate(&recipe, "1");
     assert!(
-        !refused.status.success() && words.contains("cannot be written") && !words.contains("training 1 of"),
+        !done && words.contains("cannot be written") && !words.contains("training 1 of"),
         "{words}"
     );
-    let ablated = ablate(&stage.text("a/new/folder/ablation.json"));
-    let words = String::from_utf8_lossy(&ablated.stderr).into_owned();
+    let out = stage.text("a/new/folder");
+    let (done, table, words) = ablate(&out, "1");
     assert!(
-        words.contains("training 3 of 3: without horizontal_flip") && words.matches("epoch   1").count() == 3,
+        done && words.contains("training 3 of 3: without horizontal_flip, seed 1, about"),
         "{words}"
     );
+    assert!(words.contains("another seed may move a difference"), "{words}");
+    let row = |table: &str, place: usize| -> Vec<String> {
+        let cells = table.lines().nth(place).unwrap().split("  ");
+        cells
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let arms = |table: &str| [1, 2, 3].map(|place| row(table, place)[..2].join(" "));
     assert_eq!(
-        stage.json("a/new/folder/ablation.json").as_array().unwrap().len(),
-        3
+        arms(&table),
+        ["(whole recipe) 1", "rotation 1", "horizontal_flip 1"],
+        "{table}"
     );
-    let table = String::from_utf8_lossy(&ablated.stdout).into_owned();
-    let arms: Vec<&str> = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split("  ").next().unwrap())
-        .collect();
-    assert_eq!(arms, ["(whole recipe)", "rotation", "horizontal_flip"], "{table}");
+
+    // with more seeds it goes on
+    let (done, table, words) = ablate(&out, "2");
+    let begun: Vec<&str> = words.lines().filter(|line| line.contains(" of 6: ")).collect();
+    assert!(done && begun.len() == 3, "{words}");
+    assert!(
+        begun[0].starts_with("training 4 of 6: by the whole recipe, seed 2"),
+        "{words}"
+    );
+    assert!(words.contains("of other seeds and other patients"), "{words}");
+    assert_eq!(
+        arms(&table),
+        ["(whole recipe) 2", "rotation 2", "horizontal_flip 2"],
+        "{table}"
+    );
+    let summary = stage.json("a/new/folder/summary.json");
+    assert_eq!(summary[2]["trainings"].as_array().unwrap().len(), 2);
+    assert!(summary[1]["worth"][0]["lower"].is_number(), "{summary}");
+    let svg = std::fs::read_to_string(stage.path("a/new/folder/summary.svg")).unwrap();
+    assert!(
+        svg.contains("what each setting is worth") && svg.contains("rotation"),
+        "{svg}"
+    );
+    let file = |run: &str, name: &str| stage.path(&format!("a/new/folder/{run}/{name}"));
+    let weights = |run: &str| std::fs::read(file(run, "weights.safetensors")).unwrap();
+    let held_out =
+        |run: &str| stage.json(&format!("a/new/folder/{run}/record.json"))["validation"]["places"].clone();
+    assert_eq!(held_out("whole/seed-1"), held_out("without-rotation/seed-2"));
+    assert!(
+        weights("whole/seed-1") != weights("whole/seed-2"),
+        "seeds are others"
+    );
+    assert!(weights("whole/seed-2") != weights("without-rotation/seed-2"));
+
+    // each is a run of its own, which goes on by itself with the same patients held out
+    let (run, before) = ("without-rotation/seed-2", weights("without-rotation/seed-2"));
+    for name in ["weights.safetensors", "record.json"] {
+        std::fs::remove_file(file(run, name)).unwrap();
+    }
+    succeeded(&trainer(&[
+        "fit",
+        "--resume",
+        "--out",
+        &file(run, "").to_string_lossy(),
+    ]));
+    assert!(weights(run) == before && held_out(run) == held_out("whole/seed-1"));
+    let (done, again, words) = ablate(&out, "2");
+    assert!(
+        done && again == table && !words.contains("\ntraining "),
+        "{words}"
+    );
 }

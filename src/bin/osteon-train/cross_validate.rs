@@ -16,11 +16,13 @@ use osteon::train::data::labels::Part;
 use osteon::train::data::{Fractions, Split, SplitError};
 use osteon::train::export::Calibration;
 use osteon::train::learn::fit::predict;
-use osteon::train::learn::{Engine, FitError, Recipe, Start};
-use osteon::train::run::{FoldOf, RunFolder, Source};
+use osteon::train::learn::{Engine, Recipe};
+use osteon::train::run::{FoldOf, Source};
 
 use crate::device;
-use crate::fit::{Parts, Table, Told, contract, read, read_recipe, started, train};
+use crate::fit::{
+    Parts, Table, Told, contract, diverged, read, read_recipe, said_parts, started, told, train,
+};
 
 #[derive(clap::Args)]
 #[command(
@@ -94,7 +96,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let logits = if told.run.is_finished() {
             all.answers(&told, fold, devices.first)?
         } else {
-            match train(&told, all.parts(place), &devices, Duration::from_mins(5)) {
+            let parts = all.parts(place);
+            said_parts(&recipe, &parts);
+            match train(&told, &parts, &devices, Duration::from_mins(5)) {
                 Ok(()) => all.answers(&told, fold, devices.first)?,
                 Err(error) => Err(diverged(error)?),
             }
@@ -123,50 +127,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         answered.len()
     );
     Ok(())
-}
-
-/// What one fold's numbers came to, which says nothing of the other folds; all else stops them, too.
-fn diverged(error: anyhow::Error) -> anyhow::Result<String> {
-    match error.downcast_ref() {
-        Some(FitError::Diverged { .. } | FitError::NothingToValidate) => Ok(error.to_string()),
-        _ => Err(error),
-    }
-}
-
-/// A new run, or the one that is there already and was told the same.
-fn told(
-    path: &Path,
-    recipe: &Recipe,
-    contract: &Preprocessing,
-    source: &Source,
-    start: &Start,
-) -> anyhow::Result<Told> {
-    let run = RunFolder {
-        path: path.to_owned(),
-    };
-    let (run, lock) = if run.source().is_ok() {
-        let known = Source {
-            // the table may have been moved
-            labels: source.labels.clone(),
-            ..run.source()?
-        };
-        ensure!(
-            run.told()? == (recipe.clone(), contract.clone()) && known == *source,
-            "{} was told something else: choose another folder",
-            path.display()
-        );
-        let lock = run.lock()?;
-        (run, lock)
-    } else {
-        RunFolder::begin(path, recipe, contract, source, start)?
-    };
-    Ok(Told {
-        run,
-        _lock: lock,
-        recipe: recipe.clone(),
-        contract: contract.clone(),
-        source: source.clone(),
-    })
 }
 
 impl Plan {

@@ -17,7 +17,7 @@ use osteon::train::learn::fit::predict;
 use osteon::train::learn::objective::Objective;
 use osteon::train::learn::progress::names;
 use osteon::train::learn::regime::Regime;
-use osteon::train::learn::{Engine, Initial, Recipe, Start, TerminalProgress, Training, start};
+use osteon::train::learn::{Engine, FitError, Initial, Recipe, Start, TerminalProgress, Training, start};
 use osteon::train::network::Matching;
 use osteon::train::run::{DataRecord, RunFolder, RunLock, Source, Validation};
 
@@ -95,9 +95,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         begun(arguments)?
     };
+    said_parts(&told.recipe, &parts);
     train(
         &told,
-        parts,
+        &parts,
         &devices,
         Duration::from_secs(arguments.checkpoint_seconds),
     )?;
@@ -208,8 +209,44 @@ fn resumed(arguments: &Arguments) -> anyhow::Result<(Told, Parts, Devices)> {
     Ok((told, parts, devices))
 }
 
+/// A new run, or the one that is there already and was told the same, finished or not: for commands of several runs.
+pub(crate) fn told(
+    path: &Path,
+    recipe: &Recipe,
+    contract: &Preprocessing,
+    source: &Source,
+    start: &Start,
+) -> anyhow::Result<Told> {
+    let run = RunFolder {
+        path: path.to_owned(),
+    };
+    let (run, lock) = if run.source().is_ok() {
+        let known = Source {
+            // the table may have been moved
+            labels: source.labels.clone(),
+            ..run.source()?
+        };
+        ensure!(
+            run.told()? == (recipe.clone(), contract.clone()) && known == *source,
+            "{} was told something else: choose another folder",
+            path.display()
+        );
+        let lock = run.lock()?;
+        (run, lock)
+    } else {
+        RunFolder::begin(path, recipe, contract, source, start)?
+    };
+    Ok(Told {
+        run,
+        _lock: lock,
+        recipe: recipe.clone(),
+        contract: contract.clone(),
+        source: source.clone(),
+    })
+}
+
 /// Trains, or goes on with what was trained before, and puts what came of it into the run.
-pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duration) -> anyhow::Result<()> {
+pub(crate) fn train(told: &Told, parts: &Parts, devices: &Devices, every: Duration) -> anyhow::Result<()> {
     let Told {
         run,
         recipe,
@@ -217,22 +254,16 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         source,
         ..
     } = told;
-    said_parts(recipe, &parts);
     let Parts {
-        train,
-        validation,
-        places,
-        unreadable_images,
-        unlabelled_images,
-        ..
+        train, validation, ..
     } = parts;
     let normalise = |plane: &_| contract.tensor(plane);
     let mut log = run.log()?;
     let mut progress = (TerminalProgress::new(recipe), &mut log);
     let training = Training {
         recipe,
-        train: &train,
-        validation: &validation,
+        train,
+        validation,
         normalise: &normalise,
         devices,
     };
@@ -243,13 +274,13 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         eprintln!("the log is not complete: {failure}");
     }
     let engine = Engine::on(devices.first, &outcome.graph, &outcome.weights, recipe.threads)?;
-    let answers = predict(&engine, &recipe.heads(), &validation, &normalise, recipe.batch)?;
+    let answers = predict(&engine, &recipe.heads(), validation, &normalise, recipe.batch)?;
     let mirror = |plane: &Plane| contract.tensor(&mirrored(plane));
     let of_mirrored = if recipe.augmentation.horizontal_flip.allows_all() {
         Some(predict(
             &engine,
             &recipe.heads(),
-            &validation,
+            validation,
             &mirror,
             recipe.batch,
         )?)
@@ -260,20 +291,28 @@ pub(crate) fn train(told: &Told, parts: Parts, devices: &Devices, every: Duratio
         labels_sha256: source.labels_sha256.clone(),
         training_images: train.len(),
         validation_images: validation.len(),
-        unreadable_images,
-        unlabelled_images: Some(unlabelled_images),
+        unreadable_images: parts.unreadable_images,
+        unlabelled_images: Some(parts.unlabelled_images),
         positive_weights: Objective::new(&recipe.heads(), recipe.loss, &train.labels).positive_weights(),
     };
     run.finish(
         &outcome,
         data,
-        Validation::of(&validation, places, answers, of_mirrored),
+        Validation::of(validation, parts.places.clone(), answers, of_mirrored),
     )?;
     crate::plot::run(&run.path)?;
     let best = &outcome.history[outcome.best_epoch];
     eprintln!("kept {}", best.line(&names(recipe)));
     eprintln!("{} holds the run", run.path.display());
     Ok(())
+}
+
+/// What the numbers of one of several trainings came to, which says nothing of the others; all else stops them, too.
+pub(crate) fn diverged(error: anyhow::Error) -> anyhow::Result<String> {
+    match error.downcast_ref() {
+        Some(FitError::Diverged { .. } | FitError::NothingToValidate) => Ok(error.to_string()),
+        _ => Err(error),
+    }
 }
 
 /// Says how many images and patients of each answer train and are held out.
@@ -336,7 +375,7 @@ pub(crate) fn held_out(source: &Source, recipe: &Recipe, contract: &Preprocessin
         &labelled.groups,
         &samples.labels,
         source.validation,
-        recipe.seed,
+        source.split_seed.unwrap_or(recipe.seed),
     )?;
     Ok(Parts {
         train: samples.select(&split.train),

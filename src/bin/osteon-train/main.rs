@@ -1,5 +1,6 @@
 //! `osteon-train`: trains, exports and proves radiograph classifiers, on images that name nobody. This file only dispatches.
 
+mod ablate;
 mod augment;
 mod compare;
 mod cross_validate;

@@ -1,162 +1,172 @@
-//! What each augmentation is worth on these images: the same training again without it.
+//! What each augmentation is worth on these images: the same training again without it, and all of that with several seeds.
 //!
-//! Seed, split and everything else stay, and the differences are paired by patient. An interval that holds 0 says that these images do
-//! not tell; one that does not says less than it seems, as [`caution`] has it: of each training there is one seed, its epoch was chosen
-//! on the very images, and there are many settings.
+//! The held-out patients stay, and so does everything but the setting and the seed. Differences are paired by patient and by seed, and their
+//! intervals are of other patients and of other seeds ([`auroc_difference_over_trainings`]); with one seed they are of other patients alone. What they do not
+//! say, [`caution`] says.
 
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
 use super::folds::aligned;
-use crate::evaluation::interval::{Bootstrap, Estimate, auroc_difference_interval};
-use crate::finding::Task;
-use crate::image::{Plane, Tensor};
+use crate::evaluation::interval::{Bootstrap, Estimate};
+use crate::evaluation::trainings::auroc_difference_over_trainings;
 use crate::train::data::Samples;
-use crate::train::learn::fit::predict;
-use crate::train::learn::measure::measure;
-use crate::train::learn::{Engine, FitError, Heads, Progress, Recipe, Training};
+use crate::train::learn::Heads;
+use crate::train::learn::measure::{Scored, Truth, scored};
+use crate::train::plot::{Chart, Series};
 
-/// One training of the comparison.
+/// What came of one training.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The setting that is switched off; none for the whole recipe.
+    pub without: Option<String>,
+    /// Its seed.
+    pub seed: u64,
+    /// What it says of the held-out patients; or why there is nothing.
+    pub outcome: Result<Outcome, String>,
+}
+
+/// What a training says of the held-out patients.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// For each label its measure.
+    pub measures: Vec<Option<Estimate>>,
+    /// For each image the logits of all heads.
+    pub logits: Vec<Vec<f64>>,
+}
+
+/// All trainings of one recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
     /// The setting that is switched off; none for the whole recipe.
     pub without: Option<String>,
-    /// For each label its measure on the held-out patients.
-    pub measures: Vec<Option<Estimate>>,
-    /// For each label that is a finding the area of the whole recipe minus that of this training: above 0, it came out better with the
-    /// setting, by this seed. The interval is that of other patients, not of other seeds.
+    /// Each training.
+    pub trainings: Vec<Figures>,
+    /// For each label that has an area the area of the whole recipe minus that of this one, mean over the seeds that both have: above 0, trainings
+    /// came out better with the setting. None for the whole recipe itself.
     pub worth: Vec<Option<Estimate>>,
 }
 
-/// Whoever watches a comparison, which may take days.
-pub trait Watch {
-    /// Before a training, the `number`th of `all`, from 1, without a setting or by the whole recipe; what it says tells how it goes.
-    fn begin(&mut self, without: Option<&str>, number: usize, all: usize) -> Box<dyn Progress>;
-    /// After each training, with all that there are until then.
-    fn done(&mut self, arms: &[Arm]) -> std::io::Result<()>;
+/// One training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Its seed.
+    pub seed: u64,
+    /// For each label its measure on the held-out patients, with a patient-level interval; none where it has no value.
+    pub measures: Vec<Option<Estimate>>,
+    /// Why it has none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
-/// Why there is no comparison; what was told before stays true.
-#[derive(Debug, thiserror::Error)]
-pub enum AblationError {
-    /// A training.
-    #[error(transparent)]
-    Fit(#[from] FitError),
-    /// The watcher could not keep the figures.
-    #[error("the figures cannot be kept: {0}")]
-    Kept(#[from] std::io::Error),
-}
-
-/// Trains by the whole recipe, then without each setting in turn that is on.
-pub fn ablate<N: Fn(&Plane) -> Tensor + Sync>(
-    training: &Training<'_, N>,
-    watch: &mut dyn Watch,
-) -> Result<Vec<Arm>, AblationError> {
-    let heads = training.recipe.heads();
-    let bootstrap = Bootstrap {
-        seed: training.recipe.seed,
-        ..Bootstrap::default()
-    };
-    let settings = training.recipe.augmentation.explain().into_iter();
-    let without: Vec<_> = settings
-        .filter_map(|(name, _)| Some((name, training.recipe.augmentation.without(name)?)))
-        .collect();
-    let all = 1 + without.len();
-    let whole = answers(
-        training,
-        training.recipe,
-        &heads,
-        watch.begin(None, 1, all).as_mut(),
-    )?;
-    let mut arms = vec![Arm {
-        without: None,
-        measures: measure(&heads, &whole, training.validation, bootstrap).of_labels,
-        worth: Vec::new(),
-    }];
-    watch.done(&arms)?;
-    for (place, (name, augmentation)) in without.into_iter().enumerate() {
-        let recipe = Recipe {
-            augmentation,
-            ..training.recipe.clone()
-        };
-        let mut progress = watch.begin(Some(name), place + 2, all);
-        let without = answers(training, &recipe, &heads, progress.as_mut())?;
-        arms.push(Arm {
-            without: Some(name.to_owned()),
-            measures: measure(&heads, &without, training.validation, bootstrap).of_labels,
-            worth: worth(&heads, &whole, &without, training.validation, bootstrap),
-        });
-        watch.done(&arms)?;
-    }
-    Ok(arms)
-}
-
-fn answers<N: Fn(&Plane) -> Tensor + Sync>(
-    training: &Training<'_, N>,
-    recipe: &Recipe,
-    heads: &Heads,
-    progress: &mut dyn Progress,
-) -> Result<Vec<Vec<f64>>, FitError> {
-    let training = Training { recipe, ..*training };
-    let outcome = training.run(None, None, progress)?;
-    let engine = Engine::on(
-        training.devices.first,
-        &outcome.graph,
-        &outcome.weights,
-        recipe.threads,
-    )?;
-    let answers = predict(
-        &engine,
-        heads,
-        training.validation,
-        training.normalise,
-        recipe.batch,
-    )?;
-    Ok(answers.logits)
-}
-
-fn worth(
-    heads: &Heads,
-    whole: &[Vec<f64>],
-    without: &[Vec<f64>],
-    samples: &Samples,
-    bootstrap: Bootstrap,
-) -> Vec<Option<Estimate>> {
-    let of_finding = |label: usize, logit: usize| {
-        let known: Vec<usize> = (0..samples.len())
-            .filter(|case| !samples.labels[*case][label].is_nan())
-            .collect();
-        let of =
-            |logits: &[Vec<f64>]| -> Vec<f64> { known.iter().map(|case| logits[*case][logit]).collect() };
-        let truth: Vec<bool> = known
-            .iter()
-            .map(|case| samples.labels[*case][label] > 0.5)
-            .collect();
-        let patients: Vec<&String> = known.iter().map(|case| &samples.patients[*case]).collect();
-        auroc_difference_interval(&of(whole), &of(without), &truth, &patients, bootstrap).ok()
-    };
-    let mut worth = Vec::new();
-    for placed in heads.placed() {
-        if matches!(placed.head.task, Task::Binary | Task::Multilabel) {
-            worth.extend(
-                placed
-                    .labels
-                    .zip(placed.logits)
-                    .map(|(label, logit)| of_finding(label, logit)),
-            );
-        } else {
-            worth.extend(placed.labels.map(|_| None));
+/// The figures of the trainings that there are until now, whole recipe first; `samples` are the held-out images.
+#[must_use]
+pub fn arms(heads: &Heads, samples: &Samples, trained: &[Trained], bootstrap: Bootstrap) -> Vec<Arm> {
+    let mut names: Vec<&Option<String>> = vec![&None];
+    for own in trained {
+        if !names.contains(&&own.without) {
+            names.push(&own.without);
         }
     }
-    worth
+    let of = |name: &Option<String>| -> Vec<&Trained> {
+        trained.iter().filter(|own| own.without == *name).collect()
+    };
+    let whole = of(&None);
+    let arm = |name: &Option<String>| {
+        let own = of(name);
+        let pairs: Vec<[&Outcome; 2]> = (whole.iter())
+            .filter_map(|whole| {
+                let without = own.iter().find(|without| without.seed == whole.seed)?;
+                Some([whole.outcome.as_ref().ok()?, without.outcome.as_ref().ok()?])
+            })
+            .collect();
+        Arm {
+            without: name.clone(),
+            worth: match name {
+                None => Vec::new(),
+                Some(_) => worth(heads, samples, &pairs, bootstrap),
+            },
+            trainings: own.into_iter().map(|own| figures(heads, own)).collect(),
+        }
+    };
+    names.into_iter().map(arm).collect()
 }
 
-/// What the differences do not say, for people: that of other seeds, and that one of several intervals misses by chance.
+fn figures(heads: &Heads, trained: &Trained) -> Figures {
+    let (measures, problem) = match &trained.outcome {
+        Ok(outcome) => (outcome.measures.clone(), None),
+        Err(reason) => (vec![None; heads.labels().count()], Some(reason.clone())),
+    };
+    Figures {
+        seed: trained.seed,
+        measures,
+        problem,
+    }
+}
+
+/// For each label the difference of the `pairs` of trainings, with the setting and without.
+fn worth(
+    heads: &Heads,
+    samples: &Samples,
+    pairs: &[[&Outcome; 2]],
+    bootstrap: Bootstrap,
+) -> Vec<Option<Estimate>> {
+    let said: Vec<[Vec<Option<Scored<'_>>>; 2]> = pairs
+        .iter()
+        .map(|pair| pair.map(|outcome| scored(heads, &outcome.logits, samples)))
+        .collect();
+    let of_label = |label: usize| {
+        let scores = |place: usize| -> Option<Vec<Vec<f64>>> {
+            let each = said
+                .iter()
+                .map(|pair| Some(pair[place][label].as_ref()?.said.clone()));
+            each.collect()
+        };
+        let first = said.first()?[0][label].as_ref()?;
+        let Truth::Is(truth) = &first.truth else {
+            return None;
+        };
+        auroc_difference_over_trainings(&scores(0)?, &scores(1)?, truth, &first.patients, bootstrap).ok()
+    };
+    (0..heads.labels().count()).map(of_label).collect()
+}
+
+impl Arm {
+    /// Seeds by which it was trained.
+    fn seeds(&self) -> usize {
+        self.trainings.iter().filter(|own| own.problem.is_none()).count()
+    }
+
+    /// The measure of the label at this place: of one training with its interval, of several the mean and the deviation between seeds.
+    fn measure(&self, label: usize) -> String {
+        let of = |own: &Figures| own.measures.get(label).copied().flatten();
+        let known: Vec<Estimate> = self.trainings.iter().filter_map(of).collect();
+        if let [Estimate { value, lower, upper }] = known[..] {
+            return format!("{value:.3} [{lower:.3}, {upper:.3}]");
+        }
+        if known.is_empty() {
+            return "-".to_owned();
+        }
+        let count = known.len() as f64;
+        let mean = known.iter().map(|own| own.value).sum::<f64>() / count;
+        let squares = known.iter().map(|own| (own.value - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
+        format!("{mean:.3}, {deviation:.3}")
+    }
+}
+
+/// What the figures do not say, for people.
 #[must_use]
 pub fn caution(arms: &[Arm]) -> String {
+    let seeds = arms.iter().map(Arm::seeds).min().unwrap_or(0);
+    let mut text = if seeds < 2 {
+        "Not every recipe has two seeds: the intervals are of other patients, and another seed may move a difference by as much (--seeds).".to_owned()
+    } else {
+        "Measures are the mean over the seeds and the deviation between them. The intervals are of other seeds and other patients; the fewer seeds, the wider.".to_owned()
+    };
+    text.push_str(" Each training's epoch was chosen on these images.");
     let told = arms.iter().flat_map(|arm| &arm.worth).flatten().count();
-    let mut text = "Each training has one seed, and its epoch was chosen on these images: the intervals are of other patients, and another seed may move a difference by as much.".to_owned();
     if told > 1 {
         let missed = 1.0 - 0.95_f64.powi(i32::try_from(told).unwrap_or(i32::MAX));
         // writing to a string cannot fail
@@ -169,60 +179,208 @@ pub fn caution(arms: &[Arm]) -> String {
     text
 }
 
+/// For each label what the settings are worth, with their intervals: bars in the order of the recipe; `labels` are those of the recipe.
+#[must_use]
+pub fn charts(arms: &[Arm], labels: &[String]) -> Vec<Chart> {
+    let of_label = |(label, name): (usize, &String)| {
+        let bars = (1..).zip(arms.iter().filter_map(|arm| {
+            let worth = arm.worth.get(label).copied().flatten()?;
+            Some((arm.without.clone()?, worth))
+        }));
+        let bars = bars.map(|(place, (setting, Estimate { value, lower, upper }))| {
+            let ends = [f64::from(place) - 0.3, f64::from(place) + 0.3];
+            Series {
+                name: setting,
+                points: ends.map(|end| (end, 100.0 * value)).to_vec(),
+                band: ends.map(|end| (end, 100.0 * lower, 100.0 * upper)).to_vec(),
+            }
+        });
+        let mut series: Vec<Series> = bars.collect();
+        if series.is_empty() {
+            return None;
+        }
+        let ends = (0.5, series.len() as f64 + 0.5);
+        series.push(Series {
+            name: "worth nothing".to_owned(),
+            points: vec![(ends.0, 0.0), (ends.1, 0.0)],
+            band: Vec::new(),
+        });
+        Some(Chart {
+            title: format!("{name}: what each setting is worth, with 95% intervals"),
+            horizontal: "setting, in the order of the legend".to_owned(),
+            vertical: "hundredths of AUROC".to_owned(),
+            ends: Some(ends),
+            series,
+            ..Chart::default()
+        })
+    };
+    labels.iter().enumerate().filter_map(of_label).collect()
+}
+
 /// The comparison as a table for people; `labels` are those of the recipe.
 #[must_use]
 pub fn table(arms: &[Arm], labels: &[String]) -> String {
-    let mut rows = vec![vec!["without".to_owned()]];
+    let mut rows = vec![vec!["without".to_owned(), "seeds".to_owned()]];
     for label in labels {
         rows[0].extend([label.clone(), "worth of the setting".to_owned()]);
     }
+    let mut problems = String::new();
     for arm in arms {
-        let mut row = vec![arm.without.clone().unwrap_or_else(|| "(whole recipe)".to_owned())];
-        for (place, measure) in arm.measures.iter().enumerate() {
-            row.push(
-                measure.map_or("-".to_owned(), |Estimate { value, lower, upper }| {
-                    format!("{value:.3} [{lower:.3}, {upper:.3}]")
-                }),
-            );
-            let worth = arm.worth.get(place).copied().flatten();
+        let name = arm.without.as_deref().unwrap_or("(whole recipe)");
+        let mut row = vec![name.to_owned(), arm.seeds().to_string()];
+        for label in 0..labels.len() {
+            row.push(arm.measure(label));
+            let worth = arm.worth.get(label).copied().flatten();
             row.push(worth.map_or(String::new(), |Estimate { value, lower, upper }| {
                 format!("{value:+.3} [{lower:+.3}, {upper:+.3}]")
             }));
         }
         rows.push(row);
+        for Figures { seed, problem, .. } in &arm.trainings {
+            if let Some(reason) = problem {
+                // writing to a string cannot fail
+                let _ = writeln!(problems, "without {name}, seed {seed}: {reason}");
+            }
+        }
     }
-    aligned(&rows)
+    aligned(&rows) + &problems
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn samples() -> Samples {
+        Samples {
+            labels: (0..40)
+                .map(|image| vec![f32::from(u8::from(image % 2 == 0))])
+                .collect(),
+            patients: (0..40).map(|image| format!("p{image}")).collect(),
+            images: Vec::new(),
+            body_parts: Vec::new(),
+        }
+    }
+
+    /// A training whose answers are right but for `noise`, which its seed draws.
+    fn trained(without: Option<&str>, seed: u64, noise: f64) -> Trained {
+        let logit = |image: u64| {
+            let truth = if image.is_multiple_of(2) { 1.0 } else { 0.0 };
+            truth + noise * ((image * (37 + 2 * seed) % 41) as f64 - 20.0) / 20.0
+        };
+        let estimate = Estimate {
+            value: 0.9 + 0.01 * seed as f64,
+            lower: 0.8,
+            upper: 1.0,
+        };
+        Trained {
+            without: without.map(str::to_owned),
+            seed,
+            outcome: Ok(Outcome {
+                measures: vec![Some(estimate)],
+                logits: (0..40).map(|image| vec![logit(image)]).collect(),
+            }),
+        }
+    }
+
+    fn of(trained: &[Trained]) -> Vec<Arm> {
+        let heads = Heads::new(&[], &["fracture".to_owned()]);
+        arms(&heads, &samples(), trained, Bootstrap::default())
+    }
+
     #[test]
-    fn many_settings_are_said_to_miss_by_chance() {
+    fn differences_are_of_the_seeds_that_both_have() {
+        let mut all = vec![
+            trained(None, 1, 0.6),
+            trained(Some("rotation"), 1, 1.4),
+            trained(None, 2, 0.6),
+            trained(Some("rotation"), 2, 1.4),
+            trained(None, 3, 0.6),
+        ];
+        let found = of(&all);
+        let names: Vec<Option<&str>> = found.iter().map(|arm| arm.without.as_deref()).collect();
+        assert_eq!(names, [None, Some("rotation")]);
+        assert!(found[0].worth.is_empty());
+        let two = found[1].worth[0].unwrap();
+        assert!(two.value > 0.05, "{two:?}");
+        // the third seed of one recipe alone changes nothing
+        assert_eq!(of(&all[..4])[1].worth, found[1].worth);
+        // one seed is no measure of seeds, and two are hardly one
+        let one = of(&all[..2])[1].worth[0].unwrap();
+        assert!(two.upper - two.lower > one.upper - one.lower, "{one:?} {two:?}");
+
+        let words = table(&found, &["fracture".to_owned()]);
+        let rows: Vec<&str> = words.lines().collect();
+        assert!(
+            rows[1].starts_with("(whole recipe)  3      0.920, 0.010"),
+            "{words}"
+        );
+        assert!(
+            rows[2].starts_with("rotation        2      0.915, 0.007"),
+            "{words}"
+        );
+        let chart = &charts(&found, &["fracture".to_owned()])[0];
+        let names: Vec<&str> = chart.series.iter().map(|own| own.name.as_str()).collect();
+        assert_eq!(names, ["rotation", "worth nothing"]);
+        assert_eq!(
+            chart.series[0].band[1],
+            (1.3, 100.0 * two.lower, 100.0 * two.upper)
+        );
+        assert_eq!(
+            chart.series[0].points,
+            [(0.7, 100.0 * two.value), (1.3, 100.0 * two.value)]
+        );
+        assert!(charts(&found[..1], &["fracture".to_owned()]).is_empty());
+
+        // a training that failed leaves the others theirs
+        all[3].outcome = Err("the loss is NaN".to_owned());
+        let found = of(&all);
+        assert_eq!(found[1].worth[0].unwrap(), one);
+        let words = table(&found, &["fracture".to_owned()]);
+        assert!(
+            words.ends_with("\nwithout rotation, seed 2: the loss is NaN\n"),
+            "{words}"
+        );
+        assert!(
+            words.contains("rotation        1      0.910 [0.800, 1.000]"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn what_figures_do_not_say_is_said() {
         let estimate = Estimate {
             value: 0.01,
             lower: -0.02,
             upper: 0.04,
         };
-        let arm = |worth: Vec<Option<Estimate>>| Arm {
+        let arm = |seeds: u64, worth: Vec<Option<Estimate>>| Arm {
             without: None,
-            measures: Vec::new(),
+            trainings: (0..seeds)
+                .map(|seed| Figures {
+                    seed,
+                    measures: Vec::new(),
+                    problem: None,
+                })
+                .collect(),
             worth,
         };
         // 1 - 0.95^8
         let arms = [
-            arm(Vec::new()),
-            arm(vec![Some(estimate); 4]),
-            arm(vec![Some(estimate); 4]),
-            arm(vec![None]),
+            arm(3, Vec::new()),
+            arm(3, vec![Some(estimate); 4]),
+            arm(2, vec![Some(estimate); 4]),
+            arm(2, vec![None]),
         ];
         let said = caution(&arms);
         assert!(
-            said.contains("one seed") && said.contains("Of 8 intervals"),
+            said.contains("other seeds and other patients") && said.contains("Of 8 intervals"),
             "{said}"
         );
         assert!(said.contains("up to 34 %"), "{said}");
-        assert!(!caution(&arms[..1]).contains('%'));
+        let said = caution(&[arm(3, Vec::new()), arm(1, vec![Some(estimate)])]);
+        assert!(
+            said.contains("another seed may move") && !said.contains('%'),
+            "{said}"
+        );
     }
 }

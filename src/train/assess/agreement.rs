@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 use super::{Question, questions};
 use crate::evaluation::calibration::expected_calibration_error;
+use crate::evaluation::delong::placed_alike;
 use crate::evaluation::interval::{
     Bootstrap, Estimate, auroc_difference_interval, auroc_interval, determination_difference_interval,
     determination_interval,
@@ -43,7 +44,8 @@ pub struct Bounds {
     /// The most by which an area under the curve, or R squared of a number, may move.
     pub area: f64,
     /// Whether it has to be shown that an area did not fall by more than `area`, as in a non-inferiority trial: the lower end of the
-    /// movement's interval is above that, with [`LEAST_PATIENTS`] or more.
+    /// movement's interval is above that, with [`LEAST_PATIENTS`] or more; or no pair of an image with it and one without changed its order,
+    /// in which a fall could be seen.
     pub not_inferior: bool,
     /// The most by which an expected calibration error may rise.
     pub calibration: f64,
@@ -75,6 +77,9 @@ pub struct Measured {
     pub area: Estimate,
     /// Exported minus trained, on the same draws of patients.
     pub moved: Estimate,
+    /// Whether no pair of an image with the finding and one without changed its order. Then the interval of `moved` is what so many patients
+    /// could have shown, whatever the two networks are.
+    pub order_kept: bool,
     /// The expected calibration error over ten bins of the exported network, and by how much it is larger.
     pub calibration: Option<[f64; 2]>,
 }
@@ -163,6 +168,7 @@ impl Pairs {
             name: "AUROC",
             area: auroc_interval(&exported, &truth, &patients, bootstrap).ok()?,
             moved: auroc_difference_interval(&exported, &trained, &truth, &patients, bootstrap).ok()?,
+            order_kept: placed_alike(&exported, &trained, &truth),
             calibration: Some([after, after - before]),
         })
     }
@@ -190,6 +196,7 @@ impl Pairs {
                 area: determination_interval(&after, &truth, &patients, bootstrap).ok()?,
                 moved: determination_difference_interval(&after, &before, &truth, &patients, bootstrap)
                     .ok()?,
+                order_kept: false,
                 calibration: None,
             })
         };
@@ -268,6 +275,9 @@ impl Agreement {
                     "; {name} {:.3} [{:.3}, {:.3}], moved by {:+.1e} [{:+.1e}, {:+.1e}]",
                     area.value, area.lower, area.upper, moved.value, moved.lower, moved.upper
                 );
+                if measured.order_kept {
+                    text.push_str(", no pair of an image with it and one without changed its order");
+                }
                 if !within(moved.value.abs(), bounds.area) {
                     beyond.push("it moved too far".to_owned());
                 } else if bounds.not_inferior {
@@ -308,7 +318,7 @@ impl Measured {
         }
         let Estimate { value, lower, .. } = self.moved;
         // what is no number is never within
-        if lower >= -margin {
+        if lower >= -margin || self.order_kept {
             return None;
         }
         let more = ((value - lower) / (value + margin)).powi(2);

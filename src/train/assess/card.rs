@@ -79,7 +79,7 @@ fn test_set(text: &mut String, assessment: &Assessment, data: &str) -> std::fmt:
     writeln!(text, "## Test set\n\n{data}\n")?;
     writeln!(
         text,
-        "Intervals are patient-level bootstrap 95 % intervals (1,000 draws).\n"
+        "Intervals are patient-level bootstrap 95 % intervals (1,000 draws); where no draw differs from another, those of Clopper and Pearson for so many patients.\n"
     )?;
     if !assessment.labels.is_empty() {
         writeln!(

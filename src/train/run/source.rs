@@ -22,6 +22,9 @@ pub struct Source {
     pub labels_sha256: String,
     /// Share of the patients that is held out.
     pub validation: f64,
+    /// Seed of the split, where it is not the recipe's: trainings of several seeds hold the same patients out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
     /// Which fold of a cross-validation it is, if it is one: its patients are others than those of the table's own split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldOf>,
@@ -74,6 +77,7 @@ impl Source {
             labels_sha256: digest(&labels)?,
             labels,
             validation,
+            split_seed: None,
             fold: None,
         })
     }

@@ -165,6 +165,40 @@ fn that_it_is_no_worse_has_to_be_shown() {
     assert!(said.contains("nothing shows that it is no worse"), "{said}");
 }
 
+/// Where both tell all patients apart, a fall of the area was not seen, and thirty patients of each kind say little of others.
+#[test]
+fn an_order_that_no_pair_changed_is_within_and_its_interval_says_for_how_many() {
+    let bounds = Bounds {
+        value: None,
+        area: 0.005,
+        not_inferior: true,
+        calibration: 1.0,
+    };
+    let mut pairs = with_losses(60, 1000);
+    let with = |image: usize| image % 2 == 1;
+    for rows in [&mut pairs.trained, &mut pairs.exported] {
+        for (image, row) in rows.iter_mut().enumerate() {
+            row[0] = if with(image) { 0.9 } else { 0.1 } + image as f32 / 1000.0;
+        }
+    }
+    pairs.exported[1][0] = 0.95;
+    let said = judged(&pairs, &bounds).unwrap();
+    // 1 - 0.025^(1 / 30) = 0.116
+    for part in [
+        "AUROC 1.000 [0.884, 1.000]",
+        "moved by +0.0e0 [-1.2e-1, +1.2e-1], no pair",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    // three pairs in another order are judged by their interval
+    pairs.exported[1][0] = 0.1535;
+    let said = judged(&pairs, &bounds).unwrap_err();
+    assert!(
+        said.contains("it may be worse by more than 0.005") && !said.contains("no pair"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_is_not_known_of_both_classes_is_compared_all_the_same() {
     let mut unknown = pairs();
