@@ -144,7 +144,10 @@ fn rare_findings_are_centred() {
             let truth: Vec<f64> = (0..count)
                 .map(|_| centre + 3.0 * ((0..3).map(|_| random.random::<f64>()).sum::<f64>() - 1.5))
                 .collect();
-            let labels: Vec<bool> = truth.iter().map(|own| random.random::<f64>() < sigmoid(*own)).collect();
+            let labels: Vec<bool> = truth
+                .iter()
+                .map(|own| random.random::<f64>() < sigmoid(*own))
+                .collect();
             let positive = labels.iter().filter(|label| **label).count();
             if positive < 2 {
                 continue;
@@ -152,7 +155,10 @@ fn rare_findings_are_centred() {
             let said: Vec<f64> = truth.iter().map(|own| own + 1.5).collect();
             let found = fitted(&said, 0.0, &labels);
             let temperature = found.temperature.unwrap_or(1.0);
-            let sum: f64 = said.iter().map(|own| sigmoid(own / temperature + found.offsets[0])).sum();
+            let sum: f64 = said
+                .iter()
+                .map(|own| sigmoid(own / temperature + found.offsets[0]))
+                .sum();
             ratios.push(sum / positive as f64);
         }
         let mean = ratios.iter().sum::<f64>() / 200.0;

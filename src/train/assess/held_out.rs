@@ -101,7 +101,7 @@ impl HeldOut {
         if !self.calibration.is_empty() {
             writeln!(
                 text,
-                "Do probabilities mean what they say? A slope and offsets were fitted to these images; here the probabilities of each fifth of the\npatients are by those of the other four. Calibration error over ten bins, with patient-level bootstrap 95 % intervals (1,000 draws).\n\n| question | images | calibration error of the network alone | with slope and offsets |\n|---|---|---|---|"
+                "Do probabilities mean what they say? A slope and offsets were fitted to these images; here the probabilities of each fifth of the\npatients are by those of the other four. The epoch was chosen on all of them, so that\nboth figures may still flatter; those of a test set do not. Calibration error over ten bins, with patient-level bootstrap 95 % intervals (1,000 draws).\n\n| question | images | calibration error of the network alone | with slope and offsets |\n|---|---|---|---|"
             )?;
             for CalibrationError {
                 name,
