@@ -5,8 +5,8 @@
 //! corrected bias (Alexandari 2020), for thresholds between grades one slope with an offset for each. The shift is what a loss that counted
 //! some cases more than others is known to have added: it is taken off, not fitted.
 //!
-//! By a finding, and by each threshold between grades, cases keep their order: no AUROC changes, and what can be reached by a threshold
-//! stays. Not so by classes: offsets move each against the rest, so that cases change their order. And which class is likeliest, or which
+//! By a finding of one network, and by each threshold between grades by itself, cases keep their order: no AUROC changes, and what can be
+//! reached by a threshold stays. Not so by classes: offsets move each against the rest, so that cases change their order. And which class is likeliest, or which
 //! grade is the median, may be another afterwards: a rare one is answered less often when its offset is below that of others.
 //!
 //! Few cases may be told apart altogether, and the likeliest slope is then as steep as any. So a case is not taken for certain, but for as

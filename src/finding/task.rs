@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn a_class_with_a_threshold_counts_from_there_on_beside_the_most_probable() {
+        let labels = [label("a", None), label("b", None), label("c", Some(0.1))];
+        assert_eq!(
+            positives(Task::Multiclass, &labels, &[0.7, 0.2, 0.1]),
+            [true, false, true]
+        );
+    }
+
+    #[test]
     fn grades_come_from_the_thresholds_between_them() {
         let labels = ["none", "mild", "severe"].map(|name| label(name, None));
         let findings = interpret(Task::Ordinal, &labels, &[0.75, 0.25]).unwrap();

@@ -153,6 +153,8 @@ pub(super) struct Row<'a> {
 pub(super) struct Question<'a> {
     /// For people.
     pub(super) name: String,
+    /// That of its head.
+    pub(super) head: &'a str,
     task: Task,
     /// The names of its labels.
     names: &'a [String],
@@ -160,6 +162,13 @@ pub(super) struct Question<'a> {
     labels: Range<usize>,
     /// Its logits among those of all heads.
     logits: Range<usize>,
+}
+
+/// Of labels that exclude each other the one that is true, and the one that is answered, by their places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) truth: usize,
+    pub(super) answered: usize,
 }
 
 /// A yes or no that was said with a probability.
@@ -178,6 +187,7 @@ impl<'a> Question<'a> {
                     for (place, (label, logit)) in labels.zip(logits).enumerate() {
                         all.push(Self {
                             name: format!("label {}", head.labels[place]),
+                            head: &head.name,
                             task: head.task,
                             names: &head.labels[place..=place],
                             labels: label..label + 1,
@@ -187,6 +197,7 @@ impl<'a> Question<'a> {
                 }
                 Task::Multiclass | Task::Ordinal => all.push(Self {
                     name: format!("head {}", head.name),
+                    head: &head.name,
                     task: head.task,
                     names: &head.labels,
                     labels,
@@ -265,6 +276,23 @@ impl<'a> Question<'a> {
             .collect()
     }
 
+    /// Which class or grade is true, and which the server answers by the calibrated logits of `row`; nothing where that is unknown, and of
+    /// findings, which have thresholds.
+    pub(super) fn answer(&self, row: &Row<'_>) -> Option<Answer> {
+        if !self.excludes() {
+            return None;
+        }
+        Some(Answer {
+            truth: self.truth(row.labels)?,
+            answered: answered(self.task, self.names.len(), &served(&self.means(row))),
+        })
+    }
+
+    /// Whether its answers exclude each other, so that one of them is answered.
+    fn excludes(&self) -> bool {
+        matches!(self.task, Task::Multiclass | Task::Ordinal)
+    }
+
     /// What a network says that answers with the mean of these views: probabilities of classes, or of each threshold by itself.
     fn means(&self, row: &Row<'_>) -> Vec<f64> {
         let mut means = vec![0.0_f64; self.logits.len()];
@@ -282,6 +310,11 @@ impl<'a> Question<'a> {
             }
         }
         means.into_iter().map(|mean| mean.min(1.0)).collect()
+    }
+
+    /// The names of its answers, where one of them is answered.
+    pub(super) fn answers(&self) -> &'a [String] {
+        if self.excludes() { self.names } else { &[] }
     }
 
     /// What each of [`Question::judged`] is called.
