@@ -2,13 +2,17 @@
 //!
 //! `logit / temperature - shift + offset`: a temperature above 1 tempers an over-confident network (Guo 2017), and an offset centres one
 //! that says too much or too little of everybody. For a finding this is Platt's scaling (1999), for classes temperature scaling with
-//! corrected bias (Alexandari 2020), for thresholds between grades one slope with an offset for each. Neither changes the order of
-//! cases, so they change no AUROC. The shift is what a loss that counted some cases more than others is known to have added: it is taken
-//! off, not fitted.
+//! corrected bias (Alexandari 2020), for thresholds between grades one slope with an offset for each. The shift is what a loss that counted
+//! some cases more than others is known to have added: it is taken off, not fitted.
+//!
+//! By a finding of one network, and by each threshold between grades by itself, cases keep their order: no AUROC changes, and what can be
+//! reached by a threshold stays. Not so by classes: offsets move each against the rest, so that cases change their order. And which class is likeliest, or which
+//! grade is the median, may be another afterwards: a rare one is answered less often when its offset is below that of others.
 //!
 //! Few cases may be told apart altogether, and the likeliest slope is then as steep as any. So a case is not taken for certain, but for as
-//! likely as one more case of each kind makes it (Platt 1999); and an offset is held to 0 by a normal prior of standard deviation 1, as
-//! strongly as four cases at a probability of one half would hold it: hundreds of cases are free of it, a handful makes no offset.
+//! likely as one more case of each kind makes it (Platt 1999); and an offset is held to 0 by a normal prior, as strongly as four more cases
+//! of which as many are positive would hold it: its variance is 1 where half of the cases are, and larger the rarer they are. A prior of one variance
+//! would be worth one positive case of a rare finding, and keep the mean probability above the share of positives for hundreds of cases.
 //!
 //! Several networks, or views of one image, may answer together with the mean of their probabilities. Then one slope and one offset are
 //! fitted that each of them applies to its own logits, so that their mean means what it says.
@@ -83,7 +87,10 @@ pub fn fit_findings(
     Ok(Fit {
         cases: cases.collect(),
         offsets: kinds,
-        precision: 1.0,
+        precision: counts
+            .iter()
+            .map(|[absent, present]| precision(*present, absent + present, 2.0))
+            .collect(),
     }
     .scaling())
 }
@@ -130,10 +137,19 @@ pub fn fit_classes(
     Ok(Fit {
         cases: cases.collect(),
         offsets: width,
-        // so that the difference of two has the deviation that the offset of a finding has
-        precision: 2.0,
+        // twice, so that the difference of two has the deviation that the offset of a finding has
+        precision: counts
+            .iter()
+            .map(|own| 2.0 * precision(*own, classes.len() as f64, width as f64))
+            .collect(),
     }
     .scaling())
+}
+
+/// What four cases would tell of the offset of an answer that is true of `own` among `all` cases, with one more of each of its `kinds`.
+fn precision(own: f64, all: f64, kinds: f64) -> f64 {
+    let share = (own + 1.0) / (all + kinds);
+    4.0 * share * (1.0 - share)
 }
 
 fn finite(logits: &[f64]) -> bool {
@@ -163,7 +179,7 @@ struct Case {
 struct Fit {
     cases: Vec<Case>,
     offsets: usize,
-    precision: f64,
+    precision: Vec<f64>,
 }
 
 /// The loss at some parameters, its gradient, and a curvature that is no smaller.
@@ -256,9 +272,10 @@ impl Fit {
 
     /// The negative logarithm of the likelihood and of the prior.
     fn loss(&self, parameters: &[f64]) -> f64 {
-        let prior: f64 = parameters[1..].iter().map(|own| own * own).sum();
+        let prior = parameters[1..].iter().zip(&self.precision);
+        let prior: f64 = prior.map(|(own, precision)| precision * own * own).sum();
         let cases = self.cases.iter().map(|case| case.loss(&case.views(parameters)));
-        0.5 * self.precision * prior + cases.sum::<f64>()
+        0.5 * prior + cases.sum::<f64>()
     }
 
     fn local(&self, parameters: &[f64]) -> Local {
@@ -268,9 +285,9 @@ impl Fit {
             gradient: vec![0.0; count],
             curvature: vec![vec![0.0; count]; count],
         };
-        for (place, offset) in parameters.iter().enumerate().skip(1) {
-            local.gradient[place] += self.precision * offset;
-            local.curvature[place][place] += self.precision;
+        for (place, (offset, precision)) in parameters[1..].iter().zip(&self.precision).enumerate() {
+            local.gradient[1 + place] += precision * offset;
+            local.curvature[1 + place][1 + place] += precision;
         }
         for case in &self.cases {
             case.add(parameters, &mut local);

@@ -22,7 +22,7 @@ pub use intended_use::{ImageSize, IntendedUse, Violation};
 pub use label::Label;
 pub use quality::{QualityCheck, QualityLimits};
 pub use study::{Aggregation, Question, StudyResult, StudyRule};
-pub use task::{NotAScore, Task, interpret};
+pub use task::{NotAScore, Task, answered, interpret, passed};
 
 /// What became of an instance or a study.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! The kinds of question that a network answers, and what its numbers mean in each.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +65,7 @@ pub fn interpret(task: Task, labels: &[Label], values: &[f32]) -> Result<Vec<Fin
             .map(|(index, label)| quantity(label, values.get(index)))
             .collect();
     }
-    let graded = (task == Task::Ordinal && values.len() + 1 == labels.len()).then(|| grades(values));
-    let values = graded.as_deref().unwrap_or(values);
+    let values = of_labels(task, labels.len(), values);
     let probabilities: Vec<f32> = labels
         .iter()
         .enumerate()
@@ -97,6 +98,22 @@ pub fn interpret(task: Task, labels: &[Label], values: &[f32]) -> Result<Vec<Fin
         .collect())
 }
 
+/// One number for each of `labels` labels: thresholds between grades become grades.
+fn of_labels(task: Task, labels: usize, values: &[f32]) -> Cow<'_, [f32]> {
+    if task == Task::Ordinal && values.len() + 1 == labels {
+        Cow::Owned(grades(values))
+    } else {
+        Cow::Borrowed(values)
+    }
+}
+
+/// The place of the one of `labels` labels that exclude each other which counts where none has a threshold; `values` are the network's after its
+/// activation.
+#[must_use]
+pub fn answered(task: Task, labels: usize, values: &[f32]) -> usize {
+    chosen(task, &of_labels(task, labels, values))
+}
+
 /// Which label counts where none has a threshold: the most probable; of grades the median, the highest one that is reached with a
 /// probability of at least one half.
 fn chosen(task: Task, probabilities: &[f32]) -> usize {
@@ -121,22 +138,24 @@ fn chosen(task: Task, probabilities: &[f32]) -> usize {
         })
 }
 
-/// Probabilities of the grades from P(grade > k); where a threshold is passed with more probability than the one below it, the
-/// lower one's counts, for a grade cannot be less than not there.
+/// P(grade > k) as it counts: where a threshold is passed with more probability than the one below it, the lower one's counts, for a
+/// grade cannot be less than not there.
+#[must_use]
+pub fn passed(above: &[f32]) -> Vec<f32> {
+    let next = |left: &mut f32, &above: &f32| {
+        // written so that NaN stays NaN
+        *left = if above > *left { *left } else { above };
+        Some(*left)
+    };
+    above.iter().scan(1.0_f32, next).collect()
+}
+
+/// Probabilities of the grades from P(grade > k).
 fn grades(above: &[f32]) -> Vec<f32> {
-    let mut left = 1.0_f32;
-    let mut grades: Vec<f32> = above
-        .iter()
-        .map(|&above| {
-            // written so that NaN stays NaN
-            let next = if above > left { left } else { above };
-            let grade = left - next;
-            left = next;
-            grade
-        })
-        .collect();
-    grades.push(left);
-    grades
+    let passed = passed(above);
+    let from = std::iter::once(1.0).chain(passed.iter().copied());
+    let to = passed.iter().copied().chain(std::iter::once(0.0));
+    from.zip(to).map(|(from, to)| from - to).collect()
 }
 
 fn quantity(label: &Label, output: Option<&f32>) -> Result<Finding, NotAScore> {
@@ -186,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn a_class_with_a_threshold_counts_from_there_on_beside_the_most_probable() {
+        let labels = [label("a", None), label("b", None), label("c", Some(0.1))];
+        assert_eq!(
+            positives(Task::Multiclass, &labels, &[0.7, 0.2, 0.1]),
+            [true, false, true]
+        );
+    }
+
+    #[test]
     fn grades_come_from_the_thresholds_between_them() {
         let labels = ["none", "mild", "severe"].map(|name| label(name, None));
         let findings = interpret(Task::Ordinal, &labels, &[0.75, 0.25]).unwrap();
@@ -211,6 +239,8 @@ mod tests {
         // a threshold above the one below it
         let crossed = interpret(Task::Ordinal, &labels, &[0.25, 0.5]).unwrap();
         assert_eq!(crossed[1].probability(), Some(0.0));
+        assert_eq!(passed(&[0.25, 0.5]), [0.25, 0.25]);
+        assert_eq!(answered(Task::Ordinal, 3, &[0.75, 0.25]), 1);
         assert!(interpret(Task::Ordinal, &labels, &[0.5, f32::NAN]).is_err());
     }
 

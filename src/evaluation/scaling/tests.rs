@@ -133,6 +133,39 @@ fn a_handful_of_cases_makes_no_large_offset() {
     assert!(many.offsets[0] > 3.5, "{many:?}");
 }
 
+/// A network that says 1.5 too much of everybody, and few positives: after the fit its mean probability is near the share of positives.
+#[test]
+fn rare_findings_are_centred() {
+    // (cases, centre of the true logits, so many times the share at most): the centres are those of a prevalence of 2, 1, 5 %. Python, 200
+    // samples with normal logits of deviation 1.5: 1.08, 1.10, 1.03; with a prior of standard deviation 1: 1.33, 1.31, 1.12
+    for (count, centre, most) in [(300, -4.8725, 1.15), (500, -5.6084, 1.16), (300, -3.8364, 1.06)] {
+        let (mut random, mut ratios) = (ChaCha8Rng::seed_from_u64(5), Vec::new());
+        while ratios.len() < 200 {
+            let truth: Vec<f64> = (0..count)
+                .map(|_| centre + 3.0 * ((0..3).map(|_| random.random::<f64>()).sum::<f64>() - 1.5))
+                .collect();
+            let labels: Vec<bool> = truth
+                .iter()
+                .map(|own| random.random::<f64>() < sigmoid(*own))
+                .collect();
+            let positive = labels.iter().filter(|label| **label).count();
+            if positive < 2 {
+                continue;
+            }
+            let said: Vec<f64> = truth.iter().map(|own| own + 1.5).collect();
+            let found = fitted(&said, 0.0, &labels);
+            let temperature = found.temperature.unwrap_or(1.0);
+            let sum: f64 = said
+                .iter()
+                .map(|own| sigmoid(own / temperature + found.offsets[0]))
+                .sum();
+            ratios.push(sum / positive as f64);
+        }
+        let mean = ratios.iter().sum::<f64>() / 200.0;
+        assert!(mean > 0.99 && mean < most, "{count} {centre}: {mean}");
+    }
+}
+
 #[test]
 fn where_cases_tell_no_slope_there_is_an_offset_beside_a_temperature_of_1() {
     let labels: Vec<bool> = (0..800).map(|case| case < 200).collect();
@@ -201,8 +234,12 @@ fn classes_have_an_offset_each() {
         let expected = wrong[other] - wrong[one];
         assert!((difference - expected).abs() < 0.15, "{found:?}");
     }
-    // nothing tells what is added to all of them
-    assert!(found.offsets.iter().sum::<f64>().abs() < 1e-6);
+    // nothing but what holds each to 0 tells what is added to all of them
+    let held = |class: usize| {
+        let own = classes.iter().filter(|own| **own == class).count() as f64;
+        precision(own, 6000.0, 3.0) * found.offsets[class]
+    };
+    assert!((0..3).map(held).sum::<f64>().abs() < 1e-6, "{found:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::interval::Estimate;
+use crate::evaluation::interval::{Estimate, wilson};
 
 /// Of one finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,55 @@ pub struct CalibrationError {
     pub after: Estimate,
 }
 
+/// How much a share may fall by the calibration without a warning.
+const FALL: f64 = 0.1;
+
+/// For which share of those that have a class or grade it is answered, where it has no threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recall {
+    /// The name of the head.
+    pub head: String,
+    /// The class or grade.
+    pub label: String,
+    /// Images that have it.
+    pub images: usize,
+    /// By the networks without temperatures and offsets, less what the loss counted some cases more than others; with the interval of
+    /// Wilson (1927), which counts patients.
+    pub before: Estimate,
+    /// With them, each image by those of other patients; likewise.
+    pub after: Estimate,
+}
+
+impl Recall {
+    /// What people have to know where it is answered much less than by the networks alone.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let Self {
+            head,
+            label,
+            images,
+            before: Estimate { value: before, .. },
+            after: Estimate { value: after, .. },
+        } = self;
+        (before - after > FALL).then(|| {
+            format!(
+                "head {head}: {label} is answered for {after:.2} of the {images} held-out images that have it, and for {before:.2} without slope and offsets, which make probabilities mean what they say: what is rare is then seldom the likeliest. Where it must not be missed, write a threshold for it into the manifest (heads[].labels[].threshold), from which on its probability counts as positive whatever is likeliest, before the package is signed"
+            )
+        })
+    }
+}
+
+/// The interval of Wilson (1927) of a `share` of so many `patients`.
+#[must_use]
+pub fn of_patients(share: f64, patients: usize) -> Estimate {
+    let [lower, upper] = wilson(share, patients);
+    Estimate {
+        value: share,
+        lower,
+        upper,
+    }
+}
+
 /// Of all findings, and what people have to know of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
@@ -52,6 +101,8 @@ pub struct HeldOut {
     pub findings: Vec<HeldOutFinding>,
     /// In the order of the labels.
     pub calibration: Vec<CalibrationError>,
+    /// Of classes and grades that some image has, in the order of the labels.
+    pub recalls: Vec<Recall>,
     /// What could not be fitted or promised.
     pub warnings: Vec<String>,
     /// Where the limit comes from, beyond which images are unlike all of these.
@@ -101,7 +152,7 @@ impl HeldOut {
         if !self.calibration.is_empty() {
             writeln!(
                 text,
-                "Do probabilities mean what they say? A slope and offsets were fitted to these images; here the probabilities of each fifth of the\npatients are by those of the other four. Calibration error over ten bins, with patient-level bootstrap 95 % intervals (1,000 draws).\n\n| question | images | calibration error of the network alone | with slope and offsets |\n|---|---|---|---|"
+                "Do probabilities mean what they say? A slope and offsets were fitted to these images; here the probabilities of each fifth of the\npatients are by those of the other four. The epoch was chosen on all of them, so that\nboth figures may still flatter; those of a test set do not. Calibration error over ten bins, with patient-level bootstrap 95 % intervals (1,000 draws).\n\n| question | images | calibration error of the network alone | with slope and offsets |\n|---|---|---|---|"
             )?;
             for CalibrationError {
                 name,
@@ -112,6 +163,24 @@ impl HeldOut {
             {
                 let [before, after] = [before, after].map(with_interval);
                 writeln!(text, "| {name} | {images} | {before} | {after} |")?;
+            }
+            writeln!(text)?;
+        }
+        if !self.recalls.is_empty() {
+            writeln!(
+                text,
+                "Of labels that exclude each other the likeliest is answered, of grades the median, and with slope and offsets that may be another: the share of the\nimages with each label for which it is answered (sensitivity), with 95 % intervals of Wilson (1927), which count patients; by the probabilities above.\n\n| head | label | images with it | answered by the network alone | with slope and offsets |\n|---|---|---|---|---|"
+            )?;
+            for Recall {
+                head,
+                label,
+                images,
+                before,
+                after,
+            } in &self.recalls
+            {
+                let [before, after] = [before, after].map(with_interval);
+                writeln!(text, "| {head} | {label} | {images} | {before} | {after} |")?;
             }
             writeln!(text)?;
         }
@@ -152,6 +221,13 @@ mod tests {
             sensitivity: estimate,
             specificity: estimate,
         };
+        let recall = Recall {
+            head: "part".to_owned(),
+            label: "hand".to_owned(),
+            images: 20,
+            before: estimate,
+            after: of_patients(0.9, 20),
+        };
         let held_out = HeldOut {
             findings: vec![finding(Some(figures)), finding(None)],
             calibration: vec![CalibrationError {
@@ -164,6 +240,7 @@ mod tests {
                     upper: 0.04,
                 },
             }],
+            recalls: vec![recall],
             warnings: vec!["too few".to_owned()],
             distance: None,
         };
@@ -173,11 +250,29 @@ mod tests {
             "| fracture | 120 | 20 | 0.9 | 0.00003123 | 0.950 [0.764, 0.991] | 0.950 [0.764, 0.991] |",
             "| fracture | 120 | 20 | 0.9 | 0.00003123 | - | - |",
             "| head part: the likeliest | 90 | 0.950 [0.764, 0.991] | 0.021 [0.000, 0.040] |",
+            "| part | hand | 20 | 0.950 [0.764, 0.991] | 0.900 [0.699, 0.972] |",
+            "The epoch was chosen on all of them",
             "- too few.",
         ];
         for line in lines {
             assert!(text.contains(line), "{text}");
         }
+        let Recall { head, label, .. } = &held_out.recalls[0];
+        let fallen = |to: f64| Recall {
+            head: head.clone(),
+            label: label.clone(),
+            images: 20,
+            before: estimate,
+            after: of_patients(to, 20),
+        };
+        assert_eq!(held_out.recalls[0].warning(), None);
+        let warning = fallen(0.8).warning().unwrap();
+        assert!(
+            warning.contains("head part: hand is answered for 0.80 of the 20 held-out images")
+                && warning.contains("for 0.95 without")
+                && warning.contains("heads[].labels[].threshold"),
+            "{warning}"
+        );
         text.clear();
         HeldOut::default().write(&mut text).unwrap();
         assert_eq!(text, "");

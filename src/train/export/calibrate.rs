@@ -10,7 +10,7 @@ use super::super::learn::heads::{Heads, Placed};
 use super::super::run::Validation;
 use crate::evaluation::EvaluationError;
 use crate::evaluation::scaling::{Scaling, TEMPERATURE_RANGE, fit_classes, fit_findings};
-use crate::finding::Task;
+use crate::finding::{Task, answered, passed};
 
 /// How the logits of one network become probabilities: `logit / temperature - shift + offset`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,6 +153,8 @@ pub(super) struct Row<'a> {
 pub(super) struct Question<'a> {
     /// For people.
     pub(super) name: String,
+    /// That of its head.
+    pub(super) head: &'a str,
     task: Task,
     /// The names of its labels.
     names: &'a [String],
@@ -160,6 +162,13 @@ pub(super) struct Question<'a> {
     labels: Range<usize>,
     /// Its logits among those of all heads.
     logits: Range<usize>,
+}
+
+/// Of labels that exclude each other the one that is true, and the one that is answered, by their places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) truth: usize,
+    pub(super) answered: usize,
 }
 
 /// A yes or no that was said with a probability.
@@ -178,6 +187,7 @@ impl<'a> Question<'a> {
                     for (place, (label, logit)) in labels.zip(logits).enumerate() {
                         all.push(Self {
                             name: format!("label {}", head.labels[place]),
+                            head: &head.name,
                             task: head.task,
                             names: &head.labels[place..=place],
                             labels: label..label + 1,
@@ -187,6 +197,7 @@ impl<'a> Question<'a> {
                 }
                 Task::Multiclass | Task::Ordinal => all.push(Self {
                     name: format!("head {}", head.name),
+                    head: &head.name,
                     task: head.task,
                     names: &head.labels,
                     labels,
@@ -237,13 +248,54 @@ impl<'a> Question<'a> {
         fit_findings(&logits, &taken, &kinds, &truth, self.logits.len())
     }
 
-    /// What the mean of the calibrated logits of `row` says: of a finding that it is present, of classes that the likeliest is true, of grades
-    /// for each from the second on that it is it or above. Nothing where that is unknown.
+    /// What is served by the calibrated logits of `row`: of a finding that it is present, of classes that the likeliest is true, of grades
+    /// for each from the second on that it is it or above, which is never likelier than the grade below it or above. Nothing where that is unknown.
     pub(super) fn judged(&self, row: &Row<'_>) -> Vec<Judged> {
         let Some(truth) = self.truth(row.labels) else {
             return Vec::new();
         };
-        let mut means = vec![0.0; self.logits.len()];
+        let means = self.means(row);
+        if self.task == Task::Multiclass {
+            let likeliest = answered(self.task, self.names.len(), &served(&means));
+            return vec![Judged {
+                probability: means[likeliest],
+                truth: likeliest == truth,
+            }];
+        }
+        let thresholds = if self.task == Task::Ordinal {
+            passed(&served(&means)).into_iter().map(f64::from).collect()
+        } else {
+            means
+        };
+        let thresholds = thresholds.into_iter().enumerate();
+        thresholds
+            .map(|(threshold, probability)| Judged {
+                probability,
+                truth: truth > threshold,
+            })
+            .collect()
+    }
+
+    /// Which class or grade is true, and which the server answers by the calibrated logits of `row`; nothing where that is unknown, and of
+    /// findings, which have thresholds.
+    pub(super) fn answer(&self, row: &Row<'_>) -> Option<Answer> {
+        if !self.excludes() {
+            return None;
+        }
+        Some(Answer {
+            truth: self.truth(row.labels)?,
+            answered: answered(self.task, self.names.len(), &served(&self.means(row))),
+        })
+    }
+
+    /// Whether its answers exclude each other, so that one of them is answered.
+    fn excludes(&self) -> bool {
+        matches!(self.task, Task::Multiclass | Task::Ordinal)
+    }
+
+    /// What a network says that answers with the mean of these views: probabilities of classes, or of each threshold by itself.
+    fn means(&self, row: &Row<'_>) -> Vec<f64> {
+        let mut means = vec![0.0_f64; self.logits.len()];
         for view in &row.views {
             let logits = &view[self.logits.clone()];
             let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -257,23 +309,12 @@ impl<'a> Question<'a> {
                 *mean += probability / row.views.len() as f64;
             }
         }
-        if self.task == Task::Multiclass {
-            let likeliest = means.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            return likeliest
-                .map(|(class, probability)| Judged {
-                    probability: probability.min(1.0),
-                    truth: class == truth,
-                })
-                .into_iter()
-                .collect();
-        }
-        let thresholds = means.into_iter().enumerate();
-        thresholds
-            .map(|(threshold, probability)| Judged {
-                probability: probability.min(1.0),
-                truth: truth > threshold,
-            })
-            .collect()
+        means.into_iter().map(|mean| mean.min(1.0)).collect()
+    }
+
+    /// The names of its answers, where one of them is answered.
+    pub(super) fn answers(&self) -> &'a [String] {
+        if self.excludes() { self.names } else { &[] }
     }
 
     /// What each of [`Question::judged`] is called.
@@ -287,6 +328,11 @@ impl<'a> Question<'a> {
             _ => self.names.to_vec(),
         }
     }
+}
+
+/// As the server has them.
+fn served(means: &[f64]) -> Vec<f32> {
+    means.iter().map(|mean| *mean as f32).collect()
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::together::Said;
-use crate::evaluation::interval::{Estimate, wilson};
 use crate::evaluation::roc::{ReachedThreshold, point_at, threshold_reaching};
 use crate::finding::label::OperatingPoint;
-use crate::train::assess::held_out::{Figures, HeldOutFinding};
+use crate::train::assess::held_out::{Figures, HeldOutFinding, of_patients};
 
 /// Digits of a threshold that count: more are more than the choice is worth, and four round trip through any JSON.
 const DIGITS: i32 = 4;
@@ -48,17 +47,9 @@ pub(super) fn choose(name: &str, wanted: f64, said: &Said) -> Result<Chosen, Str
         let own = patients.iter().zip(truth).filter(|(_, truth)| **truth == present);
         own.map(|(patient, _)| patient).collect::<BTreeSet<_>>().len()
     };
-    let estimate = |share: f64, patients: usize| {
-        let [lower, upper] = wilson(share, patients);
-        Estimate {
-            value: share,
-            lower,
-            upper,
-        }
-    };
     let figures = by_all.then(|| Figures {
-        sensitivity: estimate(point.sensitivity, of_class(true)),
-        specificity: estimate(point.specificity, of_class(false)),
+        sensitivity: of_patients(point.sensitivity, of_class(true)),
+        specificity: of_patients(point.specificity, of_class(false)),
     });
     if !by_all {
         warnings.push(format!(
@@ -120,6 +111,7 @@ fn written(score: f64) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::interval::wilson;
 
     /// `positive` images with the finding and a thousand without, at evenly spread probabilities below `highest`; each of a patient.
     fn said(positive: usize, highest: f64) -> Said {

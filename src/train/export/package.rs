@@ -14,12 +14,13 @@ use super::heads::{EMBEDDING, HeadOutputs};
 use super::lineage::lineage;
 use super::onnx::export_onnx;
 use super::operating::choose;
+use super::together::CrossFitted;
 use crate::finding::{Label, StudyRule, Task};
 use crate::image::preprocess::METADATA_KEY;
 use crate::model::manifest::MANIFEST_VERSION;
 use crate::model::package::{GOLDENS, MODEL};
 use crate::model::{Head, ModelManifest};
-use crate::train::assess::held_out::HeldOut;
+use crate::train::assess::held_out::{HeldOut, Recall};
 use crate::train::learn::Heads;
 use crate::train::learn::heads::Placed;
 
@@ -129,13 +130,15 @@ fn labels(
     let together = answering.together(heads)?;
     let questions = Question::all(heads);
     let mut said = HeldOut {
-        calibration: questions
-            .iter()
-            .flat_map(|question| together.calibration_errors(question))
-            .collect(),
         warnings: calibrations.iter().flat_map(|own| own.warnings.clone()).collect(),
         ..HeldOut::default()
     };
+    for question in &questions {
+        let CrossFitted { calibration, recalls } = together.cross_fitted(question);
+        said.calibration.extend(calibration);
+        said.warnings.extend(recalls.iter().filter_map(Recall::warning));
+        said.recalls.extend(recalls);
+    }
     let mut labels = Vec::new();
     for Placed {
         head,

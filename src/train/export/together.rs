@@ -7,16 +7,16 @@
 //! Whether probabilities mean what they say is asked of patients that had no say in slopes and offsets: those of one fifth are by the other
 //! four (cross-fitting).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::learn::heads::Heads;
 use super::super::run::Validation;
-use super::calibrate::{Calibration, Judged, Question, Row};
+use super::calibrate::{Answer, Calibration, Judged, Question, Row};
 use crate::evaluation::calibration::calibration_error_interval;
 use crate::evaluation::interval::Bootstrap;
 use crate::evaluation::parts::parts;
 use crate::evaluation::scaling::TEMPERATURE_RANGE;
-use crate::train::assess::held_out::CalibrationError;
+use crate::train::assess::held_out::{CalibrationError, Recall, of_patients};
 
 /// Parts of the patients, of each of which slopes and offsets are those of the others.
 const PARTS: usize = 5;
@@ -69,6 +69,15 @@ pub(super) struct Said {
     /// Whether all networks held these images out, so that the probabilities are those that are served; otherwise each is the mean over
     /// those networks that did.
     pub(super) by_all: bool,
+}
+
+/// What the images that all networks held out say of one question, without slopes and offsets and with them, each image by those of other
+/// patients.
+#[derive(Debug, Default)]
+pub(super) struct CrossFitted {
+    pub(super) calibration: Vec<CalibrationError>,
+    /// Of labels that exclude each other; of those that no image has there is none.
+    pub(super) recalls: Vec<Recall>,
 }
 
 impl<'a> Together<'a> {
@@ -196,9 +205,8 @@ impl<'a> Together<'a> {
         said
     }
 
-    /// The calibration error of `question` on the images that all networks held out, without slopes and offsets and with them, each image by
-    /// those of other patients. Nothing where these are too few to be without a fifth of them.
-    pub(super) fn calibration_errors(&self, question: &Question<'_>) -> Vec<CalibrationError> {
+    /// What is served on the images that all networks held out. Nothing where these are too few to be without a fifth of them.
+    pub(super) fn cross_fitted(&self, question: &Question<'_>) -> CrossFitted {
         let images: Vec<&Image<'_>> = self
             .images
             .iter()
@@ -209,48 +217,91 @@ impl<'a> Together<'a> {
         let of_patients: BTreeMap<&str, usize> =
             patients.iter().copied().zip(of_images.iter().copied()).collect();
         let Ok(unfitted) = self.unfitted() else {
-            return Vec::new();
+            return CrossFitted::default();
         };
         let mut fitted = Vec::new();
         for part in 0..PARTS {
             let mut own = unfitted.clone();
             let kept = |patient: &str| of_patients.get(patient) != Some(&part);
             if self.fit(question, &mut own, &kept).is_err() {
-                return Vec::new();
+                return CrossFitted::default();
             }
             fitted.push(own);
         }
-        let judged = |with: &dyn Fn(usize) -> usize, of: &[Vec<Calibration>]| -> Vec<Vec<Judged>> {
-            let images = images.iter().enumerate();
-            images
-                .map(|(place, image)| question.judged(&image.row(&of[with(place)])))
-                .collect()
-        };
-        let before = judged(&|_| 0, &[unfitted]);
-        let after = judged(&|place| of_images[place], &fitted);
-        let error = |judged: &[Vec<Judged>], at: usize| {
-            let known = judged.iter().zip(&patients);
-            let known = known.filter_map(|(judged, patient)| Some((judged.get(at)?, *patient)));
-            let (mut probabilities, mut truth, mut patients) = (Vec::new(), Vec::new(), Vec::new());
-            for (judged, patient) in known {
-                probabilities.push(judged.probability);
-                truth.push(judged.truth);
-                patients.push(patient);
-            }
-            calibration_error_interval(&probabilities, &truth, &patients, BINS, Bootstrap::default()).ok()
-        };
-        let names = question.judgements().into_iter().enumerate();
-        names
-            .filter_map(|(at, name)| {
-                Some(CalibrationError {
-                    name,
-                    images: after.iter().filter(|judged| at < judged.len()).count(),
-                    before: error(&before, at)?,
-                    after: error(&after, at)?,
-                })
-            })
-            .collect()
+        let before: Vec<Row<'_>> = images.iter().map(|image| image.row(&unfitted)).collect();
+        let with_parts = images.iter().zip(&of_images);
+        let after: Vec<Row<'_>> = with_parts
+            .map(|(image, part)| image.row(&fitted[*part]))
+            .collect();
+        CrossFitted {
+            calibration: calibration(question, &patients, &before, &after),
+            recalls: recalls(question, &patients, &before, &after),
+        }
     }
+}
+
+/// The calibration error of `question` on images of these `patients`, by rows of before and after the calibration.
+fn calibration(
+    question: &Question<'_>,
+    patients: &[&str],
+    before: &[Row<'_>],
+    after: &[Row<'_>],
+) -> Vec<CalibrationError> {
+    let [before, after] = [before, after]
+        .map(|rows| -> Vec<Vec<Judged>> { rows.iter().map(|row| question.judged(row)).collect() });
+    let error = |judged: &[Vec<Judged>], at: usize| {
+        let known = judged.iter().zip(patients);
+        let known = known.filter_map(|(judged, patient)| Some((judged.get(at)?, *patient)));
+        let (mut probabilities, mut truth, mut patients) = (Vec::new(), Vec::new(), Vec::new());
+        for (judged, patient) in known {
+            probabilities.push(judged.probability);
+            truth.push(judged.truth);
+            patients.push(patient);
+        }
+        calibration_error_interval(&probabilities, &truth, &patients, BINS, Bootstrap::default()).ok()
+    };
+    let names = question.judgements().into_iter().enumerate();
+    names
+        .filter_map(|(at, name)| {
+            Some(CalibrationError {
+                name,
+                images: after.iter().filter(|judged| at < judged.len()).count(),
+                before: error(&before, at)?,
+                after: error(&after, at)?,
+            })
+        })
+        .collect()
+}
+
+/// For which share of the images of each label of `question`, if these exclude each other, it is answered; likewise.
+fn recalls(question: &Question<'_>, patients: &[&str], before: &[Row<'_>], after: &[Row<'_>]) -> Vec<Recall> {
+    let [before, after] = [before, after]
+        .map(|rows| -> Vec<Option<Answer>> { rows.iter().map(|row| question.answer(row)).collect() });
+    let share = |answers: &[Option<Answer>], own: &[usize], place: usize| {
+        let right = own
+            .iter()
+            .filter(|image| answers[**image].is_some_and(|answer| answer.answered == place));
+        right.count() as f64 / own.len() as f64
+    };
+    let labels = question.answers().iter().enumerate();
+    labels
+        .filter_map(|(place, label)| {
+            let has = |image: &usize| before[*image].is_some_and(|answer| answer.truth == place);
+            let own: Vec<usize> = (0..patients.len()).filter(has).collect();
+            let of = own
+                .iter()
+                .map(|image| patients[*image])
+                .collect::<BTreeSet<_>>()
+                .len();
+            (of > 0).then(|| Recall {
+                head: question.head.to_owned(),
+                label: label.clone(),
+                images: own.len(),
+                before: of_patients(share(&before, &own, place), of),
+                after: of_patients(share(&after, &own, place), of),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

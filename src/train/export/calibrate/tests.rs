@@ -137,4 +137,11 @@ fn the_mean_of_views_is_judged() {
         [true, false]
     );
     assert_eq!(question.judgements(), ["mild or above", "severe or above"]);
+    // the second threshold is passed with more than the first, which is not served
+    let judged = question.judged(&Row {
+        labels: &mild,
+        views: vec![vec![-1.0, 2.0]],
+    });
+    let expected = softmax(-1.0);
+    assert!(judged.iter().all(|own| (own.probability - expected).abs() < 1e-6));
 }

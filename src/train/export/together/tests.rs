@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::super::super::learn::heads::Head;
 use super::*;
+use crate::evaluation::interval::wilson;
 use crate::finding::Task;
 
 fn heads() -> Heads {
@@ -135,7 +136,7 @@ fn the_mean_of_networks_has_a_slope_and_an_offset_of_its_own() {
     // the mean is surer than that of networks which are calibrated by themselves
     assert!(calibrations[0].temperatures[0] < each[0].temperatures[0]);
 
-    let errors = &both.calibration_errors(question)[0];
+    let errors = &both.cross_fitted(question).calibration[0];
     assert_eq!((errors.name.as_str(), errors.images), ("fracture", 4000));
     assert!(
         errors.before.value > 0.1 && errors.after.value < 0.03,
@@ -154,7 +155,11 @@ fn networks_that_held_out_nothing_in_common_keep_their_own() {
     assert_eq!(calibrations[0].temperatures, own.temperatures);
     assert_eq!(calibrations[0].offsets, own.offsets);
     assert!(calibrations[0].warnings[0].contains("a slope and an offset of their mean"));
-    assert!(both.calibration_errors(&Question::all(&heads)[0]).is_empty());
+    assert!(
+        both.cross_fitted(&Question::all(&heads)[0])
+            .calibration
+            .is_empty()
+    );
 }
 
 /// Every fifth patient has the finding with 0.6, the others with 0.1, and the network says nothing: an offset that knows them all is
@@ -180,6 +185,78 @@ fn the_error_of_patients_is_by_others() {
         "{}",
         said.probabilities[0]
     );
-    let errors = &one.calibration_errors(question)[0];
+    let errors = &one.cross_fitted(question).calibration[0];
     assert!(errors.after.value > 0.15, "{errors:?}");
+}
+
+/// A network that says too much of a rare class: it is answered for all images of it without offsets,
+/// and with them never. The figures are by the functions of the server.
+#[test]
+fn what_is_answered_is_told_before_and_after() {
+    let class = |place: usize| usize::from(place % 10 >= 6) + usize::from(place % 10 == 9);
+    for (task, logits) in [
+        (
+            Task::Multiclass,
+            [[2.0, 0.0, 1.0], [0.0, 2.0, 1.0], [1.0, 1.5, 1.6]].map(Vec::from),
+        ),
+        (
+            Task::Ordinal,
+            [[-2.0, -4.0], [0.2, -1.0], [2.0, 0.2]].map(Vec::from),
+        ),
+    ] {
+        let labels = ["none", "mild", "severe"];
+        let heads = Heads::new(&[Head::new("grade", task, &labels)], &[]);
+        // of three images that look severe one is, and the others are mild
+        let looks = |place: usize| {
+            if class(place) == 1 && place % 10 != 6 {
+                2
+            } else {
+                class(place)
+            }
+        };
+        let held_out = Validation {
+            labels: (0..600)
+                .map(|place| {
+                    (0..3)
+                        .map(|own| Some(f32::from(u8::from(own == class(place)))))
+                        .collect()
+                })
+                .collect(),
+            logits: (0..600).map(|place| logits[looks(place)].clone()).collect(),
+            // two images of each
+            patients: (0..600).map(|place| format!("{:04}", place % 300)).collect(),
+            places: (0..600).collect(),
+            mirrored: None,
+        };
+        let one = Together::new(&heads, vec![member(&held_out)], false).unwrap();
+        let found = one.cross_fitted(&Question::all(&heads)[0]);
+        let severe = &found.recalls[2];
+        assert_eq!(
+            (severe.head.as_str(), severe.label.as_str(), severe.images),
+            ("grade", "severe", 60)
+        );
+        assert_eq!((severe.before.value, severe.after.value), (1.0, 0.0), "{found:?}");
+        // of thirty patients, not of sixty images
+        let [lower, upper] = wilson(1.0, 30);
+        assert_eq!((severe.before.lower, severe.before.upper), (lower, upper));
+        assert!(
+            severe
+                .warning()
+                .unwrap()
+                .contains("head grade: severe is answered for 0.00 of the 60")
+        );
+        assert_eq!(
+            found.recalls.iter().map(|own| own.images).collect::<Vec<_>>(),
+            [360, 180, 60]
+        );
+    }
+    let finding = self::heads();
+    let [one, _] = noisy(400);
+    let together = Together::new(&finding, vec![member(&one)], false).unwrap();
+    assert!(
+        together
+            .cross_fitted(&Question::all(&finding)[0])
+            .recalls
+            .is_empty()
+    );
 }
