@@ -278,7 +278,7 @@ impl Inference {
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, &gates, &metrics, &memory, &turn.stop)?;
+                let mut prepared = score::prepare(image, contract, &gates, &metrics, &memory, turn)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));

@@ -58,7 +58,7 @@ impl Service {
         let memory = self.memory.clone();
         let until = Instant::now() + PATIENCE;
         let decode = move || {
-            let _taken = memory.take(bytes, || Instant::now() >= until)?;
+            let _taken = memory.take(bytes, until, || false)?;
             work().map_err(Into::into)
         };
         match tokio::task::spawn_blocking(decode).await {
