@@ -15,7 +15,7 @@ use crate::finding::{
     DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
     Timings, interpret,
 };
-use crate::image::decode::{DecodeError, decode_picture_until, memory, picture_memory};
+use crate::image::decode::{DecodeError, decode_halved, decode_picture_until, memory, picture_memory};
 use crate::image::preprocess::Preprocessing;
 use crate::image::{Cancel, Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
@@ -149,7 +149,7 @@ pub(super) fn pixels(
 /// Decoded pixels, with the memory that they lie in.
 pub(super) struct Pixels {
     pub(super) stored: StoredImage,
-    _memory: Taken,
+    _memory: Option<Taken>,
 }
 
 fn picture(bytes: &[u8], room: &DecodeMemory, turn: &Turn) -> Result<Pixels, Fault> {
@@ -157,7 +157,7 @@ fn picture(bytes: &[u8], room: &DecodeMemory, turn: &Turn) -> Result<Pixels, Fau
     let taken = room.take(picture_memory(bytes)?, turn.patience(), is_over)?;
     Ok(Pixels {
         stored: decode_picture_until(bytes, Cancel::when(&is_over))?,
-        _memory: taken,
+        _memory: Some(taken),
     })
 }
 
@@ -176,16 +176,19 @@ fn decoded(
     turn: &Turn,
 ) -> Result<Pixels, Fault> {
     let is_over = || turn.stop.asked();
-    let taken = match memory(instance) {
-        0 => inflated,
-        memory => {
-            drop(inflated);
-            room.take(memory, turn.patience(), is_over)?
+    let mut held = Some(inflated);
+    let stored = contract.decode_with(instance, |halve| {
+        let bytes = memory(instance, halve);
+        if bytes > 0 {
+            // whoever waits holds none of it
+            held = None;
+            held = Some(room.take(bytes, turn.patience(), is_over)?);
         }
-    };
+        decode_halved(instance, halve, Cancel::when(&is_over)).map_err(Fault::from)
+    })?;
     Ok(Pixels {
-        stored: contract.decode_until(instance, Cancel::when(&is_over))?,
-        _memory: taken,
+        stored,
+        _memory: held,
     })
 }
 
@@ -247,6 +250,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::image::preprocess::ReducedResolution;
 
     /// 53 columns and 37 rows of JPEG 2000, with two lower resolutions.
     fn file() -> Bytes {
@@ -280,5 +284,25 @@ mod tests {
         assert!(Instant::now() < turn.deadline);
         drop(all);
         assert!(pixels(ImageBytes::Dicom(file()), &contract(), &room, &turn).is_ok());
+    }
+
+    #[test]
+    fn memory_is_taken_for_the_resolution_that_is_decoded() {
+        let instance = Instance::parse(file()).unwrap();
+        let halved = memory(&instance, 2);
+        assert!(halved < memory(&instance, 1));
+        let room = DecodeMemory::new(halved, 1);
+        let turn = turn(Duration::from_secs(10));
+        let pixels = |contract: &Preprocessing| pixels(ImageBytes::Dicom(file()), contract, &room, &turn);
+        assert_eq!(pixels(&contract()).err().unwrap().code, "decode-memory");
+        let reduced = Preprocessing {
+            reduced_resolution: Some(ReducedResolution { bound: 0.02 }),
+            ..contract()
+        };
+        let decoded = pixels(&reduced).unwrap();
+        assert_eq!((decoded.stored.rows, decoded.stored.columns), (10, 14));
+        assert_eq!(room.free(), 0);
+        drop(decoded);
+        assert_eq!(room.free(), halved);
     }
 }

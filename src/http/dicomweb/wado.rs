@@ -209,7 +209,7 @@ impl Service {
             .decoded
             .whole(if is_native { 0 } else { size }, Priority::Routine);
         let room = room.await?;
-        let bytes = decode::memory(&instance);
+        let bytes = decode::memory(&instance, 0);
         let frame = self
             .decode(bytes, move || raw::uncompressed(&instance, frame))
             .await;
