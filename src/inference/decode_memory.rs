@@ -21,7 +21,11 @@ const AGE: Duration = Duration::from_secs(3);
 
 /// Memory for decoding; clones share it.
 #[derive(Clone)]
-pub struct DecodeMemory(Arc<Shared>);
+pub struct DecodeMemory {
+    shared: Arc<Shared>,
+    /// Whoever waits holds one of the threads that scores are made on.
+    by_workers: bool,
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -34,18 +38,29 @@ struct Shared {
 
 struct State {
     free: usize,
-    /// Since when each waits, with its number, the longest first.
-    waiting: VecDeque<(u64, Instant)>,
+    /// Who waits, the longest first.
+    waiting: VecDeque<Waiting>,
     /// The number of the next that waits.
     next: u64,
+}
+
+struct Waiting {
+    number: u64,
+    since: Instant,
+    by_worker: bool,
 }
 
 impl State {
     /// Whether so many bytes are there, for the one of this number or for who does not wait yet.
     fn has(&self, bytes: usize, number: Option<u64>) -> bool {
         let first = self.waiting.front();
-        let overtaken = first.filter(|(first, since)| Some(*first) != number && since.elapsed() >= AGE);
+        let overtaken = first.filter(|first| Some(first.number) != number && first.since.elapsed() >= AGE);
         self.free >= bytes && overtaken.is_none()
+    }
+
+    /// How many workers wait.
+    fn workers(&self) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.by_worker).count()
     }
 }
 
@@ -53,7 +68,7 @@ impl DecodeMemory {
     /// `bytes` for all that decode, which are so many threads.
     #[must_use]
     pub fn new(bytes: usize, threads: usize) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             state: Mutex::new(State {
                 free: bytes,
                 waiting: VecDeque::new(),
@@ -62,7 +77,20 @@ impl DecodeMemory {
             given_back: Condvar::new(),
             all: bytes,
             most_waiting: threads.div_ceil(2),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            by_workers: true,
+        }
+    }
+
+    /// The same memory for other threads than those, as many of which may wait as there are.
+    #[must_use]
+    pub fn for_others(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            by_workers: false,
+        }
     }
 
     /// Takes `bytes` when they are there. Blocks until then, or until `until`, or until `is_over`: then nobody wants them any more.
@@ -76,24 +104,28 @@ impl DecodeMemory {
         until: Instant,
         is_over: impl Fn() -> bool,
     ) -> Result<Taken, Fault> {
-        let shared = &self.0;
+        let shared = &self.shared;
         if bytes > shared.all {
             return Err(too_much(bytes, shared.all));
         }
         let mut state = shared.state();
         if bytes > 0 && !state.has(bytes, None) {
-            if state.waiting.len() >= shared.most_waiting {
+            if self.by_workers && state.workers() >= shared.most_waiting {
                 return Err(overloaded());
             }
             let number = state.next;
             state.next += 1;
-            state.waiting.push_back((number, Instant::now()));
+            state.waiting.push_back(Waiting {
+                number,
+                since: Instant::now(),
+                by_worker: self.by_workers,
+            });
             while !state.has(bytes, Some(number)) && Instant::now() < until && !is_over() {
                 let waited = shared.given_back.wait_timeout(state, LOOK);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             let is_there = state.has(bytes, Some(number));
-            state.waiting.retain(|(other, _)| *other != number);
+            state.waiting.retain(|waiting| waiting.number != number);
             if !is_there {
                 return Err(if is_over() {
                     super::workers::late()
@@ -110,10 +142,16 @@ impl DecodeMemory {
         })
     }
 
+    /// How many wait for it.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state().waiting.len()
+    }
+
     /// How much of it is free.
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
-        self.0.state().free
+        self.shared.state().free
     }
 }
 
@@ -173,7 +211,7 @@ mod tests {
 
     /// Waits until so many wait.
     fn wait_for(memory: &DecodeMemory, waiting: usize) {
-        while memory.0.state().waiting.len() < waiting {
+        while memory.shared.state().waiting.len() < waiting {
             std::thread::yield_now();
         }
     }
@@ -190,7 +228,7 @@ mod tests {
             drop(large);
             waiting.join().unwrap().unwrap();
         });
-        assert_eq!((memory.free(), memory.0.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
         drop(memory.take(0, late(), never).unwrap());
     }
 
@@ -223,7 +261,7 @@ mod tests {
             drop(small);
             waiting.join().unwrap().unwrap();
         });
-        assert_eq!((memory.free(), memory.0.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
     }
 
     #[test]
@@ -235,7 +273,7 @@ mod tests {
             assert!(fault.message.contains(said), "{fault}");
         }
         let large = memory.take(100 << 20, late(), never).unwrap();
-        let is_over = AtomicBool::new(false);
+        let is_over = &AtomicBool::new(false);
         std::thread::scope(|scope| {
             let wait = || {
                 let is_over = || is_over.load(Ordering::SeqCst);
@@ -244,9 +282,12 @@ mod tests {
             let waiting = [scope.spawn(wait), scope.spawn(wait)];
             wait_for(&memory, 2);
             assert_eq!(memory.take(1, late(), never).err().unwrap().code, "overloaded");
+            let others = memory.for_others();
+            let other = scope.spawn(move || others.take(1, late(), || is_over.load(Ordering::SeqCst)).err());
+            wait_for(&memory, 3);
             is_over.store(true, Ordering::SeqCst);
             let asked = Instant::now();
-            for waiting in waiting {
+            for waiting in waiting.into_iter().chain([other]) {
                 assert_eq!(waiting.join().unwrap().unwrap().code, "deadline");
             }
             assert!(asked.elapsed() < Duration::from_secs(5));
@@ -266,6 +307,6 @@ mod tests {
         assert_eq!((fault.kind, fault.code), (FaultKind::Overloaded, "overloaded"));
         assert!(asked.elapsed() >= Duration::from_millis(100));
         drop(large);
-        assert_eq!((memory.free(), memory.0.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
     }
 }

@@ -153,10 +153,10 @@ impl Inference {
         done.await.unwrap_or_else(|_| Err(broken()))
     }
 
-    /// The memory that all decode in.
+    /// The memory that all decode in, for others than the threads that score.
     #[must_use]
-    pub fn decode_memory(&self) -> &DecodeMemory {
-        &self.decode_memory
+    pub fn decode_memory(&self) -> DecodeMemory {
+        self.decode_memory.for_others()
     }
 
     /// Which models there are.
