@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, FaultKind};
+use crate::finding::Reason;
 
 /// How often whoever waits looks whether its answer is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -186,12 +187,16 @@ fn too_much(bytes: usize, all: usize) -> Fault {
     Fault::new(FaultKind::Refused, "decode-memory", message)
 }
 
+/// What is said where there was no memory in time.
+const FULL: &str = "too many large images are being decoded: try again in a moment";
+
+/// Whether that is why an image has no score; another `overloaded` image had no place in the line.
+pub(crate) fn was_full(reason: &Reason) -> bool {
+    reason.message == FULL
+}
+
 fn overloaded() -> Fault {
-    Fault::new(
-        FaultKind::Overloaded,
-        "overloaded",
-        "too many large images are being decoded: try again in a moment",
-    )
+    Fault::new(FaultKind::Overloaded, "overloaded", FULL)
 }
 
 #[cfg(test)]
@@ -211,7 +216,9 @@ mod tests {
 
     /// Waits until so many wait.
     fn wait_for(memory: &DecodeMemory, waiting: usize) {
-        while memory.shared.state().waiting.len() < waiting {
+        let late = late();
+        while memory.waiting() < waiting {
+            assert!(Instant::now() < late, "{} wait", memory.waiting());
             std::thread::yield_now();
         }
     }
@@ -228,7 +235,7 @@ mod tests {
             drop(large);
             waiting.join().unwrap().unwrap();
         });
-        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.waiting()), (100, 0));
         drop(memory.take(0, late(), never).unwrap());
     }
 
@@ -261,7 +268,7 @@ mod tests {
             drop(small);
             waiting.join().unwrap().unwrap();
         });
-        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.waiting()), (100, 0));
     }
 
     #[test]
@@ -307,6 +314,6 @@ mod tests {
         assert_eq!((fault.kind, fault.code), (FaultKind::Overloaded, "overloaded"));
         assert!(asked.elapsed() >= Duration::from_millis(100));
         drop(large);
-        assert_eq!((memory.free(), memory.shared.state().waiting.len()), (100, 0));
+        assert_eq!((memory.free(), memory.waiting()), (100, 0));
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use catalog::{Basis, Patience, Repository};
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
 pub use decode_memory::DecodeMemory;
-pub(crate) use decode_memory::Taken;
+pub(crate) use decode_memory::{Taken, was_full};
 pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
@@ -394,7 +394,8 @@ impl Inference {
         self.workers.run(&model.line, call, deadline, work).await?
     }
 
-    fn deadline(&self, call: &Call, now: Instant) -> Instant {
+    /// Until when a call that begins now is answered.
+    pub(crate) fn deadline(&self, call: &Call, now: Instant) -> Instant {
         let own = self.settings.deadline;
         now + call.deadline.map_or(own, |asked: Duration| asked.min(own))
     }
