@@ -107,7 +107,7 @@ impl DecodeMemory {
     ) -> Result<Taken, Fault> {
         let shared = &self.shared;
         if bytes > shared.all {
-            return Err(too_much(bytes, shared.all));
+            return Err(too_much(bytes, shared.all, self.by_workers));
         }
         let mut state = shared.state();
         if bytes > 0 && !state.has(bytes, None) {
@@ -178,9 +178,14 @@ impl Drop for Taken {
     }
 }
 
-fn too_much(bytes: usize, all: usize) -> Fault {
+fn too_much(bytes: usize, all: usize, of_sender: bool) -> Fault {
+    let instead = if of_sender {
+        "send it uncompressed or as JPEG Lossless, a picture as a greyscale PNG"
+    } else {
+        "retrieve it as it is stored"
+    };
     let message = format!(
-        "decoding this image may take {} MiB, and this server has {} MiB for decoding (--decode-memory-mib): send it uncompressed or as JPEG Lossless, a picture as a greyscale PNG, or have that raised",
+        "decoding this image may take {} MiB, and this server has {} MiB for decoding (--decode-memory-mib): {instead}, or have that raised",
         bytes.div_ceil(1 << 20),
         all >> 20
     );
@@ -279,6 +284,9 @@ mod tests {
         for said in ["may take 101 MiB", "has 100 MiB", "--decode-memory-mib"] {
             assert!(fault.message.contains(said), "{fault}");
         }
+        let retrieved = memory.for_others().take(usize::MAX, late(), never);
+        let message = retrieved.err().unwrap().message;
+        assert!(message.contains("retrieve it as it is stored"), "{message}");
         let large = memory.take(100 << 20, late(), never).unwrap();
         let is_over = &AtomicBool::new(false);
         std::thread::scope(|scope| {
