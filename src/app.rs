@@ -172,7 +172,7 @@ impl Server {
                 room: Intake::new(config.body_memory_bytes, config.deadline),
                 decoded: Intake::new(config.body_memory_bytes, config.deadline),
                 decoders: Arc::new(Semaphore::new(config.cores)),
-                memory: inference.decode_memory().clone(),
+                memory: inference.decode_memory(),
             },
             public_url: config.public_url,
             cors: config.cors,

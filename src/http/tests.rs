@@ -70,7 +70,7 @@ impl TestServer {
                 room: room(),
                 decoded: room(),
                 decoders: Arc::new(Semaphore::new(1)),
-                memory: inference.decode_memory().clone(),
+                memory: inference.decode_memory(),
             },
             public_url: None,
             cors: None,

@@ -221,7 +221,7 @@ pub fn decode(instance: &Instance) -> Result<StoredImage, DecodeError> {
 ///
 /// # Errors
 /// As [`decode`], and [`DecodeError::Cancelled`].
-pub(super) fn decode_halved(
+pub(crate) fn decode_halved(
     instance: &Instance,
     halve: u32,
     cancel: Cancel<'_>,
@@ -241,10 +241,10 @@ pub(super) fn declared_frames(object: &InMemDicomObject) -> u32 {
         .unwrap_or(1)
 }
 
-/// The bytes that decoding a frame of an instance may take, beside its file; nothing where the pixels are not compressed, or cannot be
-/// decoded.
+/// The bytes that decoding a frame of an instance may take, beside its file, with its sides halved up to `halve` times; nothing where the
+/// pixels are not compressed, or cannot be decoded.
 #[must_use]
-pub fn memory(instance: &Instance) -> usize {
+pub fn memory(instance: &Instance, halve: u32) -> usize {
     let Some(PixelData::Encapsulated { fragments, .. }) = &instance.pixels else {
         return 0;
     };
@@ -259,6 +259,7 @@ pub fn memory(instance: &Instance) -> usize {
         pixels,
         samples.max(1),
         allocated,
+        halve,
     )
 }
 

@@ -94,7 +94,7 @@ pub fn memory(instance: &Instance) -> usize {
     } else {
         pixels * 2
     };
-    decode::memory(instance) + made
+    decode::memory(instance, 0) + made
 }
 
 /// The picture of a frame (from 1).

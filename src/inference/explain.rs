@@ -13,14 +13,14 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::score::{findings, pixels};
-use super::workers::broken;
+use super::workers::{Turn, broken};
 use super::{Call, Inference, Priority, Ran, ScoreRequest, ServedModel, line};
 use crate::fault::{Fault, FaultKind};
 use crate::finding::{Reading, Task};
 use crate::image::heatmap::{self, ActivationMap, Explanation, Picture};
 use crate::image::occlusion::{GRID, Occlusion, logit};
 use crate::model::ModelManifest;
-use crate::runtime::{Prediction, Stop};
+use crate::runtime::Prediction;
 
 /// Occluded images that wait for a GPU at the same time, at most: a picture must not take the whole line.
 const MOST_WAITING: usize = 8;
@@ -90,8 +90,8 @@ impl Inference {
         } else {
             let (image, contract, room) = (image.clone(), contract.clone(), self.decode_memory.clone());
             let occlusion = self
-                .picture(&model, &call, until, move |stop| {
-                    let pixels = pixels(image, &contract, &room, stop)?;
+                .picture(&model, &call, until, move |turn| {
+                    let pixels = pixels(image, &contract, &room, turn)?;
                     let (plane, placement) = contract.plane(&pixels.stored)?;
                     let tensor = contract.tensor(&plane);
                     Ok(Occlusion::new(&contract, tensor, placement.target, GRID))
@@ -106,8 +106,8 @@ impl Inference {
             .map_err(|what| Fault::new(FaultKind::Internal, "activation-map", what))?;
         let room = self.decode_memory.clone();
         let drawn = self
-            .picture(&model, &call, until, move |stop| {
-                let pixels = pixels(image, &contract, &room, stop)?;
+            .picture(&model, &call, until, move |turn| {
+                let pixels = pixels(image, &contract, &room, turn)?;
                 finish(heatmap::overlay(&contract, &pixels.stored, &map)?)
             })
             .await?;
@@ -120,11 +120,9 @@ impl Inference {
         model: &ServedModel,
         call: &Call,
         until: Instant,
-        draw: impl FnOnce(&Stop) -> Result<T, Fault> + Send + 'static,
+        draw: impl FnOnce(&Turn) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.workers
-            .run(&model.line, call, until, move |turn| draw(&turn.stop))
-            .await?
+        self.workers.run(&model.line, call, until, draw).await?
     }
 
     /// The map of what the answer depends on; runs the network once for each cell of the grid.

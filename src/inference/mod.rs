@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use catalog::{Basis, Patience, Repository};
 pub use catalog::{Catalog, Indexed, Rejected, RepositorySettings, Settings, State, StudyModel, Versions};
 pub use decode_memory::DecodeMemory;
-pub(crate) use decode_memory::Taken;
+pub(crate) use decode_memory::{Taken, was_full};
 pub use explain::{Explained, Heatmap};
 pub use request::{Call, ImageBytes, Inferred, Priority, ScoreRequest, TensorRequest};
 pub use served::ServedModel;
@@ -153,10 +153,10 @@ impl Inference {
         done.await.unwrap_or_else(|_| Err(broken()))
     }
 
-    /// The memory that all decode in.
+    /// The memory that all decode in, for others than the threads that score.
     #[must_use]
-    pub fn decode_memory(&self) -> &DecodeMemory {
-        &self.decode_memory
+    pub fn decode_memory(&self) -> DecodeMemory {
+        self.decode_memory.for_others()
     }
 
     /// Which models there are.
@@ -278,7 +278,7 @@ impl Inference {
             let gates = Arc::clone(&gates);
             move |turn: &Turn| {
                 let contract = &served.manifest.preprocessing;
-                let mut prepared = score::prepare(image, contract, &gates, &metrics, &memory, &turn.stop)?;
+                let mut prepared = score::prepare(image, contract, &gates, &metrics, &memory, turn)?;
                 prepared.timings.queue = milliseconds(turn.waited);
                 if !served.runs_on_worker() {
                     return Ok((prepared, None));
@@ -394,7 +394,8 @@ impl Inference {
         self.workers.run(&model.line, call, deadline, work).await?
     }
 
-    fn deadline(&self, call: &Call, now: Instant) -> Instant {
+    /// Until when a call that begins now is answered.
+    pub(crate) fn deadline(&self, call: &Call, now: Instant) -> Instant {
         let own = self.settings.deadline;
         now + call.deadline.map_or(own, |asked: Duration| asked.min(own))
     }

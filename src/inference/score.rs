@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::gates::Gates;
 use super::request::ImageBytes;
 use super::served::ServedModel;
+use super::workers::Turn;
 use super::{DecodeMemory, Taken};
 use crate::dicom::{Attributes, Instance, inflated_memory};
 use crate::fault::{Fault, FaultKind};
@@ -14,11 +15,11 @@ use crate::finding::{
     DistributionCheck, Finding, InstanceResult, IntendedUseCheck, NotAScore, Outcome, QualityCheck, Reason,
     Timings, interpret,
 };
-use crate::image::decode::{DecodeError, decode_picture_until, memory, picture_memory};
+use crate::image::decode::{DecodeError, decode_halved, decode_picture_until, memory, picture_memory};
 use crate::image::preprocess::Preprocessing;
 use crate::image::{Cancel, Quality, StoredImage, Tensor};
 use crate::model::ModelManifest;
-use crate::runtime::{Device, Prediction, Stop};
+use crate::runtime::{Device, Prediction};
 use crate::telemetry::metrics::{Metrics, Observed};
 
 /// What is known of an image, whether it is scored or not.
@@ -75,9 +76,9 @@ pub(super) fn prepare(
     gates: &Gates,
     metrics: &Metrics,
     room: &DecodeMemory,
-    stop: &Stop,
+    turn: &Turn,
 ) -> Result<Prepared, Unscored> {
-    let is_over = || stop.asked();
+    let is_over = || turn.stop.asked();
     let cancel = Cancel::when(&is_over);
     let mut timings = Timings::default();
     let mut clock = Instant::now();
@@ -93,10 +94,10 @@ pub(super) fn prepare(
     let image = match bytes {
         ImageBytes::Picture(bytes) => {
             seen.check = Some(IntendedUseCheck::NotChecked);
-            picture(&bytes, room, stop).map_err(|fault| unscored(fault, &mut seen))?
+            picture(&bytes, room, turn).map_err(|fault| unscored(fault, &mut seen))?
         }
         ImageBytes::Dicom(bytes) => {
-            let (instance, inflated) = parsed(bytes, room, stop)?;
+            let (instance, inflated) = parsed(bytes, room, turn)?;
             timings.parse = lap();
             seen.uid = Some(instance.uid.to_string());
             seen.repairs = instance.repairs.iter().map(Reason::from).collect();
@@ -105,7 +106,7 @@ pub(super) fn prepare(
             let met = gates.header(&attributes);
             seen.view = attributes.view_position.or(attributes.view_code);
             seen.check = Some(met.map_err(|fault| unscored(fault, &mut seen))?);
-            decoded(&instance, inflated, contract, room, stop).map_err(|fault| unscored(fault, &mut seen))?
+            decoded(&instance, inflated, contract, room, turn).map_err(|fault| unscored(fault, &mut seen))?
         }
     };
     timings.decode = lap();
@@ -134,13 +135,13 @@ pub(super) fn pixels(
     bytes: ImageBytes,
     contract: &Preprocessing,
     room: &DecodeMemory,
-    stop: &Stop,
+    turn: &Turn,
 ) -> Result<Pixels, Fault> {
     match bytes {
-        ImageBytes::Picture(bytes) => picture(&bytes, room, stop),
+        ImageBytes::Picture(bytes) => picture(&bytes, room, turn),
         ImageBytes::Dicom(bytes) => {
-            let (instance, inflated) = parsed(bytes, room, stop)?;
-            decoded(&instance, inflated, contract, room, stop)
+            let (instance, inflated) = parsed(bytes, room, turn)?;
+            decoded(&instance, inflated, contract, room, turn)
         }
     }
 }
@@ -148,21 +149,21 @@ pub(super) fn pixels(
 /// Decoded pixels, with the memory that they lie in.
 pub(super) struct Pixels {
     pub(super) stored: StoredImage,
-    _memory: Taken,
+    _memory: Option<Taken>,
 }
 
-fn picture(bytes: &[u8], room: &DecodeMemory, stop: &Stop) -> Result<Pixels, Fault> {
-    let is_over = || stop.asked();
-    let taken = room.take(picture_memory(bytes)?, is_over)?;
+fn picture(bytes: &[u8], room: &DecodeMemory, turn: &Turn) -> Result<Pixels, Fault> {
+    let is_over = || turn.stop.asked();
+    let taken = room.take(picture_memory(bytes)?, turn.patience(), is_over)?;
     Ok(Pixels {
         stored: decode_picture_until(bytes, Cancel::when(&is_over))?,
-        _memory: taken,
+        _memory: Some(taken),
     })
 }
 
 /// A file as an instance, with the memory that it was inflated in.
-fn parsed(bytes: Bytes, room: &DecodeMemory, stop: &Stop) -> Result<(Instance, Taken), Fault> {
-    let inflated = room.take(inflated_memory(&bytes), || stop.asked())?;
+fn parsed(bytes: Bytes, room: &DecodeMemory, turn: &Turn) -> Result<(Instance, Taken), Fault> {
+    let inflated = room.take(inflated_memory(&bytes), turn.patience(), || turn.stop.asked())?;
     Ok((Instance::parse(bytes)?, inflated))
 }
 
@@ -172,19 +173,22 @@ fn decoded(
     inflated: Taken,
     contract: &Preprocessing,
     room: &DecodeMemory,
-    stop: &Stop,
+    turn: &Turn,
 ) -> Result<Pixels, Fault> {
-    let is_over = || stop.asked();
-    let taken = match memory(instance) {
-        0 => inflated,
-        memory => {
-            drop(inflated);
-            room.take(memory, is_over)?
+    let is_over = || turn.stop.asked();
+    let mut held = Some(inflated);
+    let stored = contract.decode_with(instance, |halve| {
+        let bytes = memory(instance, halve);
+        if bytes > 0 {
+            // whoever waits holds none of it
+            held = None;
+            held = Some(room.take(bytes, turn.patience(), is_over)?);
         }
-    };
+        decode_halved(instance, halve, Cancel::when(&is_over)).map_err(Fault::from)
+    })?;
     Ok(Pixels {
-        stored: contract.decode_until(instance, Cancel::when(&is_over))?,
-        _memory: taken,
+        stored,
+        _memory: held,
     })
 }
 
@@ -238,4 +242,67 @@ pub(super) fn findings(manifest: &ModelManifest, prediction: &Prediction) -> Res
 
 pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::image::preprocess::ReducedResolution;
+
+    /// 53 columns and 37 rows of JPEG 2000, with two lower resolutions.
+    fn file() -> Bytes {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode");
+        std::fs::read(data.join("jpeg2000-12u.dcm")).unwrap().into()
+    }
+
+    fn turn(time: Duration) -> Turn {
+        Turn {
+            worker: 0,
+            waited: Duration::ZERO,
+            stop: Arc::default(),
+            deadline: Instant::now() + time,
+        }
+    }
+
+    fn contract() -> Preprocessing {
+        Preprocessing {
+            crop_border: false,
+            ..Preprocessing::grey(8, 8)
+        }
+    }
+
+    #[test]
+    fn who_finds_no_memory_in_time_hears_so_before_its_deadline() {
+        let room = DecodeMemory::new(64 << 20, 2);
+        let all = room.take(64 << 20, Instant::now(), || false).unwrap();
+        let turn = turn(Duration::from_secs(2));
+        let none = pixels(ImageBytes::Dicom(file()), &contract(), &room, &turn);
+        assert_eq!(none.err().unwrap().code, "overloaded");
+        assert!(Instant::now() < turn.deadline);
+        drop(all);
+        assert!(pixels(ImageBytes::Dicom(file()), &contract(), &room, &turn).is_ok());
+    }
+
+    #[test]
+    fn memory_is_taken_for_the_resolution_that_is_decoded() {
+        let instance = Instance::parse(file()).unwrap();
+        let halved = memory(&instance, 2);
+        assert!(halved < memory(&instance, 1));
+        let room = DecodeMemory::new(halved, 1);
+        let turn = turn(Duration::from_secs(10));
+        let pixels = |contract: &Preprocessing| pixels(ImageBytes::Dicom(file()), contract, &room, &turn);
+        assert_eq!(pixels(&contract()).err().unwrap().code, "decode-memory");
+        let reduced = Preprocessing {
+            reduced_resolution: Some(ReducedResolution { bound: 0.02 }),
+            ..contract()
+        };
+        let decoded = pixels(&reduced).unwrap();
+        assert_eq!((decoded.stored.rows, decoded.stored.columns), (10, 14));
+        assert_eq!(room.free(), 0);
+        drop(decoded);
+        assert_eq!(room.free(), halved);
+    }
 }

@@ -37,6 +37,17 @@ pub(super) struct Turn {
     pub(super) waited: Duration,
     /// Asked to stop when nobody waits for the answer any more.
     pub(super) stop: Arc<Stop>,
+    /// When that is at the latest.
+    pub(super) deadline: Instant,
+}
+
+impl Turn {
+    /// Until when it is worth while to wait for memory: a quarter of the time that is left is for what is done in it, and for saying in
+    /// time that there was none.
+    pub(super) fn patience(&self) -> Instant {
+        let now = Instant::now();
+        now + self.deadline.saturating_duration_since(now) * 3 / 4
+    }
 }
 
 struct Lines {
@@ -177,6 +188,7 @@ fn serve(shared: &Shared, worker: usize) {
             worker,
             waited: place.since.elapsed(),
             stop: work.stop,
+            deadline: place.deadline,
         };
         (work.run)(&turn);
     }

@@ -212,7 +212,13 @@ pub(super) async fn score_object(
         // another package has taken over since the study was begun: it is begun anew, so that one package makes all of its result
         return Err(no_model());
     }
+    // this server's setting stands in the way and not the image: when it is raised, the same image has a score
+    let outcome = match &result.reason {
+        Some(reason) if reason.code == TOO_LARGE => Outcome::Failed,
+        _ => result.outcome,
+    };
     Ok(InstanceResult {
+        outcome,
         sop_instance_uid: uid,
         ..result
     })
@@ -244,6 +250,8 @@ const FULL: [&str; 2] = ["overloaded", "too-many-requests"];
 const ROOM: Duration = Duration::from_millis(500);
 /// How long an image waits for room before its study is put back.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
+/// The code of an image that takes more memory to decode than this server has for that.
+pub(super) const TOO_LARGE: &str = "decode-memory";
 /// The codes of a package that is no longer served.
 const REPLACED: [&str; 4] = ["another-model", "unknown-version", "unknown-model", "not-ready"];
 

@@ -97,6 +97,8 @@ pub(crate) enum Act {
     Score,
     /// Refuses, as for an object without an image.
     Refuse,
+    /// Refuses, as for an image that takes more memory to decode than there is.
+    TooLarge,
     /// Fails.
     Fail,
     /// Says that it has too much to do.
@@ -185,6 +187,7 @@ impl Score for Rehearsed {
                 |kind, code| InstanceResult::unscored(&Fault::new(kind, code, "as rehearsed"), None);
             match self.next() {
                 Act::Refuse => return unscored(FaultKind::Refused, "no-pixel-data"),
+                Act::TooLarge => return unscored(FaultKind::Refused, "decode-memory"),
                 Act::Fail => return unscored(FaultKind::Internal, "engine"),
                 Act::Overload => return unscored(FaultKind::Overloaded, "overloaded"),
                 Act::Panic => panic!("as rehearsed"),

@@ -210,6 +210,22 @@ async fn a_failure_that_is_put_back_by_hand_is_followed_by_another_result() {
     assert_eq!(scored.supersedes, failed.result_key);
 }
 
+/// Only the setting of the server stands in the way: it is said at once, and once that was raised, the study has its score.
+#[tokio::test]
+async fn a_study_that_takes_too_much_memory_to_decode_fails_and_is_scored_when_it_is_put_back() {
+    let folder = folder();
+    let run = Running::start(folder.path(), &[Act::TooLarge, Act::Score], QUICK).await;
+    run.send("1.2", "1.2.9", "").await;
+    let failed = run.settled("1.2").await;
+    assert_eq!(
+        (failed.state, code(&failed), run.asked()),
+        (StudyState::Failed, "decode-memory", 1)
+    );
+    assert_eq!(run.store.retry_dead(&failed.study).await.unwrap(), 1);
+    let scored = run.until("1.2", |row| row.state == StudyState::Scored).await;
+    assert_ne!(scored.result_key, failed.result_key);
+}
+
 /// An order for what failed begins anew and leaves no dead job behind.
 #[tokio::test]
 async fn an_order_for_a_failed_study_begins_anew() {

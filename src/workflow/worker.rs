@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::analyse::{Stopped, analyse};
+use super::analyse::{Stopped, TOO_LARGE, analyse};
 use super::completeness::describe;
 use super::lease::Lease;
 use super::{Workflow, WorkflowSettings};
@@ -223,7 +223,9 @@ fn judge(settings: &WorkflowSettings, job: &Job, ended: Result<NewResult, Stoppe
     {
         return Verdict::Release(settings.retry);
     }
-    if job.attempt < settings.max_attempts {
+    // what cannot change before somebody sets something anew is not tried again by itself
+    let may_pass = failures.iter().any(|reason| reason.code != TOO_LARGE);
+    if may_pass && job.attempt < settings.max_attempts {
         let doubled = settings
             .retry
             .saturating_mul(1 << job.attempt.saturating_sub(1).min(16));

@@ -7,10 +7,11 @@ use axum::extract::Extension;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::fault::{Fault, FaultKind};
 use crate::http::Intake;
-use crate::inference::DecodeMemory;
+use crate::inference::{DecodeMemory, Taken};
 
 /// How long memory for decoding is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,11 +41,11 @@ impl Service {
         base(self.public_url.as_deref(), headers)
     }
 
-    /// Runs what decodes pixels and may take so many bytes for it, off the async threads, when there is a place and memory for it.
+    /// Runs what decodes pixels and may take so many bytes for it, off the async threads, when there is a place and memory for it; not at all,
+    /// when nobody waits for it any more.
     ///
     /// # Errors
-    /// What `work` says, `decode-memory` where it may take more than there is, `overloaded` where it was not there in time, or `codec`
-    /// where it panicked.
+    /// As [`Self::decode_counted`].
     pub(super) async fn decode<T, E>(
         &self,
         bytes: usize,
@@ -54,12 +55,33 @@ impl Service {
         T: Send + 'static,
         E: Into<Fault> + Send + 'static,
     {
-        let _place = self.decoders.acquire().await;
+        Ok(self.decode_counted(bytes, work).await?.0)
+    }
+
+    /// The same, beside the memory that it was done in, for what lies there still.
+    ///
+    /// # Errors
+    /// What `work` says, `decode-memory` where it may take more than there is, `overloaded` where it was not there in time, or `codec`
+    /// where it panicked.
+    pub(super) async fn decode_counted<T, E>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<(T, Taken), Fault>
+    where
+        T: Send + 'static,
+        E: Into<Fault> + Send + 'static,
+    {
+        let gone = CancellationToken::new();
+        let _waits = gone.clone().drop_guard();
+        let place = Arc::clone(&self.decoders).acquire_owned().await;
         let memory = self.memory.clone();
         let until = Instant::now() + PATIENCE;
         let decode = move || {
-            let _taken = memory.take(bytes, || Instant::now() >= until)?;
-            work().map_err(Into::into)
+            // a thread has its place for as long as it works, also when nobody waits for it any more
+            let _place = place;
+            let taken = memory.take(bytes, until, || gone.is_cancelled())?;
+            Ok((work().map_err(Into::into)?, taken))
         };
         match tokio::task::spawn_blocking(decode).await {
             Ok(result) => result,
@@ -93,5 +115,51 @@ pub(super) const LITERAL_ONLY: &str =
 pub(super) fn warn(response: &mut Response, base: &str, text: &str) {
     if let Ok(warning) = HeaderValue::from_str(&format!("299 {base}: \"{text}\"")) {
         response.headers_mut().append(header::WARNING, warning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Whoever hangs up wants no picture any more: its place is free as soon as its thread is, and nothing is decoded.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_decoded_for_who_has_hung_up() {
+        let memory = DecodeMemory::new(100, 1).for_others();
+        let service = Arc::new(Service {
+            public_url: None,
+            outgoing: Intake::new(1 << 20, Duration::from_secs(1)),
+            decoded: Intake::new(1 << 20, Duration::from_secs(1)),
+            decoders: Arc::new(Semaphore::new(1)),
+            memory: memory.clone(),
+        });
+        let large = memory.take(100, Instant::now(), || false).unwrap();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (asked, done) = (Arc::clone(&service), Arc::clone(&is_done));
+        let viewer = tokio::spawn(async move {
+            let work = move || {
+                done.store(true, Ordering::SeqCst);
+                Ok::<_, Fault>(())
+            };
+            asked.decode(1, work).await
+        });
+        while memory.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        viewer.abort();
+        let began = Instant::now();
+        // nothing else is there to wait for
+        let place = service.decoders.acquire().await;
+        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+        assert_eq!(
+            memory.waiting(),
+            0,
+            "the place is free while its thread still waits"
+        );
+        drop((place, large));
+        service.decode(100, || Ok::<_, Fault>(())).await.unwrap();
+        assert!(!is_done.load(Ordering::SeqCst));
     }
 }

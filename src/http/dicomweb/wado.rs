@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query as Parameters};
@@ -184,20 +185,34 @@ impl Service {
         Ok(Loaded { file, room })
     }
 
-    /// Understands a file. Pixels that are not those of the file, but inflated or turned round, hold room of their own.
+    /// Understands a file. Pixels that are not those of the file, but inflated or turned round, hold room of their own. Until they do they are
+    /// counted as being decoded; and whoever waits for that room holds nothing else, for who has some may wait for memory to decode in.
     async fn parse(&self, file: Bytes) -> Result<Arc<Instance>, Fault> {
         let bytes = inflated_memory(&file);
-        let parsed = self.decode(bytes, move || Instance::parse(file)).await;
-        let mut instance = parsed.map_err(cannot)?;
-        let is_made = [uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN]
-            .contains(&instance.transfer_syntax.as_str());
-        if let Some(PixelData::Native(pixels)) = &mut instance.pixels
-            && is_made
-        {
-            let room = self.decoded.whole(pixels.len(), Priority::Routine).await?;
-            *pixels = room.hold(std::mem::take(pixels));
+        let mut room = None;
+        loop {
+            let again = file.clone();
+            let parsed = self.decode_counted(bytes, move || Instance::parse(again)).await;
+            let (mut instance, taken) = parsed.map_err(cannot)?;
+            let is_made = [uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN]
+                .contains(&instance.transfer_syntax.as_str());
+            let pixels = match &mut instance.pixels {
+                Some(PixelData::Native(pixels)) if is_made => pixels,
+                _ => return Ok(Arc::new(instance)),
+            };
+            let size = pixels.len();
+            let at_once = self.decoded.within(Some(Duration::ZERO));
+            let free = match room.take() {
+                Some(room) => Ok(room),
+                None => at_once.whole(size, Priority::Routine).await,
+            };
+            if let Ok(room) = free {
+                *pixels = room.hold(std::mem::take(pixels));
+                return Ok(Arc::new(instance));
+            }
+            drop((instance, taken));
+            room = Some(self.decoded.whole(size, Priority::Routine).await?);
         }
-        Ok(Arc::new(instance))
     }
 
     /// A frame (from 1) in Explicit VR Little Endian, decoded when there is room for it.
@@ -209,7 +224,7 @@ impl Service {
             .decoded
             .whole(if is_native { 0 } else { size }, Priority::Routine);
         let room = room.await?;
-        let bytes = decode::memory(&instance);
+        let bytes = decode::memory(&instance, 0);
         let frame = self
             .decode(bytes, move || raw::uncompressed(&instance, frame))
             .await;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::At;
 use super::answer::{Column, HEADER_LENGTH, answer};
@@ -21,13 +22,16 @@ use crate::http::caller::Caller;
 use crate::http::score::overrides;
 use crate::http::{App, body};
 use crate::inference::{
-    Call, ImageBytes, Inference, Inferred, Priority, ScoreRequest, ServedModel, TensorRequest,
+    Call, ImageBytes, Inference, Inferred, Priority, ScoreRequest, ServedModel, TensorRequest, was_full,
 };
 
 /// A body up to this size is read on the spot: it takes less time than handing it to another thread would be worth.
 const ON_THE_SPOT: usize = 1 << 20;
 /// The same for JSON, which takes longer.
 const JSON_ON_THE_SPOT: usize = 32 << 10;
+
+/// How long an image of several waits before it asks for memory again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// `POST .../infer`.
 pub(super) async fn infer(
@@ -193,7 +197,7 @@ async fn of_files(
     let results: Vec<InstanceResult> = together(requests, |index, request| {
         let inference = inference.clone();
         async move {
-            let (result, fault) = inference.score(request).await;
+            let (result, fault) = scored(&inference, request, images).await;
             let Some(kind) = fault else { return Ok(result) };
             let reason = result.reason.map_or_else(String::new, |reason| {
                 format!("{} ({})", reason.message, reason.code)
@@ -218,6 +222,26 @@ async fn of_files(
     })?;
     let device = named(results.iter().filter_map(|result| result.device.clone()));
     Ok((check, device, columns))
+}
+
+/// Scores one of so many images of a request. Where there is no memory to decode it in, the others of the request may be what takes it: it
+/// waits for these until its deadline.
+async fn scored(
+    inference: &Inference,
+    request: ScoreRequest,
+    images: usize,
+) -> (InstanceResult, Option<FaultKind>) {
+    let until = inference.deadline(&request.call, Instant::now());
+    loop {
+        let mut asked = request.clone();
+        asked.call.deadline = Some(until.saturating_duration_since(Instant::now()));
+        let (result, fault) = inference.score(asked).await;
+        let is_alone = images == 1 || !result.reason.as_ref().is_some_and(was_full);
+        if is_alone || Instant::now() + AGAIN >= until {
+            return (result, fault);
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 fn columns(
@@ -267,9 +291,42 @@ fn broken() -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::path::Path;
 
     use super::*;
+    use crate::inference::Settings;
+    use crate::runtime::{Device, Runtime};
+    use crate::telemetry::metrics::Metrics;
+
+    /// More images of one request than may wait for memory are no reason to refuse it: they wait for each other.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_batch_of_large_images_is_scored() {
+        let settings = Settings {
+            cores: 8,
+            instances: 1,
+            queue: 64,
+            deadline: Duration::from_mins(2),
+            // as much as one file that is deflated may need
+            decode_memory: 512 << 20,
+        };
+        let inference = Inference::new(settings, Metrics::new().unwrap()).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let runtime = Runtime::open(None, Device::Cpu).unwrap();
+        inference.load(&folder.join("models"), runtime);
+        let model = inference.study_model().unwrap();
+        let file = std::fs::read(folder.join("tests/data/decode/deflated-8u.dcm")).unwrap();
+        let request = ScoreRequest {
+            model: Arc::clone(&model),
+            image: ImageBytes::Dicom(file.into()),
+            overrides: overrides(Some("intended-use,quality,distribution")).unwrap(),
+            call: Call::default(),
+        };
+        for _ in 0..4 {
+            let requests = vec![request.clone(); 16];
+            let scored = of_files(&inference, &model, requests, Vec::new()).await;
+            assert!(scored.is_ok(), "{:?}", scored.err());
+        }
+    }
 
     #[tokio::test]
     async fn the_first_image_that_fails_is_the_answer_and_ends_the_others() {

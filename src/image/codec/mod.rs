@@ -205,13 +205,14 @@ pub(super) fn colour(
 }
 
 /// The bytes that decoding a frame of so many pixels of `samples` samples with `allocated` bits each may take, with what it gives and the
-/// fragments as one piece.
+/// fragments as one piece; its sides halved up to `halve` times, as [`frame`] does.
 pub(super) fn memory(
     transfer_syntax: &str,
     fragments: &[Bytes],
     pixels: usize,
     samples: usize,
     allocated: usize,
+    halve: u32,
 ) -> usize {
     let stream: usize = fragments.iter().map(Bytes::len).sum();
     let joined = if fragments.len() > 1 { stream } else { 0 };
@@ -227,7 +228,14 @@ pub(super) fn memory(
         | uids::JPEG2000
         | uids::HTJ2K_LOSSLESS
         | uids::HTJ2K_LOSSLESS_RPCL
-        | uids::HTJ2K => jpeg2000::memory(pixels, samples, allocated) + stream,
+        | uids::HTJ2K => {
+            // the headers of several fragments cannot be read before there is memory to join them
+            let own = match fragments {
+                [one] if samples == 1 => jpeg2000::memory(one, pixels, allocated, halve),
+                _ => jpeg2000::most_memory(pixels, samples, allocated),
+            };
+            own + stream
+        }
         uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS | uids::RLE_LOSSLESS => stored,
         // no codec
         _ => return 0,

@@ -250,11 +250,24 @@ impl Preprocessing {
     /// # Errors
     /// As [`Self::decode`], and [`DecodeError::Cancelled`].
     pub fn decode_until(&self, instance: &Instance, cancel: Cancel<'_>) -> Result<StoredImage, DecodeError> {
+        self.decode_with(instance, |halve| decode::decode_halved(instance, halve, cancel))
+    }
+
+    /// The same by `halved`, which decodes the instance with its sides halved up to so many times and says how many times they are. It may be
+    /// called again, for a higher resolution; nothing is left then of what it gave.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], and what `halved` says.
+    pub(crate) fn decode_with<E: From<DecodeError>>(
+        &self,
+        instance: &Instance,
+        mut halved: impl FnMut(u32) -> Result<(StoredImage, u32), E>,
+    ) -> Result<StoredImage, E> {
         if self.reduced_resolution.is_none() {
-            return Ok(decode::decode_halved(instance, 0, cancel)?.0);
+            return Ok(halved(0)?.0);
         }
         let size = decode::size(instance)?;
-        self.at_lowest_resolution(size, |halve| decode::decode_halved(instance, halve, cancel))
+        self.at_lowest_resolution(size, halved)
     }
 
     /// The image of `[rows, columns]` with its sides halved as often as the part of it that is used still covers the input.

@@ -88,6 +88,11 @@ pub(super) fn most_passes(style: u8, pass: u32) -> u32 {
     }
 }
 
+/// Whether a code-block of this style may have many codeword segments, and not one, or two or three where it is of high throughput.
+pub(super) fn has_many_segments(style: u8) -> bool {
+    style & HIGH_THROUGHPUT == 0 && style & (TERMINATE | BYPASS) != 0
+}
+
 /// The working memory of one code-block at a time.
 pub(super) struct Block {
     /// Values, twice as large so that the lowest bit can hold a half (T.800 section E.1.1.2), row by row.

@@ -69,14 +69,7 @@ impl<'a> Reader<'a> {
 /// [`CodecError::Colour`] for other numbers of components than 1 and 3, [`CodecError::Damaged`] for what T.800 does not allow, for
 /// missing tiles and for a stream that ends early.
 pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
-    let mut reader = Reader { stream, at: 0 };
-    if reader.marker()?.0 != 0x4F {
-        return Err(CodecError::Damaged);
-    }
-    let (SIZ, segment) = reader.marker()? else {
-        return Err(CodecError::Damaged);
-    };
-    let size = Size::read(segment)?;
+    let (mut reader, size) = opened(stream)?;
     let [across, down] = size.tiles();
     let count = across
         .checked_mul(down)
@@ -87,7 +80,17 @@ pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
     tiles.resize_with(count as usize, Parts::default);
     loop {
         match reader.marker()? {
-            (SOT, segment) => tile_part(&mut reader, segment, &mut tiles)?,
+            (SOT, segment) => {
+                let (number, packets) = tile_part(&mut reader, segment, |number, marker, segment| {
+                    let tile = tiles.get_mut(number).ok_or(CodecError::Damaged)?;
+                    tile.parameters.take(marker, segment)
+                })?;
+                let tile = tiles.get_mut(number).ok_or(CodecError::Damaged)?;
+                match &mut tile.packets {
+                    Some(before) => before.to_mut().extend_from_slice(packets),
+                    None => tile.packets = Some(Cow::Borrowed(packets)),
+                }
+            }
             (EOC, _) => break,
             (SOD, _) => return Err(CodecError::Damaged),
             (marker, segment) => main.take(marker, segment)?,
@@ -105,21 +108,25 @@ pub(super) fn read(stream: &[u8]) -> Result<(Size, Vec<Tile<'_>>), CodecError> {
     Ok((size, tiles))
 }
 
-fn tile_part<'a>(reader: &mut Reader<'a>, segment: &[u8], tiles: &mut [Parts<'a>]) -> Result<(), CodecError> {
+/// Reads a tile-part behind its SOT, whose segment that is: `take` gets the number of its tile and each marker of its header. Gives that
+/// number and its packets.
+fn tile_part<'a>(
+    reader: &mut Reader<'a>,
+    segment: &[u8],
+    mut take: impl FnMut(usize, u8, &[u8]) -> Result<(), CodecError>,
+) -> Result<(usize, &'a [u8]), CodecError> {
     // 12 bytes back is the marker itself, which Psot counts from (section A.4.2)
     let start = reader.at - 12;
     let [high, low, a, b, c, d, _, _] = *segment else {
         return Err(CodecError::Damaged);
     };
-    let tile = tiles
-        .get_mut(usize::from(u16::from_be_bytes([high, low])))
-        .ok_or(CodecError::Damaged)?;
+    let number = usize::from(u16::from_be_bytes([high, low]));
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     loop {
         match reader.marker()? {
             (SOD, _) => break,
             (SOT | EOC, _) => return Err(CodecError::Damaged),
-            (marker, segment) => tile.parameters.take(marker, segment)?,
+            (marker, segment) => take(number, marker, segment)?,
         }
     }
     let end = if length == 0 {
@@ -134,12 +141,52 @@ fn tile_part<'a>(reader: &mut Reader<'a>, segment: &[u8], tiles: &mut [Parts<'a>
         start + length
     };
     let packets = reader.stream.get(reader.at..end).ok_or(CodecError::Damaged)?;
-    match &mut tile.packets {
-        Some(before) => before.to_mut().extend_from_slice(packets),
-        None => tile.packets = Some(Cow::Borrowed(packets)),
-    }
     reader.at = end;
-    Ok(())
+    Ok((number, packets))
+}
+
+/// How all tiles of an image of one component are coded, and in how many layers; nothing is kept of the tiles. `None` where one has a
+/// coding of its own.
+///
+/// # Errors
+/// Some of those of [`read`].
+pub(super) fn common(stream: &[u8]) -> Result<Option<(Size, Coding, u32)>, CodecError> {
+    let (mut reader, size) = opened(stream)?;
+    let mut main = Parameters::default();
+    let mut is_common = size.components == 1;
+    loop {
+        match reader.marker()? {
+            (SOT, segment) => {
+                tile_part(&mut reader, segment, |_, marker, _| {
+                    is_common &= !Parameters::is_coding(marker);
+                    Ok(())
+                })?;
+            }
+            (EOC, _) => break,
+            (SOD, _) => return Err(CodecError::Damaged),
+            (marker, segment) => main.take(marker, segment)?,
+        }
+        if reader.at >= stream.len() {
+            break;
+        }
+    }
+    let [component, ..] = main.components;
+    let coding = component.coding.or(main.coding).filter(|_| is_common);
+    let layers = main.order.map(|order| order.layers);
+    Ok(coding.zip(layers).map(|(coding, layers)| (size, coding, layers)))
+}
+
+/// The stream behind its first two markers, and what they say.
+fn opened(stream: &[u8]) -> Result<(Reader<'_>, Size), CodecError> {
+    let mut reader = Reader { stream, at: 0 };
+    if reader.marker()?.0 != 0x4F {
+        return Err(CodecError::Damaged);
+    }
+    let (SIZ, segment) = reader.marker()? else {
+        return Err(CodecError::Damaged);
+    };
+    let size = Size::read(segment)?;
+    Ok((reader, size))
 }
 
 /// A tile's own markers go before those of the main header, and a component's before those of all (section A.6).

@@ -264,6 +264,11 @@ const PPM: u8 = 0x60;
 const PPT: u8 = 0x61;
 
 impl Parameters {
+    /// Whether a marker says how samples are coded.
+    pub(super) fn is_coding(marker: u8) -> bool {
+        matches!(marker, COD | COC)
+    }
+
     /// Takes in a marker segment; a marker that says nothing of how to decode is passed over.
     ///
     /// # Errors

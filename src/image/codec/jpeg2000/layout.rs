@@ -3,6 +3,7 @@
 use super::CodecError;
 use super::codestream::Component;
 use super::contexts::Orientation;
+use super::header::Coding;
 use super::tag_tree::TagTree;
 
 /// What a precinct or a code-block takes at most, in bytes, until its tile is decoded.
@@ -88,14 +89,7 @@ pub(super) fn resolutions(
         .map(|index| {
             let precinct = component.coding.precinct(index);
             let area = tile.map(|edge| halved(edge, levels - index));
-            let empty = area[0] >= area[2] || area[1] >= area[3];
-            let precincts = [0, 1].map(|axis| {
-                if empty {
-                    0
-                } else {
-                    halved(area[axis + 2], precinct[axis]) - (area[axis] >> precinct[axis])
-                }
-            });
+            let precincts = grid(area, precinct);
             take(parts, precincts)?;
             let mut resolution = Resolution {
                 area,
@@ -103,32 +97,8 @@ pub(super) fn resolutions(
                 precinct,
                 bands: Vec::new(),
             };
-            let kinds: &[(u32, u32, Orientation)] = if index == 0 {
-                &[(0, 0, Orientation::Vertical)]
-            } else {
-                &[
-                    (1, 0, Orientation::Horizontal),
-                    (0, 1, Orientation::Vertical),
-                    (1, 1, Orientation::Diagonal),
-                ]
-            };
-            for (number, (right, low, orientation)) in kinds.iter().enumerate() {
-                let depth = if index == 0 { levels } else { levels - index + 1 };
-                let edge = |value: u32, odd: u32| {
-                    // equation B-15
-                    let offset = if depth == 0 {
-                        0
-                    } else {
-                        u64::from(odd) << (depth - 1)
-                    };
-                    u64::from(value).saturating_sub(offset).div_ceil(1 << depth) as u32
-                };
-                let area = [
-                    edge(tile[0], *right),
-                    edge(tile[1], *low),
-                    edge(tile[2], *right),
-                    edge(tile[3], *low),
-                ];
+            for (number, (right, low, orientation)) in kinds(index).iter().enumerate() {
+                let area = band(tile, levels, index, [*right, *low]);
                 let (exponent, mantissa) = component.quantisation.step(index, number)?;
                 // equations E-2 and E-3; the gain of a sub-band is 0, 1 or 2 bits
                 let planes = (component.quantisation.guard_bits + exponent).saturating_sub(1);
@@ -149,6 +119,56 @@ pub(super) fn resolutions(
         .collect()
 }
 
+/// Into how many parts [`resolutions`] cuts a component of a tile; code-blocks end where precincts do.
+pub(super) fn parts(tile: [u32; 4], coding: &Coding) -> usize {
+    let levels = coding.levels;
+    let count = |[across, down]: [u32; 2]| across as usize * down as usize;
+    let of_resolution = |index: u32| {
+        let precinct = coding.precinct(index);
+        let block = [0, 1].map(|axis| coding.block[axis].min(precinct[axis] - u32::from(index > 0)));
+        let bands = kinds(index).iter();
+        let blocks =
+            bands.map(|(right, low, _)| count(grid(band(tile, levels, index, [*right, *low]), block)));
+        count(grid(tile.map(|edge| halved(edge, levels - index)), precinct)) + blocks.sum::<usize>()
+    };
+    (0..=levels).map(of_resolution).sum()
+}
+
+/// Where the sub-bands of a resolution are high-pass, across and down.
+fn kinds(index: u32) -> &'static [(u32, u32, Orientation)] {
+    if index == 0 {
+        &[(0, 0, Orientation::Vertical)]
+    } else {
+        &[
+            (1, 0, Orientation::Horizontal),
+            (0, 1, Orientation::Vertical),
+            (1, 1, Orientation::Diagonal),
+        ]
+    }
+}
+
+/// The area of a sub-band of a resolution, in its own samples; `high` where it is high-pass, across and down.
+fn band(tile: [u32; 4], levels: u32, index: u32, high: [u32; 2]) -> [u32; 4] {
+    let depth = if index == 0 { levels } else { levels - index + 1 };
+    [0, 1, 2, 3].map(|side| {
+        // equation B-15
+        let offset = if depth == 0 {
+            0
+        } else {
+            u64::from(high[side % 2]) << (depth - 1)
+        };
+        u64::from(tile[side]).saturating_sub(offset).div_ceil(1 << depth) as u32
+    })
+}
+
+/// How many cells of that size, as binary logarithms, an area lies in, across and down.
+fn grid(area: [u32; 4], cell: [u32; 2]) -> [u32; 2] {
+    if area[0] >= area[2] || area[1] >= area[3] {
+        return [0, 0];
+    }
+    [0, 1].map(|axis| halved(area[axis + 2], cell[axis]) - (area[axis] >> cell[axis]))
+}
+
 /// Takes a grid of so many parts across and down.
 fn take(parts: &mut usize, [across, down]: [u32; 2]) -> Result<(), CodecError> {
     let count = usize::try_from(u64::from(across) * u64::from(down)).unwrap_or(usize::MAX);
@@ -165,7 +185,7 @@ fn split(
     parts: &mut usize,
 ) -> Result<Vec<Precinct>, CodecError> {
     let cell = resolution.precinct.map(|size| size - u32::from(halves));
-    let block = [block[0].min(cell[0]), block[1].min(cell[1])];
+    let block = [0, 1].map(|axis| block[axis].min(cell[axis]));
     let first = [0, 1].map(|axis| resolution.area[axis] >> resolution.precinct[axis]);
     let mut precincts = Vec::new();
     for down in 0..resolution.precincts[1] {
@@ -177,14 +197,7 @@ fn split(
                 ((u64::from(place[axis]) + 1) << cell[axis]).min(u64::from(band.area[axis + 2])) as u32
             };
             let area = [low(0), low(1), high(0), high(1)];
-            let empty = area[0] >= area[2] || area[1] >= area[3];
-            let count = [0, 1].map(|axis| {
-                if empty {
-                    0
-                } else {
-                    halved(area[axis + 2], block[axis]) - (area[axis] >> block[axis])
-                }
-            });
+            let count = grid(area, block);
             take(parts, count)?;
             let mut blocks = Vec::with_capacity((count[0] * count[1]) as usize);
             for y in 0..count[1] {

@@ -100,14 +100,57 @@ pub(super) fn decode(
     })
 }
 
-/// The bytes that decoding so many pixels of `samples` samples may take, with the pixels: beside these the resolutions below the highest,
-/// whole planes where there are several samples, and what the codestream is cut into.
-pub(super) fn memory(pixels: usize, samples: usize, allocated: usize) -> usize {
+/// The bytes that decoding so many pixels of `samples` samples may take, with the pixels, whatever the stream is: beside these the
+/// resolutions below the highest, whole planes where there are several samples, and what the codestream is cut into.
+pub(super) fn most_memory(pixels: usize, samples: usize, allocated: usize) -> usize {
     let all = pixels * samples;
     let planes = if samples > 1 { size_of::<i32>() } else { 0 };
     all * (allocated.div_ceil(8) + size_of::<i32>() / 2 + planes)
         + layout::most_parts(all) * layout::BYTES_A_PART
 }
+
+/// The same of a stream with one component as its headers say, without its `discard` highest resolution levels, or as many as there are.
+pub(super) fn memory(stream: &[u8], pixels: usize, allocated: usize, discard: u32) -> usize {
+    let most = most_memory(pixels, 1, allocated);
+    let common = codestream_of(stream).and_then(codestream::common);
+    let Ok(Some((size, coding, layers))) = common else {
+        return most;
+    };
+    let [columns, rows] = extent(size.image);
+    // where that is another size, nothing is decoded
+    if columns.saturating_mul(rows) != pixels {
+        return most;
+    }
+    let most_parts = layout::most_parts(pixels);
+    let [across, down] = size.tiles();
+    let (mut parts, mut tiles) = (0, 0);
+    for index in 0..across.saturating_mul(down) {
+        parts += layout::parts(size.tile(index), &coding);
+        tiles += 1;
+        if parts > most_parts {
+            return most;
+        }
+    }
+    let of_parts = if block::has_many_segments(coding.style) {
+        most_parts * layout::BYTES_A_PART
+    } else {
+        // each layer adds a piece to a code-block's segment
+        parts * (layout::BYTES_A_PART + layers as usize * 4 * size_of::<std::ops::Range<usize>>())
+    };
+    let (_, area) = reduced(size.image, coding.levels.min(discard));
+    let [columns, rows] = extent(area);
+    // the sub-bands of a level as far as a row of code-blocks goes, and the lines that the wavelet is at
+    let lines = columns * (2 * rows.min(1 << coding.block[1]) + WAVELET_LINES) * size_of::<i32>();
+    let own = columns * rows * (allocated.div_ceil(8) + size_of::<i32>() / 2) + lines + of_parts;
+    most.min(own + tiles * BYTES_A_TILE + WORKING)
+}
+
+/// More lines than the wavelet holds.
+const WAVELET_LINES: usize = 20;
+/// What the headers of a tile take at most, but for its packets.
+const BYTES_A_TILE: usize = 2 << 10;
+/// What code-blocks are decoded in, and what is left.
+const WORKING: usize = 256 << 10;
 
 /// Width and height of an area.
 fn extent([left, top, right, bottom]: [u32; 4]) -> [usize; 2] {
@@ -264,6 +307,60 @@ mod tests {
             shift: 0,
             mask: ((1_u32 << bits) - 1) as u16,
         }
+    }
+
+    /// What is counted before is what is taken then.
+    #[test]
+    fn parts_are_counted_as_they_are_cut() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode");
+        let mut counted = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            if !file.starts_with("jpeg2000-") && !file.starts_with("htj2k-") {
+                continue;
+            }
+            let stream = codestream(&file);
+            let Some((_, coding, _)) = codestream::common(&stream).unwrap() else {
+                continue;
+            };
+            let (size, tiles) = codestream::read(&stream).unwrap();
+            for tile in &tiles {
+                let mut left = usize::MAX;
+                layout::resolutions(tile.area, &tile.components[0], size.precision, &mut left).unwrap();
+                assert_eq!(layout::parts(tile.area, &coding), usize::MAX - left, "{file}");
+            }
+            counted += 1;
+        }
+        assert!(counted > 30, "{counted}");
+    }
+
+    #[test]
+    fn an_ordinary_image_takes_little_more_than_its_pixels_and_less_when_it_is_halved() {
+        // headers are all that is read, so a small file with another size in them stands for a large one
+        let pixels = 2500 * 2048;
+        let mut stream = codestream("jpeg2000-12u.dcm");
+        for (at, value) in [(8, 2500_u32), (12, 2048), (24, 2500), (28, 2048)] {
+            stream[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        }
+        let bytes_a_pixel = |stream: &[u8], halve| memory(stream, pixels, 16, halve) as f64 / pixels as f64;
+        let [whole, once, twice] = [0, 1, 2].map(|halve| bytes_a_pixel(&stream, halve));
+        assert!((4.0..5.0).contains(&whole), "{whole}");
+        assert!((1.0..2.0).contains(&once), "{once}");
+        assert!((0.25..1.0).contains(&twice), "{twice}");
+        // there is no third level
+        assert!((bytes_a_pixel(&stream, 3) - twice).abs() < f64::EPSILON);
+
+        // what a tile says of itself may be anything
+        let place = |marker: u8| memchr::memmem::find(&stream, &[0xFF, marker]).unwrap();
+        let (coding, tile) = (place(0x52), place(0x90));
+        let length = 2 + usize::from(stream[coding + 3]);
+        let own = stream[coding..coding + length].to_vec();
+        let psot = tile + 6..tile + 10;
+        let all = u32::from_be_bytes(stream[psot.clone()].try_into().unwrap()) + length as u32;
+        stream[psot].copy_from_slice(&all.to_be_bytes());
+        stream.splice(tile + 12..tile + 12, own);
+        assert!(codestream::read(&stream).is_ok());
+        assert_eq!(memory(&stream, pixels, 16, 2), most_memory(pixels, 1, 16));
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! What an answer may take, in memory and in time, whatever a file says of itself.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
 use super::*;
-use crate::inference::Priority;
+use crate::http::dicomweb::Service;
+use crate::inference::{DecodeMemory, Priority};
+use crate::intake::Intake;
 
 /// Number of Frames is believed as far as the pixels reach: what is said to have thousands of millions costs no memory and no time.
 #[tokio::test]
@@ -76,4 +83,35 @@ async fn what_is_decoded_waits_for_room() {
         let answer = server.fetch(path, "").await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
+}
+
+/// Whoever waits for room for what was inflated keeps none of it: it is inflated again when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_inflated_is_not_kept_while_it_waits_for_room() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decode/deflated-8u.dcm");
+    let deflated = Bytes::from(std::fs::read(path).unwrap());
+    let memory = DecodeMemory::new(1 << 30, 2).for_others();
+    let decoded = Intake::new(1 << 20, Duration::from_mins(1));
+    let service = Service {
+        public_url: None,
+        outgoing: decoded.clone(),
+        decoded: decoded.clone(),
+        decoders: Arc::new(Semaphore::new(1)),
+        memory: memory.clone(),
+    };
+    let (at_once, mut rooms) = (decoded.within(Some(Duration::ZERO)), Vec::new());
+    while let Ok(room) = at_once.room(Some(1), Priority::Routine).await {
+        rooms.push(room);
+    }
+    let reading = tokio::spawn(async move { service.parse(deflated).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let soon = Instant::now() + Duration::from_secs(10);
+    let all = tokio::task::spawn_blocking(move || memory.take(1 << 30, soon, || false));
+    let all = all.await.unwrap().unwrap();
+    drop(rooms);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!reading.is_finished());
+    drop(all);
+    let instance = reading.await.unwrap().unwrap();
+    assert!(matches!(instance.pixels, Some(PixelData::Native(_))));
 }
