@@ -159,7 +159,7 @@ impl WithSimd for Pass<'_> {
         .map(|numbers| S::as_simd_f32s(numbers).0);
         let (result, _) = S::as_mut_simd_f32s(result);
 
-        let at_a_time = in_turn(pixels, NEAR / (size_of::<f32>() * channels));
+        let at_a_time = in_turn(pixels, NEAR / size_of_val(operands.factors));
         let values = aligned::<S>(scratch, at_a_time * blocks);
         let zero = simd.splat_f32s(0.0);
         for first in (0..pixels).step_by(at_a_time) {
