@@ -2,7 +2,7 @@
 //!
 //! Whole patients are drawn, with all of their images, because images of one patient resemble one another and an
 //! interval over images would be too narrow. The seed makes the draws; equal input gives equal intervals. Where no draw differs from another, as
-//! of an area of 1, [`flat`](super::flat) has the interval.
+//! of an area of 1, `flat` has the interval.
 
 use std::collections::BTreeMap;
 
