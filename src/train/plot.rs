@@ -1,4 +1,4 @@
-//! Curves as SVG, by `plotters`: the only home of that crate, and the one way in which this project draws them.
+//! Curves, and [intervals](forest), as SVG, by `plotters`: the only home of that crate, and the one way in which this project draws them.
 //!
 //! Equal input gives equal bytes. A logarithmic axis is a linear one over logarithms, with labels that undo them.
 
@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub mod forest;
 
 /// Pixels of a chart.
 const SIZE: (u32, u32) = (860, 300);

@@ -234,7 +234,7 @@ fn each_crate_has_its_home() {
         ("quick_xml::", &["dicom/xml/"]),
         ("minisign_verify::", &["model/signature.rs"]),
         ("clap::", &["bin/", "config/"]),
-        ("plotters::", &["train/plot.rs"]),
+        ("plotters::", &["train/plot"]),
         ("indicatif::", &["bin/", "train/learn/progress.rs"]),
     ];
     for (place, text) in sources() {

@@ -7,10 +7,11 @@ use anyhow::{Context, ensure};
 use indicatif::HumanDuration;
 use osteon::evaluation::interval::Bootstrap;
 use osteon::image::preprocess::Preprocessing;
-use osteon::train::assess::ablate::{Arm, Outcome, Trained, arms, caution, charts, table};
+use osteon::train::assess::ablate::{Arm, Outcome, Trained, arms, caution, forests, table};
 use osteon::train::data::augment::Augmentation;
 use osteon::train::learn::engine::device::Devices;
 use osteon::train::learn::{Recipe, Start};
+use osteon::train::plot::forest;
 use osteon::train::run::Source;
 
 use crate::augment::Told;
@@ -72,7 +73,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         out,
     };
     let arms = ablation.run(arguments.seeds)?;
-    crate::plot::draw(&charts(&arms, &recipe.labels), &out.join("summary.svg"))?;
+    let drawn = forest::svg(&forests(&arms, &recipe.labels));
+    crate::plot::write(drawn, &out.join("summary.svg"))?;
     print!("{}", table(&arms, &recipe.labels));
     eprintln!("{}", caution(&arms));
     let without = arms.iter().flat_map(|arm| &arm.trainings);

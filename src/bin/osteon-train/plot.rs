@@ -19,7 +19,12 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
 
 /// Writes charts to a file.
 pub(crate) fn draw(charts: &[Chart], path: &Path) -> anyhow::Result<()> {
-    let text = svg(charts).map_err(anyhow::Error::msg)?;
+    write(svg(charts), path)
+}
+
+/// Writes what was drawn to a file.
+pub(crate) fn write(drawn: Result<String, String>, path: &Path) -> anyhow::Result<()> {
+    let text = drawn.map_err(anyhow::Error::msg)?;
     std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     eprintln!("{} shows it", path.display());
     Ok(())

@@ -14,7 +14,7 @@ use crate::evaluation::trainings::auroc_difference_over_trainings;
 use crate::train::data::Samples;
 use crate::train::learn::Heads;
 use crate::train::learn::measure::{Scored, Truth, scored};
-use crate::train::plot::{Chart, Series};
+use crate::train::plot::forest::{Forest, Row};
 
 /// What came of one training.
 #[derive(Clone, Debug)]
@@ -179,39 +179,24 @@ pub fn caution(arms: &[Arm]) -> String {
     text
 }
 
-/// For each label what the settings are worth, with their intervals: bars in the order of the recipe; `labels` are those of the recipe.
+/// For each label what the settings are worth, with their intervals, in the order of the recipe; `labels` are those of the recipe.
 #[must_use]
-pub fn charts(arms: &[Arm], labels: &[String]) -> Vec<Chart> {
+pub fn forests(arms: &[Arm], labels: &[String]) -> Vec<Forest> {
     let of_label = |(label, name): (usize, &String)| {
-        let bars = (1..).zip(arms.iter().filter_map(|arm| {
-            let worth = arm.worth.get(label).copied().flatten()?;
-            Some((arm.without.clone()?, worth))
-        }));
-        let bars = bars.map(|(place, (setting, Estimate { value, lower, upper }))| {
-            let ends = [f64::from(place) - 0.3, f64::from(place) + 0.3];
-            Series {
-                name: setting,
-                points: ends.map(|end| (end, 100.0 * value)).to_vec(),
-                band: ends.map(|end| (end, 100.0 * lower, 100.0 * upper)).to_vec(),
-            }
+        let rows = arms.iter().filter_map(|arm| {
+            let Estimate { value, lower, upper } = arm.worth.get(label).copied().flatten()?;
+            Some(Row {
+                name: arm.without.clone()?,
+                value: 100.0 * value,
+                lower: 100.0 * lower,
+                upper: 100.0 * upper,
+            })
         });
-        let mut series: Vec<Series> = bars.collect();
-        if series.is_empty() {
-            return None;
-        }
-        let ends = (0.5, series.len() as f64 + 0.5);
-        series.push(Series {
-            name: "worth nothing".to_owned(),
-            points: vec![(ends.0, 0.0), (ends.1, 0.0)],
-            band: Vec::new(),
-        });
-        Some(Chart {
+        let rows: Vec<Row> = rows.collect();
+        (!rows.is_empty()).then(|| Forest {
             title: format!("{name}: what each setting is worth, with 95% intervals"),
-            horizontal: "setting, in the order of the legend".to_owned(),
-            vertical: "hundredths of AUROC".to_owned(),
-            ends: Some(ends),
-            series,
-            ..Chart::default()
+            measure: "hundredths of AUROC".to_owned(),
+            rows,
         })
     };
     labels.iter().enumerate().filter_map(of_label).collect()
@@ -318,18 +303,14 @@ mod tests {
             rows[2].starts_with("rotation        2      0.915, 0.007"),
             "{words}"
         );
-        let chart = &charts(&found, &["fracture".to_owned()])[0];
-        let names: Vec<&str> = chart.series.iter().map(|own| own.name.as_str()).collect();
-        assert_eq!(names, ["rotation", "worth nothing"]);
-        assert_eq!(
-            chart.series[0].band[1],
-            (1.3, 100.0 * two.lower, 100.0 * two.upper)
-        );
-        assert_eq!(
-            chart.series[0].points,
-            [(0.7, 100.0 * two.value), (1.3, 100.0 * two.value)]
-        );
-        assert!(charts(&found[..1], &["fracture".to_owned()]).is_empty());
+        let expected = Row {
+            name: "rotation".to_owned(),
+            value: 100.0 * two.value,
+            lower: 100.0 * two.lower,
+            upper: 100.0 * two.upper,
+        };
+        assert_eq!(forests(&found, &["fracture".to_owned()])[0].rows, [expected]);
+        assert!(forests(&found[..1], &["fracture".to_owned()]).is_empty());
 
         // a training that failed leaves the others theirs
         all[3].outcome = Err("the loss is NaN".to_owned());
