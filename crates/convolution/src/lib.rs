@@ -20,6 +20,8 @@ use pulp::{Arch, Simd, WithSimd};
 pub mod pre_activated;
 mod product;
 mod room;
+#[cfg(test)]
+mod sums;
 pub mod winograd;
 
 /// How many channels stand beside each other in ONNX Runtime's order on this processor; `None` where it has no such order, or this

@@ -1,6 +1,7 @@
 use pulp::{Scalar256b, Scalar512b, Simd, WithSimd};
 
 use super::*;
+use crate::sums::{Chance, furthest, lanes};
 
 /// A convolution with numbers for it, in the order of blocks of `block`.
 struct Case {
@@ -23,16 +24,8 @@ impl Case {
             relu: false,
         };
         let [of_rows, of_columns] = convolution.extent();
-        let mut state = 88_172_645_463_325_252_u64;
-        let mut numbers = |count: usize, scale: f32| -> Vec<f32> {
-            let number = |_| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
-            };
-            (0..count).map(number).collect()
-        };
+        let mut chance = Chance::new();
+        let mut numbers = |count: usize, scale: f32| chance.numbers(count, scale);
         Self {
             convolution,
             images,
@@ -132,22 +125,6 @@ const NONE: With = With {
     sum: false,
     relu: false,
 };
-
-fn furthest(results: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(results.len(), expected.len());
-    let off = results
-        .iter()
-        .zip(expected)
-        .map(|(result, expected)| (f64::from(*result) - expected).abs());
-    off.fold(
-        0.0,
-        |most, off| if off > most || off.is_nan() { off } else { most },
-    )
-}
-
-fn lanes() -> usize {
-    Arch::new().dispatch(Lanes)
-}
 
 #[test]
 fn results_are_those_of_the_definition() {
