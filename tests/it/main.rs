@@ -54,6 +54,7 @@ mod tiny;
 mod trainer;
 mod training;
 mod training_answers;
+mod training_choices;
 mod training_folds;
 mod training_table;
 mod unreadable_models;

@@ -1,4 +1,4 @@
-//! Every kind of question, several networks as one, cross-validation, and the commands that help to choose: in small.
+//! Every kind of question, several networks as one, and cross-validation: in small.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::server::{TestServer, sample};
 use crate::trainer::{Export, GOLDENS, succeeded, trainer};
 
-struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
 }
 
 impl Stage {
     /// Phantoms and a recipe.
-    fn new(recipe: &Value) -> Self {
+    pub(crate) fn new(recipe: &Value) -> Self {
         let stage = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -29,7 +29,7 @@ impl Stage {
     }
 
     /// Forty phantoms in the folder `name`, with columns for every kind of head.
-    fn phantoms(&self, name: &str, seed: &str) {
+    pub(crate) fn phantoms(&self, name: &str, seed: &str) {
         let images = self.text(name);
         self.run(&[
             "phantom",
@@ -68,16 +68,16 @@ impl Stage {
         std::fs::write(self.path(&table), written).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_string_lossy().into_owned()
     }
 
     /// What the trainer writes to standard output.
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let output = trainer(arguments);
         assert!(
             output.status.success(),
@@ -88,14 +88,14 @@ impl Stage {
     }
 
     /// The arguments that name the images and the recipe, and then `more`.
-    fn with_images(&self, command: &[&str], more: &[&str]) -> String {
+    pub(crate) fn with_images(&self, command: &[&str], more: &[&str]) -> String {
         let (labels, recipe) = (self.text("images/labels.csv"), self.text("recipe.json"));
         let told = ["--labels", &labels, "--recipe", &recipe];
         self.run(&[command, &told, more].concat())
     }
 
     /// Exports runs, with the labels and sensitivities of findings, and runs every gate, on other phantoms than theirs.
-    fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
+    pub(crate) fn export(&self, runs: &[&str], labels: &[(&str, Option<f64>)], more: &[&str]) -> PathBuf {
         self.phantoms("test", "4");
         let published =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/spine-osteoporosis-phantom/package.json");
@@ -124,7 +124,7 @@ impl Stage {
         package
     }
 
-    fn exporting<'a>(&'a self, runs: &'a [&'a str], models: &'a str) -> Export<'a> {
+    pub(crate) fn exporting<'a>(&'a self, runs: &'a [&'a str], models: &'a str) -> Export<'a> {
         Export {
             folder: self.folder.path(),
             runs,
@@ -134,12 +134,12 @@ impl Stage {
         }
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub(crate) fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
     }
 }
 
-fn architecture() -> Value {
+pub(crate) fn architecture() -> Value {
     json!({"family": "residual", "channels": 1, "rows": 64, "columns": 48, "stem": 4, "widths": [8, 8],
            "blocks": [1, 1], "pooling": "average", "dropout": 0.0})
 }
@@ -432,144 +432,6 @@ fn flips_by_body_part_need_the_column_that_says_what_images_show() {
     assert!(drawn, "{words}");
     assert!(
         words.contains("names foot, which no image shows: the column body_part has chest, spine"),
-        "{words}"
-    );
-}
-
-#[test]
-fn rates_and_augmentations_can_be_looked_at_before_training() {
-    let stage = Stage::new(&json!({
-        "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
-        "augmentation": {"horizontal_flip": true, "rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
-                         "contrast": [1.0, 1.0], "brightness": 0.0, "noise": 0.0, "cutout_probability": 0.0},
-    }));
-    let rates = stage.with_images(&["lr-find"], &["--out", &stage.text("rates"), "--steps", "30"]);
-    assert!(rates.contains("valley"), "{rates}");
-    assert!(
-        stage.json("rates/lr-find.json")["points"]
-            .as_array()
-            .unwrap()
-            .len()
-            > 10
-    );
-    let svg = std::fs::read_to_string(stage.path("rates/lr-find.svg")).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("learning rate"));
-
-    let words = stage.run(&["augment", "explain", "--recipe", &stage.text("recipe.json")]);
-    assert!(words.contains("turned by up to 5 degrees either way"), "{words}");
-    assert_eq!(
-        words.lines().filter(|line| line.ends_with("  off")).count(),
-        7,
-        "{words}"
-    );
-    stage.with_images(
-        &["augment", "preview"],
-        &[
-            "--out",
-            &stage.text("sheet.png"),
-            "--images",
-            "2",
-            "--epochs",
-            "3",
-        ],
-    );
-    assert!(
-        std::fs::read(stage.path("sheet.png"))
-            .unwrap()
-            .starts_with(b"\x89PNG")
-    );
-}
-
-#[test]
-fn what_a_setting_is_worth_is_told_over_seeds_on_the_same_patients() {
-    let stage = Stage::new(&json!({
-        "labels": ["osteoporosis"], "epochs": 1, "batch": 8, "threads": 1, "architecture": architecture(),
-        "augmentation": {"horizontal_flip": true, "rotation": 5.0, "translation": 0.0, "scale": [1.0, 1.0], "gamma": [1.0, 1.0],
-                         "contrast": [1.0, 1.0], "brightness": 0.0, "noise": 0.0, "cutout_probability": 0.0},
-    }));
-    let (labels, recipe) = (stage.text("images/labels.csv"), stage.text("recipe.json"));
-    let ablate = |out: &str, seeds: &str| {
-        let told = ["--labels", &labels, "--recipe", &recipe, "--validation", "0.5"];
-        let output = trainer(&[&["augment", "ablate", "--out", out, "--seeds", seeds], &told[..]].concat());
-        let [table, words] =
-            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
-        (output.status.success(), table, words)
-    };
-    let (done, _, words) = ablate(&recipe, "1");
-    assert!(
-        !done && words.contains("cannot be written") && !words.contains("training 1 of"),
-        "{words}"
-    );
-    let out = stage.text("a/new/folder");
-    let (done, table, words) = ablate(&out, "1");
-    assert!(
-        done && words.contains("training 3 of 3: without horizontal_flip, seed 1, about"),
-        "{words}"
-    );
-    assert!(words.contains("another seed may move a difference"), "{words}");
-    let row = |table: &str, place: usize| -> Vec<String> {
-        let cells = table.lines().nth(place).unwrap().split("  ");
-        cells
-            .map(str::trim)
-            .filter(|cell| !cell.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
-    let arms = |table: &str| [1, 2, 3].map(|place| row(table, place)[..2].join(" "));
-    assert_eq!(
-        arms(&table),
-        ["(whole recipe) 1", "rotation 1", "horizontal_flip 1"],
-        "{table}"
-    );
-
-    // with more seeds it goes on
-    let (done, table, words) = ablate(&out, "2");
-    let begun: Vec<&str> = words.lines().filter(|line| line.contains(" of 6: ")).collect();
-    assert!(done && begun.len() == 3, "{words}");
-    assert!(
-        begun[0].starts_with("training 4 of 6: by the whole recipe, seed 2"),
-        "{words}"
-    );
-    assert!(words.contains("of other seeds and other patients"), "{words}");
-    assert_eq!(
-        arms(&table),
-        ["(whole recipe) 2", "rotation 2", "horizontal_flip 2"],
-        "{table}"
-    );
-    let summary = stage.json("a/new/folder/summary.json");
-    assert_eq!(summary[2]["trainings"].as_array().unwrap().len(), 2);
-    assert!(summary[1]["worth"][0]["lower"].is_number(), "{summary}");
-    let svg = std::fs::read_to_string(stage.path("a/new/folder/summary.svg")).unwrap();
-    assert!(
-        svg.contains("what each setting is worth") && svg.contains("rotation"),
-        "{svg}"
-    );
-    let file = |run: &str, name: &str| stage.path(&format!("a/new/folder/{run}/{name}"));
-    let weights = |run: &str| std::fs::read(file(run, "weights.safetensors")).unwrap();
-    let held_out =
-        |run: &str| stage.json(&format!("a/new/folder/{run}/record.json"))["validation"]["places"].clone();
-    assert_eq!(held_out("whole/seed-1"), held_out("without-rotation/seed-2"));
-    assert!(
-        weights("whole/seed-1") != weights("whole/seed-2"),
-        "seeds are others"
-    );
-    assert!(weights("whole/seed-2") != weights("without-rotation/seed-2"));
-
-    // each is a run of its own, which goes on by itself with the same patients held out
-    let (run, before) = ("without-rotation/seed-2", weights("without-rotation/seed-2"));
-    for name in ["weights.safetensors", "record.json"] {
-        std::fs::remove_file(file(run, name)).unwrap();
-    }
-    succeeded(&trainer(&[
-        "fit",
-        "--resume",
-        "--out",
-        &file(run, "").to_string_lossy(),
-    ]));
-    assert!(weights(run) == before && held_out(run) == held_out("whole/seed-1"));
-    let (done, again, words) = ablate(&out, "2");
-    assert!(
-        done && again == table && !words.contains("\ntraining "),
         "{words}"
     );
 }
